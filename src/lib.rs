@@ -1,1 +1,4 @@
 //! keyledger
+
+pub mod clock;
+pub mod seal;

@@ -1,0 +1,331 @@
+//! Time and randomness: the only place that reads the wall clock, the monotonic clock or the
+//! operating system's random source. Everyone else is handed values. It must never decide what a
+//! suspicious clock means for a command; it says what is suspicious and the write path refuses.
+//! Readings flow out of [`Clock`] and [`Entropy`] into facts; nothing flows back in.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rand::TryRng;
+use rand::rngs::SysRng;
+use sha2::{Digest, Sha256};
+use ulid::Ulid;
+
+/// How far the wall clock may stand from where the monotonic clock puts it: 5 minutes. Time
+/// daemons slew smaller errors; a larger one is a step that someone should look at.
+pub const DRIFT_MS_MAX: i64 = 5 * 60 * 1_000;
+
+/// How far past the last event the wall clock may stand at start: 400 days, a year of idleness
+/// and a month to notice.
+pub const IDLE_MS_MAX: i64 = 400 * 24 * 60 * 60 * 1_000;
+
+/// Where time comes from.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// The machine's clocks; the instant is the origin of the monotonic one.
+    System(Instant),
+    /// A clock that tests set by hand.
+    Manual(Arc<ManualClock>),
+}
+
+impl Clock {
+    /// The machine's clocks, with the monotonic one starting at zero now.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this module is the one reader of the clocks"
+    )]
+    pub fn system() -> Self {
+        Self::System(Instant::now())
+    }
+
+    /// A clock that stands at `wall_ms` until it is moved; keep a clone to move it.
+    pub fn manual(wall_ms: i64) -> Self {
+        Self::Manual(Arc::new(ManualClock::new(wall_ms)))
+    }
+
+    /// Milliseconds since the Unix epoch.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this module is the one reader of the clocks"
+    )]
+    pub fn now_ms(&self) -> i64 {
+        match self {
+            Self::System(_) => match SystemTime::now().duration_since(UNIX_EPOCH) {
+                Ok(since) => whole_ms(since),
+                Err(before) => -whole_ms(before.duration()),
+            },
+            Self::Manual(clock) => clock.wall_ms.load(Ordering::Acquire),
+        }
+    }
+
+    /// Milliseconds of a clock that no one can set. Where the system's does not count the time
+    /// that the machine sleeps, waking looks like a step of the wall clock.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this module is the one reader of the clocks"
+    )]
+    pub fn monotonic_ms(&self) -> i64 {
+        match self {
+            Self::System(origin) => whole_ms(Instant::now().duration_since(*origin)),
+            Self::Manual(clock) => clock.monotonic_ms.load(Ordering::Acquire),
+        }
+    }
+
+    /// Both clocks, read one after the other.
+    pub fn read(&self) -> Reading {
+        Reading {
+            wall_ms: self.now_ms(),
+            monotonic_ms: self.monotonic_ms(),
+        }
+    }
+}
+
+fn whole_ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A clock that stands still until it is moved.
+#[derive(Debug)]
+pub struct ManualClock {
+    wall_ms: AtomicI64,
+    monotonic_ms: AtomicI64,
+}
+
+impl ManualClock {
+    /// A clock at `wall_ms`, its monotonic side at zero.
+    pub fn new(wall_ms: i64) -> Self {
+        Self {
+            wall_ms: AtomicI64::new(wall_ms),
+            monotonic_ms: AtomicI64::new(0),
+        }
+    }
+
+    /// Steps the wall clock alone, as a wrong time daemon would.
+    pub fn set_wall_ms(&self, wall_ms: i64) {
+        self.wall_ms.store(wall_ms, Ordering::Release);
+    }
+
+    /// Sets the monotonic clock alone.
+    pub fn set_monotonic_ms(&self, monotonic_ms: i64) {
+        self.monotonic_ms.store(monotonic_ms, Ordering::Release);
+    }
+
+    /// Lets time pass: both clocks move together.
+    pub fn advance_ms(&self, by_ms: i64) {
+        self.wall_ms.fetch_add(by_ms, Ordering::AcqRel);
+        self.monotonic_ms.fetch_add(by_ms, Ordering::AcqRel);
+    }
+}
+
+/// What the two clocks said at one moment.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Reading {
+    /// The wall clock, milliseconds since the Unix epoch.
+    pub wall_ms: i64,
+    /// The monotonic clock, milliseconds since its own origin.
+    pub monotonic_ms: i64,
+}
+
+/// Why a clock is not believed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Suspicion {
+    /// The wall clock is more than [`DRIFT_MS_MAX`] from where the monotonic clock puts it.
+    Stepped {
+        /// What the wall clock says.
+        wall_ms: i64,
+        /// What it should say.
+        expected_ms: i64,
+    },
+    /// At start the wall clock was more than [`IDLE_MS_MAX`] past the last event.
+    FarPastLastEvent {
+        /// What the wall clock said at start.
+        wall_ms: i64,
+        /// When the last event was.
+        last_ms: i64,
+    },
+}
+
+impl fmt::Display for Suspicion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stepped {
+                wall_ms,
+                expected_ms,
+            } => write!(
+                f,
+                "the clock says {wall_ms} ms, the monotonic clock puts it at {expected_ms} ms"
+            ),
+            Self::FarPastLastEvent { wall_ms, last_ms } => write!(
+                f,
+                "the clock said {wall_ms} ms at start, the last event is of {last_ms} ms"
+            ),
+        }
+    }
+}
+
+/// Judges readings against the first one. Pure: it is fed readings and reads nothing itself.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockGuard {
+    anchor: Reading,
+    /// The last event's time, when the clock at start was too far past it.
+    far_past_ms: Option<i64>,
+}
+
+impl ClockGuard {
+    /// Anchors the guard at start, with the time of the log's last event if there is one.
+    pub fn start(at: Reading, last_ms: Option<i64>) -> Self {
+        let far_past_ms = last_ms.filter(|last| at.wall_ms.saturating_sub(*last) > IDLE_MS_MAX);
+        Self {
+            anchor: at,
+            far_past_ms,
+        }
+    }
+
+    /// Whether writes other than endings must wait for the operator.
+    pub fn suspect(&self, at: Reading) -> Option<Suspicion> {
+        if let Some(last_ms) = self.far_past_ms {
+            return Some(Suspicion::FarPastLastEvent {
+                wall_ms: self.anchor.wall_ms,
+                last_ms,
+            });
+        }
+        let expected_ms = self.anchor.wall_ms.saturating_add(self.elapsed_ms(at));
+        let stepped = at.wall_ms.abs_diff(expected_ms) > DRIFT_MS_MAX.unsigned_abs();
+        stepped.then_some(Suspicion::Stepped {
+            wall_ms: at.wall_ms,
+            expected_ms,
+        })
+    }
+
+    /// The operator vouches for the clock as it is now: it becomes the new anchor.
+    pub fn accept(&mut self, at: Reading) {
+        *self = Self {
+            anchor: at,
+            far_past_ms: None,
+        };
+    }
+
+    /// The time of an event written now: never before the last event's.
+    ///
+    /// While the clock is suspect only endings are written. They take the time that the
+    /// monotonic clock vouches for, because one revocation dated by a clock set years ahead
+    /// would drag every later event there, and each expiry before it would be past for ever.
+    pub fn occurred_at(&self, at: Reading, last_ms: i64) -> i64 {
+        let believed_ms = match self.suspect(at) {
+            None => at.wall_ms,
+            Some(Suspicion::Stepped { expected_ms, .. }) => expected_ms,
+            Some(Suspicion::FarPastLastEvent { last_ms, .. }) => {
+                last_ms.saturating_add(self.elapsed_ms(at))
+            }
+        };
+        occurred_at(believed_ms, last_ms)
+    }
+
+    fn elapsed_ms(&self, at: Reading) -> i64 {
+        at.monotonic_ms.saturating_sub(self.anchor.monotonic_ms)
+    }
+}
+
+/// The later of the clock and the last event: what verification uses too, so that a clock set
+/// back revives nothing.
+pub fn occurred_at(now_ms: i64, last_ms: i64) -> i64 {
+    now_ms.max(last_ms)
+}
+
+/// Where random bytes and new ids come from.
+pub struct Entropy {
+    source: Source,
+    last: Ulid,
+}
+
+enum Source {
+    System,
+    /// SHA-256 over a seed and a counter: the same bytes under every version of every crate.
+    Seeded {
+        seed: u64,
+        blocks: u64,
+    },
+}
+
+impl Entropy {
+    /// The operating system's random source.
+    pub fn system() -> Self {
+        Self::from_source(Source::System)
+    }
+
+    /// The same bytes for the same seed, for tests and fixtures. Never for real keys.
+    pub fn seeded(seed: u64) -> Self {
+        Self::from_source(Source::Seeded { seed, blocks: 0 })
+    }
+
+    fn from_source(source: Source) -> Self {
+        Self {
+            source,
+            last: Ulid::nil(),
+        }
+    }
+
+    /// Fills `bytes` with random ones.
+    ///
+    /// # Panics
+    /// When the operating system has no random source: nothing may be issued without one.
+    pub fn fill(&mut self, bytes: &mut [u8]) {
+        match &mut self.source {
+            Source::System => SysRng
+                .try_fill_bytes(bytes)
+                .expect("the operating system's random source answers"),
+            Source::Seeded { seed, blocks } => {
+                for chunk in bytes.chunks_mut(32) {
+                    let mut block = Sha256::new();
+                    block.update(seed.to_le_bytes());
+                    block.update(blocks.to_le_bytes());
+                    *blocks += 1;
+                    for (to, from) in chunk.iter_mut().zip(block.finalize()) {
+                        *to = from;
+                    }
+                }
+            }
+        }
+    }
+
+    /// `N` random bytes.
+    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.fill(&mut bytes);
+        bytes
+    }
+
+    /// A new ULID of the time `ms`, greater than every one before it: in the same millisecond,
+    /// or after the clock went back, it is the last one plus one.
+    pub fn ulid(&mut self, ms: i64) -> Ulid {
+        let ms = u64::try_from(ms).unwrap_or(0);
+        let next = if ms > self.last.timestamp_ms() {
+            self.ulid_of(ms)
+        } else {
+            match self.last.increment() {
+                Ok(next) => next,
+                Err(overflowed) => self.ulid_of(overflowed.timestamp_ms()),
+            }
+        };
+        assert!(next > self.last, "48 bits of milliseconds end in 10889");
+        self.last = next;
+        next
+    }
+
+    /// Makes every later ULID greater than `seen`, an id that stands in the log already.
+    pub fn ulids_after(&mut self, seen: Ulid) {
+        self.last = self.last.max(seen);
+    }
+
+    fn ulid_of(&mut self, ms: u64) -> Ulid {
+        Ulid::from_parts(ms, u128::from_le_bytes(self.bytes()))
+    }
+}
+
+impl fmt::Debug for Entropy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entropy").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,134 @@
+//! The one backup of the keys folder: a single age file with every key in the clear inside it,
+//! so that an import wraps them under a master key of its own. The master key is never in it.
+//! Must never write a key outside the encrypted stream. Keys flow from the store to a writer.
+//!
+//! The text inside, each line ended by a line feed:
+//!
+//! ```text
+//! keyledger-keys 1
+//! log <32 hex>
+//! key <file name> <64 hex>      one per key: digest, signing, then the data keys in order
+//! end <64 hex: SHA-256 of all bytes above>
+//! ```
+
+use std::fmt;
+use std::io::{self, Write};
+
+use age::secrecy::SecretString;
+use age::stream::StreamWriter;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use super::SealError;
+use super::keys::KeyStore;
+use super::wrapped::KeyName;
+
+/// How many data keys one export holds: a line has at most 99 bytes, so 100 MB of text.
+pub const EXPORT_KEYS_MAX: usize = 1_000_000;
+
+/// The usual scrypt cost of a passphrase: 2^18 takes about a second and 256 MiB.
+pub const WORK_FACTOR: u8 = 18;
+
+/// The highest cost that is made or taken: 2^22 takes 4 GiB.
+pub const WORK_FACTOR_MAX: u8 = 22;
+
+pub(super) const HEAD_LINE: &str = "keyledger-keys 1\n";
+
+/// Who can open an export.
+pub enum EncryptFor {
+    /// Whoever knows the passphrase.
+    Passphrase {
+        /// The passphrase.
+        passphrase: SecretString,
+        /// log2 of the scrypt cost, [`WORK_FACTOR`] unless a test is in a hurry; held between 1
+        /// and [`WORK_FACTOR_MAX`].
+        work_factor: u8,
+    },
+    /// Whoever has the identity of one of these, `age1...`.
+    Recipients(Vec<age::x25519::Recipient>),
+}
+
+impl fmt::Debug for EncryptFor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Passphrase { .. } => f.write_str("Passphrase(..)"),
+            Self::Recipients(recipients) => f.debug_tuple("Recipients").field(recipients).finish(),
+        }
+    }
+}
+
+/// Writes every key of the store to `out`, encrypted, and returns how many data keys that were.
+/// A file is durable when the caller has synced it.
+///
+/// # Errors
+/// When a key file cannot be read, there are too many, or the stream fails; then what is
+/// written so far is no export.
+pub fn export_keys(store: &KeyStore, to: &EncryptFor, out: impl Write) -> Result<usize, SealError> {
+    let ids = store.data_key_ids()?;
+    if ids.len() > EXPORT_KEYS_MAX {
+        return Err(SealError::TooManyKeys {
+            max: EXPORT_KEYS_MAX,
+        });
+    }
+    let encryptor = match to {
+        EncryptFor::Passphrase {
+            passphrase,
+            work_factor,
+        } => {
+            let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
+            recipient.set_work_factor((*work_factor).clamp(1, WORK_FACTOR_MAX));
+            age::Encryptor::with_recipients(std::iter::once(&recipient as &dyn age::Recipient))
+        }
+        EncryptFor::Recipients(recipients) => {
+            age::Encryptor::with_recipients(recipients.iter().map(|one| one as &dyn age::Recipient))
+        }
+    };
+    let encryptor = encryptor.map_err(SealError::Encrypt)?;
+    let mut lines = Lines {
+        out: encryptor.wrap_output(out).map_err(write_failed)?,
+        digest: Sha256::new(),
+    };
+    lines.write(HEAD_LINE)?;
+    lines.write(&format!("log {}\n", hex::encode(store.log_id())))?;
+    let mut data_keys = 0;
+    let fixed = [KeyName::Digest, KeyName::Signing];
+    for name in fixed.into_iter().chain(ids.into_iter().map(KeyName::Data)) {
+        // A data key destroyed since the listing is erased, here too.
+        let Some(key) = store.read(name)? else {
+            continue;
+        };
+        let digits = Zeroizing::new(hex::encode(key.expose()));
+        let line = Zeroizing::new(format!("key {name} {}\n", digits.as_str()));
+        lines.write(&line)?;
+        data_keys += usize::from(matches!(name, KeyName::Data(_)));
+    }
+    lines.finish()?;
+    Ok(data_keys)
+}
+
+struct Lines<W: Write> {
+    out: StreamWriter<W>,
+    digest: Sha256,
+}
+
+impl<W: Write> Lines<W> {
+    fn write(&mut self, line: &str) -> Result<(), SealError> {
+        self.digest.update(line.as_bytes());
+        self.out.write_all(line.as_bytes()).map_err(write_failed)
+    }
+
+    fn finish(mut self) -> Result<(), SealError> {
+        let digest: [u8; 32] = self.digest.finalize().into();
+        let line = format!("end {}\n", hex::encode(digest));
+        self.out.write_all(line.as_bytes()).map_err(write_failed)?;
+        let mut out = self.out.finish().map_err(write_failed)?;
+        out.flush().map_err(write_failed)
+    }
+}
+
+fn write_failed(source: io::Error) -> SealError {
+    SealError::Stream {
+        doing: "write",
+        source,
+    }
+}

@@ -1,0 +1,190 @@
+//! Files and folders of keys on disk: modes 0600 and 0700, and each file by temporary name, sync,
+//! rename and sync of the folder. Must never look into a file and never replace one.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::SealError;
+
+const TEMPORARY_PREFIX: &str = ".tmp-";
+
+/// No key file is longer: the wrapped form has 250 bytes, the master key 65.
+const FILE_BYTES_MAX: u64 = 4_096;
+
+/// What stands at a folder's path.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// An empty folder.
+    Empty,
+    /// A folder with something in it.
+    Full,
+}
+
+pub(super) fn look(dir: &Path) -> Result<Found, SealError> {
+    match fs::read_dir(dir) {
+        Ok(mut entries) => Ok(if entries.next().is_some() {
+            Found::Full
+        } else {
+            Found::Empty
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Found::Nothing),
+        Err(error) => Err(SealError::io("list", dir)(error)),
+    }
+}
+
+/// Refuses a path that is missing or that the bits of `forbidden` are set for.
+pub(super) fn check_mode(path: &Path, forbidden: u32) -> Result<(), SealError> {
+    let found = fs::metadata(path).map_err(SealError::io("read the mode of", path))?;
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & forbidden != 0 {
+        return Err(SealError::Exposed {
+            path: path.to_path_buf(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+/// The folder next to `dir` in which a whole new one is built before it takes the name.
+pub(super) fn workplace(dir: &Path) -> PathBuf {
+    let name = dir.file_name().unwrap_or_default().to_string_lossy();
+    dir.with_file_name(format!(".{name}.new"))
+}
+
+/// An empty folder of mode 0700. What a stopped run left there goes first.
+pub(super) fn create_fresh(dir: &Path) -> Result<(), SealError> {
+    remove_tree(dir)?;
+    DirBuilder::new()
+        .mode(0o700)
+        .create(dir)
+        .map_err(SealError::io("create", dir))
+}
+
+pub(super) fn remove_tree(dir: &Path) -> Result<(), SealError> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(SealError::io("remove", dir)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the finished folder its name, over nothing or an empty folder.
+pub(super) fn rename_folder(from: &Path, to: &Path) -> Result<(), SealError> {
+    sync_folder(from)?;
+    fs::rename(from, to).map_err(SealError::io("rename to", to))?;
+    sync_folder(parent(to))
+}
+
+/// Writes a file under its temporary name and syncs it. It counts only once [`publish`]ed.
+pub(super) fn stage(dir: &Path, name: &str, bytes: &[u8]) -> Result<(), SealError> {
+    let path = temporary(dir, name);
+    let written = (|| {
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.write_all(bytes)?;
+        file.sync_all()
+    })();
+    written.map_err(|error| {
+        // Best effort: the write's own error is the news, and sweeping comes by later.
+        drop(fs::remove_file(&path));
+        SealError::io("write", &path)(error)
+    })
+}
+
+/// Gives a staged file its name; the caller syncs the folder when all have theirs. Callers hold
+/// the store's lock or the data folder's, so nothing appears between the check and the rename.
+pub(super) fn publish(dir: &Path, name: &str) -> Result<(), SealError> {
+    let path = dir.join(name);
+    let taken = path
+        .try_exists()
+        .map_err(SealError::io("look for", &path))?;
+    assert!(!taken, "a key file is never replaced");
+    fs::rename(temporary(dir, name), &path).map_err(SealError::io("rename to", &path))
+}
+
+/// Stages, publishes and syncs one file.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
+    let dir = parent(path);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    stage(dir, &name, bytes)?;
+    publish(dir, &name)?;
+    sync_folder(dir)
+}
+
+/// A whole file, or `None` when there is none.
+pub(super) fn read(path: &Path) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, SealError> {
+    match fs::metadata(path) {
+        Ok(found) if found.len() > FILE_BYTES_MAX => Err(SealError::damaged(path, "too long")),
+        Ok(_) => match fs::read(path) {
+            Ok(bytes) => Ok(Some(zeroize::Zeroizing::new(bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(SealError::io("read", path)(error)),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(SealError::io("read", path)(error)),
+    }
+}
+
+/// The names of a folder's files, temporary ones left out.
+pub(super) fn names(dir: &Path) -> Result<Vec<String>, SealError> {
+    let mut names = all_names(dir)?;
+    names.retain(|name| !name.starts_with(TEMPORARY_PREFIX));
+    Ok(names)
+}
+
+/// Removes what a stopped run left under temporary names.
+pub(super) fn sweep(dir: &Path) -> Result<(), SealError> {
+    for name in all_names(dir)? {
+        if name.starts_with(TEMPORARY_PREFIX) {
+            remove(&dir.join(name))?;
+        }
+    }
+    sync_folder(dir)
+}
+
+/// Unlinks a file; one that is gone already is as good.
+pub(super) fn remove(path: &Path) -> Result<(), SealError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(SealError::io("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn sync_folder(dir: &Path) -> Result<(), SealError> {
+    File::open(dir)
+        .and_then(|folder| folder.sync_all())
+        .map_err(SealError::io("sync", dir))
+}
+
+fn all_names(dir: &Path) -> Result<Vec<String>, SealError> {
+    let entries = fs::read_dir(dir).map_err(SealError::io("list", dir))?;
+    entries
+        .map(|entry| {
+            let entry = entry.map_err(SealError::io("list", dir))?;
+            Ok(entry.file_name().to_string_lossy().into_owned())
+        })
+        .collect()
+}
+
+fn temporary(dir: &Path, name: &str) -> PathBuf {
+    dir.join(format!("{TEMPORARY_PREFIX}{name}"))
+}
+
+/// The folder that holds `path`; a bare name is in the current one.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}

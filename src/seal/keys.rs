@@ -1,0 +1,349 @@
+//! The keys folder, `DATA/keys/`: `master` (unless it lies outside), `log` (the log's id),
+//! `signing`, `digest`, and one file per data key named by its id, each wrapped by the master
+//! key. A data key that is absent is erased; nothing here ever writes one again. Data keys are
+//! read when they are first needed, so a start costs the same with none and with a million.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use ed25519_dalek::SigningKey;
+use zeroize::Zeroizing;
+
+use super::SealError;
+use super::folder::{self, Found};
+use super::sealed::{Context, NONCE_BYTES, Sealed};
+use super::secret::{DataKey, DataKeyId, SecretBytes};
+use super::wrapped::{KeyName, Master, keyed_hash};
+use crate::clock::Entropy;
+
+/// How many data keys stay in memory: at about 100 bytes each, 6.5 MB. Beyond, the oldest goes.
+const CACHED_KEYS_MAX: usize = 65_536;
+
+pub(super) const LOG_FILE: &str = "log";
+pub(super) const MASTER_FILE: &str = "master";
+
+/// What became of a sealed value.
+#[derive(Debug, Eq, PartialEq)]
+pub enum Opened {
+    /// The value.
+    Text(SecretBytes),
+    /// Its data key is destroyed.
+    Erased,
+}
+
+/// The open keys folder. Shared behind an `Arc`.
+pub struct KeyStore {
+    dir: PathBuf,
+    log_id: [u8; 16],
+    master: Master,
+    signing: SigningKey,
+    digest: DataKey,
+    /// Held while files come or go, before the cache's lock.
+    changing: Mutex<()>,
+    cache: RwLock<BTreeMap<DataKeyId, Arc<DataKey>>>,
+}
+
+impl KeyStore {
+    /// Creates the keys folder of a new log: whole or not at all. The master key is read from
+    /// `master_file` if that exists, else made and written there, or into the folder.
+    ///
+    /// # Errors
+    /// [`SealError::FolderInUse`] when there is one, and what the file system says.
+    pub fn create(
+        dir: &Path,
+        master_file: Option<&Path>,
+        log_id: [u8; 16],
+        entropy: &mut Entropy,
+    ) -> Result<Self, SealError> {
+        if folder::look(dir)? == Found::Full {
+            return Err(SealError::FolderInUse {
+                path: dir.to_path_buf(),
+            });
+        }
+        let mut keys = BTreeMap::new();
+        for name in [KeyName::Digest, KeyName::Signing] {
+            keys.insert(name, new_key(entropy));
+        }
+        install(dir, master_file, &Contents { log_id, keys }, entropy)?;
+        Self::open(dir, master_file)
+    }
+
+    /// Opens the keys folder. Reads `master`, `log`, `signing` and `digest`, no data key.
+    ///
+    /// # Errors
+    /// [`SealError::FolderMissing`], [`SealError::FileMissing`], [`SealError::Exposed`],
+    /// [`SealError::WrongMaster`], [`SealError::Damaged`], and what the file system says.
+    pub fn open(dir: &Path, master_file: Option<&Path>) -> Result<Self, SealError> {
+        let master = open_master(dir, master_file)?;
+        let log_id = read_log_id(dir, &master)?.ok_or_else(|| missing(dir, LOG_FILE))?;
+        let required = |name: KeyName| {
+            read_key(dir, &master, name)?.ok_or_else(|| missing(dir, &name.to_string()))
+        };
+        let signing = SigningKey::from_bytes(required(KeyName::Signing)?.expose());
+        let digest = required(KeyName::Digest)?;
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            log_id,
+            master,
+            signing,
+            digest,
+            changing: Mutex::new(()),
+            cache: RwLock::new(BTreeMap::new()),
+        })
+    }
+
+    /// The log whose keys these are.
+    pub fn log_id(&self) -> [u8; 16] {
+        self.log_id
+    }
+
+    /// Makes a data key. It is durable when this returns, so the event that needs it may follow.
+    ///
+    /// # Errors
+    /// [`SealError::KeyExists`], and what the file system says; then no event may use the id.
+    pub fn new_data_key(&self, id: DataKeyId, entropy: &mut Entropy) -> Result<(), SealError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let path = self.dir.join(id.to_string());
+        if path
+            .try_exists()
+            .map_err(SealError::io("look for", &path))?
+        {
+            return Err(SealError::KeyExists(id));
+        }
+        let key = new_key(entropy);
+        let text = self
+            .master
+            .wrap(&id.to_string(), key.expose(), entropy.bytes());
+        folder::write_new(&path, text.as_bytes())?;
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        remember(&mut cache, id, Arc::new(key));
+        Ok(())
+    }
+
+    /// A data key, or `None` when it is erased.
+    ///
+    /// # Errors
+    /// When its file is there and cannot be used, or the whole folder is gone.
+    pub fn data_key(&self, id: DataKeyId) -> Result<Option<Arc<DataKey>>, SealError> {
+        {
+            let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+            if let Some(key) = cache.get(&id) {
+                return Ok(Some(Arc::clone(key)));
+            }
+        }
+        // The file is read under the lock that `destroy` unlinks under: a key read just before
+        // it went must not be remembered just after.
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(key) = read_key(&self.dir, &self.master, KeyName::Data(id))? else {
+            // A lost mount must not pass for the erasure of everyone.
+            let log = self.dir.join(LOG_FILE);
+            return match folder::read(&log)? {
+                Some(_) => Ok(None),
+                None => Err(SealError::FolderMissing {
+                    path: self.dir.clone(),
+                }),
+            };
+        };
+        let key = Arc::new(key);
+        remember(&mut cache, id, Arc::clone(&key));
+        Ok(Some(key))
+    }
+
+    /// Destroys a data key: what it sealed is erased for ever. One that is gone stays gone.
+    /// Whoever holds the master key and the disk's freed blocks may still find the wrapped form.
+    ///
+    /// # Errors
+    /// What the file system says; then the erasure is not certain and must be repeated.
+    pub fn destroy(&self, id: DataKeyId) -> Result<(), SealError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        {
+            let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+            cache.remove(&id);
+            folder::remove(&self.dir.join(id.to_string()))?;
+        }
+        folder::sync_folder(&self.dir)
+    }
+
+    /// The ids of all data keys, in order. Lists the folder.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn data_key_ids(&self) -> Result<Vec<DataKeyId>, SealError> {
+        let mut ids: Vec<DataKeyId> = folder::names(&self.dir)?
+            .iter()
+            .filter_map(|name| name.parse().ok())
+            .collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// Removes what a stopped run left half-written. Only for the holder of the data folder's
+    /// lock: the temporary files of a running server look the same.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub fn remove_leftovers(&self) -> Result<(), SealError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        folder::remove_tree(&folder::workplace(&self.dir))?;
+        folder::sweep(&self.dir)
+    }
+
+    /// The key that signs checkpoints.
+    pub fn signing_key(&self) -> &SigningKey {
+        &self.signing
+    }
+
+    /// The digest of a command's content: HMAC-SHA-256 under a key of this log alone.
+    pub fn digest(&self, content: &[u8]) -> [u8; 32] {
+        keyed_hash(&self.digest, content)
+    }
+
+    /// Seals `plain` under the data key `id`. The nonce comes from the facts, new for each value.
+    ///
+    /// # Errors
+    /// [`SealError::KeyErased`], [`SealError::TooLong`], and those of [`Self::data_key`].
+    pub fn seal(
+        &self,
+        id: DataKeyId,
+        plain: &[u8],
+        nonce: [u8; NONCE_BYTES],
+        context: Context<'_>,
+    ) -> Result<Sealed, SealError> {
+        let key = self.data_key(id)?.ok_or(SealError::KeyErased(id))?;
+        Sealed::seal((id, &key), plain, nonce, context)
+    }
+
+    /// Opens a sealed value in its place.
+    ///
+    /// # Errors
+    /// [`SealError::NotAuthentic`], and those of [`Self::data_key`].
+    pub fn open_sealed(&self, sealed: &Sealed, context: Context<'_>) -> Result<Opened, SealError> {
+        let key = self.data_key(sealed.key)?;
+        sealed.open(key.as_deref(), context)
+    }
+
+    /// The secret behind a name, past the cache.
+    pub(super) fn read(&self, name: KeyName) -> Result<Option<DataKey>, SealError> {
+        read_key(&self.dir, &self.master, name)
+    }
+}
+
+impl fmt::Debug for KeyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyStore")
+            .field("dir", &self.dir)
+            .field("log_id", &hex::encode(self.log_id))
+            .finish_non_exhaustive()
+    }
+}
+
+/// Everything a keys folder holds, opened.
+#[derive(Debug)]
+pub(super) struct Contents {
+    pub(super) log_id: [u8; 16],
+    pub(super) keys: BTreeMap<KeyName, DataKey>,
+}
+
+/// Builds a keys folder beside its place and moves it there when it is complete and synced.
+pub(super) fn install(
+    dir: &Path,
+    master_file: Option<&Path>,
+    contents: &Contents,
+    entropy: &mut Entropy,
+) -> Result<(), SealError> {
+    let work = folder::workplace(dir);
+    folder::create_fresh(&work)?;
+    let master = match master_file {
+        Some(path) if path.try_exists().map_err(SealError::io("look for", path))? => {
+            read_master(path)?
+        }
+        Some(path) => make_master(path, entropy)?,
+        None => make_master(&work.join(MASTER_FILE), entropy)?,
+    };
+    let log = master.wrap(LOG_FILE, &contents.log_id, entropy.bytes());
+    folder::stage(&work, LOG_FILE, log.as_bytes())?;
+    folder::publish(&work, LOG_FILE)?;
+    for (name, key) in &contents.keys {
+        let name = name.to_string();
+        let text = master.wrap(&name, key.expose(), entropy.bytes());
+        folder::stage(&work, &name, text.as_bytes())?;
+        folder::publish(&work, &name)?;
+    }
+    folder::rename_folder(&work, dir)
+}
+
+/// The master key of an existing folder.
+pub(super) fn open_master(dir: &Path, master_file: Option<&Path>) -> Result<Master, SealError> {
+    if folder::look(dir)? == Found::Nothing {
+        return Err(SealError::FolderMissing {
+            path: dir.to_path_buf(),
+        });
+    }
+    folder::check_mode(dir, 0o077)?;
+    match master_file {
+        Some(path) => read_master(path),
+        None => read_master(&dir.join(MASTER_FILE)),
+    }
+}
+
+/// The log id in a keys folder, if its file is there.
+pub(super) fn read_log_id(dir: &Path, master: &Master) -> Result<Option<[u8; 16]>, SealError> {
+    let path = dir.join(LOG_FILE);
+    let text = folder::read(&path)?;
+    text.map(|text| Ok(*master.unwrap(&path, LOG_FILE, &text)?))
+        .transpose()
+}
+
+/// The key in a file of a keys folder, if the file is there.
+pub(super) fn read_key(
+    dir: &Path,
+    master: &Master,
+    name: KeyName,
+) -> Result<Option<DataKey>, SealError> {
+    let path = dir.join(name.to_string());
+    let text = folder::read(&path)?;
+    text.map(|text| {
+        Ok(DataKey::new(master.unwrap(
+            &path,
+            &name.to_string(),
+            &text,
+        )?))
+    })
+    .transpose()
+}
+
+fn read_master(path: &Path) -> Result<Master, SealError> {
+    let text = folder::read(path)?.ok_or_else(|| SealError::FileMissing {
+        path: path.to_path_buf(),
+    })?;
+    // A group may share a mounted secret with its service; the rest of the machine may not.
+    folder::check_mode(path, 0o007)?;
+    Master::parse(path, &text)
+}
+
+fn make_master(path: &Path, entropy: &mut Entropy) -> Result<Master, SealError> {
+    let master = Master::new(new_key(entropy));
+    folder::write_new(path, master.text().as_bytes())?;
+    Ok(master)
+}
+
+fn new_key(entropy: &mut Entropy) -> DataKey {
+    let mut key = Zeroizing::new([0; 32]);
+    entropy.fill(key.as_mut_slice());
+    DataKey::new(key)
+}
+
+fn missing(dir: &Path, name: &str) -> SealError {
+    SealError::FileMissing {
+        path: dir.join(name),
+    }
+}
+
+fn remember(cache: &mut BTreeMap<DataKeyId, Arc<DataKey>>, id: DataKeyId, key: Arc<DataKey>) {
+    if cache.len() >= CACHED_KEYS_MAX {
+        cache.pop_first();
+    }
+    cache.insert(id, key);
+}

@@ -1,0 +1,159 @@
+//! Sealed values and the keys that open them. This module owns `DATA/keys/`: nobody else reads
+//! or writes there. It must never draw a nonce for a sealed value, append to the log, or let a
+//! key leave in a form that prints. Plain values flow in and sealed ones out on the way to the
+//! log; back on the way from it, as text or as erased.
+
+pub mod export;
+pub mod import;
+pub mod keys;
+pub mod sealed;
+pub mod secret;
+
+mod folder;
+mod wrapped;
+
+#[cfg(test)]
+mod tests;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+pub use export::{EncryptFor, export_keys};
+pub use import::{DecryptWith, ImportTarget, Imported, import_keys};
+pub use keys::{KeyStore, Opened};
+pub use sealed::{Context, Sealed};
+pub use secret::{DataKey, DataKeyId, SecretBytes};
+
+/// Why the keys folder or a sealed value could not be used. Paths and ids, never a secret.
+#[derive(Debug, Error)]
+pub enum SealError {
+    /// There is no keys folder.
+    #[error("the keys folder {} is missing", path.display())]
+    FolderMissing {
+        /// Where it should be.
+        path: PathBuf,
+    },
+    /// A keys folder is to be created where there is one.
+    #[error("the keys folder {} exists and is not empty", path.display())]
+    FolderInUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Others than the owner may read what only the owner may.
+    #[error("{} has mode {mode:o}: others can reach it", path.display())]
+    Exposed {
+        /// The folder or file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A file that every keys folder has is not there.
+    #[error("the key file {} is missing", path.display())]
+    FileMissing {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The key file is whole and was wrapped by another master key.
+    #[error("{} was wrapped by another master key", path.display())]
+    WrongMaster {
+        /// The first file that showed it.
+        path: PathBuf,
+    },
+    /// The key file is not what was written.
+    #[error("the key file {} is damaged: {what}", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// A data key of this id exists; writing another would lose what the first one sealed.
+    #[error("the data key {0} exists")]
+    KeyExists(DataKeyId),
+    /// The data key is not there: erased.
+    #[error("the data key {0} is erased")]
+    KeyErased(DataKeyId),
+    /// The data key is there and the text is not what it sealed in this place.
+    #[error("a value sealed under {0} does not authenticate in its place")]
+    NotAuthentic(DataKeyId),
+    /// The value is longer than a sealed value may be.
+    #[error("a value of {bytes} bytes is too long to be sealed")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// There are more data keys than one export may hold.
+    #[error("the keys folder holds more than {max} data keys")]
+    TooManyKeys {
+        /// The limit.
+        max: usize,
+    },
+    /// An export could not be encrypted.
+    #[error("the export could not be encrypted")]
+    Encrypt(#[source] age::EncryptError),
+    /// An export could not be decrypted: wrong passphrase or identity, or not an age file.
+    #[error("the export could not be decrypted")]
+    Decrypt(#[source] age::DecryptError),
+    /// An export was decrypted and its text is not an export's.
+    #[error("the export does not read, line {line}: {what}")]
+    BadExport {
+        /// The line, from 1.
+        line: usize,
+        /// What does not fit.
+        what: &'static str,
+    },
+    /// The export is of another log than the keys folder or the data folder.
+    #[error("the export is of log {export}, the folder of log {folder}")]
+    OtherLog {
+        /// The export's log id, hex.
+        export: String,
+        /// The folder's log id, hex.
+        folder: String,
+    },
+    /// The keys folder has a key that the export lacks or has otherwise.
+    #[error("the keys folder has a different {name}, nothing was imported")]
+    KeyDiffers {
+        /// The key's file name.
+        name: String,
+    },
+    /// The file system refused.
+    #[error("cannot {doing} {}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// To which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The export's own stream failed.
+    #[error("cannot {doing} the export")]
+    Stream {
+        /// What was being done.
+        doing: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl SealError {
+    fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_path_buf();
+        move |source| Self::Io {
+            doing,
+            path,
+            source,
+        }
+    }
+
+    fn damaged(path: &Path, what: &'static str) -> Self {
+        Self::Damaged {
+            path: path.to_path_buf(),
+            what,
+        }
+    }
+}

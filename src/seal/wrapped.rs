@@ -1,0 +1,156 @@
+//! The form of one key file, and the master key that wraps it. Must never touch the disk itself.
+//!
+//! A wrapped key is five lines of text, each ended by a line feed:
+//!
+//! ```text
+//! keyledger-key 1
+//! master <16 hex: which master key wrapped it>
+//! nonce <48 hex>
+//! text <hex: XChaCha20-Poly1305 of the secret, its tag last; associated data = the file's name>
+//! check <8 hex: CRC-32 of all bytes above>
+//! ```
+//!
+//! The checksum tells a damaged file from one of another master key. The master key's own file
+//! is 64 hex and a line feed.
+
+use std::fmt;
+use std::path::Path;
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use super::SealError;
+use super::sealed::{NONCE_BYTES, decrypt, encrypt};
+use super::secret::{DataKey, DataKeyId};
+
+const MARK_LABEL: &[u8] = b"keyledger master key mark 1";
+
+/// A key with a file of its own; `Display` is the file's name.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) enum KeyName {
+    /// The key of the idempotency digests.
+    Digest,
+    /// The Ed25519 seed of the checkpoints' signatures.
+    Signing,
+    /// A data key.
+    Data(DataKeyId),
+}
+
+impl KeyName {
+    pub(super) fn parse(name: &str) -> Option<Self> {
+        match name {
+            "digest" => Some(Self::Digest),
+            "signing" => Some(Self::Signing),
+            data => data.parse().ok().map(Self::Data),
+        }
+    }
+}
+
+impl fmt::Display for KeyName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Digest => f.write_str("digest"),
+            Self::Signing => f.write_str("signing"),
+            Self::Data(id) => id.fmt(f),
+        }
+    }
+}
+
+/// The key that wraps all others.
+#[derive(Debug)]
+pub(super) struct Master {
+    key: DataKey,
+    /// Names the key without telling anything about it.
+    mark: String,
+}
+
+impl Master {
+    pub(super) fn new(key: DataKey) -> Self {
+        let mark = keyed_hash(&key, MARK_LABEL);
+        let mark = mark.iter().take(8).map(|byte| format!("{byte:02x}"));
+        Self {
+            mark: mark.collect(),
+            key,
+        }
+    }
+
+    /// Reads the text of a master key file.
+    pub(super) fn parse(path: &Path, text: &[u8]) -> Result<Self, SealError> {
+        let digits = text.strip_suffix(b"\n").unwrap_or(text);
+        let mut key = Zeroizing::new([0; 32]);
+        match hex::decode_to_slice(digits, key.as_mut_slice()) {
+            Ok(()) => Ok(Self::new(DataKey::new(key))),
+            Err(_) => Err(SealError::damaged(path, "a master key is 64 hex digits")),
+        }
+    }
+
+    /// The text of a master key file.
+    pub(super) fn text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(hex::encode(self.key.expose()));
+        text.push('\n');
+        text
+    }
+
+    /// The text of the file `name` that holds `secret`.
+    pub(super) fn wrap(&self, name: &str, secret: &[u8], nonce: [u8; NONCE_BYTES]) -> String {
+        let text = encrypt(&self.key, nonce, secret, name.as_bytes());
+        let body = format!(
+            "keyledger-key 1\nmaster {}\nnonce {}\ntext {}\n",
+            self.mark,
+            hex::encode(nonce),
+            hex::encode(text)
+        );
+        let check = crc32fast::hash(body.as_bytes());
+        format!("{body}check {check:08x}\n")
+    }
+
+    /// The `N` bytes of secret in the file `name` at `path`.
+    pub(super) fn unwrap<const N: usize>(
+        &self,
+        path: &Path,
+        name: &str,
+        text: &[u8],
+    ) -> Result<Zeroizing<[u8; N]>, SealError> {
+        let damaged = |what| SealError::damaged(path, what);
+        let text = std::str::from_utf8(text).map_err(|_| damaged("not text"))?;
+        let (body, check) = text
+            .strip_suffix('\n')
+            .and_then(|text| text.rsplit_once("check "))
+            .ok_or_else(|| damaged("no checksum"))?;
+        if format!("{:08x}", crc32fast::hash(body.as_bytes())) != check {
+            return Err(damaged("the checksum does not fit"));
+        }
+        let mut lines = body.lines();
+        if lines.next() != Some("keyledger-key 1") {
+            return Err(damaged("another version of key file"));
+        }
+        let mut field = |label: &str| lines.next().and_then(|line| line.strip_prefix(label));
+        if field("master ").ok_or_else(|| damaged("no master line"))? != self.mark {
+            return Err(SealError::WrongMaster {
+                path: path.to_path_buf(),
+            });
+        }
+        let mut nonce = [0; NONCE_BYTES];
+        let digits = field("nonce ").ok_or_else(|| damaged("no nonce line"))?;
+        hex::decode_to_slice(digits, &mut nonce).map_err(|_| damaged("the nonce is not hex"))?;
+        let digits = field("text ").ok_or_else(|| damaged("no text line"))?;
+        let sealed = hex::decode(digits).map_err(|_| damaged("the text is not hex"))?;
+        let plain = decrypt(&self.key, nonce, &sealed, name.as_bytes()).map(Zeroizing::new);
+        let plain = plain.ok_or_else(|| damaged("the text does not authenticate"))?;
+        let mut secret = Zeroizing::new([0; N]);
+        if plain.len() != N {
+            return Err(damaged("the secret has another length"));
+        }
+        secret.copy_from_slice(&plain);
+        Ok(secret)
+    }
+}
+
+/// HMAC-SHA-256.
+pub(super) fn keyed_hash(key: &DataKey, bytes: &[u8]) -> [u8; 32] {
+    let mut mac =
+        Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of every length");
+    mac.update(bytes);
+    mac.finalize().into_bytes().into()
+}
