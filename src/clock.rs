@@ -1,7 +1,14 @@
-//! Time and randomness: the only place that reads the wall clock, the monotonic clock or the
-//! operating system's random source. Everyone else is handed values. It must never decide what a
-//! suspicious clock means for a command; it says what is suspicious and the write path refuses.
-//! Readings flow out of [`Clock`] and [`Entropy`] into facts; nothing flows back in.
+//! Time and randomness.
+//!
+//! The only place that reads the wall clock, the monotonic clock or the operating system's random
+//! source; everyone else is handed values. It must never decide what a suspicious clock means
+//! for a command: it says what is suspicious, and the write path refuses. Readings flow out of
+//! [`Clock`] and [`Entropy`] into facts; nothing flows back in.
+
+#![allow(
+    clippy::disallowed_methods,
+    reason = "this module is the one reader of the clocks"
+)]
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,6 +18,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
+use thiserror::Error;
 use ulid::Ulid;
 
 /// How far the wall clock may stand from where the monotonic clock puts it: 5 minutes. Time
@@ -32,24 +40,20 @@ pub enum Clock {
 
 impl Clock {
     /// The machine's clocks, with the monotonic one starting at zero now.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this module is the one reader of the clocks"
-    )]
     pub fn system() -> Self {
         Self::System(Instant::now())
     }
 
-    /// A clock that stands at `wall_ms` until it is moved; keep a clone to move it.
-    pub fn manual(wall_ms: i64) -> Self {
-        Self::Manual(Arc::new(ManualClock::new(wall_ms)))
+    /// A clock that stands at `wall_ms` until its other handle moves it.
+    pub fn manual(wall_ms: i64) -> (Self, Arc<ManualClock>) {
+        let clock = Arc::new(ManualClock {
+            wall_ms: AtomicI64::new(wall_ms),
+            monotonic_ms: AtomicI64::new(0),
+        });
+        (Self::Manual(Arc::clone(&clock)), clock)
     }
 
     /// Milliseconds since the Unix epoch.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this module is the one reader of the clocks"
-    )]
     pub fn now_ms(&self) -> i64 {
         match self {
             Self::System(_) => match SystemTime::now().duration_since(UNIX_EPOCH) {
@@ -62,10 +66,6 @@ impl Clock {
 
     /// Milliseconds of a clock that no one can set. Where the system's does not count the time
     /// that the machine sleeps, waking looks like a step of the wall clock.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "this module is the one reader of the clocks"
-    )]
     pub fn monotonic_ms(&self) -> i64 {
         match self {
             Self::System(origin) => whole_ms(Instant::now().duration_since(*origin)),
@@ -94,14 +94,6 @@ pub struct ManualClock {
 }
 
 impl ManualClock {
-    /// A clock at `wall_ms`, its monotonic side at zero.
-    pub fn new(wall_ms: i64) -> Self {
-        Self {
-            wall_ms: AtomicI64::new(wall_ms),
-            monotonic_ms: AtomicI64::new(0),
-        }
-    }
-
     /// Steps the wall clock alone, as a wrong time daemon would.
     pub fn set_wall_ms(&self, wall_ms: i64) {
         self.wall_ms.store(wall_ms, Ordering::Release);
@@ -129,9 +121,10 @@ pub struct Reading {
 }
 
 /// Why a clock is not believed.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum Suspicion {
     /// The wall clock is more than [`DRIFT_MS_MAX`] from where the monotonic clock puts it.
+    #[error("the clock says {wall_ms} ms, the monotonic clock puts it at {expected_ms} ms")]
     Stepped {
         /// What the wall clock says.
         wall_ms: i64,
@@ -139,30 +132,13 @@ pub enum Suspicion {
         expected_ms: i64,
     },
     /// At start the wall clock was more than [`IDLE_MS_MAX`] past the last event.
+    #[error("the clock said {wall_ms} ms at start, the last event is of {last_ms} ms")]
     FarPastLastEvent {
         /// What the wall clock said at start.
         wall_ms: i64,
         /// When the last event was.
         last_ms: i64,
     },
-}
-
-impl fmt::Display for Suspicion {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Stepped {
-                wall_ms,
-                expected_ms,
-            } => write!(
-                f,
-                "the clock says {wall_ms} ms, the monotonic clock puts it at {expected_ms} ms"
-            ),
-            Self::FarPastLastEvent { wall_ms, last_ms } => write!(
-                f,
-                "the clock said {wall_ms} ms at start, the last event is of {last_ms} ms"
-            ),
-        }
-    }
 }
 
 /// Judges readings against the first one. Pure: it is fed readings and reads nothing itself.
@@ -327,5 +303,121 @@ impl Entropy {
 impl fmt::Debug for Entropy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Entropy").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_MS: i64 = 1_700_000_000_000;
+
+    fn reading(wall_ms: i64, monotonic_ms: i64) -> Reading {
+        Reading {
+            wall_ms,
+            monotonic_ms,
+        }
+    }
+
+    #[test]
+    fn a_step_of_more_than_five_minutes_is_suspect_and_dates_nothing() {
+        let guard = ClockGuard::start(reading(START_MS, 1_000), Some(START_MS - 5));
+        let (hour, max) = (3_600_000, DRIFT_MS_MAX);
+        // Wall clock and monotonic clock as offsets from the start; whether it is suspect; what
+        // an event right after the start's last one is dated, as an offset.
+        let cases = [
+            (0, 0, false, 0),
+            (hour, hour, false, hour),
+            (hour + max, hour, false, hour + max),
+            (hour + max + 1, hour, true, hour),
+            (hour - max, hour, false, hour - max),
+            (hour - max - 1, hour, true, hour),
+            (-1_000, 10, false, -5),
+            (10 * 365 * 24 * hour, 7, true, 7),
+        ];
+        for (wall, monotonic, suspect, dated) in cases {
+            let at = reading(START_MS + wall, 1_000 + monotonic);
+            assert_eq!(guard.suspect(at).is_some(), suspect, "{wall} {monotonic}");
+            let dated_ms = guard.occurred_at(at, START_MS - 5);
+            assert_eq!(dated_ms, START_MS + dated, "{wall} {monotonic}");
+        }
+    }
+
+    #[test]
+    fn a_start_far_past_the_last_event_is_suspect_until_accepted() {
+        for (last_ms, suspect) in [
+            (None, false),
+            (Some(START_MS + 1), false),
+            (Some(START_MS - IDLE_MS_MAX), false),
+            (Some(START_MS - IDLE_MS_MAX - 1), true),
+        ] {
+            let guard = ClockGuard::start(reading(START_MS, 0), last_ms);
+            let found = guard.suspect(reading(START_MS, 0)).is_some();
+            assert_eq!(found, suspect, "{last_ms:?}");
+        }
+
+        let last_ms = START_MS - IDLE_MS_MAX - 1;
+        let mut guard = ClockGuard::start(reading(START_MS, 0), Some(last_ms));
+        let later = reading(START_MS + 50, 50);
+        assert_eq!(guard.occurred_at(later, last_ms), last_ms + 50);
+        guard.accept(later);
+        assert_eq!(guard.suspect(later), None);
+        assert_eq!(guard.occurred_at(later, last_ms), START_MS + 50);
+    }
+
+    #[test]
+    fn accepting_a_step_makes_it_the_anchor() {
+        let (clock, hands) = Clock::manual(START_MS);
+        let mut guard = ClockGuard::start(clock.read(), None);
+        hands.advance_ms(1_000);
+        hands.set_wall_ms(START_MS - 86_400_000);
+        let suspicion = guard.suspect(clock.read()).unwrap();
+        assert_eq!(
+            suspicion.to_string(),
+            "the clock says 1699913600000 ms, the monotonic clock puts it at 1700000001000 ms"
+        );
+        guard.accept(clock.read());
+        hands.advance_ms(1_000);
+        assert_eq!(guard.suspect(clock.read()), None);
+        // Nothing that has expired revives: the last event's time still holds.
+        assert_eq!(guard.occurred_at(clock.read(), START_MS), START_MS);
+    }
+
+    #[test]
+    fn the_system_clock_goes_on() {
+        let clock = Clock::system();
+        let first = clock.read();
+        assert!(first.wall_ms > START_MS && first.monotonic_ms >= 0);
+        assert!(clock.monotonic_ms() >= first.monotonic_ms);
+    }
+
+    #[test]
+    fn ulids_increase_whatever_the_clock_does() {
+        for mut entropy in [Entropy::system(), Entropy::seeded(1)] {
+            let mut last = entropy.ulid(START_MS);
+            assert_eq!(i64::try_from(last.timestamp_ms()).unwrap(), START_MS);
+            for ms in [START_MS, START_MS, START_MS - 9, -1, START_MS + 1, i64::MIN] {
+                let next = entropy.ulid(ms);
+                assert!(next > last, "{ms}");
+                last = next;
+            }
+            let full = Ulid::from_parts(last.timestamp_ms() + 5, u128::MAX);
+            entropy.ulids_after(full);
+            let next = entropy.ulid(START_MS);
+            assert_eq!(next.timestamp_ms(), full.timestamp_ms() + 1);
+        }
+    }
+
+    #[test]
+    fn seeded_bytes_are_pinned() {
+        let mut entropy = Entropy::seeded(7);
+        let first: [u8; 40] = entropy.bytes();
+        let again: [u8; 40] = Entropy::seeded(7).bytes();
+        let next: [u8; 40] = entropy.bytes();
+        assert_eq!(first, again);
+        assert_ne!(first, next);
+        assert_eq!(hex::encode(&first[..8]), "76108f84396dc2d7");
+        assert_ne!(first, Entropy::seeded(8).bytes());
+        assert_ne!(Entropy::system().bytes::<16>(), Entropy::system().bytes());
     }
 }

@@ -1,6 +1,8 @@
-//! The one backup of the keys folder: a single age file with every key in the clear inside it,
-//! so that an import wraps them under a master key of its own. The master key is never in it.
-//! Must never write a key outside the encrypted stream. Keys flow from the store to a writer.
+//! The one backup of the keys folder: a single age file.
+//!
+//! Every key stands in the clear inside it, so that an import wraps them under a master key of
+//! its own; the master key is never in it. Must never write a key outside the encrypted
+//! stream. Keys flow from the store to a writer.
 //!
 //! The text inside, each line ended by a line feed:
 //!
@@ -21,6 +23,7 @@ use zeroize::Zeroizing;
 
 use super::SealError;
 use super::keys::KeyStore;
+use super::secret::DataKey;
 use super::wrapped::KeyName;
 
 /// How many data keys one export holds: a line has at most 99 bytes, so 100 MB of text.
@@ -97,13 +100,22 @@ pub fn export_keys(store: &KeyStore, to: &EncryptFor, out: impl Write) -> Result
         let Some(key) = store.read(name)? else {
             continue;
         };
-        let digits = Zeroizing::new(hex::encode(key.expose()));
-        let line = Zeroizing::new(format!("key {name} {}\n", digits.as_str()));
-        lines.write(&line)?;
+        lines.write(&key_line(name, &key))?;
         data_keys += usize::from(matches!(name, KeyName::Data(_)));
     }
     lines.finish()?;
     Ok(data_keys)
+}
+
+/// Put together in a buffer that never grows, so that no copy stays behind.
+fn key_line(name: KeyName, key: &DataKey) -> Zeroizing<String> {
+    let digits = Zeroizing::new(hex::encode(key.expose()));
+    let name = name.to_string();
+    let mut line = Zeroizing::new(String::with_capacity(128));
+    for part in ["key ", &name, " ", &digits, "\n"] {
+        line.push_str(part);
+    }
+    line
 }
 
 struct Lines<W: Write> {

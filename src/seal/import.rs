@@ -1,4 +1,6 @@
-//! Reading an export back into a keys folder. Everything is read, checked and compared before
+//! Reading an export back into a keys folder.
+//!
+//! Everything is read, checked and compared before
 //! anything is written. A new folder is built beside its place and appears whole. In a folder
 //! with keys nothing is ever replaced: the missing files are staged and synced first and then
 //! named, so a crash between leaves a folder that the same import completes.

@@ -1,4 +1,6 @@
-//! The keys folder, `DATA/keys/`: `master` (unless it lies outside), `log` (the log's id),
+//! The keys folder, `DATA/keys/`.
+//!
+//! It holds `master` (unless it lies outside), `log` (the log's id),
 //! `signing`, `digest`, and one file per data key named by its id, each wrapped by the master
 //! key. A data key that is absent is erased; nothing here ever writes one again. Data keys are
 //! read when they are first needed, so a start costs the same with none and with a million.

@@ -1,4 +1,6 @@
-//! Sealed values and the keys that open them. This module owns `DATA/keys/`: nobody else reads
+//! Sealed values and the keys that open them.
+//!
+//! This module owns `DATA/keys/`: nobody else reads
 //! or writes there. It must never draw a nonce for a sealed value, append to the log, or let a
 //! key leave in a form that prints. Plain values flow in and sealed ones out on the way to the
 //! log; back on the way from it, as text or as erased.

@@ -1,4 +1,6 @@
-//! The sealed value: its form in a payload and the cipher behind it, XChaCha20-Poly1305. Must
+//! The sealed value: its form in a payload and the cipher behind it, XChaCha20-Poly1305.
+//!
+//! Must
 //! never draw a nonce and never look for a key: both are handed in. Text in, sealed value out,
 //! and back, bound to the one place in the one event of the one log where it stands.
 

@@ -87,7 +87,10 @@ impl Master {
 
     /// The text of a master key file.
     pub(super) fn text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(hex::encode(self.key.expose()));
+        let digits = Zeroizing::new(hex::encode(self.key.expose()));
+        // A string that grows leaves its old copy in freed memory.
+        let mut text = Zeroizing::new(String::with_capacity(digits.len() + 1));
+        text.push_str(&digits);
         text.push('\n');
         text
     }
@@ -113,7 +116,8 @@ impl Master {
         text: &[u8],
     ) -> Result<Zeroizing<[u8; N]>, SealError> {
         let damaged = |what| SealError::damaged(path, what);
-        let text = std::str::from_utf8(text).map_err(|_| damaged("not text"))?;
+        let text = std::str::from_utf8(text).ok();
+        let text = text.ok_or_else(|| damaged("not text"))?;
         let (body, check) = text
             .strip_suffix('\n')
             .and_then(|text| text.rsplit_once("check "))
@@ -133,9 +137,12 @@ impl Master {
         }
         let mut nonce = [0; NONCE_BYTES];
         let digits = field("nonce ").ok_or_else(|| damaged("no nonce line"))?;
-        hex::decode_to_slice(digits, &mut nonce).map_err(|_| damaged("the nonce is not hex"))?;
+        if hex::decode_to_slice(digits, &mut nonce).is_err() {
+            return Err(damaged("the nonce is not hex"));
+        }
         let digits = field("text ").ok_or_else(|| damaged("no text line"))?;
-        let sealed = hex::decode(digits).map_err(|_| damaged("the text is not hex"))?;
+        let sealed = hex::decode(digits).ok();
+        let sealed = sealed.ok_or_else(|| damaged("the text is not hex"))?;
         let plain = decrypt(&self.key, nonce, &sealed, name.as_bytes()).map(Zeroizing::new);
         let plain = plain.ok_or_else(|| damaged("the text does not authenticate"))?;
         let mut secret = Zeroizing::new([0; N]);
