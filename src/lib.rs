@@ -1,4 +1,5 @@
 //! keyledger
 
 pub mod clock;
+pub mod domain;
 pub mod seal;

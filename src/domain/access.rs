@@ -1,0 +1,297 @@
+//! Who may do what: one pure function over the catalogue, and the authority that it asks.
+//!
+//! An [`Authority`] is what a credential can do at an instant, computed from its record, its owner's
+//! present standing and the catalogue. Commands pass [`may`] in `decide`; reads get an [`Access`],
+//! which only [`may`] can make.
+
+use super::catalogue::{Catalogue, EVERYTHING, PLATFORM, ScopeSet};
+use super::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId};
+use super::kind::Kind;
+use super::record::{Credential, Grant, Member, ServiceAccount};
+use super::rejection::{Beyond, Rejection};
+use super::time::Timestamp;
+
+/// What an actor wants to do, one variant a row of the permission table.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Action {
+    /// Make and list organizations.
+    ManageOrganizations,
+    /// Read the platform surface.
+    ReadPlatform,
+    /// Write on the platform surface: keys, service accounts, members, projects.
+    WritePlatform,
+    /// See and end every credential of the organization.
+    Oversee,
+    /// Verify credentials.
+    Verify,
+}
+
+impl Action {
+    /// The scope that is named when the action is refused.
+    #[must_use]
+    pub const fn needs(self) -> &'static str {
+        match self {
+            Self::ManageOrganizations => PLATFORM,
+            Self::ReadPlatform => "keys:read",
+            Self::WritePlatform | Self::Oversee => "member:manage",
+            Self::Verify => "keys:verify",
+        }
+    }
+}
+
+/// Whether a credential's owner stands behind it.
+#[derive(Clone, Debug)]
+pub enum OwnerStanding<'a> {
+    /// The organization itself: always.
+    Organization,
+    /// A member with a role.
+    Member(&'a Member),
+    /// A service account.
+    ServiceAccount(&'a ServiceAccount),
+    /// No such owner: never.
+    Unknown,
+}
+
+impl OwnerStanding<'_> {
+    /// Whether the owner is there and active.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        match self {
+            Self::Organization => true,
+            Self::Member(member) => !member.removed,
+            Self::ServiceAccount(account) => !account.disabled && !account.deleted,
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// What somebody can do.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Authority {
+    /// The organization it acts in; `None`: the operator.
+    pub organization: Option<OrganizationId>,
+    /// Who acts, for `created_by`.
+    pub principal: Option<Principal>,
+    /// The credential used.
+    pub via: Option<CredentialId>,
+    /// The one project that it is bound to.
+    pub project: Option<ProjectId>,
+    /// The scopes it holds now.
+    pub scopes: ScopeSet,
+    /// Whether it covers owners.
+    pub owner: bool,
+    /// Whether it covers all organizations.
+    pub platform: bool,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Authority {
+    /// The operator's: whoever holds the folder can do anything.
+    #[must_use]
+    pub fn operator(catalogue: &Catalogue) -> Self {
+        Self {
+            organization: None,
+            principal: None,
+            via: None,
+            project: None,
+            scopes: catalogue.all(),
+            owner: true,
+            platform: true,
+            expires_at: None,
+        }
+    }
+
+    /// What a credential can do while its owner stands as given.
+    #[must_use]
+    pub fn of_credential(
+        credential: &Credential,
+        owner: &OwnerStanding<'_>,
+        catalogue: &Catalogue,
+    ) -> Self {
+        let granted = Self::of_grant(&credential.grant, catalogue);
+        let mut authority = Self {
+            organization: Some(credential.organization),
+            principal: Some(match credential.owner {
+                Owner::Organization(_) => Principal::Credential(credential.id),
+                Owner::User(id) => Principal::User(id),
+                Owner::ServiceAccount(id) => Principal::ServiceAccount(id),
+            }),
+            via: Some(credential.id),
+            project: credential.project,
+            expires_at: credential.expires_at,
+            ..granted
+        };
+        let role = |name: &str| Self::of_role(name, catalogue);
+        match owner {
+            OwnerStanding::Organization => {}
+            OwnerStanding::Member(member) => {
+                let member = role(&member.role);
+                let everything = credential
+                    .grant
+                    .scopes
+                    .iter()
+                    .any(|scope| scope == EVERYTHING);
+                if everything {
+                    authority.scopes = member.scopes;
+                    authority.owner = member.owner;
+                } else {
+                    authority.scopes = authority.scopes.and(member.scopes);
+                    authority.owner = false;
+                }
+                authority.platform = false;
+            }
+            OwnerStanding::ServiceAccount(account) => {
+                let ceiling = account.role.as_deref().map(role);
+                let ceiling = ceiling.map(|role| role.scopes).unwrap_or_default();
+                let management = catalogue.management();
+                let frozen = authority.scopes;
+                authority.scopes = frozen.without(management).or(frozen.and(ceiling));
+                authority.owner = false;
+                authority.platform = false;
+            }
+            OwnerStanding::Unknown => authority.scopes = ScopeSet::default(),
+        }
+        authority
+    }
+
+    /// What a grant is worth by itself, in nobody's hand.
+    #[must_use]
+    pub fn of_grant(grant: &Grant, catalogue: &Catalogue) -> Self {
+        let role = grant
+            .role
+            .as_deref()
+            .map(|role| Self::of_role(role, catalogue));
+        let mut authority = role.unwrap_or_else(Self::nothing);
+        let preset = grant
+            .preset
+            .as_deref()
+            .and_then(|name| catalogue.preset(name));
+        let preset = preset
+            .map(|preset| preset.scopes.as_slice())
+            .unwrap_or_default();
+        let scopes = grant.scopes.iter().chain(preset).map(String::as_str);
+        authority.scopes = authority.scopes.or(catalogue.expand(scopes));
+        authority.platform = grant.scopes.iter().any(|scope| scope == PLATFORM);
+        authority
+    }
+
+    /// What a role is worth.
+    #[must_use]
+    pub fn of_role(name: &str, catalogue: &Catalogue) -> Self {
+        let mut authority = Self::nothing();
+        if let Some(role) = catalogue.role(name) {
+            authority.scopes = catalogue.expand(role.scopes.iter().map(String::as_str));
+            authority.owner = role.owner;
+        }
+        authority
+    }
+
+    fn nothing() -> Self {
+        Self {
+            organization: None,
+            principal: None,
+            via: None,
+            project: None,
+            scopes: ScopeSet::default(),
+            owner: false,
+            platform: false,
+            expires_at: None,
+        }
+    }
+
+    /// Dominance: whether this covers all of `target`. Who holds `platform:*` covers owners too.
+    pub fn cover(&self, target: &Self) -> Result<(), Rejection> {
+        let beyond = |why| Err(Rejection::BeyondYourAuthority { why });
+        if target.platform && !self.platform {
+            return beyond(Beyond::Platform);
+        }
+        if target.owner && !self.owner && !self.platform {
+            return beyond(Beyond::OwnerRole);
+        }
+        if !self.scopes.covers(target.scopes) {
+            return beyond(Beyond::Scopes);
+        }
+        if self.project.is_some() && self.project != target.project {
+            return beyond(Beyond::Project);
+        }
+        Ok(())
+    }
+
+    /// A credential never makes one that outlives it.
+    pub fn outlive(&self, expires_at: Option<Timestamp>) -> Result<(), Rejection> {
+        match (self.expires_at, expires_at) {
+            (Some(own), Some(new)) if new <= own => Ok(()),
+            (None, _) => Ok(()),
+            (Some(_), _) => Err(Rejection::BeyondYourAuthority {
+                why: Beyond::Expiry,
+            }),
+        }
+    }
+}
+
+/// Leave to act in one organization: only [`may`] makes it.
+#[derive(Clone, Debug)]
+pub struct Access {
+    authority: Authority,
+    organization: Option<OrganizationId>,
+}
+
+impl Access {
+    /// Who acts.
+    #[must_use]
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
+    /// Where; `None`: the whole platform.
+    #[must_use]
+    pub fn organization(&self) -> Option<OrganizationId> {
+        self.organization
+    }
+}
+
+/// Whether `authority` may do `action` in `organization`. Another tenant's organization is not
+/// found, whatever is asked of it.
+pub fn may(
+    authority: Authority,
+    catalogue: &Catalogue,
+    action: Action,
+    organization: Option<OrganizationId>,
+) -> Result<Access, Rejection> {
+    if let Some(target) = organization {
+        let own = authority.organization.is_none_or(|own| own == target);
+        if !own && !authority.platform {
+            return Err(Rejection::NotFound {
+                what: "organization",
+            });
+        }
+    }
+    let holds = |scope| catalogue.holds(authority.scopes, scope);
+    let allowed = authority.platform
+        || match action {
+            Action::ManageOrganizations => false,
+            Action::ReadPlatform => holds("keys:read") || holds("member:manage"),
+            Action::WritePlatform | Action::Oversee => holds("member:manage"),
+            Action::Verify => holds("keys:verify"),
+        };
+    if allowed {
+        Ok(Access {
+            authority,
+            organization,
+        })
+    } else {
+        Err(Rejection::Forbidden {
+            needs: action.needs(),
+        })
+    }
+}
+
+/// The kinds that carry `*`.
+#[must_use]
+pub fn takes_everything(kind: Kind) -> bool {
+    matches!(
+        kind.rules().grant,
+        super::kind::GrantForm::ScopesOrEverything
+    )
+}

@@ -1,0 +1,481 @@
+//! Applying events: the one fold, live and in replay alike.
+//!
+//! An event changes the one record that is its subject. Applying never fails for reasons of rules:
+//! what stands in the log has happened. It fails only where an event names a record that no earlier
+//! event made, which no log of ours does.
+
+use std::sync::Arc;
+
+use super::decide::fold_case;
+use super::envelope::{Digest32, Event};
+use super::event::{
+    Fact, KeyCreated, KeyRevoked, KeyRotated, KeyUpdated, MemberAdded, ServiceAccountCreated,
+    ServiceAccountUpdated,
+};
+use super::ids::{
+    CredentialId, OrganizationId, Owner, Principal, ProjectId, ServiceAccountId, Subject, UserId,
+};
+use super::record::{
+    Credential, Ended, Grant, Member, Metadata, Organization, OrganizationHead, Project,
+    ServiceAccount, Stamp,
+};
+use super::state::{Counts, Remembered, State};
+
+/// An event that does not fit the events before it.
+#[derive(Debug, thiserror::Error)]
+#[error("event {position} ({name}) does not fit: {why}")]
+pub struct Misfit {
+    /// Its position.
+    pub position: u64,
+    /// Its type.
+    pub name: &'static str,
+    /// What is wrong.
+    pub why: &'static str,
+}
+
+impl State {
+    /// Stages what an event changes. `commitment` is SHA-256 of its payload.
+    pub fn apply(&mut self, event: &Event, commitment: Digest32) -> Result<(), Misfit> {
+        self.apply_fact(event).map_err(|why| Misfit {
+            position: event.position,
+            name: event.fact.name(),
+            why,
+        })?;
+        self.last_at = Some(
+            self.last_at
+                .map_or(event.occurred_at, |at| at.max(event.occurred_at)),
+        );
+        if let Some(place) = event.organization {
+            let head = OrganizationHead {
+                id: place.id,
+                sequence: place.sequence,
+                commitment: commitment.0,
+                position: event.position,
+            };
+            self.heads.set(place.id, head);
+        }
+        if let (Some(command), Some(digest)) = (event.command_id, event.command_digest) {
+            // Only the first event of a command carries its id.
+            let (subject, position) = (event.subject, event.position);
+            self.commands.set(
+                command,
+                Remembered {
+                    digest,
+                    subject,
+                    position,
+                },
+            );
+            self.commands_staged.push(command);
+        }
+        Ok(())
+    }
+
+    fn apply_fact(&mut self, event: &Event) -> Result<(), &'static str> {
+        match (event.subject, &event.fact) {
+            (Subject::Ledger(_), fact) => self.apply_to_ledger(fact),
+            (Subject::Organization(id), fact) => self.apply_to_organization(id, event, fact),
+            (Subject::Project(id), fact) => self.apply_to_project(id, event, fact),
+            (Subject::Member(id), fact) => self.apply_to_member(id, event, fact),
+            (Subject::ServiceAccount(id), fact) => self.apply_to_account(id, event, fact),
+            (Subject::Credential(id), Fact::KeyCreated(data)) => self.key_created(id, event, data),
+            (Subject::Credential(id), fact) => self.apply_to_key(id, event, fact),
+        }
+    }
+
+    fn apply_to_ledger(&mut self, fact: &Fact) -> Result<(), &'static str> {
+        if let Fact::LedgerOpened(data) = fact {
+            self.ledger.log_id = Some(data.log_id);
+            self.ledger.origin.clone_from(&data.origin);
+        } else if let Fact::CatalogueAdopted(data) = fact {
+            self.adopt(data.catalogue.clone())
+                .map_err(|_why| "its catalogue is not valid")?;
+        } else {
+            return Err(WRONG_SUBJECT);
+        }
+        self.ledger.version += 1;
+        Ok(())
+    }
+
+    fn apply_to_organization(
+        &mut self,
+        id: OrganizationId,
+        event: &Event,
+        fact: &Fact,
+    ) -> Result<(), &'static str> {
+        let record = if let Fact::OrganizationCreated(data) = fact {
+            Organization {
+                id,
+                name: data.name.clone(),
+                token_prefix: data.token_prefix.clone(),
+                stamp: new_stamp(event, data.created_by),
+            }
+        } else if let Fact::OrganizationUpdated(data) = fact {
+            let mut record = owned(self.organizations.get(&id))?;
+            touch(&mut record.stamp, event);
+            if let Some(name) = &data.name {
+                record.name.clone_from(name);
+            }
+            if let Some(prefix) = &data.token_prefix {
+                record.token_prefix.clone_from(prefix);
+            }
+            record
+        } else {
+            return Err(WRONG_SUBJECT);
+        };
+        self.organizations.set(id, record);
+        Ok(())
+    }
+
+    fn apply_to_project(
+        &mut self,
+        id: ProjectId,
+        event: &Event,
+        fact: &Fact,
+    ) -> Result<(), &'static str> {
+        if let Fact::ProjectCreated(data) = fact {
+            let organization = organization_of(event)?;
+            let stamp = new_stamp(event, data.created_by);
+            let name = data.name.clone();
+            self.projects.set(
+                id,
+                Project {
+                    id,
+                    organization,
+                    name,
+                    archived: false,
+                    stamp,
+                },
+            );
+            self.count(organization, |counts| counts.projects += 1);
+            return Ok(());
+        }
+        let mut record = owned(self.projects.get(&id))?;
+        touch(&mut record.stamp, event);
+        if let Fact::ProjectUpdated(data) = fact {
+            record.name.clone_from(&data.name);
+        } else if let Fact::ProjectArchived(_) = fact {
+            record.archived = true;
+        } else if let Fact::ProjectUnarchived(_) = fact {
+            record.archived = false;
+        } else {
+            return Err(WRONG_SUBJECT);
+        }
+        self.projects.set(id, record);
+        Ok(())
+    }
+
+    fn apply_to_member(
+        &mut self,
+        id: UserId,
+        event: &Event,
+        fact: &Fact,
+    ) -> Result<(), &'static str> {
+        if let Fact::MemberAdded(data) = fact {
+            return self.member_added(id, event, data);
+        }
+        let mut record = owned(self.members.get(&id))?;
+        touch(&mut record.stamp, event);
+        let was_owner = self.role_is_owner(&record.role);
+        if let Fact::MemberRoleChanged(data) = fact {
+            record.role.clone_from(&data.role);
+            let is_owner = self.role_is_owner(&data.role);
+            self.count(record.organization, |counts| {
+                counts.owners =
+                    (counts.owners + u64::from(is_owner)).saturating_sub(u64::from(was_owner));
+            });
+        } else if let Fact::MemberRemoved(_) = fact {
+            record.removed = true;
+            self.count(record.organization, |counts| {
+                counts.members = counts.members.saturating_sub(1);
+                counts.owners = counts.owners.saturating_sub(u64::from(was_owner));
+            });
+            if let Some(email) = record.email.text() {
+                self.emails.remove((record.organization, fold_case(email)));
+            }
+        } else {
+            return Err(WRONG_SUBJECT);
+        }
+        self.members.set(id, record);
+        Ok(())
+    }
+
+    fn member_added(
+        &mut self,
+        id: UserId,
+        event: &Event,
+        data: &MemberAdded,
+    ) -> Result<(), &'static str> {
+        let organization = organization_of(event)?;
+        let is_owner = self.role_is_owner(&data.role);
+        // An erased address is free again.
+        if let Some(email) = data.email.text() {
+            self.emails.set((organization, fold_case(email)), id);
+        }
+        let record = Member {
+            id,
+            organization,
+            email: data.email.clone(),
+            name: data.name.clone(),
+            role: data.role.clone(),
+            removed: false,
+            added_by: event.id,
+            stamp: new_stamp(event, data.created_by),
+        };
+        self.members.set(id, record);
+        self.count(organization, |counts| {
+            counts.members += 1;
+            counts.owners += u64::from(is_owner);
+        });
+        Ok(())
+    }
+
+    fn apply_to_account(
+        &mut self,
+        id: ServiceAccountId,
+        event: &Event,
+        fact: &Fact,
+    ) -> Result<(), &'static str> {
+        if let Fact::ServiceAccountCreated(data) = fact {
+            return self.account_created(id, event, data);
+        }
+        let mut record = owned(self.accounts.get(&id))?;
+        touch(&mut record.stamp, event);
+        if let Fact::ServiceAccountUpdated(data) = fact {
+            self.account_updated(&mut record, data);
+        } else if let Fact::ServiceAccountDisabled(_) = fact {
+            record.disabled = true;
+        } else if let Fact::ServiceAccountEnabled(_) = fact {
+            record.disabled = false;
+        } else if let Fact::ServiceAccountDeleted(_) = fact {
+            record.deleted = true;
+            self.account_names
+                .remove((record.organization, fold_case(&record.name)));
+            self.count(record.organization, |counts| {
+                counts.service_accounts = counts.service_accounts.saturating_sub(1);
+            });
+        } else {
+            return Err(WRONG_SUBJECT);
+        }
+        self.accounts.set(id, record);
+        Ok(())
+    }
+
+    fn account_created(
+        &mut self,
+        id: ServiceAccountId,
+        event: &Event,
+        data: &ServiceAccountCreated,
+    ) -> Result<(), &'static str> {
+        let organization = organization_of(event)?;
+        self.account_names
+            .set((organization, fold_case(&data.name)), id);
+        self.slugs.set((organization, data.slug.clone()), id);
+        let record = ServiceAccount {
+            id,
+            organization,
+            name: data.name.clone(),
+            slug: data.slug.clone(),
+            description: data.description.clone(),
+            role: data.role.clone(),
+            scopes: data.scopes.clone(),
+            disabled: false,
+            deleted: false,
+            stamp: new_stamp(event, data.created_by),
+        };
+        self.accounts.set(id, record);
+        self.count(organization, |counts| counts.service_accounts += 1);
+        Ok(())
+    }
+
+    fn account_updated(&mut self, record: &mut ServiceAccount, data: &ServiceAccountUpdated) {
+        self.account_names
+            .remove((record.organization, fold_case(&record.name)));
+        self.account_names
+            .set((record.organization, fold_case(&data.name)), record.id);
+        record.name.clone_from(&data.name);
+        record.description.clone_from(&data.description);
+        record.role.clone_from(&data.role);
+        record.scopes.clone_from(&data.scopes);
+    }
+
+    fn key_created(
+        &mut self,
+        id: CredentialId,
+        event: &Event,
+        data: &KeyCreated,
+    ) -> Result<(), &'static str> {
+        let organization = organization_of(event)?;
+        let record = Credential {
+            id,
+            organization,
+            kind: data.kind,
+            owner: data.owner,
+            project: data.project_id,
+            name: data.name.as_str().into(),
+            description: data.description.as_deref().map(Into::into),
+            grant: self.shared_grant(&data.grant),
+            metadata: shared_metadata(&data.metadata),
+            expires_at: data.expires_at,
+            disabled: false,
+            ended: None,
+            issued_via: data.issued_via,
+            secrets: vec![data.secret.record(event.occurred_at)],
+            stamp: new_stamp(event, data.created_by),
+        };
+        if ends_with_owner(data.owner) {
+            self.owned.set((data.owner, id), ());
+        }
+        if data.kind.rules().unique_name {
+            self.key_names.set((data.owner, data.name.clone()), id);
+        }
+        self.credentials.set(id, record);
+        self.count(organization, |counts| counts.live_credentials += 1);
+        Ok(())
+    }
+
+    fn apply_to_key(
+        &mut self,
+        id: CredentialId,
+        event: &Event,
+        fact: &Fact,
+    ) -> Result<(), &'static str> {
+        let mut record = owned(self.credentials.get(&id))?;
+        touch(&mut record.stamp, event);
+        if let Fact::KeyUpdated(data) = fact {
+            self.key_updated(&mut record, data);
+        } else if let Fact::KeyScopesEdited(data) = fact {
+            let grant = Grant {
+                scopes: data.scopes.clone(),
+                ..(*record.grant).clone()
+            };
+            record.grant = self.shared_grant(&grant);
+        } else if let Fact::KeyRotated(data) = fact {
+            rotate(&mut record, event, data);
+        } else if let Fact::KeyDisabled(_) = fact {
+            record.disabled = true;
+        } else if let Fact::KeyEnabled(_) = fact {
+            record.disabled = false;
+        } else if let Fact::KeyRevoked(data) = fact {
+            self.key_revoked(&mut record, event, data);
+        } else {
+            return Err(WRONG_SUBJECT);
+        }
+        self.credentials.set(id, record);
+        Ok(())
+    }
+
+    fn key_updated(&mut self, record: &mut Credential, data: &KeyUpdated) {
+        if record.kind.rules().unique_name {
+            self.key_names
+                .remove((record.owner, record.name.to_string()));
+            self.key_names
+                .set((record.owner, data.name.clone()), record.id);
+        }
+        record.name = data.name.as_str().into();
+        record.description = data.description.as_deref().map(Into::into);
+        record.expires_at = data.expires_at;
+        record.metadata = shared_metadata(&data.metadata);
+        if data.role != record.grant.role {
+            let grant = Grant {
+                role: data.role.clone(),
+                ..(*record.grant).clone()
+            };
+            record.grant = self.shared_grant(&grant);
+        }
+    }
+
+    fn key_revoked(&mut self, record: &mut Credential, event: &Event, data: &KeyRevoked) {
+        let reason = data.reason.clone();
+        record.ended = Some(Arc::new(Ended {
+            at: event.occurred_at,
+            event: event.id,
+            reason,
+        }));
+        if ends_with_owner(record.owner) {
+            self.owned.remove((record.owner, record.id));
+        }
+        if record.kind.rules().unique_name {
+            self.key_names
+                .remove((record.owner, record.name.to_string()));
+        }
+        self.count(record.organization, |counts| {
+            counts.live_credentials = counts.live_credentials.saturating_sub(1);
+        });
+    }
+
+    fn count(&mut self, organization: OrganizationId, change: impl FnOnce(&mut Counts)) {
+        let mut counts = self.counts(organization);
+        change(&mut counts);
+        self.counts.set(organization, counts);
+    }
+
+    fn role_is_owner(&self, role: &str) -> bool {
+        self.catalogue.role(role).is_some_and(|role| role.owner)
+    }
+
+    fn shared_grant(&mut self, grant: &Grant) -> Arc<Grant> {
+        if let Some(known) = self.grants.get(grant) {
+            return Arc::clone(known);
+        }
+        let shared = Arc::new(grant.clone());
+        self.grants.insert(grant.clone(), Arc::clone(&shared));
+        shared
+    }
+}
+
+const WRONG_SUBJECT: &str = "its type does not belong to its subject";
+
+/// Whether credentials of this owner end with it.
+fn ends_with_owner(owner: Owner) -> bool {
+    match owner {
+        Owner::Organization(_) => false,
+        Owner::User(_) | Owner::ServiceAccount(_) => true,
+    }
+}
+
+/// A rotation ends the secrets before the previous one at once; none is ever prolonged.
+fn rotate(record: &mut Credential, event: &Event, data: &KeyRotated) {
+    let current = record.secrets.len().saturating_sub(1);
+    for (index, secret) in record.secrets.iter_mut().enumerate() {
+        let end = if index == current {
+            data.previous_valid_until
+        } else {
+            event.occurred_at
+        };
+        secret.ends_at = Some(secret.ends_at.map_or(end, |at| at.min(end)));
+    }
+    record.secrets.push(data.secret.record(event.occurred_at));
+}
+
+fn shared_metadata(metadata: &Metadata) -> Option<Arc<Metadata>> {
+    (!metadata.is_empty()).then(|| Arc::new(metadata.clone()))
+}
+
+fn organization_of(event: &Event) -> Result<OrganizationId, &'static str> {
+    event
+        .organization
+        .map(|place| place.id)
+        .ok_or("it belongs to no organization")
+}
+
+fn owned<T: Clone>(record: Option<&Arc<T>>) -> Result<T, &'static str> {
+    record
+        .map(|record| (**record).clone())
+        .ok_or("its subject is unknown")
+}
+
+fn new_stamp(event: &Event, created_by: Option<Principal>) -> Stamp {
+    Stamp {
+        version: event.subject_version,
+        position: event.position,
+        created_by,
+        created_at: event.occurred_at,
+        updated_at: event.occurred_at,
+    }
+}
+
+fn touch(stamp: &mut Stamp, event: &Event) {
+    stamp.version = event.subject_version;
+    stamp.position = event.position;
+    stamp.updated_at = event.occurred_at;
+}

@@ -1,0 +1,173 @@
+//! The form of values: lengths, characters, addresses, versions. Each limit is named here.
+
+use crate::domain::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM};
+use crate::domain::kind::{GrantForm, Kind};
+use crate::domain::record::Metadata;
+use crate::domain::rejection::Rejection;
+
+/// Longest name of anything, in characters.
+pub(super) const NAME_CHARS_MAX: usize = 200;
+/// Longest description, in characters.
+pub(super) const DESCRIPTION_CHARS_MAX: usize = 2_000;
+/// Longest reason of a revocation, in characters.
+pub(super) const REASON_CHARS_MAX: usize = 500;
+/// Longest e-mail address: RFC 5321 §4.5.3.1.3 leaves 254 between its angle brackets.
+pub(super) const EMAIL_BYTES_MAX: usize = 254;
+/// Most scopes that one credential lists.
+pub(super) const SCOPES_PER_CREDENTIAL_MAX: usize = 100;
+/// Most bytes of metadata, keys and values together.
+pub(super) const METADATA_BYTES_MAX: usize = 4_096;
+
+/// A required line of text.
+pub(super) fn line(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
+    if text.trim().is_empty() {
+        return Err(Rejection::FieldEmpty { field });
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Rejection::FieldControlCharacters { field });
+    }
+    short(field, text, max)
+}
+
+/// A text of several lines that may be empty.
+pub(super) fn lines(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
+    if text
+        .chars()
+        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+    {
+        return Err(Rejection::FieldControlCharacters { field });
+    }
+    short(field, text, max)
+}
+
+fn short(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
+    if text.chars().count() > max {
+        return Err(Rejection::FieldTooLong {
+            field,
+            max,
+            unit: "characters",
+        });
+    }
+    Ok(())
+}
+
+/// An address that mail can be sent to: one `@`, something on both sides, no white space. Whether
+/// it is anybody's shows when it is used.
+pub(super) fn email(field: &'static str, text: &str) -> Result<(), Rejection> {
+    if text.len() > EMAIL_BYTES_MAX {
+        return Err(Rejection::FieldTooLong {
+            field,
+            max: EMAIL_BYTES_MAX,
+            unit: "bytes",
+        });
+    }
+    let good = text.split_once('@').is_some_and(|(local, domain)| {
+        !local.is_empty() && !domain.is_empty() && !domain.contains('@')
+    });
+    if good && !text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        Ok(())
+    } else {
+        Err(Rejection::EmailInvalid { field })
+    }
+}
+
+/// A list of scopes that a credential of `kind` may carry.
+pub(super) fn scopes(
+    scopes: &[String],
+    kind: Kind,
+    catalogue: &Catalogue,
+) -> Result<(), Rejection> {
+    if scopes.is_empty() {
+        return Err(Rejection::FieldEmpty { field: "scopes" });
+    }
+    if scopes.len() > SCOPES_PER_CREDENTIAL_MAX {
+        let max = SCOPES_PER_CREDENTIAL_MAX;
+        return Err(Rejection::FieldTooLong {
+            field: "scopes",
+            max,
+            unit: "scopes",
+        });
+    }
+    for (index, scope) in scopes.iter().enumerate() {
+        let fits = match scope.as_str() {
+            EVERYTHING => kind.rules().grant == GrantForm::ScopesOrEverything,
+            PLATFORM => kind == Kind::Organization,
+            ADMIN => true,
+            name if catalogue.has_scope(name) => true,
+            _ => {
+                return Err(Rejection::UnknownScope {
+                    scope: scope.clone(),
+                });
+            }
+        };
+        if !fits {
+            return Err(Rejection::ScopeNotForKind {
+                scope: scope.clone(),
+            });
+        }
+        if scopes.iter().take(index).any(|earlier| earlier == scope) {
+            return Err(Rejection::ScopeTwice {
+                scope: scope.clone(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// The canonical name of a role.
+pub(super) fn role(name: &str, catalogue: &Catalogue) -> Result<String, Rejection> {
+    match catalogue.role(name) {
+        Some(role) => Ok(role.name.clone()),
+        None => Err(Rejection::UnknownRole {
+            role: name.to_owned(),
+        }),
+    }
+}
+
+/// Pairs within their size.
+pub(super) fn metadata(metadata: &Metadata) -> Result<(), Rejection> {
+    let bytes: usize = metadata
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    if bytes > METADATA_BYTES_MAX {
+        Err(Rejection::MetadataTooLarge)
+    } else {
+        Ok(())
+    }
+}
+
+/// `If-Match` against the record's version.
+pub(super) fn version(if_match: Option<u32>, current: u32) -> Result<(), Rejection> {
+    match if_match {
+        Some(expected) if expected != current => Err(Rejection::VersionMismatch { current }),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Unicode default case folding, for names that are unique but for case.
+#[must_use]
+pub fn fold_case(text: &str) -> String {
+    caseless::default_case_fold_str(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        for good in ["a@b", "owner@example.com", "first.last+tag@sub.example.org"] {
+            assert_eq!(email("email", good), Ok(()), "{good}");
+        }
+        for wrong in ["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b\n"] {
+            assert!(email("email", wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn case_is_folded_as_unicode_says() {
+        assert_eq!(fold_case("Stra\u{df}e"), fold_case("STRASSE"));
+        assert_eq!(fold_case("\u{3a3}"), fold_case("\u{3c2}"));
+    }
+}

@@ -1,0 +1,185 @@
+//! Decisions: what a command does to the state as it stands, or why it is refused. Pure.
+//!
+//! Time, ids and randomness come in as [`Facts`]; the same input gives the same output. Checks stand
+//! in one order everywhere: standing, tenant, permission, form, dominance, version, conflicts.
+
+mod accounts;
+mod checks;
+mod keys;
+mod organizations;
+
+pub use checks::fold_case;
+
+use ulid::Ulid;
+
+use super::access::{Access, Action, Authority, may};
+use super::command::{Actor, Command, OpenLedger, Request};
+use super::event::{CatalogueAdopted, Fact, LedgerOpened};
+use super::ids::{EventId, OrganizationId, Subject};
+use super::rejection::Rejection;
+use super::secret::Token;
+use super::state::State;
+use super::time::Timestamp;
+
+/// What a decision needs from outside: made anew for each command.
+#[derive(Clone)]
+pub struct Facts {
+    /// The instant; never before the newest event's.
+    pub now: Timestamp,
+    /// The id of the first event; those that follow count up from it.
+    pub first_event: Ulid,
+    /// Ids for new records, in order of use.
+    pub ids: [Ulid; 4],
+    /// 32 random bytes for one new secret.
+    pub random: [u8; 32],
+}
+
+impl Facts {
+    /// The id of the command's n-th event.
+    #[must_use]
+    pub fn event_id(&self, n: usize) -> EventId {
+        EventId(Ulid(self.first_event.0.wrapping_add(n as u128)))
+    }
+}
+
+/// One event to be appended, before it has its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The organization it belongs to.
+    pub organization: Option<OrganizationId>,
+    /// The record it changes.
+    pub subject: Subject,
+    /// What happens.
+    pub fact: Fact,
+}
+
+/// What a command comes to.
+#[derive(Debug)]
+pub struct Decision {
+    /// Its events, appended together; none if all is as asked already.
+    pub changes: Vec<Change>,
+    /// The record that the answer shows.
+    pub subject: Subject,
+    /// The secret that the answer alone carries.
+    pub token: Option<Token>,
+    /// Who did it.
+    pub authority: Authority,
+}
+
+/// Decides a command.
+pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decision, Rejection> {
+    match &request.command {
+        Command::OpenLedger(command) => open_ledger(state, request.actor, command, facts),
+        Command::CreateOrganization(command) => {
+            organizations::create(state, request, command, facts)
+        }
+        Command::UpdateOrganization(command) => {
+            organizations::update(state, request, command, facts)
+        }
+        Command::CreateProject(command) => {
+            organizations::create_project(state, request, command, facts)
+        }
+        Command::UpdateProject(command) => {
+            organizations::update_project(state, request, command, facts)
+        }
+        Command::AddMember(command) => accounts::add_member(state, request, command, facts),
+        Command::ChangeMemberRole(command) => {
+            accounts::change_member_role(state, request, command, facts)
+        }
+        Command::RemoveMember(command) => accounts::remove_member(state, request, *command, facts),
+        Command::CreateServiceAccount(command) => {
+            accounts::create_account(state, request, command, facts)
+        }
+        Command::UpdateServiceAccount(command) => {
+            accounts::update_account(state, request, command, facts)
+        }
+        Command::DeleteServiceAccount(command) => {
+            accounts::delete_account(state, request, *command, facts)
+        }
+        Command::CreateKey(command) => keys::create(state, request, command, facts),
+        Command::UpdateKey(command) => keys::update(state, request, command, facts),
+        Command::RotateKey(command) => keys::rotate(state, request, *command, facts),
+        Command::DisableKey(target) => keys::disable(state, request, *target, facts),
+        Command::EnableKey(target) => keys::enable(state, request, *target, facts),
+        Command::RevokeKey(command) => keys::revoke(state, request, command, facts),
+    }
+}
+
+fn open_ledger(
+    state: &State,
+    actor: Actor,
+    command: &OpenLedger,
+    facts: &Facts,
+) -> Result<Decision, Rejection> {
+    let authority = state.authority(actor, facts.now)?;
+    if actor != Actor::Operator {
+        return Err(Rejection::Forbidden {
+            needs: "the command line",
+        });
+    }
+    if state.ledger().log_id.is_some() {
+        return Err(Rejection::LimitReached {
+            what: "openings of a ledger",
+            max: 1,
+        });
+    }
+    let subject = Subject::Ledger(command.log_id);
+    let opened = LedgerOpened {
+        log_id: command.log_id,
+        origin: command.origin.clone(),
+        vkey: command.vkey.clone(),
+    };
+    let adopted = CatalogueAdopted {
+        catalogue: command.catalogue.text().clone(),
+    };
+    let change = |fact| Change {
+        organization: None,
+        subject,
+        fact,
+    };
+    let changes = vec![change(opened.into()), change(adopted.into())];
+    Ok(Decision {
+        changes,
+        subject,
+        token: None,
+        authority,
+    })
+}
+
+/// Leave for the actor to do `action` in `organization`, by its present standing.
+fn admit(
+    state: &State,
+    request: &Request,
+    facts: &Facts,
+    action: Action,
+    organization: OrganizationId,
+) -> Result<Access, Rejection> {
+    let authority = state.authority(request.actor, facts.now)?;
+    let access = may(authority, state.catalogue(), action, Some(organization))?;
+    match state.organization(organization) {
+        Some(_) => Ok(access),
+        None => Err(Rejection::NotFound {
+            what: "organization",
+        }),
+    }
+}
+
+/// The decision of a command whose events change one record of an organization.
+fn decision(
+    access: &Access,
+    organization: OrganizationId,
+    subject: Subject,
+    facts: Vec<Fact>,
+) -> Decision {
+    let change = |fact| Change {
+        organization: Some(organization),
+        subject,
+        fact,
+    };
+    Decision {
+        changes: facts.into_iter().map(change).collect(),
+        subject,
+        token: None,
+        authority: access.authority().clone(),
+    }
+}

@@ -1,0 +1,232 @@
+//! Organizations and their projects.
+
+use super::{Change, Decision, Facts, admit, checks, decision, keys};
+use crate::domain::access::{Action, may};
+use crate::domain::command::{
+    CreateOrganization, CreateProject, Request, UpdateOrganization, UpdateProject,
+};
+use crate::domain::event::{
+    Fact, KeyCreated, MemberAdded, OrganizationCreated, OrganizationUpdated, ProjectArchived,
+    ProjectCreated, ProjectUnarchived, ProjectUpdated,
+};
+use crate::domain::ids::{
+    CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId, Subject, UserId,
+};
+use crate::domain::kind::Kind;
+use crate::domain::personal::Personal;
+use crate::domain::record::{Grant, Metadata};
+use crate::domain::rejection::Rejection;
+use crate::domain::secret::{DEFAULT_PREFIX, Token, prefix_is_valid};
+use crate::domain::state::State;
+
+/// Projects of an organization, archived ones too.
+const PROJECTS_MAX: u64 = 100_000;
+
+/// The name of an organization's first key.
+const FIRST_KEY_NAME: &str = "Bootstrap key";
+
+pub(super) fn create(
+    state: &State,
+    request: &Request,
+    command: &CreateOrganization,
+    facts: &Facts,
+) -> Result<Decision, Rejection> {
+    let authority = state.authority(request.actor, facts.now)?;
+    let access = may(
+        authority,
+        state.catalogue(),
+        Action::ManageOrganizations,
+        None,
+    )?;
+    checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
+    checks::email("owner_email", &command.owner_email)?;
+    checks::scopes(&command.key_scopes, Kind::Organization, state.catalogue())?;
+    let [organization, owner, key, secret] = facts.ids;
+    let (organization, owner) = (OrganizationId(organization), UserId(owner));
+    let principal = access.authority().principal;
+    let token = Token::compose(DEFAULT_PREFIX, SecretId(secret), &facts.random);
+    let role = state
+        .catalogue()
+        .owner_role()
+        .map(|role| role.name.clone())
+        .unwrap_or_default();
+
+    let created = OrganizationCreated {
+        name: command.name.clone(),
+        token_prefix: DEFAULT_PREFIX.to_owned(),
+        created_by: principal,
+    };
+    let added = MemberAdded {
+        email: Personal::new(command.owner_email.clone()),
+        name: None,
+        role,
+        created_by: principal,
+    };
+    let issued = KeyCreated {
+        kind: Kind::Organization,
+        owner: Owner::Organization(organization),
+        project_id: None,
+        name: FIRST_KEY_NAME.to_owned(),
+        description: None,
+        grant: Grant {
+            scopes: command.key_scopes.clone(),
+            ..Grant::default()
+        },
+        expires_at: None,
+        metadata: Metadata::new(),
+        // The key is the owner's doing, whoever set the organization up.
+        created_by: Some(Principal::User(owner)),
+        issued_via: access.authority().via,
+        secret: crate::domain::event::NewSecret {
+            id: SecretId(secret),
+            hash: token.hash(),
+            prefix: DEFAULT_PREFIX.to_owned(),
+            hint: token.hint(),
+        },
+    };
+    let change = |subject, fact: Fact| Change {
+        organization: Some(organization),
+        subject,
+        fact,
+    };
+    let changes = vec![
+        change(Subject::Organization(organization), created.into()),
+        change(Subject::Member(owner), added.into()),
+        change(Subject::Credential(CredentialId(key)), issued.into()),
+    ];
+    Ok(Decision {
+        changes,
+        subject: Subject::Organization(organization),
+        token: Some(token),
+        authority: access.authority().clone(),
+    })
+}
+
+pub(super) fn update(
+    state: &State,
+    request: &Request,
+    command: &UpdateOrganization,
+    facts: &Facts,
+) -> Result<Decision, Rejection> {
+    let id = command.organization;
+    let access = admit(state, request, facts, Action::WritePlatform, id)?;
+    let record = state.organization(id).ok_or(Rejection::NotFound {
+        what: "organization",
+    })?;
+    if let Some(name) = &command.name {
+        checks::line("name", name, checks::NAME_CHARS_MAX)?;
+    }
+    if command
+        .token_prefix
+        .as_deref()
+        .is_some_and(|prefix| !prefix_is_valid(prefix))
+    {
+        return Err(Rejection::TokenPrefixInvalid);
+    }
+    checks::version(request.if_match, record.stamp.version)?;
+    let name = command.name.clone().filter(|name| *name != record.name);
+    let token_prefix = command
+        .token_prefix
+        .clone()
+        .filter(|prefix| *prefix != record.token_prefix);
+    let changes = if name.is_none() && token_prefix.is_none() {
+        vec![]
+    } else {
+        vec![OrganizationUpdated { name, token_prefix }.into()]
+    };
+    Ok(decision(&access, id, Subject::Organization(id), changes))
+}
+
+pub(super) fn create_project(
+    state: &State,
+    request: &Request,
+    command: &CreateProject,
+    facts: &Facts,
+) -> Result<Decision, Rejection> {
+    let access = admit(
+        state,
+        request,
+        facts,
+        Action::WritePlatform,
+        command.organization,
+    )?;
+    checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
+    if access.authority().project.is_some() {
+        let why = crate::domain::rejection::Beyond::Project;
+        return Err(Rejection::BeyondYourAuthority { why });
+    }
+    if state.counts(command.organization).projects >= PROJECTS_MAX {
+        return Err(Rejection::LimitReached {
+            what: "projects",
+            max: PROJECTS_MAX,
+        });
+    }
+    let created_by = access.authority().principal;
+    let created = ProjectCreated {
+        name: command.name.clone(),
+        created_by,
+    };
+    let subject = Subject::Project(ProjectId(facts.ids[0]));
+    Ok(decision(
+        &access,
+        command.organization,
+        subject,
+        vec![created.into()],
+    ))
+}
+
+pub(super) fn update_project(
+    state: &State,
+    request: &Request,
+    command: &UpdateProject,
+    facts: &Facts,
+) -> Result<Decision, Rejection> {
+    let access = admit(
+        state,
+        request,
+        facts,
+        Action::WritePlatform,
+        command.organization,
+    )?;
+    let record = state
+        .project(command.project)
+        .filter(|project| project.organization == command.organization)
+        .ok_or(Rejection::NotFound { what: "project" })?;
+    if let Some(name) = &command.name {
+        checks::line("name", name, checks::NAME_CHARS_MAX)?;
+    }
+    if access
+        .authority()
+        .project
+        .is_some_and(|own| own != command.project)
+    {
+        let why = crate::domain::rejection::Beyond::Project;
+        return Err(Rejection::BeyondYourAuthority { why });
+    }
+    checks::version(request.if_match, record.stamp.version)?;
+    let mut changes: Vec<Fact> = Vec::new();
+    if let Some(name) = command.name.clone().filter(|name| *name != record.name) {
+        changes.push(ProjectUpdated { name }.into());
+    }
+    match command.archived {
+        Some(true) if !record.archived => changes.push(ProjectArchived {}.into()),
+        Some(false) if record.archived => changes.push(ProjectUnarchived {}.into()),
+        Some(_) | None => {}
+    }
+    Ok(decision(
+        &access,
+        command.organization,
+        Subject::Project(record.id),
+        changes,
+    ))
+}
+
+/// Limits of one organization that `accounts` checks, kept beside the others.
+pub(super) const MEMBERS_MAX: u64 = 100_000;
+/// Service accounts of an organization, deleted ones apart.
+pub(super) const SERVICE_ACCOUNTS_MAX: u64 = 100_000;
+
+const _: () = assert!(
+    keys::LIVE_PER_OWNER_MAX < 10_000,
+    "a cascade fits one batch"
+);

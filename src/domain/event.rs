@@ -1,0 +1,360 @@
+//! The facts: one type an event, and the table of their wire names and versions.
+//!
+//! Stored forms are frozen once written. A new version is a new row and a new type; the old type
+//! stays, and `log/upcast.rs` turns it into the new one on reading.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::catalogue::CatalogueText;
+use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId};
+use super::kind::Kind;
+use super::personal::Personal;
+use super::record::{Grant, Metadata, Secret};
+use super::secret::{KeyHint, SecretHash};
+use super::time::Timestamp;
+
+/// A stored event that this program cannot read.
+#[derive(Debug, thiserror::Error)]
+pub enum UnreadableEvent {
+    /// A type or version from a newer program.
+    #[error("event type {name} version {version} is unknown to this program")]
+    UnknownType {
+        /// The type's wire name.
+        name: String,
+        /// Its version.
+        version: u16,
+    },
+    /// Not the JSON that the type has.
+    #[error("the stored payload is not an event")]
+    Form(#[from] serde_json::Error),
+}
+
+macro_rules! events {
+    ($($(#[$doc:meta])* $name:ident = $wire:literal $version:literal,)*) => {
+        /// What happened.
+        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[serde(untagged)]
+        pub enum Fact {
+            $($(#[$doc])* $name($name),)*
+        }
+
+        impl Fact {
+            /// Wire name and version of every type.
+            pub const TYPES: &'static [(&'static str, u16)] = &[$(($wire, $version),)*];
+
+            /// The wire name.
+            #[must_use]
+            pub const fn name(&self) -> &'static str {
+                match self { $(Self::$name(_) => $wire,)* }
+            }
+
+            /// The version in which it is written.
+            #[must_use]
+            pub const fn version(&self) -> u16 {
+                match self { $(Self::$name(_) => $version,)* }
+            }
+
+            /// Reads the `data` of a stored event.
+            pub fn read(name: &str, version: u16, data: &RawValue) -> Result<Self, UnreadableEvent> {
+                match (name, version) {
+                    $(($wire, $version) => Ok(Self::$name(serde_json::from_str(data.get())?)),)*
+                    (_, _) => {
+                        Err(UnreadableEvent::UnknownType { name: name.to_owned(), version })
+                    }
+                }
+            }
+        }
+
+        $(impl From<$name> for Fact {
+            fn from(data: $name) -> Self {
+                Self::$name(data)
+            }
+        })*
+    };
+}
+
+events! {
+    /// The ledger was made.
+    LedgerOpened = "ledger.opened" 1,
+    /// A catalogue came into force.
+    CatalogueAdopted = "catalogue.adopted" 1,
+    /// An organization was made.
+    OrganizationCreated = "organization.created" 1,
+    /// Its name or token prefix changed.
+    OrganizationUpdated = "organization.updated" 1,
+    /// A project was made.
+    ProjectCreated = "project.created" 1,
+    /// Its name changed.
+    ProjectUpdated = "project.updated" 1,
+    /// It was put away.
+    ProjectArchived = "project.archived" 1,
+    /// It was taken out again.
+    ProjectUnarchived = "project.unarchived" 1,
+    /// A member joined.
+    MemberAdded = "member.added" 1,
+    /// A member's role changed.
+    MemberRoleChanged = "member.role_changed" 1,
+    /// A membership ended.
+    MemberRemoved = "member.removed" 1,
+    /// A service account was made.
+    ServiceAccountCreated = "service_account.created" 1,
+    /// Its name, description, role or scopes changed.
+    ServiceAccountUpdated = "service_account.updated" 1,
+    /// It was made inactive.
+    ServiceAccountDisabled = "service_account.disabled" 1,
+    /// It was made active again.
+    ServiceAccountEnabled = "service_account.enabled" 1,
+    /// It was deleted.
+    ServiceAccountDeleted = "service_account.deleted" 1,
+    /// A credential was made.
+    KeyCreated = "api_key.created" 1,
+    /// Its name, label, description, role, expiry or metadata changed.
+    KeyUpdated = "api_key.updated" 1,
+    /// Its scopes changed.
+    KeyScopesEdited = "api_key.scopes_edited" 1,
+    /// It got a new secret.
+    KeyRotated = "api_key.rotated" 1,
+    /// It was disabled.
+    KeyDisabled = "api_key.disabled" 1,
+    /// It was enabled again.
+    KeyEnabled = "api_key.enabled" 1,
+    /// It ended.
+    KeyRevoked = "api_key.revoked" 1,
+}
+
+macro_rules! data {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
+        $($(#[$doc])*
+        #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* })*
+    };
+}
+
+data! {
+    /// `ledger.opened`: its identity, for ever.
+    LedgerOpened {
+        /// The log's id, as in every segment.
+        log_id: LogId,
+        /// The origin of its checkpoints.
+        origin: String,
+        /// The verifier key of its first signing key.
+        vkey: String,
+    }
+
+    /// `catalogue.adopted`: the whole catalogue.
+    CatalogueAdopted {
+        /// All of it, so that a replay needs no file.
+        catalogue: CatalogueText,
+    }
+
+    /// `organization.created`.
+    OrganizationCreated {
+        /// Its name.
+        name: String,
+        /// What its tokens begin with.
+        token_prefix: String,
+        /// Who made it.
+        created_by: Option<Principal>,
+    }
+
+    /// `organization.updated`: what is null did not change.
+    OrganizationUpdated {
+        /// The new name.
+        name: Option<String>,
+        /// The new prefix.
+        token_prefix: Option<String>,
+    }
+
+    /// `project.created`.
+    ProjectCreated {
+        /// Its name.
+        name: String,
+        /// Who made it.
+        created_by: Option<Principal>,
+    }
+
+    /// `project.updated`.
+    ProjectUpdated {
+        /// The new name.
+        name: String,
+    }
+
+    /// `project.archived`.
+    ProjectArchived {}
+
+    /// `project.unarchived`.
+    ProjectUnarchived {}
+
+    /// `member.added`: the person's values are sealed under a key of their own.
+    MemberAdded {
+        /// The e-mail address, sealed.
+        email: Personal,
+        /// The name, sealed.
+        name: Option<Personal>,
+        /// The role's name.
+        role: String,
+        /// Who added the member.
+        created_by: Option<Principal>,
+    }
+
+    /// `member.role_changed`.
+    MemberRoleChanged {
+        /// The new role's name.
+        role: String,
+    }
+
+    /// `member.removed`: the member's tokens end in the same batch.
+    MemberRemoved {}
+
+    /// `service_account.created`.
+    ServiceAccountCreated {
+        /// Its name.
+        name: String,
+        /// Made from the name, never changed.
+        slug: String,
+        /// In words.
+        description: Option<String>,
+        /// The role's name.
+        role: Option<String>,
+        /// What its tokens may carry.
+        scopes: Option<Vec<String>>,
+        /// Who made it.
+        created_by: Option<Principal>,
+    }
+
+    /// `service_account.updated`: the whole of what can be edited, as it is afterwards.
+    ServiceAccountUpdated {
+        /// What changed.
+        changed: Vec<String>,
+        /// The name.
+        name: String,
+        /// The description.
+        description: Option<String>,
+        /// The role's name.
+        role: Option<String>,
+        /// The scopes.
+        scopes: Option<Vec<String>>,
+    }
+
+    /// `service_account.disabled`.
+    ServiceAccountDisabled {}
+
+    /// `service_account.enabled`.
+    ServiceAccountEnabled {}
+
+    /// `service_account.deleted`: its tokens end in the same batch.
+    ServiceAccountDeleted {}
+
+    /// A secret as it is stored.
+    NewSecret {
+        /// `sec_` and the ULID that stands in the token.
+        id: super::ids::SecretId,
+        /// SHA-256 of the token.
+        hash: SecretHash,
+        /// What the token begins with.
+        prefix: String,
+        /// The token's last four characters.
+        hint: KeyHint,
+    }
+
+    /// `api_key.created`.
+    KeyCreated {
+        /// Its kind.
+        kind: Kind,
+        /// Who it acts for.
+        owner: Owner,
+        /// The one project that it works on.
+        project_id: Option<ProjectId>,
+        /// Its name or label.
+        name: String,
+        /// In words.
+        description: Option<String>,
+        /// Scopes, role or preset.
+        grant: Grant,
+        /// When it expires.
+        expires_at: Option<Timestamp>,
+        /// The owner's pairs.
+        metadata: Metadata,
+        /// Who made it.
+        created_by: Option<Principal>,
+        /// The credential that made it.
+        issued_via: Option<CredentialId>,
+        /// The first secret.
+        secret: NewSecret,
+    }
+
+    /// `api_key.updated`: the whole of what can be edited, as it is afterwards.
+    KeyUpdated {
+        /// What changed: name, label, description, role, expiry, metadata.
+        changed: Vec<String>,
+        /// The name or label.
+        name: String,
+        /// The description.
+        description: Option<String>,
+        /// The role's name, of an access token.
+        role: Option<String>,
+        /// The expiry.
+        expires_at: Option<Timestamp>,
+        /// The pairs.
+        metadata: Metadata,
+    }
+
+    /// `api_key.scopes_edited`.
+    KeyScopesEdited {
+        /// The scopes afterwards.
+        scopes: Vec<String>,
+    }
+
+    /// `api_key.rotated`.
+    KeyRotated {
+        /// The new secret.
+        secret: NewSecret,
+        /// When the one before it stops being accepted.
+        previous_valid_until: Timestamp,
+    }
+
+    /// `api_key.disabled`.
+    KeyDisabled {}
+
+    /// `api_key.enabled`.
+    KeyEnabled {}
+
+    /// `api_key.revoked`.
+    KeyRevoked {
+        /// Why, in a person's words.
+        reason: Option<String>,
+        /// The event that this one follows from, in a cascade.
+        cause: Option<EventId>,
+    }
+}
+
+impl NewSecret {
+    /// The secret as the record keeps it.
+    #[must_use]
+    pub fn record(&self, created_at: Timestamp) -> Secret {
+        Secret {
+            id: self.id,
+            hash: self.hash,
+            prefix: self.prefix.as_str().into(),
+            hint: self.hint,
+            created_at,
+            ends_at: None,
+        }
+    }
+}
+
+impl Fact {
+    /// The values of a person that the fact holds, with their path in the envelope.
+    pub fn personal_mut(&mut self) -> Vec<(&'static str, &mut Personal)> {
+        let Self::MemberAdded(added) = self else {
+            return Vec::new();
+        };
+        let name = added.name.as_mut().map(|name| ("data.name", name));
+        [Some(("data.email", &mut added.email)), name]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+}

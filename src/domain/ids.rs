@@ -1,0 +1,297 @@
+//! Ids: a prefix and a ULID, one Rust type a record, so that no two can be confused.
+//!
+//! Ids are made by `clock.rs` and arrive here as values; this module only gives them their types
+//! and their text. In text an id is `<prefix>_<26 characters of Crockford base 32>`.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use ulid::Ulid;
+
+/// A text that is no id of the type asked for.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("not an id of the form {prefix}_<26 characters>")]
+pub struct InvalidId {
+    prefix: &'static str,
+}
+
+fn parse_ulid(prefix: &'static str, text: &str) -> Result<Ulid, InvalidId> {
+    let invalid = InvalidId { prefix };
+    let digits = text
+        .strip_prefix(prefix)
+        .and_then(|rest| rest.strip_prefix('_'));
+    let digits = digits.ok_or_else(|| invalid.clone())?;
+    // Only the canonical upper-case form: one record has one spelling.
+    let canonical = digits
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    match Ulid::from_string(digits) {
+        Ok(ulid) if canonical && ulid.to_string() == digits => Ok(ulid),
+        Ok(_) | Err(_) => Err(invalid),
+    }
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident, $prefix:literal) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+        pub struct $name(pub Ulid);
+
+        impl $name {
+            /// What stands before the underscore.
+            pub const PREFIX: &'static str = $prefix;
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!($prefix, "_{}"), self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidId;
+
+            fn from_str(text: &str) -> Result<Self, InvalidId> {
+                parse_ulid($prefix, text).map(Self)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                if to.is_human_readable() {
+                    to.collect_str(self)
+                } else {
+                    self.0.0.serialize(to)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                if from.is_human_readable() {
+                    let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+                    text.parse().map_err(D::Error::custom)
+                } else {
+                    u128::deserialize(from).map(|bits| Self(Ulid(bits)))
+                }
+            }
+        }
+    };
+}
+
+id!(
+    /// An organization, also called a workspace: the tenant.
+    OrganizationId, "org"
+);
+id!(
+    /// A project of an organization.
+    ProjectId, "prj"
+);
+id!(
+    /// A member: a user of one organization.
+    UserId, "usr"
+);
+id!(
+    /// A service account.
+    ServiceAccountId, "sa"
+);
+id!(
+    /// A credential, whatever its kind: an API key or a token.
+    CredentialId, "key"
+);
+id!(
+    /// One value of a credential; its ULID stands in the token itself.
+    SecretId, "sec"
+);
+id!(
+    /// An event of the log.
+    EventId, "evt"
+);
+/// The log's own id: 16 random bytes, 32 lower-case hex digits in text.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+pub struct LogId(pub [u8; 16]);
+
+impl fmt::Display for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for LogId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for LogId {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        let mut bytes = [0; 16];
+        match hex::decode_to_slice(text, &mut bytes) {
+            Ok(()) if hex::encode(bytes) == text => Ok(Self(bytes)),
+            Ok(()) | Err(_) => Err(InvalidId { prefix: "log" }),
+        }
+    }
+}
+
+/// The one record that an event changes.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Subject {
+    /// The ledger itself; in text the log id.
+    Ledger(LogId),
+    /// An organization.
+    Organization(OrganizationId),
+    /// A project.
+    Project(ProjectId),
+    /// A member.
+    Member(UserId),
+    /// A service account.
+    ServiceAccount(ServiceAccountId),
+    /// A credential.
+    Credential(CredentialId),
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ledger(id) => id.fmt(f),
+            Self::Organization(id) => id.fmt(f),
+            Self::Project(id) => id.fmt(f),
+            Self::Member(id) => id.fmt(f),
+            Self::ServiceAccount(id) => id.fmt(f),
+            Self::Credential(id) => id.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once('_').map(|(prefix, _)| prefix) {
+            Some(OrganizationId::PREFIX) => text.parse().map(Self::Organization),
+            Some(ProjectId::PREFIX) => text.parse().map(Self::Project),
+            Some(UserId::PREFIX) => text.parse().map(Self::Member),
+            Some(ServiceAccountId::PREFIX) => text.parse().map(Self::ServiceAccount),
+            Some(CredentialId::PREFIX) => text.parse().map(Self::Credential),
+            Some(_) | None => text.parse().map(Self::Ledger),
+        }
+    }
+}
+
+/// Who a credential acts for; `{"type": …, "id": …}` in JSON.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(tag = "type", content = "id", rename_all = "snake_case")]
+pub enum Owner {
+    /// The organization (workspace) itself.
+    Organization(OrganizationId),
+    /// A member: the credential ends with the membership.
+    User(UserId),
+    /// A service account: the credential ends with the account.
+    ServiceAccount(ServiceAccountId),
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Organization(id) => id.fmt(f),
+            Self::User(id) => id.fmt(f),
+            Self::ServiceAccount(id) => id.fmt(f),
+        }
+    }
+}
+
+/// Who made a record; in text the id alone.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Principal {
+    /// A member.
+    User(UserId),
+    /// A service account.
+    ServiceAccount(ServiceAccountId),
+    /// A credential of the organization, which acts for itself.
+    Credential(CredentialId),
+}
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(id) => id.fmt(f),
+            Self::ServiceAccount(id) => id.fmt(f),
+            Self::Credential(id) => id.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Principal {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once('_').map(|(prefix, _)| prefix) {
+            Some(ServiceAccountId::PREFIX) => text.parse().map(Self::ServiceAccount),
+            Some(CredentialId::PREFIX) => text.parse().map(Self::Credential),
+            Some(_) | None => text.parse().map(Self::User),
+        }
+    }
+}
+
+/// Types whose serialized form is their text.
+macro_rules! serialized_as_text {
+    ($($name:ident),*) => {
+        $(
+            impl Serialize for $name {
+                fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                    to.collect_str(self)
+                }
+            }
+
+            impl<'de> Deserialize<'de> for $name {
+                fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                    let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+                    text.parse().map_err(D::Error::custom)
+                }
+            }
+        )*
+    };
+}
+
+serialized_as_text!(LogId, Subject, Principal);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        let id = "key_01H2XA9CKEB7WZG8RMN2KPQV7D";
+        assert_eq!(id.parse::<CredentialId>().unwrap().to_string(), id);
+        for wrong in [
+            "",
+            "key_",
+            "key_01H2XA9CKEB7WZG8RMN2KPQV7",
+            "key_01h2xa9ckeb7wzg8rmn2kpqv7d",
+            "key_01H2XA9CKEB7WZG8RMN2KPQV7DD",
+            "org_01H2XA9CKEB7WZG8RMN2KPQV7D",
+            "key_O1H2XA9CKEB7WZG8RMN2KPQV7D",
+            "key_81H2XA9CKEB7WZG8RMN2KPQV7D",
+        ] {
+            assert!(wrong.parse::<CredentialId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_owner_is_a_type_and_an_id() {
+        let owner = Owner::ServiceAccount(ServiceAccountId(Ulid(7)));
+        let text = r#"{"type":"service_account","id":"sa_00000000000000000000000007"}"#;
+        assert_eq!(serde_json::to_string(&owner).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Owner>(text).unwrap(), owner);
+    }
+}

@@ -1,0 +1,24 @@
+//! The rules of the ledger, pure: no tokio, no axum, no files, no clock, no randomness, no
+//! environment. Time and new ids come in as `Facts`.
+//!
+//! Reading order: a [`command`] is decided on the [`state`] by [`decide`](mod@decide), which gives
+//! [`event`]s or a [`rejection`]; the events are applied to the state, live and in replay alike.
+
+pub mod access;
+mod apply;
+pub mod catalogue;
+pub mod command;
+pub mod decide;
+pub mod envelope;
+pub mod event;
+pub mod ids;
+pub mod kind;
+pub mod personal;
+pub mod record;
+pub mod rejection;
+pub mod secret;
+pub mod staged;
+pub mod state;
+pub mod time;
+
+pub use apply::Misfit;

@@ -1,0 +1,257 @@
+//! Refusals: one variant a reason. Each has a stable code; `http/problem.rs` alone knows statuses.
+
+use super::kind::Kind;
+
+/// Why a command is refused. Nothing was appended.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Rejection {
+    /// The actor's credential has ended, expired or been disabled since it was presented.
+    #[error("the credential is no longer accepted")]
+    CredentialNotAccepted,
+    /// No such record in this organization; somebody else's is the same as none.
+    #[error("there is no such {what} here")]
+    NotFound {
+        /// The kind of record.
+        what: &'static str,
+    },
+    /// The actor may not do this.
+    #[error("this needs the permission {needs}")]
+    Forbidden {
+        /// The scope that would do.
+        needs: &'static str,
+    },
+
+    /// A required text is empty.
+    #[error("must not be empty")]
+    FieldEmpty {
+        /// The field.
+        field: &'static str,
+    },
+    /// A text or list is too long.
+    #[error("must have at most {max} {unit}")]
+    FieldTooLong {
+        /// The field.
+        field: &'static str,
+        /// The limit.
+        max: usize,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// A text with control characters.
+    #[error("must not hold control characters")]
+    FieldControlCharacters {
+        /// The field.
+        field: &'static str,
+    },
+    /// Not an e-mail address.
+    #[error("is not an e-mail address")]
+    EmailInvalid {
+        /// The field.
+        field: &'static str,
+    },
+    /// Not a prefix of tokens.
+    #[error("must be 2 to 8 lower-case letters and digits")]
+    TokenPrefixInvalid,
+    /// A scope that the catalogue does not hold.
+    #[error("the scope {scope:?} is unknown")]
+    UnknownScope {
+        /// The scope.
+        scope: String,
+    },
+    /// A scope that this kind does not take, such as `*` outside personal tokens.
+    #[error("the scope {scope:?} cannot be given to this kind of credential")]
+    ScopeNotForKind {
+        /// The scope.
+        scope: String,
+    },
+    /// A scope twice.
+    #[error("the scope {scope:?} stands twice")]
+    ScopeTwice {
+        /// The scope.
+        scope: String,
+    },
+    /// A role that the catalogue does not hold.
+    #[error("the role {role:?} is unknown")]
+    UnknownRole {
+        /// The role.
+        role: String,
+    },
+    /// A project in a body that is not one of this organization.
+    #[error("there is no such project in this organization")]
+    UnknownProject,
+    /// The kind is never bound to a project, or always.
+    #[error("a credential of the kind {} {}", kind.name(), if *bound { "is not bound to a project" } else { "must name a project" })]
+    ProjectBinding {
+        /// The kind.
+        kind: Kind,
+        /// Whether the request names a project.
+        bound: bool,
+    },
+    /// An expiry that has passed.
+    #[error("must lie in the future")]
+    ExpiryInPast,
+    /// Not a number of days that is allowed.
+    #[error("must be 1 to 3650 days")]
+    ExpiryDaysOutOfRange,
+    /// A grace period beyond 30 days.
+    #[error("must be at most 2592000 seconds (30 days)")]
+    GraceTooLong,
+    /// Metadata beyond its size.
+    #[error("must be at most 4096 bytes of keys and values")]
+    MetadataTooLarge,
+    /// The idempotency key was used for another body.
+    #[error("the idempotency key was used for another request")]
+    IdempotencyKeyReused,
+
+    /// The actor's own authority does not cover what the command makes or changes.
+    #[error("this goes beyond your own authority: {why}")]
+    BeyondYourAuthority {
+        /// What is beyond it.
+        why: Beyond,
+    },
+
+    /// The record has another version.
+    #[error("the record has version {current}")]
+    VersionMismatch {
+        /// The version it has.
+        current: u32,
+    },
+
+    /// The credential has ended.
+    #[error("the credential has ended; make a new one")]
+    CredentialEnded,
+    /// The kind does not do this.
+    #[error("a credential of the kind {} cannot be {action}", kind.name())]
+    NotForKind {
+        /// The kind.
+        kind: Kind,
+        /// What was asked, as a participle.
+        action: &'static str,
+    },
+    /// The service account has been deleted.
+    #[error("the service account has been deleted")]
+    ServiceAccountDeleted,
+    /// The member has been removed.
+    #[error("the member has been removed")]
+    MemberRemoved,
+    /// The project is archived.
+    #[error("the project is archived")]
+    ProjectArchived,
+    /// The name is taken.
+    #[error("the name is taken")]
+    NameTaken,
+    /// The address is a member's already.
+    #[error("the address belongs to a member already")]
+    EmailTaken,
+    /// The organization would be without an owner.
+    #[error("the last owner can neither be removed nor get another role")]
+    LastOwner,
+    /// Too many of something.
+    #[error("at most {max} {what} are possible")]
+    LimitReached {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        max: u64,
+    },
+    /// The same idempotency key is being worked on.
+    #[error("the first request with this idempotency key is still running")]
+    CommandStillRunning,
+}
+
+/// What lies beyond an actor's authority.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Beyond {
+    /// Scopes that the actor does not hold.
+    #[error("you do not hold all of its scopes")]
+    Scopes,
+    /// Owners are made and changed by owners.
+    #[error("only an owner covers the role owner")]
+    OwnerRole,
+    /// The platform permission.
+    #[error("only a holder of platform:* grants it")]
+    Platform,
+    /// Another project, or no project at all.
+    #[error("your credential is bound to one project")]
+    Project,
+    /// An expiry after the actor's own.
+    #[error("a credential cannot make one that outlives it")]
+    Expiry,
+}
+
+impl Rejection {
+    /// The stable code.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::CredentialNotAccepted => "credential_not_accepted",
+            Self::NotFound { .. } => "not_found",
+            Self::Forbidden { .. } => "forbidden",
+            Self::FieldEmpty { .. } => "field_empty",
+            Self::FieldTooLong { .. } => "field_too_long",
+            Self::FieldControlCharacters { .. } => "field_control_characters",
+            Self::EmailInvalid { .. } => "email_invalid",
+            Self::TokenPrefixInvalid => "token_prefix_invalid",
+            Self::UnknownScope { .. } => "unknown_scope",
+            Self::ScopeNotForKind { .. } => "scope_not_for_kind",
+            Self::ScopeTwice { .. } => "scope_twice",
+            Self::UnknownRole { .. } => "unknown_role",
+            Self::UnknownProject => "unknown_project",
+            Self::ProjectBinding { .. } => "project_binding",
+            Self::ExpiryInPast => "expiry_in_past",
+            Self::ExpiryDaysOutOfRange => "expiry_days_out_of_range",
+            Self::GraceTooLong => "grace_too_long",
+            Self::MetadataTooLarge => "metadata_too_large",
+            Self::IdempotencyKeyReused => "idempotency_key_reused",
+            Self::BeyondYourAuthority { .. } => "beyond_your_authority",
+            Self::VersionMismatch { .. } => "version_mismatch",
+            Self::CredentialEnded => "credential_ended",
+            Self::NotForKind { .. } => "not_for_kind",
+            Self::ServiceAccountDeleted => "service_account_deleted",
+            Self::MemberRemoved => "member_removed",
+            Self::ProjectArchived => "project_archived",
+            Self::NameTaken => "name_taken",
+            Self::EmailTaken => "email_taken",
+            Self::LastOwner => "last_owner",
+            Self::LimitReached { .. } => "limit_reached",
+            Self::CommandStillRunning => "command_still_running",
+        }
+    }
+
+    /// The field of the body that is at fault.
+    #[must_use]
+    pub const fn field(&self) -> Option<&'static str> {
+        match self {
+            Self::FieldEmpty { field }
+            | Self::FieldTooLong { field, .. }
+            | Self::FieldControlCharacters { field }
+            | Self::EmailInvalid { field } => Some(field),
+            Self::TokenPrefixInvalid => Some("token_prefix"),
+            Self::UnknownScope { .. } | Self::ScopeNotForKind { .. } | Self::ScopeTwice { .. } => {
+                Some("scopes")
+            }
+            Self::UnknownRole { .. } => Some("role"),
+            Self::UnknownProject | Self::ProjectBinding { .. } => Some("project_id"),
+            Self::ExpiryInPast => Some("expires_at"),
+            Self::ExpiryDaysOutOfRange => Some("expires_in_days"),
+            Self::GraceTooLong => Some("grace_period_seconds"),
+            Self::MetadataTooLarge => Some("metadata"),
+            Self::NameTaken => Some("name"),
+            Self::EmailTaken => Some("email"),
+            Self::CredentialNotAccepted
+            | Self::NotFound { .. }
+            | Self::Forbidden { .. }
+            | Self::IdempotencyKeyReused
+            | Self::BeyondYourAuthority { .. }
+            | Self::VersionMismatch { .. }
+            | Self::CredentialEnded
+            | Self::NotForKind { .. }
+            | Self::ServiceAccountDeleted
+            | Self::MemberRemoved
+            | Self::ProjectArchived
+            | Self::LastOwner
+            | Self::LimitReached { .. }
+            | Self::CommandStillRunning => None,
+        }
+    }
+}

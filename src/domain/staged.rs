@@ -1,0 +1,133 @@
+//! Maps with an overlay: changes are staged, then settled when their batch is durable, or dropped.
+//!
+//! `decide` reads through the overlay, so that commands of one batch see each other; nobody outside
+//! the writer ever sees a staged value.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+
+/// A map whose newest changes are not yet settled.
+#[derive(Debug)]
+pub struct Staged<K, V> {
+    settled: BTreeMap<K, Arc<V>>,
+    staged: BTreeMap<K, Option<Arc<V>>>,
+}
+
+impl<K, V> Default for Staged<K, V> {
+    fn default() -> Self {
+        Self {
+            settled: BTreeMap::new(),
+            staged: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Clone + Ord, V> Staged<K, V> {
+    /// The value as the next command sees it.
+    pub fn get(&self, key: &K) -> Option<&Arc<V>> {
+        match self.staged.get(key) {
+            Some(staged) => staged.as_ref(),
+            None => self.settled.get(key),
+        }
+    }
+
+    /// Whether the next command sees a value.
+    pub fn contains(&self, key: &K) -> bool {
+        self.get(key).is_some()
+    }
+
+    /// Stages a value.
+    pub fn set(&mut self, key: K, value: V) {
+        self.staged.insert(key, Some(Arc::new(value)));
+    }
+
+    /// Stages an absence.
+    pub fn remove(&mut self, key: K) {
+        self.staged.insert(key, None);
+    }
+
+    /// Makes what is staged permanent, and hands out the values that changed.
+    pub fn settle(&mut self) -> Vec<Arc<V>> {
+        let mut changed = Vec::with_capacity(self.staged.len());
+        for (key, value) in mem::take(&mut self.staged) {
+            match value {
+                Some(value) => {
+                    self.settled.insert(key, Arc::clone(&value));
+                    changed.push(value);
+                }
+                None => {
+                    self.settled.remove(&key);
+                }
+            }
+        }
+        changed
+    }
+
+    /// Drops what is staged.
+    pub fn abandon(&mut self) {
+        self.staged.clear();
+    }
+
+    /// Puts a value straight among the settled ones: for loading a snapshot.
+    pub fn restore(&mut self, key: K, value: Arc<V>) {
+        self.settled.insert(key, value);
+    }
+
+    /// All settled values after `after`, in key order.
+    pub fn settled_after(&self, after: Option<K>) -> impl Iterator<Item = (&K, &Arc<V>)> {
+        use std::ops::Bound;
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.settled.range((from, Bound::Unbounded))
+    }
+
+    /// The keys from `from` on that the next command sees, in order, while `keep` holds.
+    pub fn keys_from(&self, from: &K, keep: impl Fn(&K) -> bool) -> Vec<K> {
+        let mut keys: Vec<K> = self
+            .settled
+            .range(from..)
+            .map(|(key, _)| key)
+            .take_while(|key| keep(key))
+            .filter(|key| !self.staged.contains_key(key))
+            .cloned()
+            .collect();
+        let staged = self.staged.range(from..).take_while(|(key, _)| keep(key));
+        keys.extend(
+            staged
+                .filter(|(_, value)| value.is_some())
+                .map(|(key, _)| key.clone()),
+        );
+        keys.sort();
+        keys
+    }
+
+    /// How many values are settled.
+    pub fn len(&self) -> usize {
+        self.settled.len()
+    }
+
+    /// Whether nothing is settled.
+    pub fn is_empty(&self) -> bool {
+        self.settled.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_staged_is_seen_then_settled_or_dropped() {
+        let mut map = Staged::default();
+        map.set(1, "one");
+        map.set(2, "two");
+        assert_eq!(map.settle().len(), 2);
+        map.set(3, "three");
+        map.remove(1);
+        assert_eq!(map.keys_from(&0, |_| true), [2, 3]);
+        assert!(!map.contains(&1) && map.contains(&3));
+        map.abandon();
+        assert_eq!(map.keys_from(&0, |_| true), [1, 2]);
+        assert_eq!(map.len(), 2);
+    }
+}

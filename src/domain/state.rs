@@ -1,0 +1,310 @@
+//! The state that decisions are made on: every record, and the indexes that rules need.
+//!
+//! `apply` is the only way to change it, live and in replay alike. Changes are staged; the writer
+//! settles them when the batch is durable or abandons them. Nothing here is ever shown to a reader:
+//! views get the records that [`State::settle`] hands out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::mem;
+use std::sync::Arc;
+
+use super::access::{Authority, OwnerStanding};
+use super::catalogue::{Catalogue, InvalidCatalogue};
+use super::command::Actor;
+use super::envelope::Digest32;
+use super::ids::{
+    CredentialId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId, Subject, UserId,
+};
+use super::record::{
+    Credential, Grant, Member, Organization, OrganizationHead, Project, ServiceAccount, Status,
+};
+use super::rejection::Rejection;
+use super::staged::Staged;
+use super::time::Timestamp;
+
+/// How many commands with an idempotency key are remembered: at 80 bytes each, 80 MB.
+pub const COMMANDS_REMEMBERED: usize = 1_000_000;
+
+/// What the ledger is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct LedgerHead {
+    /// Its id, once it has been opened.
+    pub log_id: Option<LogId>,
+    /// The origin of its checkpoints.
+    pub origin: String,
+    /// Counts the ledger's own events.
+    pub version: u32,
+}
+
+/// Counts that limits are checked against.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Counts {
+    /// Credentials that have not ended.
+    pub live_credentials: u64,
+    /// Members that have not been removed.
+    pub members: u64,
+    /// Owners among them.
+    pub owners: u64,
+    /// Projects, archived ones too.
+    pub projects: u64,
+    /// Service accounts that have not been deleted.
+    pub service_accounts: u64,
+}
+
+/// A command that was answered.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Remembered {
+    /// Keyed hash of its body.
+    pub digest: Digest32,
+    /// Its subject: the record that the answer showed.
+    pub subject: Subject,
+    /// Position of its first event.
+    pub position: u64,
+}
+
+/// Every record as of the newest event.
+#[derive(Debug, Default)]
+pub struct State {
+    pub(super) ledger: LedgerHead,
+    pub(super) catalogue: Arc<Catalogue>,
+    pub(super) last_at: Option<Timestamp>,
+    pub(super) organizations: Staged<OrganizationId, Organization>,
+    pub(super) heads: Staged<OrganizationId, OrganizationHead>,
+    pub(super) projects: Staged<ProjectId, Project>,
+    pub(super) members: Staged<UserId, Member>,
+    pub(super) accounts: Staged<ServiceAccountId, ServiceAccount>,
+    pub(super) credentials: Staged<CredentialId, Credential>,
+    pub(super) counts: Staged<OrganizationId, Counts>,
+    /// Addresses of members, folded.
+    pub(super) emails: Staged<(OrganizationId, String), UserId>,
+    /// Names of live service accounts, folded.
+    pub(super) account_names: Staged<(OrganizationId, String), ServiceAccountId>,
+    /// Slugs of all service accounts.
+    pub(super) slugs: Staged<(OrganizationId, String), ServiceAccountId>,
+    /// Names of live credentials of the kinds whose names are unique.
+    pub(super) key_names: Staged<(Owner, String), CredentialId>,
+    /// Live credentials of members and service accounts, which end with their owner.
+    pub(super) owned: Staged<(Owner, CredentialId), ()>,
+    pub(super) commands: Staged<Digest32, Remembered>,
+    pub(super) commands_order: VecDeque<Digest32>,
+    pub(super) commands_staged: Vec<Digest32>,
+    pub(super) grants: BTreeMap<Grant, Arc<Grant>>,
+}
+
+/// The records that a batch changed, as they are after it.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// A newly adopted catalogue.
+    pub catalogue: Option<Arc<Catalogue>>,
+    /// Organizations.
+    pub organizations: Vec<Arc<Organization>>,
+    /// Projects.
+    pub projects: Vec<Arc<Project>>,
+    /// Members.
+    pub members: Vec<Arc<Member>>,
+    /// Service accounts.
+    pub accounts: Vec<Arc<ServiceAccount>>,
+    /// Credentials.
+    pub credentials: Vec<Arc<Credential>>,
+}
+
+impl State {
+    /// What the ledger is.
+    #[must_use]
+    pub fn ledger(&self) -> &LedgerHead {
+        &self.ledger
+    }
+
+    /// The catalogue in force.
+    #[must_use]
+    pub fn catalogue(&self) -> &Arc<Catalogue> {
+        &self.catalogue
+    }
+
+    /// When the newest event happened.
+    #[must_use]
+    pub fn last_at(&self) -> Option<Timestamp> {
+        self.last_at
+    }
+
+    /// An organization.
+    #[must_use]
+    pub fn organization(&self, id: OrganizationId) -> Option<&Arc<Organization>> {
+        self.organizations.get(&id)
+    }
+
+    /// The end of an organization's chain; `None` before its first event.
+    #[must_use]
+    pub fn head(&self, id: OrganizationId) -> Option<&Arc<OrganizationHead>> {
+        self.heads.get(&id)
+    }
+
+    /// A project.
+    #[must_use]
+    pub fn project(&self, id: ProjectId) -> Option<&Arc<Project>> {
+        self.projects.get(&id)
+    }
+
+    /// A member, removed ones too.
+    #[must_use]
+    pub fn member(&self, id: UserId) -> Option<&Arc<Member>> {
+        self.members.get(&id)
+    }
+
+    /// A service account, deleted ones too.
+    #[must_use]
+    pub fn account(&self, id: ServiceAccountId) -> Option<&Arc<ServiceAccount>> {
+        self.accounts.get(&id)
+    }
+
+    /// A credential, ended ones too.
+    #[must_use]
+    pub fn credential(&self, id: CredentialId) -> Option<&Arc<Credential>> {
+        self.credentials.get(&id)
+    }
+
+    /// The counts of an organization.
+    #[must_use]
+    pub fn counts(&self, id: OrganizationId) -> Counts {
+        self.counts
+            .get(&id)
+            .map(|counts| **counts)
+            .unwrap_or_default()
+    }
+
+    /// A command answered before.
+    #[must_use]
+    pub fn remembered(&self, command: &Digest32) -> Option<&Arc<Remembered>> {
+        self.commands.get(command)
+    }
+
+    /// The version of a record: its count of events, 0 before the first.
+    #[must_use]
+    pub fn version(&self, subject: Subject) -> u32 {
+        let stamp = match subject {
+            Subject::Ledger(_) => return self.ledger.version,
+            Subject::Organization(id) => self.organization(id).map(|record| &record.stamp),
+            Subject::Project(id) => self.project(id).map(|record| &record.stamp),
+            Subject::Member(id) => self.member(id).map(|record| &record.stamp),
+            Subject::ServiceAccount(id) => self.account(id).map(|record| &record.stamp),
+            Subject::Credential(id) => self.credential(id).map(|record| &record.stamp),
+        };
+        stamp.map_or(0, |stamp| stamp.version)
+    }
+
+    /// How a credential's owner stands.
+    #[must_use]
+    pub fn standing(&self, owner: Owner) -> OwnerStanding<'_> {
+        match owner {
+            Owner::Organization(_) => OwnerStanding::Organization,
+            Owner::User(id) => self
+                .member(id)
+                .map_or(OwnerStanding::Unknown, |m| OwnerStanding::Member(m)),
+            Owner::ServiceAccount(id) => {
+                self.account(id).map_or(OwnerStanding::Unknown, |account| {
+                    OwnerStanding::ServiceAccount(account)
+                })
+            }
+        }
+    }
+
+    /// The actor's authority at `now`, unless it has ended since it was presented.
+    pub fn authority(&self, actor: Actor, now: Timestamp) -> Result<Authority, Rejection> {
+        let (credential, secret) = match actor {
+            Actor::Operator => return Ok(Authority::operator(&self.catalogue)),
+            Actor::Bearer { credential, secret } => (self.credential(credential), secret),
+        };
+        let credential = credential.ok_or(Rejection::CredentialNotAccepted)?;
+        let secret = credential.secrets.iter().find(|known| known.id == secret);
+        let live = secret.is_some_and(|secret| secret.ends_at.is_none_or(|at| at > now));
+        let standing = self.standing(credential.owner);
+        if live && credential.status(now) == Status::Active && standing.is_active() {
+            Ok(Authority::of_credential(
+                credential,
+                &standing,
+                &self.catalogue,
+            ))
+        } else {
+            Err(Rejection::CredentialNotAccepted)
+        }
+    }
+
+    /// The live credentials of a member or a service account, oldest first.
+    #[must_use]
+    pub fn live_credentials_of(&self, owner: Owner) -> Vec<CredentialId> {
+        let first = (owner, CredentialId(ulid::Ulid(0)));
+        let keys = self.owned.keys_from(&first, |(of, _)| *of == owner);
+        keys.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// Makes what is staged permanent and hands out what changed.
+    pub fn settle(&mut self) -> Changes {
+        self.heads.settle();
+        self.counts.settle();
+        self.emails.settle();
+        self.account_names.settle();
+        self.slugs.settle();
+        self.key_names.settle();
+        self.owned.settle();
+        self.commands_order
+            .extend(mem::take(&mut self.commands_staged));
+        while self.commands_order.len() > COMMANDS_REMEMBERED {
+            if let Some(oldest) = self.commands_order.pop_front() {
+                self.commands.remove(oldest);
+            }
+        }
+        self.commands.settle();
+        Changes {
+            catalogue: None,
+            organizations: self.organizations.settle(),
+            projects: self.projects.settle(),
+            members: self.members.settle(),
+            accounts: self.accounts.settle(),
+            credentials: self.credentials.settle(),
+        }
+    }
+
+    /// Drops what is staged. Ledger events are never abandoned: they are alone in their batch, and
+    /// a batch that fails after its decision stops the process.
+    pub fn abandon(&mut self) {
+        self.organizations.abandon();
+        self.heads.abandon();
+        self.projects.abandon();
+        self.members.abandon();
+        self.accounts.abandon();
+        self.credentials.abandon();
+        self.counts.abandon();
+        self.emails.abandon();
+        self.account_names.abandon();
+        self.slugs.abandon();
+        self.key_names.abandon();
+        self.owned.abandon();
+        self.commands.abandon();
+        self.commands_staged.clear();
+    }
+
+    /// Puts a catalogue in force.
+    pub(super) fn adopt(
+        &mut self,
+        text: super::catalogue::CatalogueText,
+    ) -> Result<(), InvalidCatalogue> {
+        self.catalogue = Arc::new(Catalogue::check(text)?);
+        Ok(())
+    }
+
+    /// All credentials that are settled, in the order of their ids, after `after`: for snapshots.
+    pub fn settled_credentials(
+        &self,
+        after: Option<CredentialId>,
+    ) -> impl Iterator<Item = &Arc<Credential>> {
+        self.credentials
+            .settled_after(after)
+            .map(|(_, credential)| credential)
+    }
+
+    /// How many credentials are settled.
+    #[must_use]
+    pub fn credentials_len(&self) -> usize {
+        self.credentials.len()
+    }
+}
