@@ -1,1 +1,3 @@
 //! keyledger
+
+pub mod merkle;
