@@ -1,3 +1,4 @@
 //! keyledger
 
+pub mod log;
 pub mod merkle;
