@@ -55,17 +55,13 @@ impl State {
             self.heads.set(place.id, head);
         }
         if let (Some(command), Some(digest)) = (event.command_id, event.command_digest) {
-            // Only the first event of a command carries its id.
-            let (subject, position) = (event.subject, event.position);
-            self.commands.set(
-                command,
-                Remembered {
-                    digest,
-                    subject,
-                    position,
-                },
-            );
-            self.commands_staged.push(command);
+            let last = event.position;
+            let before = self.commands.get(&command).filter(|known| known.last + 1 == last);
+            let first = before.map_or(last, |known| known.first);
+            if first == last {
+                self.commands_staged.push(command);
+            }
+            self.commands.set(command, Remembered { digest, first, last });
         }
         Ok(())
     }

@@ -315,6 +315,12 @@ impl Command {
         }
     }
 
+    /// Whether it may end thousands of credentials at once; it gets a batch of its own.
+    #[must_use]
+    pub fn may_cascade(&self) -> bool {
+        matches!(self, Self::RemoveMember(_) | Self::DeleteServiceAccount(_))
+    }
+
     /// The lane. Only what does nothing but end takes the reserved one, so that no creation can
     /// hide among the ends of a full disk.
     #[must_use]

@@ -56,10 +56,10 @@ pub struct Counts {
 pub struct Remembered {
     /// Keyed hash of its body.
     pub digest: Digest32,
-    /// Its subject: the record that the answer showed.
-    pub subject: Subject,
     /// Position of its first event.
-    pub position: u64,
+    pub first: u64,
+    /// Position of its last event.
+    pub last: u64,
 }
 
 /// Every record as of the newest event.

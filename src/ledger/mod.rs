@@ -1,0 +1,259 @@
+//! The write path: lanes, decide, append, apply, answer.
+//!
+//! One writer thread takes submissions from two bounded lanes, decides them on the state with its
+//! overlay, seals what belongs to persons, appends one batch, and only when that is durable lets
+//! views change and answers go out. Every answer that saw the overlay, refusals too, waits for the
+//! batch. Data flows one way; nothing here knows HTTP.
+//!
+//! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the loop),
+//! `checkpoints` (the floor), [`boot`] (make and open), [`history`] (reading it back).
+
+pub mod boot;
+pub mod history;
+pub mod lanes;
+
+mod checkpoints;
+mod stamp;
+mod writer;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::thread::JoinHandle;
+
+use tokio::sync::{oneshot, watch};
+
+use crate::clock::{Clock, occurred_at};
+use crate::domain::command::Request;
+use crate::domain::envelope::Digest32;
+use crate::domain::rejection::Rejection;
+use crate::domain::record::{Credential, Member, Organization, Project, ServiceAccount};
+use crate::domain::secret::Token;
+use crate::domain::time::Timestamp;
+use crate::log::Reader;
+use crate::seal::KeyStore;
+use crate::views::Views;
+use lanes::Lanes;
+
+/// Where a request came from: personal, so it is sealed before it is stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Network {
+    /// The client's address.
+    pub ip: String,
+    /// The client's own name, cut to 256 bytes.
+    pub user_agent: Option<String>,
+}
+
+/// A client's promise that equal keys mean equal commands.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Idempotency {
+    /// SHA-256 of organization, actor, method, path and key.
+    pub command: Digest32,
+    /// Keyed hash of the body.
+    pub digest: Digest32,
+}
+
+/// A command on its way.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Who asks for what.
+    pub request: Request,
+    /// The request's id, stored with its events.
+    pub request_id: Option<String>,
+    /// Where it came from.
+    pub network: Option<Network>,
+    /// The client's idempotency key.
+    pub idempotency: Option<Idempotency>,
+}
+
+impl Submission {
+    /// A submission of the program itself.
+    #[must_use]
+    pub const fn bare(request: Request) -> Self {
+        Self { request, request_id: None, network: None, idempotency: None }
+    }
+}
+
+/// A record of any type, as it is after a command.
+#[derive(Clone, Debug)]
+pub enum Record {
+    /// The ledger itself has no record to show.
+    Ledger,
+    /// An organization.
+    Organization(Arc<Organization>),
+    /// A project.
+    Project(Arc<Project>),
+    /// A member.
+    Member(Arc<Member>),
+    /// A service account.
+    ServiceAccount(Arc<ServiceAccount>),
+    /// A credential.
+    Credential(Arc<Credential>),
+}
+
+/// What a command came to. Everything in it is durable.
+#[derive(Debug)]
+pub struct Answer {
+    /// The records of the command's subjects; the first is what was asked about.
+    pub records: Vec<Record>,
+    /// The new secret; gone once it has been shown.
+    pub token: Option<Token>,
+    /// Position of the command's last event; of the newest event if it needed none.
+    pub position: u64,
+    /// Whether this repeats the answer of an earlier, equal command.
+    pub replayed: bool,
+}
+
+/// Why a submission has no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The rules refuse it.
+    #[error(transparent)]
+    Rejected(#[from] Rejection),
+    /// The lane is full, or the organization has its share of it already.
+    #[error("the queue is full")]
+    QueueFull,
+    /// Readers are too far behind to take more.
+    #[error("the views are too far behind")]
+    ViewsBehind,
+    /// No room on the disk for what could be refused.
+    #[error("the disk is full; only ends are taken")]
+    DiskFull,
+    /// The clock cannot be believed; only ends are taken.
+    #[error("the clock is suspect; only ends are taken until it is accepted")]
+    ClockSuspect,
+    /// The command makes an event or a batch beyond the log's limits.
+    #[error("the command is too large for one batch")]
+    TooLarge,
+    /// The write failed half-way: whether it is there will be known after a restart.
+    #[error("whether the command has been written is unknown until a restart")]
+    OutcomeUnknown,
+    /// The process is ending.
+    #[error("the ledger is stopping")]
+    Stopping,
+}
+
+/// Whether the ledger can go on.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Health {
+    /// All is well.
+    Good,
+    /// A write, a sync or a check has failed; the process must end.
+    Failed(String),
+}
+
+/// What the handle, the writer and the checkpointer share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) lanes: Lanes,
+    pub(crate) views: Views,
+    pub(crate) keys: KeyStore,
+    pub(crate) clock: Clock,
+    pub(crate) last_ms: AtomicI64,
+    pub(crate) clock_accepted: AtomicBool,
+    pub(crate) health: watch::Sender<Health>,
+    pub(crate) log_id: [u8; 16],
+}
+
+/// The ledger, open. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    shared: Arc<Shared>,
+    reader: Reader,
+    threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Ledger {
+    /// Submits a command and waits until its outcome is durable.
+    pub async fn submit(&self, submission: Submission) -> Result<Answer, SubmitError> {
+        let answer = self.enqueue(submission)?;
+        let outcome = answer.await.map_err(|_closed| SubmitError::OutcomeUnknown)??;
+        self.finish(outcome)
+    }
+
+    /// The same for callers outside the async runtime.
+    pub fn submit_blocking(&self, submission: Submission) -> Result<Answer, SubmitError> {
+        let answer = self.enqueue(submission)?;
+        let outcome = answer.blocking_recv().map_err(|_closed| SubmitError::OutcomeUnknown)??;
+        self.finish(outcome)
+    }
+
+    fn enqueue(
+        &self,
+        submission: Submission,
+    ) -> Result<oneshot::Receiver<Result<Outcome, SubmitError>>, SubmitError> {
+        let (answer, outcome) = oneshot::channel();
+        self.shared.lanes.push(lanes::Job { submission, answer })?;
+        Ok(outcome)
+    }
+
+    fn finish(&self, outcome: Outcome) -> Result<Answer, SubmitError> {
+        match outcome {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::Repeated { first, last } => self.replay(first, last),
+        }
+    }
+
+    /// All that can be read without deciding.
+    #[must_use]
+    pub fn views(&self) -> &Views {
+        &self.shared.views
+    }
+
+    /// The keys that seal and sign.
+    #[must_use]
+    pub fn keys(&self) -> &KeyStore {
+        &self.shared.keys
+    }
+
+    /// A reader of the committed log.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The instant for verifications: the later of the clock and the newest event, so that a clock
+    /// set back revives nothing.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        let last = self.shared.last_ms.load(Ordering::Acquire);
+        Timestamp(occurred_at(self.shared.clock.now_ms(), last))
+    }
+
+    /// Takes the clock as it is, after an operator has looked at it.
+    pub fn accept_clock(&self) {
+        self.shared.clock_accepted.store(true, Ordering::Release);
+    }
+
+    /// The log's id.
+    #[must_use]
+    pub fn log_id(&self) -> [u8; 16] {
+        self.shared.log_id
+    }
+
+    /// Follows whether the ledger can go on.
+    #[must_use]
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
+    }
+
+    /// Takes no more, finishes what was taken, flushes, and waits for the threads.
+    pub fn stop(&self) {
+        self.shared.lanes.close();
+        let threads = match self.threads.lock() {
+            Ok(mut threads) => std::mem::take(&mut *threads),
+            Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),
+        };
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the ledger panicked");
+            }
+        }
+    }
+}
+
+/// What the writer answers: a replay is put together on the caller's thread.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    Done(Answer),
+    Repeated { first: u64, last: u64 },
+}

@@ -1,0 +1,349 @@
+//! The writer: the one thread that decides and appends.
+//!
+//! It drains the lanes, decides each command on the state with its overlay, appends all events as
+//! one batch, settles the state, lets the views change, and answers. It adds no delay: a lone
+//! command is a batch of its own. A failed write or sync ends the process.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::checkpoints::Signed;
+use super::lanes::Job;
+use super::stamp::{Stamped, Stamper, StampError};
+use super::{Answer, Health, Outcome, Record, Shared, Submission, SubmitError};
+use crate::clock::{ClockGuard, Entropy};
+use crate::domain::command::Urgency;
+use crate::domain::decide::{Decision, Facts, decide};
+use crate::domain::ids::Subject;
+use crate::domain::secret::Token;
+use crate::domain::state::{Changes, State};
+use crate::domain::time::Timestamp;
+use crate::log::{AppendError, Lane, Log};
+use crate::seal::SealError;
+use crate::views::Batch;
+
+/// Most commands of one batch: at three events and 1 KB each they stay below the log's limits.
+const COMMANDS_PER_BATCH_MAX: usize = 1_024;
+/// A batch is closed when it holds so many bytes: the largest ordinary command still fits.
+const BATCH_BYTES_SOFT: usize = 4 * 1024 * 1024;
+/// A batch is closed when it holds so many events.
+const BATCH_EVENTS_SOFT: usize = 4_000;
+/// Records that an answer shows at most: an organization, its owner, its key.
+const ANSWER_RECORDS_MAX: usize = 3;
+
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) log: Log,
+    pub(crate) state: State,
+    pub(crate) entropy: Entropy,
+    pub(crate) guard: ClockGuard,
+    pub(crate) signed: Signed,
+}
+
+/// What is decided and not yet durable.
+#[derive(Default)]
+struct Pending {
+    payloads: Vec<Vec<u8>>,
+    bytes: usize,
+    events: Vec<(Subject, u32, u64)>,
+    decided: Vec<(Job, Result<Decided, SubmitError>)>,
+}
+
+/// A command that has been decided, with what its answer needs.
+enum Decided {
+    Done { records: Vec<Record>, token: Option<Token>, last: Option<u64> },
+    Repeated { first: u64, last: u64 },
+}
+
+impl Writer {
+    /// Works until the lanes are closed and empty, or a write fails.
+    pub(crate) fn run(mut self) {
+        while let Some(jobs) = self.shared.lanes.take(COMMANDS_PER_BATCH_MAX) {
+            if self.write(jobs).is_err() {
+                self.refuse_all();
+                return;
+            }
+        }
+        self.finish();
+    }
+
+    fn write(&mut self, jobs: Vec<Job>) -> Result<(), Poisoned> {
+        let mut pending = Pending::default();
+        for job in jobs {
+            let full = pending.bytes >= BATCH_BYTES_SOFT
+                || pending.payloads.len() >= BATCH_EVENTS_SOFT
+                || job.submission.request.command.may_cascade();
+            if full && !pending.payloads.is_empty() {
+                self.commit(std::mem::take(&mut pending))?;
+            }
+            let outcome = self.decide(&job.submission, &mut pending);
+            pending.decided.push((job, outcome));
+        }
+        self.commit(pending)
+    }
+
+    /// Decides one command and stages what it changes.
+    fn decide(
+        &mut self,
+        submission: &Submission,
+        pending: &mut Pending,
+    ) -> Result<Decided, SubmitError> {
+        if let Some(idempotency) = submission.idempotency {
+            if let Some(known) = self.state.remembered(&idempotency.command) {
+                if known.digest != idempotency.digest {
+                    return Err(crate::domain::rejection::Rejection::IdempotencyKeyReused.into());
+                }
+                return Ok(Decided::Repeated { first: known.first, last: known.last });
+            }
+        }
+        if self.shared.clock_accepted.swap(false, Ordering::AcqRel) {
+            self.guard.accept(self.shared.clock.read());
+        }
+        if submission.request.command.urgency() == Urgency::Ordinary {
+            self.check_ordinary()?;
+        }
+        let facts = self.facts();
+        let mut decision = decide(&self.state, &submission.request, &facts)?;
+        let (subject, token) = (decision.subject, decision.token.take());
+        let events = decision.changes.len();
+        let stamped = self.stamp(submission, decision, &facts, pending)?;
+        let mut subjects: Vec<Subject> = vec![subject];
+        for event in stamped.iter().take(ANSWER_RECORDS_MAX) {
+            if !subjects.contains(&event.subject) {
+                subjects.push(event.subject);
+            }
+        }
+        for event in stamped {
+            let position = self.log.next_position() + pending.payloads.len() as u64;
+            pending.bytes += event.payload.len();
+            pending.events.push((event.subject, event.version, position));
+            pending.payloads.push(event.payload);
+        }
+        let records = subjects.into_iter().map(|subject| self.record(subject)).collect();
+        let last = pending.events.last().filter(|_| events > 0).map(|(_, _, position)| *position);
+        Ok(Decided::Done { records, token, last })
+    }
+
+    /// What may be refused is refused while the clock or the views cannot take it.
+    fn check_ordinary(&self) -> Result<(), SubmitError> {
+        if let Some(why) = self.guard.suspect(self.shared.clock.read()) {
+            tracing::warn!(%why, "the clock is suspect");
+            return Err(SubmitError::ClockSuspect);
+        }
+        if self.shared.views.tokens.backlog_full() {
+            return Err(SubmitError::ViewsBehind);
+        }
+        Ok(())
+    }
+
+    fn facts(&mut self) -> Facts {
+        let last_ms = self.state.last_at().map_or(0, |at| at.0);
+        let now = self.guard.occurred_at(self.shared.clock.read(), last_ms);
+        let ids = [(); 4].map(|()| self.entropy.ulid(now));
+        Facts {
+            now: Timestamp(now),
+            first_event: self.entropy.ulid(now),
+            ids,
+            random: self.entropy.bytes(),
+        }
+    }
+
+    fn stamp(
+        &mut self,
+        submission: &Submission,
+        decision: Decision,
+        facts: &Facts,
+        pending: &Pending,
+    ) -> Result<Vec<Stamped>, SubmitError> {
+        let last_event = facts.event_id(decision.changes.len());
+        let position = self.log.next_position() + pending.payloads.len() as u64;
+        let mut stamper = Stamper {
+            keys: &self.shared.keys,
+            entropy: &mut self.entropy,
+            log_id: self.shared.log_id,
+        };
+        stamper.make_keys(&decision).map_err(|why| refused_key(&why))?;
+        let place = (submission, facts);
+        let stamped = stamper.stamp(&mut self.state, decision, place, position);
+        self.entropy.ulids_after(last_event.0);
+        // From here on the overlay holds part of the command: no way back but a restart.
+        stamped.map_err(|why| self.fail(&why))
+    }
+
+    fn fail(&self, why: &StampError) -> SubmitError {
+        let chain = error_chain(why);
+        tracing::error!(why = chain, "a decided command could not be stamped");
+        self.shared.health.send_replace(Health::Failed(chain));
+        SubmitError::OutcomeUnknown
+    }
+
+    fn record(&self, subject: Subject) -> Record {
+        let state = &self.state;
+        let record = match subject {
+            Subject::Ledger(_) => None,
+            Subject::Organization(id) => state.organization(id).cloned().map(Record::Organization),
+            Subject::Project(id) => state.project(id).cloned().map(Record::Project),
+            Subject::Member(id) => state.member(id).cloned().map(Record::Member),
+            Subject::ServiceAccount(id) => state.account(id).cloned().map(Record::ServiceAccount),
+            Subject::Credential(id) => state.credential(id).cloned().map(Record::Credential),
+        };
+        record.unwrap_or(Record::Ledger)
+    }
+
+    /// Makes a batch durable and visible, then answers.
+    fn commit(&mut self, pending: Pending) -> Result<(), Poisoned> {
+        if matches!(*self.shared.health.borrow(), Health::Failed(_)) {
+            self.answer_all(pending.decided, Err(SubmitError::OutcomeUnknown));
+            return Err(Poisoned);
+        }
+        if pending.payloads.is_empty() {
+            self.answer(pending.decided);
+            return Ok(());
+        }
+        let only_ends = pending.decided.iter().all(|(job, _)| job.urgency() == Urgency::Ends);
+        let lane = if only_ends { Lane::Ends } else { Lane::Ordinary };
+        match self.log.append(&pending.payloads, lane) {
+            Ok(appended) => {
+                let changes = self.state.settle();
+                self.publish(&changes, &pending.events, appended.root);
+                self.answer(pending.decided);
+                Ok(())
+            }
+            Err(AppendError::Full(why)) => {
+                tracing::warn!(%why, "the log has no room");
+                self.state.abandon();
+                self.without_room(pending.decided, lane)
+            }
+            Err(AppendError::Poisoned(why)) => {
+                let text = why.as_ref().map_or_else(|| "earlier failure".to_owned(), error_chain);
+                tracing::error!(why = text, "the log's own write failed");
+                self.shared.health.send_replace(Health::Failed(text));
+                self.answer_all(pending.decided, Err(SubmitError::OutcomeUnknown));
+                Err(Poisoned)
+            }
+            Err(
+                why @ (AppendError::Empty
+                | AppendError::TooManyEvents { .. }
+                | AppendError::PayloadTooLong { .. }
+                | AppendError::BatchTooLong { .. }),
+            ) => {
+                tracing::warn!(%why, "a batch is beyond the log's limits");
+                self.state.abandon();
+                self.one_by_one(pending.decided)
+            }
+        }
+    }
+
+    fn publish(&mut self, changes: &Changes, events: &[(Subject, u32, u64)], root: [u8; 32]) {
+        let position = self.log.next_position().saturating_sub(1);
+        if let Some(at) = self.state.last_at() {
+            self.shared.last_ms.store(at.0, Ordering::Release);
+        }
+        self.shared.views.apply(&Batch { changes, events, position, root });
+        self.signed.announce(self.log.next_position(), root);
+    }
+
+    /// The disk is full: what can be refused is, and ends are decided again alone, with the reserve.
+    fn without_room(
+        &mut self,
+        decided: Vec<(Job, Result<Decided, SubmitError>)>,
+        lane: Lane,
+    ) -> Result<(), Poisoned> {
+        if lane == Lane::Ends {
+            self.answer_all(decided, Err(SubmitError::DiskFull));
+            return Ok(());
+        }
+        let (ends, ordinary): (Vec<_>, Vec<_>) =
+            decided.into_iter().partition(|(job, _)| job.urgency() == Urgency::Ends);
+        self.answer_all(ordinary, Err(SubmitError::DiskFull));
+        let ends: Vec<Job> = ends.into_iter().map(|(job, _)| job).collect();
+        if ends.is_empty() { Ok(()) } else { self.write(ends) }
+    }
+
+    /// One command of a batch is too large: each is tried alone, and the one that is, is refused.
+    fn one_by_one(
+        &mut self,
+        decided: Vec<(Job, Result<Decided, SubmitError>)>,
+    ) -> Result<(), Poisoned> {
+        if decided.len() == 1 {
+            self.answer_all(decided, Err(SubmitError::TooLarge));
+            return Ok(());
+        }
+        for (job, _) in decided {
+            self.write(vec![job])?;
+        }
+        Ok(())
+    }
+
+    fn answer(&self, decided: Vec<(Job, Result<Decided, SubmitError>)>) {
+        let newest = self.log.next_position().saturating_sub(1);
+        for (job, outcome) in decided {
+            let outcome = outcome.map(|decided| match decided {
+                Decided::Done { records, token, last } => {
+                    let position = last.unwrap_or(newest);
+                    Outcome::Done(Answer { records, token, position, replayed: false })
+                }
+                Decided::Repeated { first, last } => Outcome::Repeated { first, last },
+            });
+            self.reply(job, outcome);
+        }
+    }
+
+    fn answer_all(
+        &self,
+        decided: Vec<(Job, Result<Decided, SubmitError>)>,
+        outcome: Result<(), SubmitError>,
+    ) {
+        let Err(why) = outcome else { return };
+        for (job, _) in decided {
+            self.reply(job, Err(why.clone()));
+        }
+    }
+
+    fn reply(&self, job: Job, outcome: Result<Outcome, SubmitError>) {
+        if let Some(idempotency) = job.submission.idempotency {
+            self.shared.lanes.finished(idempotency.command);
+        }
+        job.reply(outcome);
+    }
+
+    /// After a failure: everybody who waits is told that the outcome is unknown.
+    fn refuse_all(self) {
+        self.shared.lanes.close();
+        while let Some(jobs) = self.shared.lanes.take(COMMANDS_PER_BATCH_MAX) {
+            for job in jobs {
+                self.reply(job, Err(SubmitError::Stopping));
+            }
+        }
+        self.signed.stop();
+    }
+
+    fn finish(self) {
+        self.signed.stop();
+        self.shared.views.close();
+        if let Err(why) = self.log.close() {
+            tracing::warn!(why = error_chain(&why), "the clean-stop mark could not be written");
+        }
+    }
+}
+
+/// The log has failed and the process must end.
+struct Poisoned;
+
+/// A data key that could not be written is a refusal: nothing has been staged yet.
+fn refused_key(why: &SealError) -> SubmitError {
+    tracing::warn!(why = error_chain(why), "a data key could not be written");
+    SubmitError::DiskFull
+}
+
+/// An error with its causes, for the log.
+pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        cause = inner.source();
+    }
+    text
+}

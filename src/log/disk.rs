@@ -1,0 +1,190 @@
+//! The disk under the log: real files, or a faulty disk in memory for tests.
+//!
+//! Owns every call that touches a file of the log and the order in which a new file becomes
+//! visible: temporary name, content, sync, rename, sync of the folder. Must never retry a write
+//! or a sync: what a failed sync has left behind is not known. Paths and bytes come in, bytes and
+//! the system's own errors go out.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::memory::{MemoryDisk, MemoryFile};
+
+/// Zeros are written, and files are read through, in pieces of this size.
+pub(crate) const PIECE_BYTES: usize = 1024 * 1024;
+
+/// Where the log's files are.
+#[derive(Clone, Debug)]
+pub enum Disk {
+    /// The machine's file system.
+    Real,
+    /// A disk in memory that forgets what was not synced and fails when told to.
+    Memory(MemoryDisk),
+}
+
+impl Disk {
+    pub(crate) fn create_folder(&self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Real => {
+                fs::create_dir_all(path)?;
+                path.parent()
+                    .map_or(Ok(()), |parent| self.sync_folder(parent))
+            }
+            Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Creates a file, empty even when something stood there.
+    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
+        match self {
+            Self::Real => {
+                let mut options = fs::OpenOptions::new();
+                options.read(true).write(true).create(true).truncate(true);
+                options.open(path).map(File::Real)
+            }
+            Self::Memory(disk) => disk.create(path).map(File::Memory),
+        }
+    }
+
+    /// Opens a file that exists, for reading and writing.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        match self {
+            Self::Real => {
+                let mut options = fs::OpenOptions::new();
+                options.read(true).write(true);
+                options.open(path).map(File::Real)
+            }
+            Self::Memory(disk) => disk.open(path).map(File::Memory),
+        }
+    }
+
+    pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self {
+            Self::Real => fs::rename(from, to),
+            Self::Memory(disk) => disk.rename(from, to),
+        }
+    }
+
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Real => fs::remove_file(path),
+            Self::Memory(disk) => disk.remove(path),
+        }
+    }
+
+    /// Makes what was created, renamed and removed in the folder durable.
+    pub(crate) fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        match self {
+            Self::Real if path.as_os_str().is_empty() => fs::File::open(".")?.sync_all(),
+            Self::Real => fs::File::open(path)?.sync_all(),
+            Self::Memory(disk) => disk.sync_folder(path),
+        }
+    }
+
+    /// The names in a folder, in order. A name that is not text is none of ours.
+    pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        match self {
+            Self::Real => {
+                let mut names = Vec::new();
+                for entry in fs::read_dir(path)? {
+                    if let Ok(name) = entry?.file_name().into_string() {
+                        names.push(name);
+                    }
+                }
+                names.sort();
+                Ok(names)
+            }
+            Self::Memory(disk) => disk.list(path),
+        }
+    }
+
+    /// Creates a file full of zeros and syncs it; the folder is not yet synced.
+    pub(crate) fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<File> {
+        let file = self.create(path)?;
+        let zeros = vec![0; PIECE_BYTES];
+        let mut at = 0;
+        while at < bytes {
+            let piece = usize::try_from(bytes - at).map_or(PIECE_BYTES, |n| n.min(PIECE_BYTES));
+            file.write_all_at(at, zeros.get(..piece).unwrap_or(&zeros))?;
+            at += piece as u64;
+        }
+        file.sync()?;
+        Ok(file)
+    }
+
+    /// Gives a synced file its name, for good: rename, then sync of the folder.
+    pub(crate) fn install(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.rename(from, to)?;
+        self.sync_folder(to.parent().unwrap_or(Path::new(".")))
+    }
+
+    /// Writes a small file whole: temporary name, sync, rename, sync of the folder.
+    pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let temporary = path.with_added_extension("tmp");
+        let file = self.create(&temporary)?;
+        file.write_all_at(0, bytes)?;
+        file.sync()?;
+        self.install(&temporary, path)
+    }
+
+    /// Reads a small file whole.
+    pub(crate) fn read_whole(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let file = self.open(path)?;
+        let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
+        let mut bytes = vec![0; length];
+        let read = file.read_at(0, &mut bytes)?;
+        bytes.truncate(read);
+        Ok(bytes)
+    }
+}
+
+/// An open file; reads and writes name their offset, so that one handle serves all threads.
+#[derive(Debug)]
+pub(crate) enum File {
+    Real(fs::File),
+    Memory(MemoryFile),
+}
+
+impl File {
+    pub(crate) fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.write_all_at(bytes, offset),
+            Self::Memory(file) => file.write_at(offset, bytes),
+        }
+    }
+
+    /// Fills `buffer` as far as the file reaches and says how far that is.
+    pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        let file = match self {
+            Self::Real(file) => file,
+            Self::Memory(file) => return Ok(file.read_at(offset, buffer)),
+        };
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match file.read_at(rest, offset + filled as u64) {
+                Ok(0) => break,
+                Ok(read) => filled += read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    /// fdatasync: the content, and of the metadata what is needed to read it.
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::Real(file) => file.sync_data(),
+            Self::Memory(file) => file.sync(),
+        }
+    }
+
+    pub(crate) fn length(&self) -> io::Result<u64> {
+        match self {
+            Self::Real(file) => file.metadata().map(|metadata| metadata.len()),
+            Self::Memory(file) => Ok(file.length()),
+        }
+    }
+}

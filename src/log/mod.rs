@@ -1,0 +1,374 @@
+//! The log: segments of frames on disk, and the only code that opens them.
+//!
+//! Owns the bytes in `DATA/log` and `DATA/checkpoints`: how they are written, checked, recovered
+//! and read. Must never know what a payload means, and never rewrite a stored byte. Batches of
+//! payloads come in from the ledger, one write and one sync each; committed events go out to
+//! readers by position. [`Log::append`] returning is the commit.
+//!
+//! # Format 1
+//!
+//! All integers are little-endian. A CRC is CRC-32C (Castagnoli). `DATA/log` holds segments
+//! `<first position, 20 digits>.seg`, written spares `<number, 20 digits>.spare` (zeros all
+//! through), torn tails that were copied aside (`.torn`) and, between a clean stop and the next
+//! start, `clean`. What ends in `.new` or `.tmp` was being made and is none of the log's.
+//!
+//! A segment is its header, batches one after another, a seal if another segment follows, zeros.
+//!
+//! | header at | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `KEYLEDG1` |
+//! | 8 | 4 | format: 1 |
+//! | 12 | 4 | bytes of the header: 4096 |
+//! | 16 | 16 | log id |
+//! | 32 | 8 | position of the first event |
+//! | 40 | 8 | bytes of the segment |
+//! | 48 | 4 | previous chain: the stored CRC of the head of the seal before; 0 in the first |
+//! | 52 | 4 | reserved: 0 |
+//! | 56 | 8 | tree size at the start of the segment: the first position |
+//! | 64 | 32 | root of that tree |
+//! | 96 | 3996 | zeros |
+//! | 4092 | 4 | CRC of the 4092 bytes before |
+//!
+//! A frame is a head, a payload, and zeros up to a multiple of 8.
+//!
+//! | head at | bytes | field |
+//! |---|---|---|
+//! | 0 | 4 | bytes of the payload, without padding |
+//! | 4 | 4 | CRC of these 64 bytes with this field 0, continued from the stored CRC of the head before (the first: from the header's) |
+//! | 8 | 1 | kind: 1 event, 2 commit, 3 seal; 0 is the end of the data |
+//! | 9 | 1 | flags: 0 |
+//! | 10 | 6 | reserved: 0 |
+//! | 16 | 8 | position: the event's; of a commit the batch's last; of a seal the next segment's first |
+//! | 24 | 32 | commitment: SHA-256 of the payload; of commit and seal the root |
+//! | 56 | 4 | CRC of the payload |
+//! | 60 | 4 | reserved: 0 |
+//!
+//! A batch is its events and one commit frame. Commit and seal have this payload:
+//!
+//! | at | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `KLCOMMIT` |
+//! | 8 | 16 | log id |
+//! | 24 | 8 | position of the batch's first event; of a seal the next segment's first |
+//! | 32 | 4 | count of events; of a seal 0 |
+//! | 36 | 4 | bytes of the batch's event frames, padding included; of a seal 0 |
+//! | 40 | 8 | tree size after the batch |
+//! | 48 | 32 | root after the batch |
+//!
+//! `clean` is `KLCLEAN1`, log id 16, next position u64, root 32, CRC of these 64 bytes.
+//! The checkpoint files are described in [`floor`].
+
+mod append;
+mod clean;
+mod disk;
+mod error;
+pub mod floor;
+mod index;
+mod lock;
+mod memory;
+mod mend;
+mod reader;
+mod record;
+mod recovery;
+mod scrub;
+mod segment;
+mod spares;
+mod survey;
+mod walk;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use append::Appended;
+pub use disk::Disk;
+pub use error::{AppendError, CreateError, Damage, FileError, OpenError, ReadError, Trouble};
+pub use lock::{FolderLock, LockError};
+pub use memory::{DiskFault, MemoryDisk, MemoryFile, SECTOR_BYTES};
+pub use reader::Reader;
+pub use scrub::Scrub;
+pub use segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
+pub use spares::SpareMaking;
+
+use append::{WriteFrom, Writer};
+use clean::CleanMark;
+use error::FileIo;
+use index::{SegmentView, Shared};
+use mend::{make_segment, mend};
+use segment::{Header, Name};
+use spares::Spares;
+
+use crate::merkle::{Frontier, Hash};
+
+/// Bytes of a payload at most: what the length prefix of a C2SP entry can say (2^16 - 1).
+pub const PAYLOAD_BYTES_MAX: usize = 65_535;
+
+/// Events of a batch at most: 5,000 live credentials of one owner and 100 sessions end in one
+/// batch, and nearly as many again.
+pub const BATCH_EVENTS_MAX: usize = 10_000;
+
+/// Bytes of a batch at most, frames and commit included: 5,101 events of 1,500 bytes and their
+/// heads fill 8,000,000. A segment may hold less: [`Log::batch_bytes_max`].
+pub const BATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Bytes of a segment by default.
+pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// How a log is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LogSettings {
+    /// Bytes of a new segment; those that exist keep theirs. A multiple of 4096.
+    pub segment_bytes: u64,
+    /// Who makes spare segments.
+    pub spares: SpareMaking,
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: SEGMENT_BYTES,
+            spares: SpareMaking::Background,
+        }
+    }
+}
+
+/// Which room a batch may use when the disk is full.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Lane {
+    /// All that may be refused.
+    Ordinary,
+    /// What ends or narrows something: it may use the reserve.
+    Ends,
+}
+
+/// The newest signed checkpoint: nothing below it may be missing.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Floor {
+    /// The size that was signed.
+    pub size: u64,
+    /// The root that was signed.
+    pub root: Hash,
+}
+
+/// What a start knows before it looks at the log.
+#[derive(Clone, Debug, Default)]
+pub struct StartFrom {
+    /// The newest signed checkpoint, if there is one.
+    pub floor: Option<Floor>,
+    /// The frontier of the newest snapshot, or the empty one. Its size is the position of the
+    /// first event to replay.
+    pub frontier: Frontier,
+}
+
+/// What a start has found and done.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Recovered {
+    /// The position of the next event.
+    pub next_position: u64,
+    /// The position from which every frame was checked.
+    pub checked_from: u64,
+    /// Whether the last stop was clean.
+    pub was_clean: bool,
+    /// The torn tail, if there was one.
+    pub torn: Option<TornTail>,
+}
+
+/// A batch that a crash cut short, and that nobody was told of.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TornTail {
+    /// The segment.
+    pub file: PathBuf,
+    /// The offset at which the batch began.
+    pub offset: u64,
+    /// The position that its first event would have had.
+    pub position: u64,
+    /// What was not whole.
+    pub what: &'static str,
+    /// Where its bytes were copied to.
+    pub copy: PathBuf,
+}
+
+/// The log, open for writing. There is one per process, behind one lock file.
+#[derive(Debug)]
+pub struct Log {
+    writer: Writer,
+    shared: Arc<Shared>,
+}
+
+impl Log {
+    /// Makes `folder` with the first segment, zeroed and synced. Spares follow later.
+    ///
+    /// # Errors
+    /// When the settings are out of bounds, a log is there already, or the system refuses.
+    pub fn create(
+        disk: Disk,
+        folder: &Path,
+        log_id: [u8; 16],
+        settings: LogSettings,
+    ) -> Result<Self, CreateError> {
+        let segment_bytes = settings.segment_bytes;
+        if !segment::is_segment_size(segment_bytes) {
+            return Err(CreateError::SegmentBytes(segment_bytes));
+        }
+        disk.create_folder(folder).at("create", folder)?;
+        let names = disk.list(folder).at("list", folder)?;
+        if names
+            .iter()
+            .any(|n| matches!(Name::parse(n), Name::Segment(_)))
+        {
+            return Err(CreateError::Exists(folder.to_owned()));
+        }
+        let frontier = Frontier::new();
+        let header = Header {
+            log_id,
+            first: 0,
+            segment_bytes,
+            previous_chain: 0,
+            root: frontier.root(),
+        };
+        let segment = make_segment(&disk, folder, &header, None)?;
+        let shared = Arc::new(Shared::new(disk, folder.to_owned(), log_id));
+        let view = Arc::new(SegmentView::new(&segment, Some(Vec::new())));
+        shared.add(Arc::clone(&view));
+        let from = WriteFrom {
+            view,
+            end: segment::HEADER_BYTES as u64,
+            chain: segment.chain,
+            frontier,
+        };
+        let spares = Spares::new(&shared, settings, Vec::new()).at("spawn", folder)?;
+        let writer = Writer::new(Arc::clone(&shared), spares, settings, from);
+        Ok(Self { writer, shared })
+    }
+
+    /// Checks, mends and opens the log in `folder`.
+    ///
+    /// Every header and seal is checked, all frames from the snapshot on, and those of at least
+    /// the last two segments. `replay` is called for each event from the snapshot on, in order,
+    /// only for whole batches; when opening fails later, what was replayed must be thrown away.
+    ///
+    /// # Errors
+    /// [`OpenError::Damaged`] when stored bytes are not what was written: nothing was changed.
+    pub fn open<E, R>(
+        disk: Disk,
+        folder: &Path,
+        settings: LogSettings,
+        start: StartFrom,
+        replay: R,
+    ) -> Result<(Self, Recovered), OpenError<E>>
+    where
+        E: std::error::Error + 'static,
+        R: FnMut(u64, &[u8]) -> Result<(), E>,
+    {
+        if !segment::is_segment_size(settings.segment_bytes) {
+            return Err(OpenError::SegmentBytes(settings.segment_bytes));
+        }
+        let found = recovery::check(&disk, folder, start, replay)?;
+        let mended = mend(&disk, folder, settings.segment_bytes, found)?;
+        let Some((last, _)) = mended.segments.last() else {
+            return Err(OpenError::NoLog(folder.to_owned()));
+        };
+        let shared = Shared::new(disk, folder.to_owned(), last.header.log_id);
+        let shared = Arc::new(shared);
+        let mut view = Arc::new(SegmentView::new(last, None));
+        for (segment, offsets) in mended.segments {
+            view = Arc::new(SegmentView::new(&segment, offsets));
+            shared.add(Arc::clone(&view));
+        }
+        shared.publish(mended.frontier.size());
+        let from = WriteFrom {
+            view,
+            end: mended.end,
+            chain: mended.chain,
+            frontier: mended.frontier,
+        };
+        let spares = Spares::new(&shared, settings, mended.spares).at("spawn", folder)?;
+        let writer = Writer::new(Arc::clone(&shared), spares, settings, from);
+        Ok((Self { writer, shared }, mended.recovered))
+    }
+
+    /// Appends one batch: one write, one sync. When it returns, the batch is committed.
+    ///
+    /// # Errors
+    /// A refusal leaves the log as it was. After [`AppendError::Poisoned`] every later append is
+    /// poisoned too, and the process must end.
+    pub fn append<P: AsRef<[u8]>>(
+        &mut self,
+        payloads: &[P],
+        lane: Lane,
+    ) -> Result<Appended, AppendError> {
+        self.writer.append(payloads, lane)
+    }
+
+    /// Whether a batch of these payload lengths can be appended at all.
+    ///
+    /// # Errors
+    /// The limit that it breaks.
+    pub fn check_batch(&self, lengths: impl IntoIterator<Item = usize>) -> Result<(), AppendError> {
+        append::check_batch(self.batch_bytes_max(), lengths).map(drop)
+    }
+
+    /// Bytes of a batch at most, frames and commit included.
+    #[must_use]
+    pub fn batch_bytes_max(&self) -> u64 {
+        self.writer.batch_bytes_max()
+    }
+
+    /// Makes the spares that are missing; for a caller that chose [`SpareMaking::ByHand`], or
+    /// that wants to know at once whether there is room again.
+    ///
+    /// # Errors
+    /// What the system says, a full disk above all. It is a refusal, never poison.
+    pub fn prepare_spares(&self) -> Result<(), FileError> {
+        self.writer.prepare_spares()
+    }
+
+    /// A reader of what is committed.
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        Reader::new(Arc::clone(&self.shared))
+    }
+
+    /// The frontier of the tree over all committed events.
+    #[must_use]
+    pub const fn frontier(&self) -> &Frontier {
+        self.writer.frontier()
+    }
+
+    /// The position of the next event.
+    #[must_use]
+    pub const fn next_position(&self) -> u64 {
+        self.writer.frontier().size()
+    }
+
+    /// The log's id.
+    #[must_use]
+    pub fn log_id(&self) -> [u8; 16] {
+        self.shared.log_id
+    }
+
+    /// Whether a write or sync of the log has failed.
+    #[must_use]
+    pub const fn is_poisoned(&self) -> bool {
+        self.writer.is_poisoned()
+    }
+
+    /// Ends the use of the log and leaves the mark that spares the next start the copying of the
+    /// last segment. Without it, all that is lost is that time. A poisoned log leaves none.
+    ///
+    /// # Errors
+    /// When the mark cannot be written.
+    pub fn close(self) -> Result<(), FileError> {
+        if self.is_poisoned() {
+            return Ok(());
+        }
+        let mark = CleanMark {
+            log_id: self.log_id(),
+            next: self.next_position(),
+            root: self.frontier().root(),
+        };
+        mark.write(&self.shared.disk, &self.shared.folder)
+    }
+}

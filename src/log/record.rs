@@ -1,0 +1,242 @@
+//! Frame heads and commit payloads, to bytes and back.
+//!
+//! Owns the byte layout of a frame; the tables are in [the module above](super). Must never touch
+//! a file, nor judge whether a frame may stand where it stands: that is for [`super::walk`].
+
+use sha2::{Digest, Sha256};
+
+use crate::merkle::Hash;
+
+/// Bytes of a frame's head.
+pub(crate) const HEAD_BYTES: usize = 64;
+
+/// Bytes of the payload of commits and seals: 8 + 16 + 8 + 4 + 4 + 8 + 32.
+pub(crate) const COMMIT_BYTES: usize = 80;
+
+/// Bytes of a whole commit or seal frame; [`COMMIT_BYTES`] needs no padding.
+pub(crate) const COMMIT_FRAME_BYTES: usize = HEAD_BYTES + COMMIT_BYTES;
+
+/// The first bytes of the payload of commits and seals.
+pub(crate) const COMMIT_MAGIC: [u8; 8] = *b"KLCOMMIT";
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Kind {
+    Event,
+    Commit,
+    Seal,
+}
+
+impl Kind {
+    const fn code(self) -> u8 {
+        match self {
+            Self::Event => 1,
+            Self::Commit => 2,
+            Self::Seal => 3,
+        }
+    }
+
+    const fn of(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::Event),
+            2 => Some(Self::Commit),
+            3 => Some(Self::Seal),
+            _ => None,
+        }
+    }
+}
+
+/// A frame's head, without its CRC.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Head {
+    pub(crate) length: u32,
+    pub(crate) kind: Kind,
+    pub(crate) position: u64,
+    pub(crate) commitment: Hash,
+    pub(crate) payload_crc: u32,
+}
+
+impl Head {
+    /// The head and its CRC, continued from the CRC of the head before it.
+    pub(crate) fn encode(&self, chain: u32) -> ([u8; HEAD_BYTES], u32) {
+        let mut bytes = [0; HEAD_BYTES];
+        bytes[0..4].copy_from_slice(&self.length.to_le_bytes());
+        bytes[8] = self.kind.code();
+        bytes[16..24].copy_from_slice(&self.position.to_le_bytes());
+        bytes[24..56].copy_from_slice(&self.commitment);
+        bytes[56..60].copy_from_slice(&self.payload_crc.to_le_bytes());
+        let crc = crc32c::crc32c_append(chain, &bytes);
+        bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+        (bytes, crc)
+    }
+
+    /// Reads a head and its stored CRC, which is not checked: see [`chain_after`].
+    pub(crate) fn decode(bytes: &[u8; HEAD_BYTES]) -> Result<(Self, u32), &'static str> {
+        const SHORT: &str = "a head is cut short";
+        let mut fields = Fields(bytes);
+        let length = fields.u32().ok_or(SHORT)?;
+        let crc = fields.u32().ok_or(SHORT)?;
+        let [kind, flags] = fields.bytes::<2>().ok_or(SHORT)?;
+        let kind = Kind::of(kind).ok_or("a frame of unknown kind")?;
+        if flags != 0 {
+            return Err("a frame with unknown flags");
+        }
+        let reserved = fields.bytes::<6>().ok_or(SHORT)?;
+        let head = Self {
+            length,
+            kind,
+            position: fields.u64().ok_or(SHORT)?,
+            commitment: fields.bytes::<32>().ok_or(SHORT)?,
+            payload_crc: fields.u32().ok_or(SHORT)?,
+        };
+        if reserved != [0; 6] || fields.u32() != Some(0) {
+            return Err("a frame whose reserved bytes are not zero");
+        }
+        Ok((head, crc))
+    }
+}
+
+/// What the stored CRC of a head must be, given the stored CRC of the head before it.
+pub(crate) fn chain_after(chain: u32, head: &[u8; HEAD_BYTES]) -> u32 {
+    let mut bytes = *head;
+    bytes[4..8].fill(0);
+    crc32c::crc32c_append(chain, &bytes)
+}
+
+/// The payload of a commit, and with count 0 of a seal.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) struct Commit {
+    pub(crate) log_id: [u8; 16],
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    /// Bytes of the batch's event frames, padding included, without the commit frame.
+    pub(crate) batch_bytes: u32,
+    pub(crate) tree_size: u64,
+    pub(crate) root: Hash,
+}
+
+impl Commit {
+    pub(crate) fn encode(&self) -> [u8; COMMIT_BYTES] {
+        let mut bytes = [0; COMMIT_BYTES];
+        bytes[0..8].copy_from_slice(&COMMIT_MAGIC);
+        bytes[8..24].copy_from_slice(&self.log_id);
+        bytes[24..32].copy_from_slice(&self.first.to_le_bytes());
+        bytes[32..36].copy_from_slice(&self.count.to_le_bytes());
+        bytes[36..40].copy_from_slice(&self.batch_bytes.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.tree_size.to_le_bytes());
+        bytes[48..80].copy_from_slice(&self.root);
+        bytes
+    }
+
+    /// Reads the payload of a commit or seal; `None` when it is none.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut fields = Fields(bytes);
+        if fields.bytes::<8>()? != COMMIT_MAGIC {
+            return None;
+        }
+        let commit = Self {
+            log_id: fields.bytes()?,
+            first: fields.u64()?,
+            count: fields.u32()?,
+            batch_bytes: fields.u32()?,
+            tree_size: fields.u64()?,
+            root: fields.bytes()?,
+        };
+        fields.0.is_empty().then_some(commit)
+    }
+}
+
+/// The bytes that a payload takes up: padded with zeros to a multiple of 8.
+pub(crate) const fn padded(length: usize) -> usize {
+    length.next_multiple_of(8)
+}
+
+/// The bytes of an event frame.
+pub(crate) const fn event_frame_bytes(payload: usize) -> usize {
+    HEAD_BYTES + padded(payload)
+}
+
+/// Frames one after another, as they will stand in a segment.
+#[derive(Debug, Default)]
+pub(crate) struct Frames {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) chain: u32,
+}
+
+impl Frames {
+    /// Begins anew behind the head whose stored CRC is `chain`.
+    pub(crate) fn restart(&mut self, chain: u32) {
+        self.bytes.clear();
+        self.chain = chain;
+    }
+
+    /// Adds an event and gives its commitment.
+    pub(crate) fn push_event(&mut self, position: u64, payload: &[u8]) -> Hash {
+        let commitment = Sha256::digest(payload).into();
+        self.push(Kind::Event, position, commitment, payload);
+        commitment
+    }
+
+    /// Adds the frame that ends a batch.
+    pub(crate) fn push_commit(&mut self, commit: &Commit) {
+        let last = commit.tree_size.saturating_sub(1);
+        self.push(Kind::Commit, last, commit.root, &commit.encode());
+    }
+
+    /// Adds the frame that ends a segment.
+    pub(crate) fn push_seal(&mut self, log_id: [u8; 16], tree_size: u64, root: Hash) {
+        let seal = Commit {
+            log_id,
+            first: tree_size,
+            count: 0,
+            batch_bytes: 0,
+            tree_size,
+            root,
+        };
+        self.push(Kind::Seal, tree_size, root, &seal.encode());
+    }
+
+    fn push(&mut self, kind: Kind, position: u64, commitment: Hash, payload: &[u8]) {
+        let head = Head {
+            // The limits were checked before: a payload is at most 65,535 bytes.
+            length: u32::try_from(payload.len()).unwrap_or(u32::MAX),
+            kind,
+            position,
+            commitment,
+            payload_crc: crc32c::crc32c(payload),
+        };
+        let (head, chain) = head.encode(self.chain);
+        self.chain = chain;
+        self.bytes.extend_from_slice(&head);
+        self.bytes.extend_from_slice(payload);
+        self.bytes.resize(padded(self.bytes.len()), 0);
+    }
+}
+
+/// Reads little-endian fields one after another.
+#[derive(Debug)]
+pub(crate) struct Fields<'a>(pub(crate) &'a [u8]);
+
+impl Fields<'_> {
+    pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    pub(crate) fn u32(&mut self) -> Option<u32> {
+        self.bytes().map(u32::from_le_bytes)
+    }
+
+    pub(crate) fn u64(&mut self) -> Option<u64> {
+        self.bytes().map(u64::from_le_bytes)
+    }
+}
+
+/// Whether all bytes are zero.
+pub(crate) fn all_zero(bytes: &[u8]) -> bool {
+    const ZEROS: [u8; 4096] = [0; 4096];
+    // Slices compare by memcmp, which is what makes this fast.
+    let mut pieces = bytes.chunks(ZEROS.len());
+    pieces.all(|piece| ZEROS.get(..piece.len()) == Some(piece))
+}

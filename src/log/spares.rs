@@ -1,0 +1,219 @@
+//! Written spare segments: one for the next segment, two as the reserve for ends.
+//!
+//! Owns the making of spares and the question who may take one. Must never write to the segment
+//! in use. A spare is full of zeros and synced before it has its name; it loses that name before
+//! anything else is written to it, so that a file named as a spare is always blank. Failing here
+//! is a refusal, never poison.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::disk::Disk;
+use super::index::Shared;
+use super::segment::{is_blank, spare_path};
+use super::{Lane, LogSettings};
+
+/// Spares kept back for what ends or narrows something.
+pub(crate) const RESERVE: usize = 2;
+
+/// Spares kept ready in all: the reserve and one for the next segment.
+const READY: usize = RESERVE + 1;
+
+/// After a failure (a full disk), the thread tries again this much later.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// Who makes spares.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum SpareMaking {
+    /// A thread that the log owns; it ends with the log.
+    Background,
+    /// The caller, by [`Log::prepare_spares`](super::Log::prepare_spares). An append that finds
+    /// none makes what it needs, once; after a failure it is refused until the caller succeeds.
+    ByHand,
+}
+
+/// The shelf of spares, and its thread if it has one.
+#[derive(Debug)]
+pub(crate) struct Spares {
+    shelf: Arc<Shelf>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    disk: Disk,
+    folder: PathBuf,
+    segment_bytes: u64,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    ready: Vec<u64>,
+    /// Left by an earlier process; to be checked before use.
+    unchecked: Vec<u64>,
+    making: bool,
+    failed: Option<(io::ErrorKind, String)>,
+    next_number: u64,
+    closed: bool,
+}
+
+/// A spare taken off the shelf.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) path: PathBuf,
+    /// Whether what is left is less than the reserve.
+    pub(crate) broke_reserve: bool,
+}
+
+impl Spares {
+    pub(crate) fn new(log: &Shared, settings: LogSettings, found: Vec<u64>) -> io::Result<Self> {
+        let next_number = found.iter().max().map_or(1, |number| number + 1);
+        let shelf = Arc::new(Shelf {
+            disk: log.disk.clone(),
+            folder: log.folder.clone(),
+            segment_bytes: settings.segment_bytes,
+            state: Mutex::new(State {
+                ready: Vec::new(),
+                unchecked: found,
+                making: false,
+                failed: None,
+                next_number,
+                closed: false,
+            }),
+            changed: Condvar::new(),
+        });
+        let thread = match settings.spares {
+            SpareMaking::ByHand => None,
+            SpareMaking::Background => {
+                let shelf = Arc::clone(&shelf);
+                let builder = std::thread::Builder::new().name("log-spares".to_owned());
+                Some(builder.spawn(move || shelf.keep_full())?)
+            }
+        };
+        Ok(Self { shelf, thread })
+    }
+
+    /// Makes all spares that are missing. A failure is remembered until this succeeds.
+    pub(crate) fn fill(&self) -> io::Result<()> {
+        self.shelf.lock().failed = None;
+        self.shelf.await_ready(READY).map(drop)
+    }
+
+    /// Takes a spare; what the lane may not take, it waits for or is refused.
+    pub(crate) fn take(&self, lane: Lane) -> io::Result<Taken> {
+        let needed = match lane {
+            Lane::Ordinary => RESERVE + 1,
+            Lane::Ends => 1,
+        };
+        let mut state = self.shelf.await_ready(needed)?;
+        let number = state.ready.pop().ok_or(io::ErrorKind::StorageFull)?;
+        self.shelf.changed.notify_all();
+        Ok(Taken {
+            path: spare_path(&self.shelf.folder, number),
+            broke_reserve: state.ready.len() < RESERVE,
+        })
+    }
+
+    /// Waits until the reserve is whole, or says why it cannot be.
+    pub(crate) fn await_reserve(&self) -> io::Result<()> {
+        self.shelf.await_ready(RESERVE).map(drop)
+    }
+}
+
+impl Drop for Spares {
+    fn drop(&mut self) {
+        self.shelf.lock().closed = true;
+        self.shelf.changed.notify_all();
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been reported; nothing is left to be done about it.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Shelf {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_full(&self) {
+        loop {
+            let filled = self.await_ready(READY);
+            let state = filled.unwrap_or_else(|_remembered| self.lock());
+            if state.closed {
+                return;
+            }
+            let mut state = if state.failed.is_some() {
+                let waited = self.changed.wait_timeout(state, RETRY);
+                waited.unwrap_or_else(PoisonError::into_inner).0
+            } else {
+                let waiting = |state: &mut State| state.ready.len() >= READY && !state.closed;
+                let waited = self.changed.wait_while(state, waiting);
+                waited.unwrap_or_else(PoisonError::into_inner)
+            };
+            state.failed = None;
+        }
+    }
+
+    /// Waits for `needed` spares, making them if nobody else is.
+    fn await_ready(&self, needed: usize) -> io::Result<MutexGuard<'_, State>> {
+        let mut state = self.lock();
+        while state.ready.len() < needed && !state.closed {
+            if let Some((kind, text)) = &state.failed {
+                return Err(io::Error::new(*kind, text.clone()));
+            }
+            if state.making {
+                let waited = self.changed.wait(state);
+                state = waited.unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            state.making = true;
+            let found = state.unchecked.pop();
+            let number = found.unwrap_or(state.next_number);
+            if found.is_none() {
+                state.next_number += 1;
+            }
+            drop(state);
+            let made = match found {
+                Some(number) => self.check(number),
+                None => self.make(number).map(|()| true),
+            };
+            state = self.lock();
+            state.making = false;
+            match made {
+                Ok(true) => state.ready.push(number),
+                Ok(false) => {}
+                Err(error) => state.failed = Some((error.kind(), error.to_string())),
+            }
+            self.changed.notify_all();
+        }
+        Ok(state)
+    }
+
+    /// Whether a spare that was found is one; else it is removed.
+    fn check(&self, number: u64) -> io::Result<bool> {
+        let path = spare_path(&self.folder, number);
+        let blank = is_blank(&self.disk.open(&path)?, self.segment_bytes)?;
+        if !blank {
+            self.disk.remove(&path)?;
+        }
+        Ok(blank)
+    }
+
+    fn make(&self, number: u64) -> io::Result<()> {
+        let path = spare_path(&self.folder, number);
+        let temporary = path.with_added_extension("tmp");
+        let made = self.disk.create_zeroed(&temporary, self.segment_bytes);
+        let made = made.and_then(|_file| self.disk.install(&temporary, &path));
+        if made.is_err() {
+            // Gives back what a full disk lacks; a start removes what cannot be removed now.
+            drop(self.disk.remove(&temporary));
+        }
+        made
+    }
+}
