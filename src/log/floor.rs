@@ -144,7 +144,8 @@ impl CheckpointFile {
     pub(crate) fn create_in(place: Place) -> Result<Self, FloorError> {
         let recent = recent_path(&place.folder);
         let names = place.disk.list(&place.folder).at("list", &place.folder)?;
-        if names.iter().any(|name| name == RECENT) {
+        let begun = hourly_numbers(&names).max();
+        if names.iter().any(|name| name == RECENT) || place.has_history(begun)? {
             return Err(FloorError::Exists(place.folder));
         }
         // The recent file comes last: as long as it is missing, nothing has been created.
@@ -174,6 +175,10 @@ impl CheckpointFile {
             return Err(FloorError::Missing(place.folder));
         };
         if !names.iter().any(|name| name == RECENT) {
+            if place.has_history(Some(number))? {
+                let what = "the file is missing, and there are older checkpoints";
+                return Err(Damage::new(&recent_path(&place.folder), 0, 0, what).into());
+            }
             return Err(FloorError::Missing(place.folder));
         }
         let recent = place.renew(&recent_path(&place.folder))?;
@@ -260,6 +265,18 @@ impl CheckpointFile {
             all.extend(self.place.read(&path)?.records);
         }
         Ok(all)
+    }
+}
+
+impl Place {
+    /// Whether there are checkpoints in hourly files, of which this is the last number: then
+    /// these files are no leftover of a creation that was cut short.
+    fn has_history(&self, last_hourly: Option<u64>) -> Result<bool, FloorError> {
+        match last_hourly {
+            None => Ok(false),
+            Some(0) => Ok(!self.read(&hourly_path(&self.folder, 0))?.records.is_empty()),
+            Some(_) => Ok(true),
+        }
     }
 }
 

@@ -176,8 +176,11 @@ impl Place {
             let size = records.last().map_or(0, |last| last.size);
             match decode(rest, chain) {
                 Ok((record, crc)) => {
-                    if record.size < size {
-                        return Err(refuse(at, size, "a checkpoint smaller than the one before"));
+                    if records
+                        .last()
+                        .is_some_and(|last| !may_follow(last, &record))
+                    {
+                        return Err(refuse(at, size, "a checkpoint that contradicts the last"));
                     }
                     at += record_bytes(&record);
                     chain = crc;
@@ -254,6 +257,11 @@ impl Header {
             chain,
         })
     }
+}
+
+/// Whether one checkpoint may be signed after another: no smaller size, no two roots of one size.
+pub(crate) fn may_follow(last: &SignedCheckpoint, next: &SignedCheckpoint) -> bool {
+    next.size > last.size || (next.size == last.size && next.root == last.root)
 }
 
 /// The bytes that a record takes up.

@@ -49,6 +49,26 @@ fn the_newest_and_one_per_hour_are_kept() {
 }
 
 #[test]
+fn a_lost_file_is_damage_and_no_new_beginning() {
+    let disk = MemoryDisk::new(1);
+    drop(fill(&disk, 3));
+    disk.remove(Path::new("/data/checkpoints/recent.notes"))
+        .unwrap();
+    let opened = CheckpointFile::open_in(place(&disk));
+    assert!(matches!(opened, Err(FloorError::Damaged(_))));
+    let created = CheckpointFile::create_in(place(&disk));
+    assert!(matches!(created, Err(FloorError::Exists(_))));
+    // A creation that was cut short may be repeated.
+    let disk = MemoryDisk::new(1);
+    drop(fill(&disk, 0));
+    disk.remove(Path::new("/data/checkpoints/recent.notes"))
+        .unwrap();
+    let opened = CheckpointFile::open_in(place(&disk));
+    assert!(matches!(opened, Err(FloorError::Missing(_))));
+    CheckpointFile::create_in(place(&disk)).unwrap();
+}
+
+#[test]
 fn what_contradicts_the_last_is_refused() {
     let disk = MemoryDisk::new(1);
     let mut file = fill(&disk, 9);

@@ -155,7 +155,7 @@ fn a_fault_at_any_operation_loses_nothing() {
                 let disk = MemoryDisk::new(seed);
                 let mut model = Model::default();
                 disk.fail_after(at, fault);
-                drop(history(&disk, &mut model));
+                let _finished = history(&disk, &mut model);
                 let left = match seed {
                     0 => disk.after_restart(),
                     _ => disk.after_crash(seed),

@@ -248,9 +248,9 @@ fn every_set_of_lost_sectors_is_a_torn_tail() {
     let tail = {
         let disk = MemoryDisk::new(7);
         let mut log = create(&disk);
-        small_batches()
-            .iter()
-            .for_each(|batch| drop(append(&mut log, batch)));
+        for batch in small_batches() {
+            append(&mut log, &batch);
+        }
         let content = disk.content(&path).unwrap();
         content.iter().rposition(|byte| *byte != 0).unwrap() / 8 * 8 + 8
     };

@@ -45,7 +45,7 @@ fn open(disk: &Disk, folder: &Path, floor: Option<Floor>) -> Opening {
     assert_eq!(log.next_position(), events.len() as u64);
     let mut read = Events::new();
     let seen = log.reader().scan(0, log.next_position(), |_, payload| {
-        read.push(payload.to_vec())
+        read.push(payload.to_vec());
     });
     seen.unwrap();
     assert_eq!(read, events);

@@ -81,7 +81,9 @@ fn spares_left_by_an_earlier_process_are_checked_and_used() {
         .filter(|path| path.extension() == Some("spare".as_ref()))
         .count();
     assert_eq!(spares, 4);
-    (0..5).for_each(|_| drop(append(&mut log, &big())));
+    for _ in 0..5 {
+        append(&mut log, &big());
+    }
     drop(log);
     let (_, _, events) = open(&Disk::Memory(disk), &folder(), None).unwrap();
     assert_eq!(events.len(), 5);
@@ -108,7 +110,9 @@ fn a_thread_keeps_spares_ready() {
                 std::thread::yield_now();
             }
         });
-        (0..50).for_each(|_| drop(append(&mut log, &big())));
+        for _ in 0..50 {
+            append(&mut log, &big());
+        }
     });
     drop(log);
     let (_, _, events) = open(&Disk::Memory(disk), &folder(), None).unwrap();
