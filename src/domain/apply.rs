@@ -56,12 +56,22 @@ impl State {
         }
         if let (Some(command), Some(digest)) = (event.command_id, event.command_digest) {
             let last = event.position;
-            let before = self.commands.get(&command).filter(|known| known.last + 1 == last);
+            let before = self
+                .commands
+                .get(&command)
+                .filter(|known| known.last + 1 == last);
             let first = before.map_or(last, |known| known.first);
             if first == last {
                 self.commands_staged.push(command);
             }
-            self.commands.set(command, Remembered { digest, first, last });
+            self.commands.set(
+                command,
+                Remembered {
+                    digest,
+                    first,
+                    last,
+                },
+            );
         }
         Ok(())
     }

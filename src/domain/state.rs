@@ -67,6 +67,8 @@ pub struct Remembered {
 pub struct State {
     pub(super) ledger: LedgerHead,
     pub(super) catalogue: Arc<Catalogue>,
+    /// A catalogue was adopted since the last settling.
+    pub(super) adopted: bool,
     pub(super) last_at: Option<Timestamp>,
     pub(super) organizations: Staged<OrganizationId, Organization>,
     pub(super) heads: Staged<OrganizationId, OrganizationHead>,
@@ -255,7 +257,7 @@ impl State {
         }
         self.commands.settle();
         Changes {
-            catalogue: None,
+            catalogue: mem::take(&mut self.adopted).then(|| Arc::clone(&self.catalogue)),
             organizations: self.organizations.settle(),
             projects: self.projects.settle(),
             members: self.members.settle(),
@@ -289,7 +291,21 @@ impl State {
         text: super::catalogue::CatalogueText,
     ) -> Result<(), InvalidCatalogue> {
         self.catalogue = Arc::new(Catalogue::check(text)?);
+        self.adopted = true;
         Ok(())
+    }
+
+    /// Every settled record: what the views in RAM are built from at start.
+    #[must_use]
+    pub fn everything(&self) -> Changes {
+        Changes {
+            catalogue: Some(Arc::clone(&self.catalogue)),
+            organizations: self.organizations.settled(),
+            projects: self.projects.settled(),
+            members: self.members.settled(),
+            accounts: self.accounts.settled(),
+            credentials: self.credentials.settled(),
+        }
     }
 
     /// All credentials that are settled, in the order of their ids, after `after`: for snapshots.
