@@ -1,6 +1,8 @@
 //! `/platform/organizations/{organization_id}/credentials`: an administrator's oversight of every
 //! kind; and what all surfaces of credentials share.
 
+#![allow(unused_qualifications, reason = "utoipa's macro qualifies the type of the parameters")]
+
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
@@ -175,7 +177,6 @@ pub(in crate::http) fn issued(
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/credentials",
     tag = "credentials", params(("organization_id" = String, Path), Filters),
     responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
-#[allow(unused_qualifications, reason = "utoipa names the parameters' type with its path")]
 pub(in crate::http) async fn list(
     State(app): State<App>,
     caller: Caller,
