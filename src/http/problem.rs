@@ -244,6 +244,10 @@ fn status_of(why: &Rejection) -> StatusCode {
         | Rejection::ExpiryDaysOutOfRange
         | Rejection::GraceTooLong
         | Rejection::MetadataTooLarge
+        | Rejection::GrantNotForKind { .. }
+        | Rejection::ScopeBeyondAccount { .. }
+        | Rejection::UnknownPreset { .. }
+        | Rejection::UnknownOwner { .. }
         | Rejection::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Rejection::VersionMismatch { .. } => StatusCode::PRECONDITION_FAILED,
         Rejection::CredentialEnded
