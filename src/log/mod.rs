@@ -88,7 +88,7 @@ pub use disk::Disk;
 pub use error::{AppendError, CreateError, Damage, FileError, OpenError, ReadError, Trouble};
 pub use floor::{CheckpointFile, FloorError, SignedCheckpoint};
 pub use lock::{FolderLock, LockError};
-pub use memory::{DiskFault, MemoryDisk, MemoryFile, SECTOR_BYTES};
+pub use memory::{DiskFault, MemoryDisk, SECTOR_BYTES};
 pub use reader::Reader;
 pub use scrub::Scrub;
 pub use segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
