@@ -12,3 +12,5 @@ pub mod merkle;
 pub mod seal;
 pub mod views;
 pub mod clock;
+pub mod config;
+pub mod cli;
