@@ -1,12 +1,6 @@
 //! keyledger: an event-sourced ledger of machine credentials.
-//!
-//! Every action is a fact appended to one durable, tamper-evident log; what the API shows, what a
-//! gateway accepts and what an auditor replays are derived from it. Data flows one way:
-//! `http` and `cli` make commands, `ledger` decides them by the rules of `domain` and appends to
-//! `log`, and `views` follow. Read the modules in the order in which they stand here.
 
 pub mod domain;
-pub mod ledger;
 pub mod log;
 pub mod merkle;
 pub mod seal;

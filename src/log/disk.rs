@@ -117,7 +117,7 @@ impl Disk {
     /// Gives a synced file its name, for good: rename, then sync of the folder.
     pub(crate) fn install(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.rename(from, to)?;
-        self.sync_folder(to.parent().unwrap_or(Path::new(".")))
+        self.sync_folder(to.parent().unwrap_or_else(|| Path::new(".")))
     }
 
     /// Writes a small file whole: temporary name, sync, rename, sync of the folder.

@@ -1,1 +1,298 @@
-//! The checkpoint files: later.
+//! The floor: every signed checkpoint is on disk before anyone is shown it.
+//!
+//! Owns `DATA/checkpoints`. Must never accept a checkpoint that contradicts or undercuts the last
+//! one, and never sign or verify: notes come in signed, and whoever opens the folder verifies the
+//! newest with its own key. A log that is found to end below the floor has lost something, which
+//! without the floor nobody would notice.
+//!
+//! # Format 1
+//!
+//! `recent.notes` holds the newest checkpoints; when it is full, a new one that begins with the
+//! newest takes its place. `hourly-<number, 6 digits>.notes` hold the first checkpoint of each
+//! hour, for ever. All are written full of zeros before use. Integers are little-endian.
+//!
+//! | header at | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `KLFLOOR1` |
+//! | 8 | 4 | format: 1 |
+//! | 12 | 4 | bytes of the header: 64 |
+//! | 16 | 16 | log id |
+//! | 32 | 8 | bytes of the file |
+//! | 40 | 20 | zeros |
+//! | 60 | 4 | CRC-32C of the 60 bytes before |
+//!
+//! Records follow, each padded with zeros to a multiple of 8:
+//!
+//! | record at | bytes | field |
+//! |---|---|---|
+//! | 0 | 8 | magic `KLCHKPNT` |
+//! | 8 | 4 | bytes of the note |
+//! | 12 | 4 | CRC-32C of these 72 bytes with this field 0, continued from the stored CRC of the record before (the first: from the header's) |
+//! | 16 | 8 | tree size |
+//! | 24 | 8 | seconds since 1970 at which it was signed |
+//! | 32 | 32 | root |
+//! | 64 | 4 | CRC-32C of the note |
+//! | 68 | 4 | reserved: 0 |
+//! | 72 | | the signed note |
+//!
+//! A record at the end that is not whole and has a hole, as [`super`] defines it for batches, is
+//! a checkpoint that nobody was shown; it is left behind. At open both files in use are written
+//! anew and synced, so that nothing is believed that only the page cache holds.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::disk::Disk;
+use super::error::{Damage, FileError, FileIo, Trouble};
+use super::notes::{NoteFile, Place, record_bytes};
+use crate::merkle::Hash;
+
+/// Bytes of a checkpoint file: about 3,000 notes of usual size, an hour at one per second or four
+/// months at one per hour.
+pub const CHECKPOINT_FILE_BYTES: u64 = 1024 * 1024;
+
+/// Bytes of a note at most: three ML-DSA-44 signatures of 3.3 KB and a dozen small ones.
+pub const NOTE_BYTES_MAX: usize = 16 * 1024;
+
+/// A signed checkpoint as it is stored.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SignedCheckpoint {
+    /// The size that was signed.
+    pub size: u64,
+    /// The root that was signed.
+    pub root: Hash,
+    /// When, in seconds since 1970.
+    pub seconds: u64,
+    /// The note, with its signatures.
+    pub note: String,
+}
+
+/// Why a checkpoint was not stored, or the folder not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum FloorError {
+    /// There are checkpoint files already.
+    #[error("there are checkpoints in {0} already")]
+    Exists(PathBuf),
+    /// There are none.
+    #[error("there are no checkpoints in {0}")]
+    Missing(PathBuf),
+    /// The checkpoint is below the last one.
+    #[error("a checkpoint of size {size} cannot follow one of size {newest}")]
+    Smaller {
+        /// The size refused.
+        size: u64,
+        /// The newest size.
+        newest: u64,
+    },
+    /// The checkpoint has another root than the last one of the same size.
+    #[error("two checkpoints of size {size} with different roots")]
+    Contradiction {
+        /// The size of both.
+        size: u64,
+    },
+    /// The note is empty or over [`NOTE_BYTES_MAX`].
+    #[error("a note of {bytes} bytes; 1 to {NOTE_BYTES_MAX} are possible")]
+    NoteLength {
+        /// The note's bytes.
+        bytes: usize,
+    },
+    /// No room could be made: signing stops, the log goes on. May be tried again later.
+    #[error("there is no room for checkpoints")]
+    Full(#[source] io::Error),
+    /// A write or sync failed, now or before; the process must end.
+    #[error("a write of the checkpoint file failed; the outcome is unknown until a restart")]
+    Poisoned(#[source] Option<FileError>),
+    /// Stored bytes are not what was written.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+    /// The system refused something.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+impl From<Trouble> for FloorError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::File(error) => Self::File(error),
+            Trouble::Damaged(damage) => Self::Damaged(damage),
+        }
+    }
+}
+
+/// The checkpoint files, open for appending.
+#[derive(Debug)]
+pub struct CheckpointFile {
+    place: Place,
+    recent: NoteFile,
+    hourly: NoteFile,
+    hourly_number: u64,
+    poisoned: bool,
+}
+
+impl CheckpointFile {
+    /// Makes the folder with its first files, zeroed and synced. A creation that was cut short
+    /// may be repeated.
+    ///
+    /// # Errors
+    /// [`FloorError::Exists`], or what the system refuses.
+    pub fn create(disk: Disk, folder: &Path, log_id: [u8; 16]) -> Result<Self, FloorError> {
+        disk.create_folder(folder).at("create", folder)?;
+        let place = Place::new(disk, folder, log_id, CHECKPOINT_FILE_BYTES);
+        Self::create_in(place)
+    }
+
+    pub(crate) fn create_in(place: Place) -> Result<Self, FloorError> {
+        let recent = recent_path(&place.folder);
+        let names = place.disk.list(&place.folder).at("list", &place.folder)?;
+        let begun = hourly_numbers(&names).max();
+        if names.iter().any(|name| name == RECENT) || place.has_history(begun)? {
+            return Err(FloorError::Exists(place.folder));
+        }
+        // The recent file comes last: as long as it is missing, nothing has been created.
+        let hourly = place.write(&hourly_path(&place.folder, 0), None)?;
+        let recent = place.write(&recent, None)?;
+        Ok(Self {
+            place,
+            recent,
+            hourly,
+            hourly_number: 0,
+            poisoned: false,
+        })
+    }
+
+    /// Opens the folder. What is newest must then be verified and given to
+    /// [`Log::open`](super::Log::open) as its floor.
+    ///
+    /// # Errors
+    /// [`FloorError::Missing`], damage, or what the system refuses.
+    pub fn open(disk: Disk, folder: &Path, log_id: [u8; 16]) -> Result<Self, FloorError> {
+        Self::open_in(Place::new(disk, folder, log_id, CHECKPOINT_FILE_BYTES))
+    }
+
+    pub(crate) fn open_in(place: Place) -> Result<Self, FloorError> {
+        let names = place.disk.list(&place.folder).at("list", &place.folder)?;
+        let Some(number) = hourly_numbers(&names).max() else {
+            return Err(FloorError::Missing(place.folder));
+        };
+        if !names.iter().any(|name| name == RECENT) {
+            if place.has_history(Some(number))? {
+                let what = "the file is missing, and there are older checkpoints";
+                return Err(Damage::new(&recent_path(&place.folder), 0, 0, what).into());
+            }
+            return Err(FloorError::Missing(place.folder));
+        }
+        let recent = place.renew(&recent_path(&place.folder))?;
+        let hourly = place.renew(&hourly_path(&place.folder, number))?;
+        let opened = Self {
+            place,
+            recent,
+            hourly,
+            hourly_number: number,
+            poisoned: false,
+        };
+        if let (Some(a), Some(b)) = (&opened.recent.last, &opened.hourly.last)
+            && a.size == b.size
+            && a.root != b.root
+        {
+            return Err(FloorError::Contradiction { size: a.size });
+        }
+        Ok(opened)
+    }
+
+    /// The newest checkpoint: nothing below it may be missing from the log.
+    #[must_use]
+    pub fn newest(&self) -> Option<&SignedCheckpoint> {
+        // The hourly file is written first, so after a crash it may be ahead.
+        let (recent, hourly) = (self.recent.last.as_ref(), self.hourly.last.as_ref());
+        recent.into_iter().chain(hourly).max_by_key(|c| c.size)
+    }
+
+    /// Stores a signed checkpoint; when this returns it may be shown.
+    ///
+    /// # Errors
+    /// Any of [`FloorError`]; after [`FloorError::Poisoned`] every later call is poisoned too.
+    pub fn append(&mut self, checkpoint: SignedCheckpoint) -> Result<(), FloorError> {
+        if self.poisoned {
+            return Err(FloorError::Poisoned(None));
+        }
+        let bytes = checkpoint.note.len();
+        if bytes == 0 || bytes > NOTE_BYTES_MAX {
+            return Err(FloorError::NoteLength { bytes });
+        }
+        let size = checkpoint.size;
+        if let Some(newest) = self.newest() {
+            if size < newest.size {
+                let newest = newest.size;
+                return Err(FloorError::Smaller { size, newest });
+            }
+            if size == newest.size && checkpoint.root != newest.root {
+                return Err(FloorError::Contradiction { size });
+            }
+        }
+        let outcome = self.store(checkpoint);
+        self.poisoned = matches!(outcome, Err(FloorError::Poisoned(_)));
+        outcome
+    }
+
+    fn store(&mut self, checkpoint: SignedCheckpoint) -> Result<(), FloorError> {
+        const HOUR: u64 = 3600;
+        let needed = record_bytes(&checkpoint);
+        let last_hour = self.hourly.last.as_ref().map(|last| last.seconds / HOUR);
+        if last_hour != Some(checkpoint.seconds / HOUR) {
+            if !self.hourly.has_room(needed) {
+                let path = hourly_path(&self.place.folder, self.hourly_number + 1);
+                self.hourly = self.place.replace(&path, None)?;
+                self.hourly_number += 1;
+            }
+            self.hourly.append(checkpoint.clone())?;
+        }
+        if !self.recent.has_room(needed) {
+            let path = recent_path(&self.place.folder);
+            let newest = self.recent.last.as_ref();
+            self.recent = self.place.replace(&path, newest)?;
+        }
+        self.recent.append(checkpoint)
+    }
+
+    /// The first checkpoint of each hour, from the log's beginning.
+    ///
+    /// # Errors
+    /// Damage, or what the system refuses.
+    pub fn hourly(&self) -> Result<Vec<SignedCheckpoint>, FloorError> {
+        let mut all = Vec::new();
+        for number in 0..=self.hourly_number {
+            let path = hourly_path(&self.place.folder, number);
+            all.extend(self.place.read(&path)?.records);
+        }
+        Ok(all)
+    }
+}
+
+impl Place {
+    /// Whether there are checkpoints in hourly files, of which this is the last number: then
+    /// these files are no leftover of a creation that was cut short.
+    fn has_history(&self, last_hourly: Option<u64>) -> Result<bool, FloorError> {
+        match last_hourly {
+            None => Ok(false),
+            Some(0) => Ok(!self.read(&hourly_path(&self.folder, 0))?.records.is_empty()),
+            Some(_) => Ok(true),
+        }
+    }
+}
+
+const RECENT: &str = "recent.notes";
+
+fn recent_path(folder: &Path) -> PathBuf {
+    folder.join(RECENT)
+}
+
+fn hourly_path(folder: &Path, number: u64) -> PathBuf {
+    folder.join(format!("hourly-{number:06}.notes"))
+}
+
+fn hourly_numbers(names: &[String]) -> impl Iterator<Item = u64> {
+    names.iter().filter_map(|name| {
+        let digits = name.strip_prefix("hourly-")?.strip_suffix(".notes")?;
+        digits.parse().ok()
+    })
+}

@@ -16,6 +16,7 @@ use super::recovery::{Found, Tail};
 use super::segment::{
     CLEAN_MARK, HEADER_BYTES, Header, Opened, is_blank, segment_path, spare_path,
 };
+use super::walk::Fault;
 use super::{Recovered, TornTail};
 use crate::merkle::Frontier;
 
@@ -161,16 +162,7 @@ pub(crate) fn mend(
     }
     let torn = match &tail.torn {
         None => None,
-        Some(fault) => {
-            let bytes = tail.bytes.get(tail.end..).unwrap_or_default();
-            Some(TornTail {
-                file: last.path.clone(),
-                offset: tail.end as u64,
-                position: tail.next,
-                what: fault.what,
-                copy: copy_aside(disk, &last.path, tail.end, bytes)?,
-            })
-        }
+        Some(fault) => Some(set_aside(disk, &last, &tail, fault)?),
     };
     let last = if was_clean {
         last
@@ -213,6 +205,23 @@ pub(crate) fn mend(
             torn,
         },
         frontier,
+    })
+}
+
+/// Copies a torn tail aside, so that nothing is lost that anyone may want to look at.
+fn set_aside(
+    disk: &Disk,
+    last: &Opened,
+    tail: &Tail,
+    fault: &Fault,
+) -> Result<TornTail, FileError> {
+    let bytes = tail.bytes.get(tail.end..).unwrap_or_default();
+    Ok(TornTail {
+        file: last.path.clone(),
+        offset: tail.end as u64,
+        position: tail.next,
+        what: fault.what,
+        copy: copy_aside(disk, &last.path, tail.end, bytes)?,
     })
 }
 

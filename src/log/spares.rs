@@ -1,4 +1,4 @@
-//! Written spare segments: one for the next segment, two as the reserve for ends.
+//! Written spare segments: one for the next segment, two as the reserve for ends, one for a start.
 //!
 //! Owns the making of spares and the question who may take one. Must never write to the segment
 //! in use. A spare is full of zeros and synced before it has its name; it loses that name before
@@ -17,10 +17,14 @@ use super::segment::{is_blank, spare_path};
 use super::{Lane, LogSettings};
 
 /// Spares kept back for what ends or narrows something.
-pub(crate) const RESERVE: usize = 2;
+const RESERVE: usize = 2;
 
-/// Spares kept ready in all: the reserve and one for the next segment.
-const READY: usize = RESERVE + 1;
+/// A spare that no append takes: into it a start copies the last segment after an unclean stop,
+/// which gives the room of that segment back. Without it a full disk could not be started on.
+const RESTART: usize = 1;
+
+/// Spares kept ready in all: those two, and one for the next segment.
+const READY: usize = RESTART + RESERVE + 1;
 
 /// After a failure (a full disk), the thread tries again this much later.
 const RETRY: Duration = Duration::from_secs(5);
@@ -107,21 +111,21 @@ impl Spares {
     /// Takes a spare; what the lane may not take, it waits for or is refused.
     pub(crate) fn take(&self, lane: Lane) -> io::Result<Taken> {
         let needed = match lane {
-            Lane::Ordinary => RESERVE + 1,
-            Lane::Ends => 1,
+            Lane::Ordinary => READY,
+            Lane::Ends => RESTART + 1,
         };
         let mut state = self.shelf.await_ready(needed)?;
         let number = state.ready.pop().ok_or(io::ErrorKind::StorageFull)?;
         self.shelf.changed.notify_all();
         Ok(Taken {
             path: spare_path(&self.shelf.folder, number),
-            broke_reserve: state.ready.len() < RESERVE,
+            broke_reserve: state.ready.len() < RESTART + RESERVE,
         })
     }
 
     /// Waits until the reserve is whole, or says why it cannot be.
     pub(crate) fn await_reserve(&self) -> io::Result<()> {
-        self.shelf.await_ready(RESERVE).map(drop)
+        self.shelf.await_ready(RESTART + RESERVE).map(drop)
     }
 }
 

@@ -117,11 +117,13 @@ impl NoteVerifier {
     /// [`NoteError::VerifierKey`] or [`NoteError::KeyName`].
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
         let refuse = NoteError::VerifierKey;
-        let (name, rest) = vkey.split_once('+').ok_or(refuse("no plus sign"))?;
-        let (id, key) = rest.split_once('+').ok_or(refuse("one plus sign"))?;
+        let (name, rest) = vkey.split_once('+').ok_or_else(|| refuse("no plus sign"))?;
+        let (id, key) = rest
+            .split_once('+')
+            .ok_or_else(|| refuse("one plus sign"))?;
         let blob = STANDARD.decode(key);
         let blob = blob.map_err(|_bad_base64| refuse("the key is not base64"))?;
-        let (&kind, key) = blob.split_first().ok_or(refuse("no key"))?;
+        let (&kind, key) = blob.split_first().ok_or_else(|| refuse("no key"))?;
         if kind != ED25519 {
             return Err(refuse("the key is of another type"));
         }
@@ -182,13 +184,13 @@ impl Note {
     /// [`NoteError::Malformed`] with the rule that is broken.
     pub fn parse(note: &str) -> Result<Self, NoteError> {
         let refuse = NoteError::Malformed;
-        let end = note.rfind("\n\n").ok_or(refuse("no blank line"))?;
+        let end = note.rfind("\n\n").ok_or_else(|| refuse("no blank line"))?;
         let (text, signatures) = note.split_at(end + 1);
         check_text(text)?;
         let lines = signatures.strip_prefix('\n').unwrap_or(signatures);
         let lines = lines
             .strip_suffix('\n')
-            .ok_or(refuse("no signature, or no newline after the last"))?;
+            .ok_or_else(|| refuse("no signature, or no newline after the last"))?;
         let mut signatures = Vec::new();
         for line in lines.split('\n') {
             if signatures.len() == SIGNATURES_MAX {
@@ -250,8 +252,8 @@ fn parse_signature(line: &str) -> Result<NoteSignature, NoteError> {
     let refuse = NoteError::Malformed;
     let line = line
         .strip_prefix("\u{2014} ")
-        .ok_or(refuse("a signature line without its dash"))?;
-    let (name, blob) = line.split_once(' ').ok_or(refuse("no signature"))?;
+        .ok_or_else(|| refuse("a signature line without its dash"))?;
+    let (name, blob) = line.split_once(' ').ok_or_else(|| refuse("no signature"))?;
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
         return Err(NoteError::KeyName);
     }
@@ -259,7 +261,7 @@ fn parse_signature(line: &str) -> Result<NoteSignature, NoteError> {
     let blob = blob.map_err(|_bad_base64| refuse("a signature that is not base64"))?;
     let (key_id, bytes) = blob
         .split_first_chunk::<4>()
-        .ok_or(refuse("a signature without a key id"))?;
+        .ok_or_else(|| refuse("a signature without a key id"))?;
     Ok(NoteSignature {
         name: name.to_owned(),
         key_id: *key_id,

@@ -1,41 +1,4 @@
-use std::convert::Infallible;
-use std::path::Path;
-
-use super::super::*;
-
-pub(super) const SETTINGS: LogSettings = LogSettings {
-    segment_bytes: 16 * 1024,
-    spares: SpareMaking::ByHand,
-};
-pub(super) const LOG_ID: [u8; 16] = *b"a log for tests!";
-
-pub(super) type Batches = Vec<Vec<Vec<u8>>>;
-
-/// Opens from the start and gives what was replayed.
-pub(super) fn open(
-    disk: &Disk,
-    folder: &Path,
-    floor: Option<Floor>,
-) -> Result<(Log, Recovered, Vec<Vec<u8>>), OpenError<Infallible>> {
-    let mut events = Vec::new();
-    let start = StartFrom {
-        floor,
-        frontier: Frontier::new(),
-    };
-    let (log, recovered) = Log::open(
-        disk.clone(),
-        folder,
-        SETTINGS,
-        start,
-        |position, payload| {
-            assert_eq!(position, events.len() as u64);
-            events.push(payload.to_vec());
-            Ok(())
-        },
-    )?;
-    assert_eq!(log.next_position(), events.len() as u64);
-    Ok((log, recovered, events))
-}
+use super::*;
 
 #[test]
 fn what_was_appended_is_read_and_replayed() {
@@ -65,7 +28,7 @@ fn what_was_appended_is_read_and_replayed() {
         let mut seen = Vec::new();
         reader
             .scan(7, 555, |position, payload| {
-                seen.push((position, payload.to_vec()))
+                seen.push((position, payload.to_vec()));
             })
             .unwrap();
         let wanted: Vec<_> = (7..555)
@@ -96,4 +59,234 @@ fn what_was_appended_is_read_and_replayed() {
             log.close().unwrap();
         }
     }
+}
+
+/// The bytes are frozen for ever: when this fails, no existing log can be read any more.
+#[test]
+fn the_bytes_of_a_segment_are_those_of_format_1() {
+    let disk = MemoryDisk::new(1);
+    let mut log = create(&disk);
+    append(&mut log, &[b"{}".to_vec(), b"12345678".to_vec()]);
+    append(&mut log, &[b"{\"third\":3}".to_vec()]);
+    let bytes = disk.content(&segment::segment_path(&folder(), 0)).unwrap();
+    assert_eq!(bytes.len(), 16 * 1024);
+    insta::assert_snapshot!(golden(&bytes), @r"
+       0 magic: 4b45594c45444731
+       8 format: 01000000
+      12 header bytes: 00100000
+      16 log id: 61206c6f6720666f7220746573747321
+      32 first: 0000000000000000
+      40 segment bytes: 0040000000000000
+      48 previous chain: 00000000
+      52 reserved: 00000000
+      56 tree size: 0000000000000000
+      64 root: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+    4092 crc: 7c6a215f
+    4096 length: 02000000
+    4100 crc: 6af3fd0e
+    4104 kind, flags, reserved: 0100000000000000
+    4112 position: 0000000000000000
+    4120 commitment: 44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a
+    4152 payload crc: aad07b29
+    4156 reserved: 00000000
+    4160 payload: 7b7d000000000000
+    4168 length: 08000000
+    4172 crc: d53a1c47
+    4176 kind, flags, reserved: 0100000000000000
+    4184 position: 0100000000000000
+    4192 commitment: ef797c8118f02dfb649607dd5d3f8c7623048c9c063d532cc95c5ed7a898a64f
+    4224 payload crc: 9a808760
+    4228 reserved: 00000000
+    4232 payload: 3132333435363738
+    4240 length: 50000000
+    4244 crc: eac3d90f
+    4248 kind, flags, reserved: 0200000000000000
+    4256 position: 0100000000000000
+    4264 commitment: 694f779dcfae236525e07769e4d1d6bdd349321eea2d40097447f8db7ef72b59
+    4296 payload crc: 2e287fd5
+    4300 reserved: 00000000
+    4304 payload: 4b4c434f4d4d495461206c6f6720666f7220746573747321000000000000000002000000900000000200000000000000694f779dcfae236525e07769e4d1d6bdd349321eea2d40097447f8db7ef72b59
+    4384 length: 0b000000
+    4388 crc: 37f6a88c
+    4392 kind, flags, reserved: 0100000000000000
+    4400 position: 0200000000000000
+    4408 commitment: 18ac477976857729acf8d9f997516aadad52b2579457f129282c7d30707109c9
+    4440 payload crc: a2d1ee6e
+    4444 reserved: 00000000
+    4448 payload: 7b227468697264223a337d0000000000
+    4464 length: 50000000
+    4468 crc: 4bf75cde
+    4472 kind, flags, reserved: 0200000000000000
+    4480 position: 0200000000000000
+    4488 commitment: ddf0b4b099a7f1eb456f2864e4c40937a1a6e2f17d367766e6c3707af6212faa
+    4520 payload crc: be674f40
+    4524 reserved: 00000000
+    4528 payload: 4b4c434f4d4d495461206c6f6720666f7220746573747321020000000000000001000000500000000300000000000000ddf0b4b099a7f1eb456f2864e4c40937a1a6e2f17d367766e6c3707af6212faa
+    ");
+}
+
+/// The fields of a segment, by the offsets in the module's tables.
+fn golden(bytes: &[u8]) -> String {
+    let mut lines = Vec::new();
+    let mut line = |name: &str, from: usize, length: usize| {
+        lines.push(format!(
+            "{from:4} {name}: {}",
+            hex::encode(&bytes[from..from + length])
+        ));
+    };
+    for (name, from, length) in [
+        ("magic", 0, 8),
+        ("format", 8, 4),
+        ("header bytes", 12, 4),
+        ("log id", 16, 16),
+        ("first", 32, 8),
+        ("segment bytes", 40, 8),
+        ("previous chain", 48, 4),
+        ("reserved", 52, 4),
+        ("tree size", 56, 8),
+        ("root", 64, 32),
+        ("crc", 4092, 4),
+    ] {
+        line(name, from, length);
+    }
+    let mut at = 4096;
+    for payload in [8, 8, 80, 16, 80] {
+        for (name, from, length) in [
+            ("length", 0, 4),
+            ("crc", 4, 4),
+            ("kind, flags, reserved", 8, 8),
+            ("position", 16, 8),
+            ("commitment", 24, 32),
+            ("payload crc", 56, 4),
+            ("reserved", 60, 4),
+            ("payload", 64, payload),
+        ] {
+            line(name, at + from, length);
+        }
+        at += 64 + payload;
+    }
+    assert!(bytes[96..4092].iter().all(|byte| *byte == 0));
+    assert!(bytes[at..].iter().all(|byte| *byte == 0));
+    lines.join("\n")
+}
+
+#[test]
+fn a_start_from_a_snapshot_replays_what_follows_it() {
+    let disk = MemoryDisk::new(2);
+    let mut log = create(&disk);
+    let mut frontiers = vec![Frontier::new()];
+    for number in 0..300_u32 {
+        append(&mut log, &[number.to_le_bytes().repeat(20)]);
+        frontiers.push(log.frontier().clone());
+    }
+    let floor = Floor {
+        size: 300,
+        root: log.frontier().root(),
+    };
+    drop(log);
+    for (position, frontier) in frontiers.iter().enumerate().step_by(7) {
+        let mut replayed = Vec::new();
+        let start = StartFrom {
+            floor: Some(floor),
+            frontier: frontier.clone(),
+        };
+        let disk = Disk::Memory(disk.after_restart());
+        let opened = Log::open(disk, &folder(), SETTINGS, start, |at, _| {
+            replayed.push(at);
+            Ok::<_, Infallible>(())
+        });
+        let (log, recovered) = opened.unwrap();
+        assert_eq!(replayed, (position as u64..300).collect::<Vec<_>>());
+        assert!(recovered.checked_from <= position as u64);
+        assert_eq!(log.frontier().root(), floor.root);
+        // Segments that start left alone are read all the same.
+        assert_eq!(
+            log.reader().read(3).unwrap(),
+            3_u32.to_le_bytes().repeat(20)
+        );
+    }
+    // An old floor is looked for where it stands.
+    for (size, frontier) in frontiers.iter().enumerate().step_by(11) {
+        for (root, fits) in [(frontier.root(), true), ([1; 32], false)] {
+            let floor = Some(Floor {
+                size: size as u64,
+                root,
+            });
+            let start = StartFrom {
+                floor,
+                frontier: frontiers[300].clone(),
+            };
+            let disk = Disk::Memory(disk.after_restart());
+            let opened = Log::open(disk, &folder(), SETTINGS, start, |_, _| {
+                Ok::<_, Infallible>(())
+            });
+            assert_eq!(opened.is_ok(), fits, "floor {size}");
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_of_another_log_is_refused() {
+    let disk = MemoryDisk::new(3);
+    let mut log = create(&disk);
+    append(&mut log, &[b"one".to_vec(), b"two".to_vec()]);
+    drop(log);
+    for size in 1..5 {
+        let mut frontier = Frontier::new();
+        (0..size).for_each(|_| frontier.append(&[9; 32]));
+        let start = StartFrom {
+            floor: None,
+            frontier,
+        };
+        let disk = Disk::Memory(disk.after_restart());
+        let opened = Log::open(disk, &folder(), SETTINGS, start, |_, _| {
+            Ok::<_, Infallible>(())
+        });
+        assert!(
+            matches!(opened, Err(OpenError::Snapshot { .. })),
+            "size {size}"
+        );
+    }
+}
+
+#[test]
+fn limits_are_refusals() {
+    let disk = MemoryDisk::new(4);
+    let mut log = create(&disk);
+    let max = log.batch_bytes_max();
+    assert_eq!(max, 16 * 1024 - 4096 - 144);
+    let operations = disk.operations();
+    let mut refused = |batch: &[Vec<u8>]| log.append(batch, Lane::Ends).unwrap_err();
+    assert!(matches!(refused(&[]), AppendError::Empty));
+    assert!(matches!(
+        refused(&[vec![1; PAYLOAD_BYTES_MAX + 1]]),
+        AppendError::PayloadTooLong {
+            bytes: 65_536,
+            max: 65_535
+        }
+    ));
+    assert!(matches!(
+        refused(&vec![vec![]; BATCH_EVENTS_MAX + 1]),
+        AppendError::TooManyEvents { .. }
+    ));
+    let fits = usize::try_from(max).unwrap() - 144 - 64;
+    assert!(matches!(
+        refused(&[vec![1; fits + 1]]),
+        AppendError::BatchTooLong { .. }
+    ));
+    assert_eq!(disk.operations(), operations);
+    assert!(log.check_batch([fits]).is_ok());
+    append(&mut log, &[vec![1; fits]]);
+    append(&mut log, &[vec![2; fits]]);
+    assert_eq!(log.reader().read(1).unwrap(), vec![2; fits]);
+    assert!(matches!(
+        Log::create(Disk::Memory(disk.clone()), &folder(), LOG_ID, SETTINGS),
+        Err(CreateError::Exists(_))
+    ));
+    let odd = LogSettings {
+        segment_bytes: 20_000,
+        ..SETTINGS
+    };
+    let made = Log::create(Disk::Memory(disk), Path::new("/other"), LOG_ID, odd);
+    assert!(matches!(made, Err(CreateError::SegmentBytes(20_000))));
 }

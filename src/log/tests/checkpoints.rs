@@ -1,0 +1,180 @@
+//! The checkpoint files: the floor holds through faults, cuts and changed bits.
+
+use super::super::floor::*;
+use super::super::notes::Place;
+use super::*;
+
+const FILE_BYTES: u64 = 4096;
+
+fn place(disk: &MemoryDisk) -> Place {
+    let folder = Path::new("/data/checkpoints");
+    Place::new(Disk::Memory(disk.clone()), folder, LOG_ID, FILE_BYTES)
+}
+
+fn checkpoint(size: u64) -> SignedCheckpoint {
+    SignedCheckpoint {
+        size,
+        root: [u8::try_from(size % 251).unwrap(); 32],
+        seconds: size * 600,
+        note: format!("log\n{size}\nroot\n\n- key signature {}\n", "s".repeat(300)),
+    }
+}
+
+fn fill(disk: &MemoryDisk, until: u64) -> CheckpointFile {
+    let mut file = CheckpointFile::create_in(place(disk)).unwrap();
+    for size in 1..=until {
+        file.append(checkpoint(size)).unwrap();
+        assert_eq!(file.newest(), Some(&checkpoint(size)));
+    }
+    file
+}
+
+#[test]
+fn the_newest_and_one_per_hour_are_kept() {
+    let disk = MemoryDisk::new(1);
+    fill(&disk, 200);
+    let opened = CheckpointFile::open_in(place(&disk)).unwrap();
+    assert_eq!(opened.newest(), Some(&checkpoint(200)));
+    let sizes: Vec<u64> = opened.hourly().unwrap().iter().map(|c| c.size).collect();
+    let expected: Vec<u64> = std::iter::once(1).chain((6..=200).step_by(6)).collect();
+    assert_eq!(sizes, expected);
+    assert!(matches!(
+        CheckpointFile::create_in(place(&disk)),
+        Err(FloorError::Exists(_))
+    ));
+    assert!(matches!(
+        CheckpointFile::open(Disk::Memory(disk), Path::new("/none"), LOG_ID),
+        Err(FloorError::Missing(_))
+    ));
+}
+
+#[test]
+fn a_lost_file_is_damage_and_no_new_beginning() {
+    let disk = MemoryDisk::new(1);
+    drop(fill(&disk, 3));
+    disk.remove(Path::new("/data/checkpoints/recent.notes"))
+        .unwrap();
+    let opened = CheckpointFile::open_in(place(&disk));
+    assert!(matches!(opened, Err(FloorError::Damaged(_))));
+    let created = CheckpointFile::create_in(place(&disk));
+    assert!(matches!(created, Err(FloorError::Exists(_))));
+    // A creation that was cut short may be repeated.
+    let disk = MemoryDisk::new(1);
+    drop(fill(&disk, 0));
+    disk.remove(Path::new("/data/checkpoints/recent.notes"))
+        .unwrap();
+    let opened = CheckpointFile::open_in(place(&disk));
+    assert!(matches!(opened, Err(FloorError::Missing(_))));
+    CheckpointFile::create_in(place(&disk)).unwrap();
+}
+
+#[test]
+fn what_contradicts_the_last_is_refused() {
+    let disk = MemoryDisk::new(1);
+    let mut file = fill(&disk, 9);
+    file.append(checkpoint(9)).unwrap();
+    let other = SignedCheckpoint {
+        root: [255; 32],
+        ..checkpoint(9)
+    };
+    assert!(matches!(
+        file.append(other),
+        Err(FloorError::Contradiction { size: 9 })
+    ));
+    assert!(matches!(
+        file.append(checkpoint(8)),
+        Err(FloorError::Smaller { size: 8, newest: 9 })
+    ));
+    let empty = SignedCheckpoint {
+        note: String::new(),
+        ..checkpoint(10)
+    };
+    assert!(matches!(
+        file.append(empty),
+        Err(FloorError::NoteLength { bytes: 0 })
+    ));
+    file.append(checkpoint(10)).unwrap();
+}
+
+#[test]
+fn without_room_signing_stops_and_goes_on_later() {
+    let disk = MemoryDisk::new(1);
+    let mut file = fill(&disk, 1);
+    disk.set_capacity(Some(disk.used() + 1000));
+    let stopped = (2..100).find_map(|size| Some((size, file.append(checkpoint(size)).err()?)));
+    let (size, error) = stopped.unwrap();
+    assert!(size > 5 && matches!(error, FloorError::Full(_)));
+    disk.set_capacity(None);
+    file.append(checkpoint(size)).unwrap();
+}
+
+#[test]
+fn every_changed_bit_is_refused_or_a_hole() {
+    let disk = MemoryDisk::new(1);
+    fill(&disk, 8);
+    for name in ["recent.notes", "hourly-000000.notes"] {
+        let path = Path::new("/data/checkpoints").join(name);
+        let bytes = disk.content(&path).unwrap();
+        let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+        for at in 0..bytes.len() {
+            for bit in 0..8 {
+                let mut changed = bytes.clone();
+                changed[at] ^= 1 << bit;
+                let disk = disk.after_restart();
+                disk.put(&path, changed);
+                match CheckpointFile::open_in(place(&disk)) {
+                    Ok(opened) => {
+                        assert!(at >= used, "bit {bit} of byte {at} of {name}");
+                        assert_eq!(opened.newest(), Some(&checkpoint(8)));
+                    }
+                    Err(FloorError::Damaged(_)) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_was_stored_survives_every_fault() {
+    for seed in 0..400_u64 {
+        let disk = MemoryDisk::new(seed);
+        drop(fill(&disk, 3));
+        let mut disk = disk;
+        let (mut stored, mut tried) = (3, 3);
+        for round in 0..5 {
+            let fault = if seed % 2 == 0 {
+                DiskFault::Crash
+            } else {
+                DiskFault::Error
+            };
+            disk.fail_after((seed * 7 + round * 13) % 60, fault);
+            match CheckpointFile::open_in(place(&disk)) {
+                Ok(mut file) => {
+                    let newest = file.newest().unwrap().clone();
+                    assert!(newest.size >= stored && newest.size <= tried, "seed {seed}");
+                    assert_eq!(newest, checkpoint(newest.size));
+                    stored = newest.size;
+                    for size in stored + 1..stored + 20 {
+                        tried = size;
+                        match file.append(checkpoint(size)) {
+                            Ok(()) => stored = size,
+                            Err(FloorError::Full(_)) => {}
+                            Err(FloorError::Poisoned(_)) => break,
+                            Err(error) => panic!("seed {seed}: {error}"),
+                        }
+                    }
+                }
+                Err(FloorError::File(_)) => {}
+                Err(error) => panic!("seed {seed}, round {round}: {error}"),
+            }
+            disk = if (seed + round) % 3 == 0 {
+                disk.after_restart()
+            } else {
+                disk.after_crash(seed)
+            };
+        }
+        let file = CheckpointFile::open_in(place(&disk)).unwrap();
+        assert!(file.newest().unwrap().size >= stored, "seed {seed}");
+    }
+}

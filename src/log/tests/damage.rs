@@ -1,0 +1,304 @@
+//! Every cut and every changed bit: refused, or a torn tail, never other content.
+
+use super::*;
+
+struct Sample {
+    disk: MemoryDisk,
+    /// The events after each batch, and the floor that it would be.
+    whole: Vec<(usize, Floor)>,
+    events: Events,
+}
+
+/// A log of a few batches; `segments` says in how many segments they stand.
+fn sample(batches: &[Vec<Vec<u8>>]) -> Sample {
+    let disk = MemoryDisk::new(7);
+    let mut log = create(&disk);
+    let mut events = Events::new();
+    let mut whole = vec![(
+        0,
+        Floor {
+            size: 0,
+            root: log.frontier().root(),
+        },
+    )];
+    for batch in batches {
+        let floor = append(&mut log, batch);
+        events.extend(batch.iter().cloned());
+        whole.push((events.len(), floor));
+    }
+    drop(log);
+    // A start makes the disk look as one with no spares in the making.
+    Sample {
+        disk,
+        whole,
+        events,
+    }
+}
+
+fn small_batches() -> Vec<Vec<Vec<u8>>> {
+    let text =
+        |length: usize| b"0123456789abcdefghijklmnopqrstuvwxyz".repeat(50)[..length].to_vec();
+    vec![
+        vec![text(5)],
+        vec![text(30), text(1)],
+        vec![text(700), text(17)],
+        vec![text(12), text(90), text(3)],
+    ]
+}
+
+fn opened(disk: &MemoryDisk, floor: Option<Floor>) -> Opening {
+    open(&Disk::Memory(disk.clone()), &folder(), floor)
+}
+
+#[test]
+fn a_cut_at_any_byte_leaves_the_batches_before_it() {
+    let sample = sample(&small_batches());
+    let path = segment::segment_path(&folder(), 0);
+    let bytes = sample.disk.content(&path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let mut ends = vec![4096];
+    for batch in small_batches() {
+        let frames: usize = batch
+            .iter()
+            .map(|payload| 64 + payload.len().next_multiple_of(8))
+            .sum();
+        ends.push(ends.last().unwrap() + frames + 144);
+    }
+    for cut in 0..=used + 8 {
+        let disk = sample.disk.after_restart();
+        disk.put(&path, bytes[..cut].to_vec());
+        // Zeros that are missing are no loss.
+        let last = bytes[..cut]
+            .iter()
+            .rposition(|byte| *byte != 0)
+            .map_or(0, |at| at + 1);
+        let kept = |end: &&usize| {
+            bytes[cut.min(**end)..**end].iter().all(|byte| *byte == 0) && last <= cut
+        };
+        let batches = ends.iter().take_while(kept).count();
+        for (floor_at, (_, floor)) in sample.whole.iter().enumerate() {
+            let outcome = opened(&disk.after_restart(), Some(*floor));
+            if batches == 0 || floor_at >= batches {
+                assert!(matches!(outcome, Err(OpenError::Damaged(_))), "cut {cut}");
+                continue;
+            }
+            let (log, recovered, events) = outcome.unwrap_or_else(|e| panic!("cut {cut}: {e}"));
+            let expected = sample.whole[batches - 1];
+            assert_eq!(events, sample.events[..expected.0], "cut {cut}");
+            assert_eq!(log.frontier().root(), expected.1.root);
+            let at_end = bytes[cut.min(ends[batches - 1])..ends[batches - 1]].is_empty();
+            if recovered.torn.is_none() {
+                assert!(
+                    cut <= ends[batches - 1] || !at_end || batches == ends.len(),
+                    "cut {cut}"
+                );
+            }
+        }
+    }
+}
+
+/// Opens the sample after changing one file; it must be refused or give what is expected.
+fn flip(sample: &Sample, path: &Path, at: usize, bit: u8, is_tail: bool) {
+    let mut bytes = sample.disk.content(path).unwrap();
+    bytes[at] ^= 1 << bit;
+    let disk = sample.disk.after_restart();
+    disk.put(path, bytes);
+    match opened(&disk, None) {
+        Err(OpenError::Damaged(damage)) => {
+            assert!(damage.file == path || !is_tail, "{damage}");
+        }
+        Ok((_, recovered, events)) => {
+            assert!(is_tail, "bit {bit} of byte {at} of {path:?} was accepted");
+            assert!(recovered.torn.is_some());
+            assert_eq!(events, sample.events);
+        }
+        Err(error) => panic!("bit {bit} of byte {at}: {error}"),
+    }
+}
+
+#[test]
+fn every_changed_bit_of_a_small_log_is_refused() {
+    let sample = sample(&small_batches());
+    let path = segment::segment_path(&folder(), 0);
+    let bytes = sample.disk.content(&path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    for at in 0..used.next_multiple_of(8) {
+        // Of the 3,996 reserved bytes of the header, one bit of each is enough.
+        let reserved = (96..4092).contains(&at);
+        for bit in if reserved { at % 8..at % 8 + 1 } else { 0..8 } {
+            flip(&sample, &path, at, u8::try_from(bit).unwrap(), false);
+        }
+    }
+    // Behind the end: zeros that became something else are refused or set aside.
+    for at in (used.next_multiple_of(8)..bytes.len()).step_by(13) {
+        flip(&sample, &path, at, u8::try_from(at % 8).unwrap(), true);
+    }
+}
+
+#[test]
+fn every_changed_bit_of_a_full_segment_is_refused() {
+    let big = vec![vec![b'x'; 5000]];
+    let sample = sample(&[big.clone(), big.clone(), big.clone(), big]);
+    let path = segment::segment_path(&folder(), 0);
+    let bytes = sample.disk.content(&path).unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    assert_eq!(used.next_multiple_of(8), 4096 + 2 * (64 + 5000 + 144) + 144);
+    let payloads = [
+        4096 + 64 + 8..4096 + 5064 - 8,
+        9304 + 64 + 8..9304 + 5064 - 8,
+    ];
+    for at in 0..bytes.len() {
+        let dull =
+            (96..4092).contains(&at) || payloads.iter().any(|p| p.contains(&at)) || at > used;
+        for bit in if dull { at % 8..at % 8 + 1 } else { 0..8 } {
+            if !dull || at % 7 == 0 {
+                flip(&sample, &path, at, u8::try_from(bit).unwrap(), false);
+            }
+        }
+    }
+}
+
+#[test]
+fn missing_and_foreign_segments_are_refused() {
+    let big = vec![vec![b'x'; 9000]];
+    let sample = sample(&vec![big; 5]);
+    let paths: Vec<PathBuf> = (0..5)
+        .map(|n| segment::segment_path(&folder(), n))
+        .collect();
+    let newest = sample.whole[5].1;
+    for (number, path) in paths.iter().enumerate() {
+        let disk = sample.disk.after_restart();
+        disk.remove(path).unwrap();
+        let outcome = opened(&disk, Some(newest));
+        let Err(OpenError::Damaged(damage)) = outcome else {
+            panic!("segment {number} was missing: {outcome:?}");
+        };
+        assert!(number == 4 || damage.file == *path, "{damage}");
+        // A segment cut short is refused when another follows, or by the floor.
+        let disk = sample.disk.after_restart();
+        disk.put(path, disk.content(path).unwrap()[..8192].to_vec());
+        assert!(matches!(
+            opened(&disk, Some(newest)),
+            Err(OpenError::Damaged(_))
+        ));
+        // The same position of another log.
+        let disk = sample.disk.after_restart();
+        let foreign = MemoryDisk::new(1);
+        let made = Log::create(Disk::Memory(foreign.clone()), &folder(), [5; 16], SETTINGS);
+        let mut log = made.unwrap();
+        for _ in 0..5 {
+            append(&mut log, &[vec![b'x'; 9000]]);
+        }
+        disk.put(path, foreign.content(path).unwrap());
+        assert!(
+            matches!(opened(&disk, None), Err(OpenError::Damaged(_))),
+            "{number}"
+        );
+    }
+    let disk = sample.disk.after_restart();
+    paths.iter().for_each(|path| disk.remove(path).unwrap());
+    assert!(matches!(opened(&disk, None), Err(OpenError::NoLog(_))));
+}
+
+#[test]
+fn scrub_finds_what_start_leaves_out() {
+    let big = vec![vec![b'x'; 9000]];
+    let sample = sample(&vec![big; 6]);
+    let (_, _, _) = opened(&sample.disk.after_restart(), None).unwrap();
+    let path = segment::segment_path(&folder(), 2);
+    let mut bytes = sample.disk.content(&path).unwrap();
+    bytes[6000] ^= 1;
+    let disk = sample.disk.after_restart();
+    let mut frontier = Frontier::new();
+    for event in &sample.events {
+        frontier.append(
+            &sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(event)).into(),
+        );
+    }
+    disk.put(&path, bytes);
+    let start = StartFrom {
+        floor: None,
+        frontier,
+    };
+    let opened = Log::open(Disk::Memory(disk), &folder(), SETTINGS, start, |_, _| {
+        Ok::<_, Infallible>(())
+    });
+    let (log, recovered) = opened.unwrap();
+    assert_eq!(recovered.checked_from, 4);
+    let mut scrub = log.reader().scrub();
+    assert!(scrub.step().unwrap() && scrub.step().unwrap());
+    assert_eq!(scrub.checked(), 2);
+    let Err(Trouble::Damaged(damage)) = scrub.step() else {
+        panic!("not found")
+    };
+    assert_eq!((damage.file, damage.position), (path, 2));
+    assert!(matches!(log.reader().read(2), Err(ReadError::Damaged(_))));
+    assert!(log.reader().read(1).is_ok() && log.reader().read(3).is_ok());
+}
+
+/// A tear is a sector that was not written; these are the tears of the last batch, all of them.
+#[test]
+fn every_set_of_lost_sectors_is_a_torn_tail() {
+    let mut batches = small_batches();
+    batches.push(vec![vec![b'y'; 900], vec![b'z'; 1200], vec![b'w'; 40]]);
+    let sample = sample(&batches);
+    let path = segment::segment_path(&folder(), 0);
+    let bytes = sample.disk.content(&path).unwrap();
+    let before = &sample.whole[4];
+    let tail = {
+        let disk = MemoryDisk::new(7);
+        let mut log = create(&disk);
+        for batch in small_batches() {
+            append(&mut log, &batch);
+        }
+        let content = disk.content(&path).unwrap();
+        content.iter().rposition(|byte| *byte != 0).unwrap() / 8 * 8 + 8
+    };
+    let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let sectors: Vec<usize> = (tail / 512..used.div_ceil(512)).collect();
+    assert!(sectors.len() >= 5);
+    for lost in 1..1_usize << sectors.len() {
+        let mut torn = bytes.clone();
+        for (bit, sector) in sectors.iter().enumerate() {
+            if lost >> bit & 1 == 1 {
+                torn[(sector * 512).max(tail)..(sector + 1) * 512].fill(0);
+            }
+        }
+        let disk = sample.disk.after_restart();
+        disk.put(&path, torn.clone());
+        let (log, recovered, events) = opened(&disk, Some(before.1)).unwrap();
+        assert_eq!(events, sample.events[..before.0], "lost {lost:b}");
+        let Some(cut) = recovered.torn else {
+            assert!(torn[tail..].iter().all(|byte| *byte == 0));
+            continue;
+        };
+        assert_eq!((cut.offset, cut.position), (tail as u64, before.1.size));
+        let copy = disk.content(&cut.copy).unwrap();
+        assert!(
+            torn[tail..].starts_with(&copy) && torn[tail + copy.len()..].iter().all(|b| *b == 0)
+        );
+        drop(log);
+        // Below the newest checkpoint, and before a later batch's commit, nothing is cut.
+        let disk = sample.disk.after_restart();
+        disk.put(&path, torn.clone());
+        assert!(matches!(
+            opened(&disk, Some(sample.whole[5].1)),
+            Err(OpenError::Damaged(_))
+        ));
+        let later = record::Commit {
+            log_id: LOG_ID,
+            first: sample.whole[5].1.size,
+            count: 1,
+            batch_bytes: 8,
+            tree_size: 99,
+            root: [1; 32],
+        };
+        let at = used.next_multiple_of(512) + 512;
+        torn[at..at + 80].copy_from_slice(&later.encode());
+        disk.put(&path, torn);
+        assert!(matches!(
+            opened(&disk, Some(before.1)),
+            Err(OpenError::Damaged(_))
+        ));
+    }
+}

@@ -1,0 +1,227 @@
+//! The directory: organizations, projects, members and service accounts, for lists and gets.
+//!
+//! Owns the newest version of each such record, in RAM. Must never be asked by verification, which
+//! has an index of its own, and never without naming the organization. Records flow in from
+//! committed batches; shared copies flow out. Ended records stay.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use ulid::Ulid;
+
+use crate::domain::ids::{OrganizationId, ProjectId, ServiceAccountId, UserId};
+use crate::domain::record::{Member, Organization, Project, ServiceAccount};
+use crate::domain::state::Changes;
+
+use super::page::{Cursor, Page, PageAsk, SCANNED_MAX};
+
+type Records<T> = BTreeMap<(OrganizationId, Ulid), Arc<T>>;
+
+/// Every record but credentials.
+#[derive(Debug, Default)]
+pub struct Directory {
+    shelves: RwLock<Shelves>,
+}
+
+#[derive(Debug, Default)]
+struct Shelves {
+    organizations: BTreeMap<Ulid, Arc<Organization>>,
+    projects: Records<Project>,
+    members: Records<Member>,
+    accounts: Records<ServiceAccount>,
+}
+
+impl Directory {
+    /// Takes what a committed batch changed.
+    pub fn apply(&self, changes: &Changes) {
+        let idle = changes.organizations.is_empty()
+            && changes.projects.is_empty()
+            && changes.members.is_empty()
+            && changes.accounts.is_empty();
+        if idle {
+            return;
+        }
+        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+        for record in &changes.organizations {
+            shelves
+                .organizations
+                .insert(record.id.0, Arc::clone(record));
+        }
+        for record in &changes.projects {
+            let key = (record.organization, record.id.0);
+            shelves.projects.insert(key, Arc::clone(record));
+        }
+        for record in &changes.members {
+            let key = (record.organization, record.id.0);
+            shelves.members.insert(key, Arc::clone(record));
+        }
+        for record in &changes.accounts {
+            let key = (record.organization, record.id.0);
+            shelves.accounts.insert(key, Arc::clone(record));
+        }
+    }
+
+    /// An organization.
+    #[must_use]
+    pub fn organization(&self, id: OrganizationId) -> Option<Arc<Organization>> {
+        self.read().organizations.get(&id.0).cloned()
+    }
+
+    /// All organizations: for those who may see the whole platform.
+    #[must_use]
+    pub fn organizations(
+        &self,
+        ask: PageAsk,
+        keep: impl Fn(&Organization) -> bool,
+    ) -> Page<Organization> {
+        let shelves = self.read();
+        let end = ask.end();
+        let records = shelves.organizations.range(..end).rev();
+        page(records.map(|(id, record)| (*id, record)), ask.limit, keep)
+    }
+
+    /// A project of the organization.
+    #[must_use]
+    pub fn project(&self, of: OrganizationId, id: ProjectId) -> Option<Arc<Project>> {
+        self.read().projects.get(&(of, id.0)).cloned()
+    }
+
+    /// The organization's projects that `keep` keeps.
+    #[must_use]
+    pub fn projects(
+        &self,
+        of: OrganizationId,
+        ask: PageAsk,
+        keep: impl Fn(&Project) -> bool,
+    ) -> Page<Project> {
+        list(&self.read().projects, of, ask, keep)
+    }
+
+    /// A member of the organization, a removed one too.
+    #[must_use]
+    pub fn member(&self, of: OrganizationId, id: UserId) -> Option<Arc<Member>> {
+        self.read().members.get(&(of, id.0)).cloned()
+    }
+
+    /// The organization's members that `keep` keeps.
+    #[must_use]
+    pub fn members(
+        &self,
+        of: OrganizationId,
+        ask: PageAsk,
+        keep: impl Fn(&Member) -> bool,
+    ) -> Page<Member> {
+        list(&self.read().members, of, ask, keep)
+    }
+
+    /// A service account of the organization, a deleted one too.
+    #[must_use]
+    pub fn account(&self, of: OrganizationId, id: ServiceAccountId) -> Option<Arc<ServiceAccount>> {
+        self.read().accounts.get(&(of, id.0)).cloned()
+    }
+
+    /// The organization's service accounts that `keep` keeps.
+    #[must_use]
+    pub fn accounts(
+        &self,
+        of: OrganizationId,
+        ask: PageAsk,
+        keep: impl Fn(&ServiceAccount) -> bool,
+    ) -> Page<ServiceAccount> {
+        list(&self.read().accounts, of, ask, keep)
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Shelves> {
+        // A panic between two inserts leaves whole records, so that a poisoned lock is still good.
+        self.shelves.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn list<T>(
+    records: &Records<T>,
+    of: OrganizationId,
+    ask: PageAsk,
+    keep: impl Fn(&T) -> bool,
+) -> Page<T> {
+    let end = ask.end();
+    let records = records.range((of, Ulid(0))..(of, end)).rev();
+    page(
+        records.map(|((_, id), record)| (*id, record)),
+        ask.limit,
+        keep,
+    )
+}
+
+fn page<'a, T: 'a>(
+    newest_first: impl Iterator<Item = (Ulid, &'a Arc<T>)>,
+    limit: usize,
+    keep: impl Fn(&T) -> bool,
+) -> Page<T> {
+    let mut records = Vec::new();
+    let mut last = None;
+    for (scanned, (id, record)) in newest_first.enumerate() {
+        if records.len() == limit || scanned == SCANNED_MAX {
+            return Page {
+                records,
+                next: last.map(Cursor),
+            };
+        }
+        if keep(record) {
+            records.push(Arc::clone(record));
+        }
+        last = Some(id);
+    }
+    Page {
+        records,
+        next: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::time::Timestamp;
+    use crate::views::fixtures::stamp;
+
+    fn project(of: u128, id: u128, archived: bool) -> Arc<Project> {
+        Arc::new(Project {
+            id: ProjectId(Ulid(id)),
+            organization: OrganizationId(Ulid(of)),
+            name: format!("project {id}"),
+            archived,
+            stamp: stamp(1, Timestamp(0)),
+        })
+    }
+
+    #[test]
+    fn lists_are_newest_first_in_pages_and_never_leave_their_organization() {
+        let directory = Directory::default();
+        let projects = (1..=7).map(|id| project(1 + id % 2, id, id == 5)).collect();
+        directory.apply(&Changes {
+            projects,
+            ..Changes::default()
+        });
+        let of = OrganizationId(Ulid(2));
+        let mut seen = Vec::new();
+        let mut after = None;
+        loop {
+            let ask = PageAsk { after, limit: 2 };
+            let page = directory.projects(of, ask, |_| true);
+            seen.extend(page.records.iter().map(|record| record.id.0.0));
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        assert_eq!(seen, [7, 5, 3, 1]);
+        let ask = PageAsk {
+            after: None,
+            limit: 10,
+        };
+        let live = directory.projects(of, ask, |project| !project.archived);
+        assert_eq!(live.records.len(), 3);
+        assert!(directory.project(of, ProjectId(Ulid(7))).is_some());
+        assert!(directory.project(of, ProjectId(Ulid(6))).is_none());
+        assert!(directory.members(of, ask, |_| true).records.is_empty());
+    }
+}

@@ -1,0 +1,1 @@
+//! Verdicts against the table of their codes and against a plain model.

@@ -1,0 +1,282 @@
+//! Verdicts: whether a presented secret is accepted, for what, and what is told of its credential.
+
+use std::sync::Arc;
+
+use crate::domain::access::Authority;
+use crate::domain::catalogue::Catalogue;
+use crate::domain::command::Actor;
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId};
+use crate::domain::kind::Kind;
+use crate::domain::record::Credential;
+use crate::domain::secret::{Form, SecretHash, form};
+use crate::domain::time::Timestamp;
+
+use super::Index;
+use super::code::Code;
+use super::entry::{Ended, Entry, Live};
+use super::worth::{Ceiling, Rights};
+
+/// What a verification asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// Who asks: only credentials of its organization are found, all of them on the platform.
+    pub authority: &'a Authority,
+    /// The secret presented.
+    pub key: &'a str,
+    /// Scopes that it must have.
+    pub required_scopes: &'a [String],
+    /// The project that it is used on.
+    pub project: Option<ProjectId>,
+    /// Whether a credential that is bound to a project will do though none is named.
+    pub any_project: bool,
+    /// The organization that it must be of.
+    pub organization: Option<OrganizationId>,
+}
+
+/// What a verification answers.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Verdict {
+    /// Whether and why not.
+    pub code: Code,
+    /// Everything up to this position has been taken into account; 0 before the first event.
+    pub position: u64,
+    /// When a positive answer ends by itself: the earlier of expiry and the secret's own end.
+    pub valid_until: Option<Timestamp>,
+    /// What is told of the credential.
+    pub key: Option<Shown>,
+}
+
+/// What is told of a credential.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Shown {
+    /// Of a revoked, rotated or expired one: which, and no more.
+    Ended {
+        /// The credential.
+        id: CredentialId,
+        /// Its kind.
+        kind: Kind,
+        /// Its organization.
+        organization: OrganizationId,
+        /// The secret presented.
+        secret: SecretId,
+    },
+    /// Of any other: all.
+    Whole {
+        /// The credential.
+        credential: Arc<Credential>,
+        /// The secret presented.
+        secret: SecretId,
+        /// The scopes of its role or preset, where it has one.
+        named: Option<Arc<[String]>>,
+    },
+}
+
+impl Shown {
+    /// The scopes granted, by name; nothing of an ended credential.
+    #[must_use]
+    pub fn scopes(&self) -> &[String] {
+        match self {
+            Self::Ended { .. } => &[],
+            Self::Whole {
+                credential, named, ..
+            } => named.as_deref().unwrap_or(&credential.grant.scopes),
+        }
+    }
+}
+
+/// Who calls this service's own interface.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    /// For commands.
+    pub actor: Actor,
+    /// For reads.
+    pub authority: Authority,
+    /// The credential presented.
+    pub credential: Arc<Credential>,
+}
+
+impl Ask<'_> {
+    /// Whether credentials of `organization` exist for who asks. Only the platform is told that a
+    /// credential belongs to another organization than the one named.
+    fn sees(&self, organization: OrganizationId) -> bool {
+        let own = self.authority.organization == Some(organization);
+        let named = self.organization.is_none_or(|named| named == organization);
+        self.authority.platform || (own && named)
+    }
+}
+
+/// The code of a secret that is not there: one of our own form is not found, any other text can
+/// only be known if it was imported.
+fn absent(form: Form) -> Code {
+    match form {
+        Form::Plausible => Code::NotFound,
+        Form::Malformed | Form::Foreign => Code::Malformed,
+    }
+}
+
+impl Index {
+    /// Whether the secret is accepted at `now`, which is never before the last event.
+    #[must_use]
+    pub fn verify(&self, ask: &Ask<'_>, now: Timestamp) -> Verdict {
+        // Read before the look-up: what it promises is in the entries already.
+        let position = self.position.get().unwrap_or(0);
+        let verdict = |code, valid_until, key| Verdict {
+            code,
+            position,
+            valid_until,
+            key,
+        };
+        let form = form(ask.key);
+        if form == Form::Malformed {
+            return verdict(Code::Malformed, None, None);
+        }
+        let entries = self.entries.pin();
+        let entry = entries.get(&SecretHash::of(ask.key).0);
+        match entry.filter(|entry| ask.sees(entry.organization())) {
+            None => verdict(absent(form), None, None),
+            Some(Entry::Ended(ended)) => verdict(ended.code, None, Some(ended.shown())),
+            Some(Entry::Live(live)) => match self.judge(live, ask, now) {
+                code @ (Code::Rotated | Code::Expired) => {
+                    verdict(code, None, Some(live.ended(code).shown()))
+                }
+                code @ (Code::Malformed
+                | Code::NotFound
+                | Code::Revoked
+                | Code::Disabled
+                | Code::OwnerInactive
+                | Code::WrongOrganization
+                | Code::WrongProject
+                | Code::InsufficientScope
+                | Code::Valid) => verdict(code, live.valid_until(), Some(self.whole(live))),
+            },
+        }
+    }
+
+    /// Who presents `token` to this service itself, or why nobody does.
+    pub fn authenticate(&self, token: &str, now: Timestamp) -> Result<Caller, Code> {
+        let form = form(token);
+        if form == Form::Malformed {
+            return Err(Code::Malformed);
+        }
+        let entries = self.entries.pin();
+        let live = match entries.get(&SecretHash::of(token).0) {
+            None => return Err(absent(form)),
+            Some(Entry::Ended(ended)) => return Err(ended.code),
+            Some(Entry::Live(live)) => live,
+        };
+        if let Some(code) = live.refusal(now) {
+            return Err(code);
+        }
+        let catalogue = self.catalogue.load();
+        let credential = &live.credential;
+        let ceiling = self.ceiling(credential.owner, &catalogue);
+        let ceiling = ceiling.ok_or(Code::OwnerInactive)?;
+        let rights = live.worth.rights(&catalogue).under(ceiling, &catalogue);
+        Ok(Caller {
+            actor: Actor::Bearer {
+                credential: credential.id,
+                secret: live.secret(),
+            },
+            authority: authority(credential, rights),
+            credential: Arc::clone(credential),
+        })
+    }
+
+    fn judge(&self, live: &Live, ask: &Ask<'_>, now: Timestamp) -> Code {
+        if let Some(code) = live.refusal(now) {
+            return code;
+        }
+        let credential = &live.credential;
+        let catalogue = self.catalogue.load();
+        let Some(ceiling) = self.ceiling(credential.owner, &catalogue) else {
+            return Code::OwnerInactive;
+        };
+        let own = credential.organization;
+        if ask.organization.is_some_and(|named| named != own) {
+            return Code::WrongOrganization;
+        }
+        if !self.fits_project(credential, ask) {
+            return Code::WrongProject;
+        }
+        // Most gateways ask for no scope, and what nobody asks for is not computed.
+        if !ask.required_scopes.is_empty() {
+            let rights = live.worth.rights(&catalogue).under(ceiling, &catalogue);
+            let holds = |scope: &String| catalogue.holds(rights.scopes, scope);
+            if !ask.required_scopes.iter().all(holds) {
+                return Code::InsufficientScope;
+            }
+        }
+        Code::Valid
+    }
+
+    /// An unbound credential works on every project of its organization, and on no other's.
+    fn fits_project(&self, credential: &Credential, ask: &Ask<'_>) -> bool {
+        match (credential.project, ask.project) {
+            (None, None) => true,
+            (None, Some(asked)) => {
+                self.projects.pin().get(&asked) == Some(&credential.organization)
+            }
+            (Some(_), None) => ask.any_project,
+            (Some(bound), Some(asked)) => bound == asked,
+        }
+    }
+
+    /// The hold of an active owner on its credentials; `None` of any other.
+    fn ceiling(&self, owner: Owner, catalogue: &Arc<Catalogue>) -> Option<Ceiling> {
+        match owner {
+            Owner::Organization(_) => Some(Ceiling::None),
+            Owner::User(id) => {
+                let members = self.members.pin();
+                let standing = members.get(&id).filter(|standing| standing.active)?;
+                Some(Ceiling::Member(standing.worth.rights(catalogue)))
+            }
+            Owner::ServiceAccount(id) => {
+                let accounts = self.accounts.pin();
+                let standing = accounts.get(&id).filter(|standing| standing.active)?;
+                Some(Ceiling::Account(standing.worth.rights(catalogue)))
+            }
+        }
+    }
+
+    fn whole(&self, live: &Live) -> Shown {
+        let grant = &live.credential.grant;
+        let lists_itself = grant.role.is_none() && grant.preset.is_none();
+        Shown::Whole {
+            credential: Arc::clone(&live.credential),
+            secret: live.secret(),
+            named: if lists_itself {
+                None
+            } else {
+                live.worth.names(&self.catalogue.load())
+            },
+        }
+    }
+}
+
+impl Ended {
+    fn shown(&self) -> Shown {
+        Shown::Ended {
+            id: self.id,
+            kind: self.kind,
+            organization: self.organization,
+            secret: self.secret,
+        }
+    }
+}
+
+fn authority(credential: &Credential, rights: Rights) -> Authority {
+    Authority {
+        organization: Some(credential.organization),
+        principal: Some(match credential.owner {
+            Owner::Organization(_) => Principal::Credential(credential.id),
+            Owner::User(id) => Principal::User(id),
+            Owner::ServiceAccount(id) => Principal::ServiceAccount(id),
+        }),
+        via: Some(credential.id),
+        project: credential.project,
+        scopes: rights.scopes,
+        owner: rights.owner,
+        platform: rights.platform,
+        expires_at: credential.expires_at,
+    }
+}

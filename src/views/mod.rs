@@ -1,0 +1,135 @@
+//! Views: what readers are shown, folded from the committed batches of the log.
+//!
+//! Owns the verification index, the directory and the token view, and the position that they have
+//! reached. Must never decide anything, and never show what is not durable: the writer hands over a
+//! batch after its sync has returned. Data flows in by [`Views::apply`], live and in replay alike,
+//! and out to readers; a view may be thrown away at will and folded again.
+
+pub mod directory;
+pub mod index;
+pub mod page;
+mod position;
+pub mod tokens;
+
+#[cfg(test)]
+mod fixtures;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::domain::ids::Subject;
+use crate::domain::state::Changes;
+
+use directory::Directory;
+use index::Index;
+use position::Position;
+use tokens::TokenView;
+
+/// One committed batch as the views take it.
+#[derive(Clone, Copy, Debug)]
+pub struct Batch<'a> {
+    /// The records that it changed, as they are after it.
+    pub changes: &'a Changes,
+    /// Its events: subject, the subject's version, position.
+    pub events: &'a [(Subject, u32, u64)],
+    /// Position of its last event.
+    pub position: u64,
+    /// Root of the tree after it.
+    pub root: [u8; 32],
+}
+
+/// All views of one log.
+#[derive(Debug)]
+pub struct Views {
+    /// Which secrets are accepted, for verification.
+    pub index: Index,
+    /// Organizations, projects, members and service accounts.
+    pub directory: Directory,
+    /// Credentials as lists and gets show them, and where each record's history stands.
+    pub tokens: TokenView,
+    position: Arc<Position>,
+}
+
+impl Views {
+    /// Views of an empty log; `tokens` may already hold what it is going to be caught up from.
+    #[must_use]
+    pub fn new(tokens: TokenView) -> Self {
+        let position = Arc::new(Position::default());
+        Self {
+            index: Index::new(Arc::clone(&position)),
+            directory: Directory::default(),
+            tokens,
+            position,
+        }
+    }
+
+    /// Takes a batch that is durable. Entries change first and the position is published last, so
+    /// that whoever reads a position sees everything up to it. Called by one thread at a time.
+    pub fn apply(&self, batch: &Batch<'_>) {
+        self.index.apply(batch.changes);
+        self.directory.apply(batch.changes);
+        self.tokens.apply(batch);
+        self.position.publish(batch.position);
+    }
+
+    /// Publishes the position of a log whose records were loaded otherwise than by `apply`, for
+    /// example from a snapshot, once all of them are in.
+    pub fn publish(&self, position: u64) {
+        self.position.publish(position);
+    }
+
+    /// Position of the last event that all views show; `None` before the first.
+    #[must_use]
+    pub fn position(&self) -> Option<u64> {
+        self.position.get()
+    }
+
+    /// Waits until the views show `position`; `false` if that took longer than `timeout`.
+    pub async fn wait_for(&self, position: u64, timeout: Duration) -> bool {
+        self.position.wait_for(position, timeout).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::views::fixtures::{credential, token, whole};
+
+    #[tokio::test]
+    async fn the_position_is_published_with_everything_up_to_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (tokens, applied) = TokenView::open(folder.path()).unwrap();
+        assert_eq!(applied, None);
+        let views = Views::new(tokens);
+        assert_eq!(views.position(), None);
+        assert!(!views.wait_for(0, Duration::from_millis(1)).await);
+
+        let record = credential(1, 1);
+        let changes = Changes {
+            credentials: vec![Arc::new(record.clone())],
+            ..Changes::default()
+        };
+        let events = [(Subject::Credential(record.id), 1, 7)];
+        let (position, root) = (7, [9; 32]);
+        let waiting = views.wait_for(7, Duration::from_secs(60));
+        let applying = async {
+            views.apply(&Batch {
+                changes: &changes,
+                events: &events,
+                position,
+                root,
+            });
+        };
+        assert!(tokio::join!(waiting, applying).0);
+        assert_eq!(views.position(), Some(7));
+        let verdict = whole(&views.index, &token(record.secrets[0].id));
+        assert_eq!(verdict.position, 7);
+        let shown = views.tokens.get(record.organization, record.id).unwrap();
+        assert_eq!(shown.as_deref(), Some(&record));
+        let history = views.tokens.history(Subject::Credential(record.id), 0, 10);
+        assert_eq!(history.unwrap(), [7]);
+        assert!(views.wait_for(3, Duration::ZERO).await);
+        views.publish(8);
+        assert_eq!(views.position(), Some(8));
+    }
+}

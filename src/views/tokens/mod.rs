@@ -1,0 +1,269 @@
+//! The token view: every credential as lists and gets show it, and the history of every record.
+//!
+//! Owns a sled store, which may be lost at any time, and a backlog in RAM of what the store has not
+//! taken yet. Must never keep the write path waiting, nor show a credential without being told its
+//! organization. Batches flow in by [`TokenView::apply`] and are readable at once; a thread of its
+//! own takes them to the store; records flow out to readers, who block on the disk.
+
+mod backlog;
+mod list;
+mod store;
+
+#[cfg(test)]
+mod tests;
+
+pub use list::Filter;
+pub use store::{Applied, StoreError};
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::{fmt, io};
+
+use crate::domain::ids::{CredentialId, OrganizationId, Subject};
+use crate::domain::record::Credential;
+
+use super::Batch;
+use super::page::{Page, PageAsk};
+use backlog::Backlog;
+use store::Store;
+
+/// The store has failed. Writing goes on, and what is in RAM is still read; the rest comes back
+/// when the view is cleared and loaded again, or at the next start.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the token view is broken until it is loaded again")]
+pub struct BrokenView {
+    /// How it failed.
+    #[source]
+    pub why: Arc<StoreError>,
+}
+
+/// Why the view cannot be opened, though all that it held was thrown away.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No store can be made in the folder.
+    #[error("the token view cannot be made")]
+    Store(#[from] StoreError),
+    /// The system gives no thread.
+    #[error("the token view's thread cannot be started")]
+    Thread(#[from] io::Error),
+}
+
+/// The view, with its thread.
+pub struct TokenView {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    backlog: Backlog,
+    store: Store,
+    /// Held by whoever changes the store, for as long as what it does must stand alone.
+    writing: Mutex<()>,
+    is_broken: AtomicBool,
+    why: Mutex<Option<Arc<StoreError>>>,
+}
+
+impl fmt::Debug for TokenView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TokenView")
+            .field("backlog", &self.shared.backlog)
+            .finish_non_exhaustive()
+    }
+}
+
+impl TokenView {
+    /// Opens the view in its folder, and says what it holds. If that is not the log's position and
+    /// root, it must be cleared and loaded. What cannot be read is thrown away, the folder with it.
+    pub fn open(folder: &Path) -> Result<(Self, Option<Applied>), OpenError> {
+        let (mut view, applied) = Self::unattended(folder)?;
+        let shared = Arc::clone(&view.shared);
+        let thread = Builder::new().name("token-view".to_owned());
+        view.thread = Some(thread.spawn(move || shared.work())?);
+        Ok((view, applied))
+    }
+
+    /// The view without its thread: the backlog goes to the store by hand.
+    fn unattended(folder: &Path) -> Result<(Self, Option<Applied>), OpenError> {
+        let (store, applied) = Store::open(folder)?;
+        let shared = Arc::new(Shared {
+            backlog: Backlog::default(),
+            store,
+            writing: Mutex::default(),
+            is_broken: AtomicBool::new(false),
+            why: Mutex::default(),
+        });
+        let thread = None;
+        Ok((Self { shared, thread }, applied))
+    }
+
+    /// Takes a committed batch. Readers see it when this returns.
+    pub fn apply(&self, batch: &Batch<'_>) {
+        self.shared.backlog.push(batch);
+    }
+
+    /// Whether the backlog is at its limit: what creates records must wait, what ends them need not.
+    #[must_use]
+    pub fn backlog_full(&self) -> bool {
+        self.shared.backlog.is_full()
+    }
+
+    /// What the store holds by now, whatever the backlog.
+    pub fn applied(&self) -> Result<Option<Applied>, BrokenView> {
+        self.shared.read(Store::applied)
+    }
+
+    /// Forgets everything.
+    pub fn clear(&self) -> Result<(), BrokenView> {
+        let shared = &self.shared;
+        let _writing = lock(&shared.writing);
+        shared.backlog.clear();
+        match shared.store.wipe() {
+            Ok(()) => {
+                shared.is_broken.store(false, Ordering::Release);
+                shared.backlog.wake();
+                Ok(())
+            }
+            Err(why) => Err(shared.broken_by(why)),
+        }
+    }
+
+    /// Fills a cleared view with all records as of `applied`, and with the events of their history.
+    /// Batches applied meanwhile wait in the backlog. If it does not come to its end, the next
+    /// start finds a view that must be loaded.
+    pub fn load(
+        &self,
+        credentials: impl Iterator<Item = Arc<Credential>>,
+        history: impl Iterator<Item = (Subject, u32, u64)>,
+        applied: Applied,
+    ) -> Result<(), BrokenView> {
+        let shared = &self.shared;
+        let _writing = lock(&shared.writing);
+        shared.check()?;
+        let loaded = shared.store.load(credentials, history, applied);
+        loaded.map_err(|why| shared.broken_by(why))
+    }
+
+    /// A credential of the organization, an ended one too.
+    pub fn get(
+        &self,
+        of: OrganizationId,
+        id: CredentialId,
+    ) -> Result<Option<Arc<Credential>>, BrokenView> {
+        // RAM first: what leaves it meanwhile is in the store by then.
+        if let Some(record) = self.shared.backlog.credential(of, id) {
+            return Ok(Some(record));
+        }
+        self.shared.read(|store| store.credential(of, id))
+    }
+
+    /// The organization's credentials that the filter lets through, newest first.
+    pub fn list(
+        &self,
+        of: OrganizationId,
+        filter: &Filter<'_>,
+        ask: PageAsk,
+    ) -> Result<Page<Credential>, BrokenView> {
+        let backlog = &self.shared.backlog;
+        self.shared
+            .read(|store| list::list(backlog, store, of, filter, ask))
+    }
+
+    /// Positions of the subject's events after its version `after`, oldest first. Whose subject it
+    /// is the caller must have seen to.
+    pub fn history(
+        &self,
+        subject: Subject,
+        after: u32,
+        limit: usize,
+    ) -> Result<Vec<u64>, BrokenView> {
+        let mut events = self.shared.backlog.history(subject, after, limit);
+        events.append(
+            &mut self
+                .shared
+                .read(|store| store.history(subject, after, limit))?,
+        );
+        Ok(events.into_values().take(limit).collect())
+    }
+
+    /// Takes the whole backlog to the store, and the store to the disk.
+    pub fn flush(&self) -> Result<(), BrokenView> {
+        while self.shared.settle_one()? {}
+        self.shared.read(Store::flush)
+    }
+
+    /// Flushes, and ends the thread. A view that is dropped instead loses its backlog, which the
+    /// log makes good at the next start.
+    pub fn close(self) -> Result<(), BrokenView> {
+        self.flush()
+    }
+}
+
+impl Drop for TokenView {
+    fn drop(&mut self) {
+        self.shared.backlog.stop();
+        if let Some(thread) = self.thread.take() {
+            // The thread catches its own panics; there is nothing to learn from how it ended.
+            drop(thread.join());
+        }
+    }
+}
+
+impl Shared {
+    /// The thread: takes the backlog to the store until it is stopped.
+    fn work(&self) {
+        let broken = || self.is_broken.load(Ordering::Acquire);
+        while self.backlog.wait(broken) {
+            if let Err(broken) = self.settle_one() {
+                tracing::error!(error = &broken as &dyn std::error::Error, why = %broken.why, "token view broken");
+            }
+        }
+    }
+
+    /// Takes the oldest layer of the backlog to the store; `false` if there is none.
+    fn settle_one(&self) -> Result<bool, BrokenView> {
+        let _writing = lock(&self.writing);
+        self.check()?;
+        let Some(layer) = self.backlog.oldest() else {
+            return Ok(false);
+        };
+        match self.store.apply(&layer) {
+            Ok(()) => {
+                self.backlog.settled(&layer);
+                Ok(true)
+            }
+            Err(why) => Err(self.broken_by(why)),
+        }
+    }
+
+    fn read<T>(&self, ask: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, BrokenView> {
+        self.check()?;
+        ask(&self.store).map_err(|why| self.broken_by(why))
+    }
+
+    fn check(&self) -> Result<(), BrokenView> {
+        if !self.is_broken.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        match &*lock(&self.why) {
+            Some(why) => Err(BrokenView {
+                why: Arc::clone(why),
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn broken_by(&self, why: StoreError) -> BrokenView {
+        let why = Arc::new(why);
+        *lock(&self.why) = Some(Arc::clone(&why));
+        self.is_broken.store(true, Ordering::Release);
+        BrokenView { why }
+    }
+}
+
+/// What the locks of this view guard is whole between any two statements, so that a poisoned one is
+/// still good.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,350 @@
+//! The token view's store: the one module that opens sled.
+//!
+//! One tree, whose batches are atomic. Keys, big-endian so that their order is the records' own:
+//!
+//! ```text
+//! 't' organization 16, kind 1, ULID 16       -> postcard of the credential
+//! 'h' subject type 1, subject 16, version 4  -> position 8
+//! 'm'                                        -> postcard of format, position, root
+//! ```
+//!
+//! It holds only what the log can rebuild, so that whatever cannot be read is thrown away. sled is
+//! known to panic on files that it does not like: every call into it is caught.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use sled::{Db, IVec};
+use ulid::Ulid;
+
+use crate::domain::ids::{CredentialId, OrganizationId, Subject};
+use crate::domain::kind::Kind;
+use crate::domain::record::Credential;
+
+use super::backlog::Layer;
+
+/// Raised whenever keys, or the form of a credential in postcard, change: a view of another format
+/// is not read.
+const FORMAT: u32 = 1;
+/// sled's page cache. The records that people list fit; the index serves everything urgent.
+const CACHE_BYTES: u64 = 64 << 20;
+/// Records a batch while loading: at some 500 bytes each, 5 MB.
+const LOADED_AT_ONCE: usize = 10_000;
+
+const META: &[u8] = b"m";
+
+/// How far a view has come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Applied {
+    /// Position of the last event in it.
+    pub position: u64,
+    /// Root of the tree after that event.
+    pub root: [u8; 32],
+}
+
+/// How the store failed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// sled says so.
+    #[error("sled failed")]
+    Sled(#[from] sled::Error),
+    /// sled stopped with a panic.
+    #[error("sled panicked")]
+    Panicked,
+    /// A stored value is not what was stored.
+    #[error("a stored value cannot be read")]
+    Value(#[from] postcard::Error),
+    /// A stored key is not what was stored.
+    #[error("a stored key cannot be read")]
+    Key,
+    /// The folder can be neither emptied nor made.
+    #[error("the folder of the token view cannot be emptied")]
+    Folder(#[from] io::Error),
+    /// It was closed by an earlier failure.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// The store in its folder.
+pub(super) struct Store {
+    folder: PathBuf,
+    /// `None` only when a new start in an empty folder has failed.
+    db: RwLock<Option<Db>>,
+}
+
+/// The values of several key ranges, newest credential first.
+pub(super) struct NewestFirst {
+    heads: Vec<(Option<(CredentialId, IVec)>, sled::Iter)>,
+}
+
+impl Store {
+    pub(super) fn open(folder: &Path) -> Result<(Self, Option<Applied>), StoreError> {
+        let store = Self {
+            folder: folder.to_owned(),
+            db: RwLock::new(None),
+        };
+        let applied = caught(|| {
+            let db = open_db(folder)?;
+            let applied = read_applied(&db)?;
+            *store.db.write().unwrap_or_else(PoisonError::into_inner) = Some(db);
+            Ok(applied)
+        });
+        match applied {
+            Ok(Some(applied)) => Ok((store, Some(applied))),
+            // Unreadable, half loaded, of another format, or new: all the same.
+            Ok(None) | Err(_) => {
+                store.wipe()?;
+                Ok((store, None))
+            }
+        }
+    }
+
+    /// Starts anew in an empty folder.
+    pub(super) fn wipe(&self) -> Result<(), StoreError> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // Files are removed under no open handle; closing it may panic like all else.
+        let old = db.take();
+        caught(|| {
+            drop(old);
+            Ok(())
+        })
+        .or_else(|why| match why {
+            StoreError::Panicked => Ok(()),
+            StoreError::Sled(_)
+            | StoreError::Value(_)
+            | StoreError::Key
+            | StoreError::Folder(_)
+            | StoreError::Closed => Err(why),
+        })?;
+        match std::fs::remove_dir_all(&self.folder) {
+            Ok(()) => {}
+            Err(why) if why.kind() == io::ErrorKind::NotFound => {}
+            Err(why) => return Err(why.into()),
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        *db = Some(caught(|| open_db(&self.folder))?);
+        Ok(())
+    }
+
+    /// Takes one layer, whole or not at all.
+    pub(super) fn apply(&self, layer: &Layer) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        for record in &layer.credentials {
+            let key = credential_key(record.organization, record.kind, record.id);
+            batch.insert(key.as_slice(), postcard::to_stdvec(&**record)?);
+        }
+        for (subject, version, position) in &layer.history {
+            let key = history_key(*subject, *version);
+            batch.insert(key.as_slice(), position.to_be_bytes().as_slice());
+        }
+        batch.insert(META, meta(layer.applied)?);
+        self.with(|db| Ok(db.apply_batch(batch)?))
+    }
+
+    /// Takes everything, in several batches; only the last one says how far it has come.
+    pub(super) fn load(
+        &self,
+        mut credentials: impl Iterator<Item = Arc<Credential>>,
+        mut history: impl Iterator<Item = (Subject, u32, u64)>,
+        applied: Applied,
+    ) -> Result<(), StoreError> {
+        self.with(|db| Ok(db.remove(META)?))?;
+        loop {
+            let mut batch = sled::Batch::default();
+            let mut taken = 0;
+            for record in credentials.by_ref().take(LOADED_AT_ONCE) {
+                let key = credential_key(record.organization, record.kind, record.id);
+                batch.insert(key.as_slice(), postcard::to_stdvec(&*record)?);
+                taken += 1;
+            }
+            for (subject, version, position) in history.by_ref().take(LOADED_AT_ONCE) {
+                let key = history_key(subject, version);
+                batch.insert(key.as_slice(), position.to_be_bytes().as_slice());
+                taken += 1;
+            }
+            if taken == 0 {
+                break;
+            }
+            self.with(|db| Ok(db.apply_batch(batch)?))?;
+        }
+        let meta = meta(applied)?;
+        self.with(|db| {
+            db.insert(META, meta)?;
+            db.flush()?;
+            Ok(())
+        })
+    }
+
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        self.with(|db| {
+            db.flush()?;
+            Ok(())
+        })
+    }
+
+    pub(super) fn applied(&self) -> Result<Option<Applied>, StoreError> {
+        self.with(read_applied)
+    }
+
+    pub(super) fn credential(
+        &self,
+        of: OrganizationId,
+        id: CredentialId,
+    ) -> Result<Option<Arc<Credential>>, StoreError> {
+        let found = self.with(|db| {
+            for kind in Kind::ALL {
+                if let Some(value) = db.get(credential_key(of, kind, id))? {
+                    return Ok(Some(value));
+                }
+            }
+            Ok(None)
+        })?;
+        found.as_ref().map(read_credential).transpose()
+    }
+
+    /// Versions and positions of a subject's events after version `after`.
+    pub(super) fn history(
+        &self,
+        subject: Subject,
+        after: u32,
+        limit: usize,
+    ) -> Result<BTreeMap<u32, u64>, StoreError> {
+        let Some(first) = after.checked_add(1) else {
+            return Ok(BTreeMap::new());
+        };
+        let range = history_key(subject, first)..=history_key(subject, u32::MAX);
+        self.with(|db| {
+            let mut events = BTreeMap::new();
+            for pair in db.range(range).take(limit) {
+                let (key, value) = pair?;
+                let version = key.last_chunk().ok_or(StoreError::Key)?;
+                let position = value.first_chunk().ok_or(StoreError::Key)?;
+                events.insert(u32::from_be_bytes(*version), u64::from_be_bytes(*position));
+            }
+            Ok(events)
+        })
+    }
+
+    /// Runs `read` on the organization's credentials of these kinds, from `end` down to `floor`.
+    pub(super) fn newest_first<T>(
+        &self,
+        of: OrganizationId,
+        kinds: &[Kind],
+        (floor, end): (CredentialId, CredentialId),
+        read: impl FnOnce(&mut NewestFirst) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.with(|db| {
+            let mut heads = Vec::with_capacity(kinds.len());
+            for kind in kinds {
+                let range = credential_key(of, *kind, floor)..credential_key(of, *kind, end);
+                let mut records = db.range(range);
+                heads.push((next_back(&mut records)?, records));
+            }
+            read(&mut NewestFirst { heads })
+        })
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(&Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        match &*db {
+            Some(db) => caught(|| ask(db)),
+            None => Err(StoreError::Closed),
+        }
+    }
+}
+
+impl NewestFirst {
+    /// The id of the next record.
+    pub(super) fn peek(&self) -> Option<CredentialId> {
+        let ids = self.heads.iter().filter_map(|(head, _)| head.as_ref());
+        ids.map(|(id, _)| *id).max()
+    }
+
+    /// The next record, not read yet.
+    pub(super) fn next(&mut self) -> Result<Option<IVec>, StoreError> {
+        let newest = self.peek();
+        for (head, rest) in &mut self.heads {
+            if newest.is_some() && head.as_ref().map(|(id, _)| *id) == newest {
+                let taken = head.take();
+                *head = next_back(rest)?;
+                return Ok(taken.map(|(_, value)| value));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Reads a stored credential.
+pub(super) fn read_credential(value: &IVec) -> Result<Arc<Credential>, StoreError> {
+    Ok(Arc::new(postcard::from_bytes(value)?))
+}
+
+fn next_back(records: &mut sled::Iter) -> Result<Option<(CredentialId, IVec)>, StoreError> {
+    let Some(pair) = records.next_back() else {
+        return Ok(None);
+    };
+    let (key, value) = pair?;
+    let id = key.last_chunk().ok_or(StoreError::Key)?;
+    Ok(Some((CredentialId(Ulid::from_bytes(*id)), value)))
+}
+
+fn open_db(folder: &Path) -> Result<Db, StoreError> {
+    let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES);
+    Ok(config.open()?)
+}
+
+/// How far the store has come, if it is of this format.
+fn read_applied(db: &Db) -> Result<Option<Applied>, StoreError> {
+    let Some(meta) = db.get(META)? else {
+        return Ok(None);
+    };
+    let (format, rest): (u32, &[u8]) = postcard::take_from_bytes(&meta)?;
+    if format != FORMAT {
+        return Ok(None);
+    }
+    let (position, root) = postcard::from_bytes(rest)?;
+    Ok(Some(Applied { position, root }))
+}
+
+fn meta(applied: Applied) -> Result<Vec<u8>, StoreError> {
+    let meta = (FORMAT, applied.position, applied.root);
+    Ok(postcard::to_stdvec(&meta)?)
+}
+
+fn caught<T>(ask: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or(Err(StoreError::Panicked))
+}
+
+fn credential_key(of: OrganizationId, kind: Kind, id: CredentialId) -> [u8; 34] {
+    let kind = match kind {
+        Kind::Organization => 1,
+        Kind::Personal => 2,
+        Kind::ServiceAccount => 3,
+        Kind::Access => 4,
+        Kind::Admin => 5,
+        Kind::Project => 6,
+    };
+    joined([b"t".as_slice(), &of.0.to_bytes(), &[kind], &id.0.to_bytes()])
+}
+
+fn history_key(subject: Subject, version: u32) -> [u8; 22] {
+    let (kind, id) = match subject {
+        Subject::Ledger(id) => (1, id.0),
+        Subject::Organization(id) => (2, id.0.to_bytes()),
+        Subject::Project(id) => (3, id.0.to_bytes()),
+        Subject::Member(id) => (4, id.0.to_bytes()),
+        Subject::ServiceAccount(id) => (5, id.0.to_bytes()),
+        Subject::Credential(id) => (6, id.0.to_bytes()),
+    };
+    joined([b"h".as_slice(), &[kind], &id, &version.to_be_bytes()])
+}
+
+fn joined<const N: usize>(parts: [&[u8]; 4]) -> [u8; N] {
+    let mut key = [0; N];
+    let bytes = parts.into_iter().flatten();
+    key.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+    key
+}

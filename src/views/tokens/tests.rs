@@ -1,0 +1,1 @@
+//! The token view against a plain model of it.
