@@ -3,7 +3,6 @@
 //! It is made where the folder is held, by `init`, by the first `serve` and by `recover`, and it is
 //! shown once.
 
-use std::path::Path;
 
 use serde::Serialize;
 use ulid::Ulid;
