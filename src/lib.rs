@@ -1,10 +1,17 @@
 //! keyledger: an event-sourced ledger of machine credentials.
+//!
+//! Every action is a fact appended to one durable, tamper-evident log; what the API shows, what a
+//! gateway accepts and what an auditor replays are derived from it. Data flows one way:
+//! `http` and `cli` make commands, `ledger` decides them by the rules of `domain` and appends to
+//! `log`, and `views` follow. Read the modules in the order in which they stand here.
 
+pub mod cli;
+pub mod clock;
+pub mod config;
 pub mod domain;
+pub mod http;
+pub mod ledger;
 pub mod log;
 pub mod merkle;
 pub mod seal;
 pub mod views;
-pub mod clock;
-pub mod config;
-pub mod cli;

@@ -25,7 +25,7 @@ use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
 use super::output;
 use crate::config::{Network, PublicUrl};
-use crate::http;
+use crate::http::{self, HttpSettings};
 use crate::ledger::boot::{self, Settings};
 use crate::ledger::{Health, Ledger};
 
@@ -181,12 +181,15 @@ async fn serve(ledger: &Ledger, network: &Network, format: LogFormat) -> Result<
     let listener = TcpListener::bind(listen).await;
     let listener = listener.with_context(|| format!("cannot listen on {listen}"))?;
     let bound = listener.local_addr().context("cannot tell the address")?;
-    let (stop, stopping) = watch::channel(false);
-    let settings = http::HttpSettings {
+    let (stop, mut stopping) = watch::channel(false);
+    let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
-        public_url: network.public_url(bound).to_string(),
     };
-    let server = http::serve(listener, ledger.clone(), settings, stopping);
+    let asked = async move {
+        // A sender that is gone asks for the end too.
+        drop(stopping.wait_for(|stop| *stop).await);
+    };
+    let server = http::serve(listener, ledger.clone(), settings, asked);
     tokio::pin!(server);
     announce(bound, format);
 

@@ -4,7 +4,7 @@
 //! present standing and the catalogue. Commands pass [`may`] in `decide`; reads get an [`Access`],
 //! which only [`may`] can make.
 
-use super::catalogue::{Catalogue, EVERYTHING, PLATFORM, ScopeSet};
+use super::catalogue::{Catalogue, PLATFORM, ScopeSet};
 use super::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId};
 use super::kind::Kind;
 use super::record::{Credential, Grant, Member, ServiceAccount};
@@ -124,21 +124,14 @@ impl Authority {
         };
         let role = |name: &str| Self::of_role(name, catalogue);
         match owner {
-            OwnerStanding::Organization => {}
+            // Owners are people: an access token with their role has its scopes alone.
+            OwnerStanding::Organization => authority.owner = false,
             OwnerStanding::Member(member) => {
+                // `*` is stored with the role at issuance, so both are what the member has now
+                // and never more than the member had then.
                 let member = role(&member.role);
-                let everything = credential
-                    .grant
-                    .scopes
-                    .iter()
-                    .any(|scope| scope == EVERYTHING);
-                if everything {
-                    authority.scopes = member.scopes;
-                    authority.owner = member.owner;
-                } else {
-                    authority.scopes = authority.scopes.and(member.scopes);
-                    authority.owner = false;
-                }
+                authority.scopes = authority.scopes.and(member.scopes);
+                authority.owner &= member.owner;
                 authority.platform = false;
             }
             OwnerStanding::ServiceAccount(account) => {
@@ -200,7 +193,8 @@ impl Authority {
         }
     }
 
-    /// Dominance: whether this covers all of `target`. Who holds `platform:*` covers owners too.
+    /// Dominance: whether this covers all of `target`. Who holds `platform:*` covers owners and
+    /// whatever scopes an organization has.
     pub fn cover(&self, target: &Self) -> Result<(), Rejection> {
         let beyond = |why| Err(Rejection::BeyondYourAuthority { why });
         if target.platform && !self.platform {
@@ -209,7 +203,7 @@ impl Authority {
         if target.owner && !self.owner && !self.platform {
             return beyond(Beyond::OwnerRole);
         }
-        if !self.scopes.covers(target.scopes) {
+        if !self.platform && !self.scopes.covers(target.scopes) {
             return beyond(Beyond::Scopes);
         }
         if self.project.is_some() && self.project != target.project {

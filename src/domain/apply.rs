@@ -36,6 +36,7 @@ pub struct Misfit {
 impl State {
     /// Stages what an event changes. `commitment` is SHA-256 of its payload.
     pub fn apply(&mut self, event: &Event, commitment: Digest32) -> Result<(), Misfit> {
+        self.begin();
         self.apply_fact(event).map_err(|why| Misfit {
             position: event.position,
             name: event.fact.name(),
@@ -56,12 +57,22 @@ impl State {
         }
         if let (Some(command), Some(digest)) = (event.command_id, event.command_digest) {
             let last = event.position;
-            let before = self.commands.get(&command).filter(|known| known.last + 1 == last);
+            let before = self
+                .commands
+                .get(&command)
+                .filter(|known| known.last + 1 == last);
             let first = before.map_or(last, |known| known.first);
             if first == last {
                 self.commands_staged.push(command);
             }
-            self.commands.set(command, Remembered { digest, first, last });
+            self.commands.set(
+                command,
+                Remembered {
+                    digest,
+                    first,
+                    last,
+                },
+            );
         }
         Ok(())
     }
@@ -362,8 +373,7 @@ impl State {
 
     fn key_updated(&mut self, record: &mut Credential, data: &KeyUpdated) {
         if record.kind.rules().unique_name {
-            self.key_names
-                .remove((record.owner, record.name.to_string()));
+            self.free_key_name(record);
             self.key_names
                 .set((record.owner, data.name.clone()), record.id);
         }
@@ -390,13 +400,22 @@ impl State {
         if ends_with_owner(record.owner) {
             self.owned.remove((record.owner, record.id));
         }
-        if record.kind.rules().unique_name {
-            self.key_names
-                .remove((record.owner, record.name.to_string()));
-        }
+        self.free_key_name(record);
         self.count(record.organization, |counts| {
             counts.live_credentials = counts.live_credentials.saturating_sub(1);
         });
+    }
+
+    /// Frees the name of a credential, unless a later one has taken it since it expired.
+    fn free_key_name(&mut self, record: &Credential) {
+        let name = (record.owner, record.name.to_string());
+        if self
+            .key_names
+            .get(&name)
+            .is_some_and(|holder| **holder == record.id)
+        {
+            self.key_names.remove(name);
+        }
     }
 
     fn count(&mut self, organization: OrganizationId, change: impl FnOnce(&mut Counts)) {

@@ -18,6 +18,9 @@ pub const EVERYTHING: &str = "*";
 /// Most scopes that a catalogue may hold: a [`ScopeSet`] has a bit for each.
 pub const SCOPES_MAX: usize = 256;
 
+/// Longest stored form: `catalogue.adopted` and its envelope (at most 1,100 bytes) fit a payload.
+pub const CATALOGUE_BYTES_MAX: usize = 64_000;
+
 /// A scope and what it allows, in words for people.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -84,6 +87,9 @@ pub enum InvalidCatalogue {
     /// More scopes than a set has bits.
     #[error("{0} scopes, at most {SCOPES_MAX} are possible")]
     TooManyScopes(usize),
+    /// Longer than an event can hold.
+    #[error("{0} bytes as JSON, at most {CATALOGUE_BYTES_MAX} are possible")]
+    TooLong(usize),
     /// A name twice.
     #[error("{what} {name:?} stands twice")]
     Duplicate {
@@ -134,6 +140,13 @@ impl Catalogue {
     pub fn check(text: CatalogueText) -> Result<Self, InvalidCatalogue> {
         if text.scopes.len() > SCOPES_MAX {
             return Err(InvalidCatalogue::TooManyScopes(text.scopes.len()));
+        }
+        let stored = serde_json::to_vec(&text).map_err(|why| {
+            let why = why.to_string();
+            InvalidCatalogue::Form(why)
+        })?;
+        if stored.len() > CATALOGUE_BYTES_MAX {
+            return Err(InvalidCatalogue::TooLong(stored.len()));
         }
         let mut catalogue = Self {
             text,
@@ -324,73 +337,5 @@ impl ScopeSet {
     #[must_use]
     pub fn covers(self, other: Self) -> bool {
         other.without(self) == Self::default()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_default_covers_every_scope_and_role_of_the_seeds() {
-        let catalogue = Catalogue::embedded().unwrap();
-        for scope in "issues:read issues:write patterns:read patterns:write predictions:read \
-             predictions:write recommendations:read recommendations:write projects:read \
-             projects:write rulesets:read rulesets:write analysis:run cases:read cases:write \
-             reviews:read reviews:write versions:read versions:write admin:* projects:status"
-            .split_whitespace()
-        {
-            assert!(catalogue.has_scope(scope), "{scope}");
-        }
-        for role in "viewer team_member engineer workspace_manager administrator tenant_admin owner"
-            .split(' ')
-        {
-            assert!(catalogue.role(role).is_some(), "{role}");
-        }
-        for preset in ["status", "read-only", "admin"] {
-            assert!(catalogue.preset(preset).is_some(), "{preset}");
-        }
-        assert!(!catalogue.has_scope(PLATFORM) && !catalogue.has_scope(EVERYTHING));
-        assert_eq!(
-            catalogue.role("tenant_admin").unwrap().name,
-            "administrator"
-        );
-    }
-
-    #[test]
-    fn admin_covers_every_scope_and_nothing_outside_the_catalogue() {
-        let catalogue = Catalogue::embedded().unwrap();
-        let admin = catalogue.expand([ADMIN]);
-        assert!(
-            catalogue
-                .text()
-                .scopes
-                .iter()
-                .all(|scope| catalogue.holds(admin, &scope.name))
-        );
-        assert!(!catalogue.holds(admin, PLATFORM));
-        assert_eq!(
-            catalogue.expand([PLATFORM, EVERYTHING, "nonsense"]),
-            ScopeSet::default()
-        );
-    }
-
-    #[test]
-    fn a_bad_catalogue_is_refused_with_its_reason() {
-        let scope = |name: &str| format!("[[scopes]]\nname = {name:?}\ndescription = \"\"\n");
-        let tail = "presets = []\nroles = []\n";
-        for (text, reason) in [
-            (String::from("scopes = 1"), "not a catalogue"),
-            (format!("{tail}{}", scope("a:read")), "the scope admin:*"),
-            (
-                format!("{tail}{}", scope("admin:*")),
-                "a role with owner = true",
-            ),
-            (format!("{tail}{0}{0}", scope("admin:*")), "stands twice"),
-            (format!("{tail}{}", scope("a:*")), "is not a name"),
-        ] {
-            let why = Catalogue::from_toml(&text).unwrap_err().to_string();
-            assert!(why.contains(reason), "{why}");
-        }
     }
 }

@@ -155,13 +155,17 @@ impl Event {
     /// Reads a stored payload; sealed values stay sealed.
     pub fn from_payload(payload: &[u8]) -> Result<Self, UnreadableEvent> {
         let wire: Wire<'_, ActorStamp, &RawValue> = serde_json::from_slice(payload)?;
-        let organization = match (wire.organization_id, wire.organization_sequence) {
-            (Some(id), Some(sequence)) => Some(OrganizationPlace {
-                id,
-                sequence,
-                previous: wire.organization_previous,
-            }),
-            (Some(_) | None, _) => None,
+        let previous = wire.organization_previous;
+        let organization = match (wire.organization_id, wire.organization_sequence, previous) {
+            (Some(id), Some(sequence), previous) if (sequence == 0) == previous.is_none() => {
+                Some(OrganizationPlace {
+                    id,
+                    sequence,
+                    previous,
+                })
+            }
+            (None, None, None) => None,
+            (_, _, _) => return Err(UnreadableEvent::OrganizationPlace),
         };
         Ok(Self {
             position: wire.position,

@@ -25,6 +25,9 @@ pub enum UnreadableEvent {
         /// Its version.
         version: u16,
     },
+    /// Organization, sequence and previous commitment do not make one place in one chain.
+    #[error("the stored payload names half a place in an organization's chain")]
+    OrganizationPlace,
     /// Not the JSON that the type has.
     #[error("the stored payload is not an event")]
     Form(#[from] serde_json::Error),

@@ -22,6 +22,17 @@ pub enum Kind {
     Project,
 }
 
+/// Who a credential of a kind acts for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum OwnedBy {
+    /// The organization (workspace) itself, for a project token by way of its project.
+    Organization,
+    /// A member.
+    Member,
+    /// A service account.
+    ServiceAccount,
+}
+
 /// What a credential of a kind grants.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum GrantForm {
@@ -68,6 +79,8 @@ pub enum Field {
 /// One row of the table.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Rules {
+    /// Who it acts for.
+    pub owner: OwnedBy,
     /// What it grants.
     pub grant: GrantForm,
     /// Whether the name is unique among the owner's live credentials of the kind (exactly).
@@ -128,6 +141,7 @@ impl Kind {
     pub const fn rules(self) -> Rules {
         match self {
             Self::Organization => Rules {
+                owner: OwnedBy::Organization,
                 grant: GrantForm::Scopes,
                 unique_name: false,
                 edit: &[Field::Name, Field::Description, Field::Scopes],
@@ -136,6 +150,7 @@ impl Kind {
                 project: ProjectBinding::Optional,
             },
             Self::Personal => Rules {
+                owner: OwnedBy::Member,
                 grant: GrantForm::ScopesOrEverything,
                 unique_name: true,
                 edit: &[],
@@ -144,6 +159,7 @@ impl Kind {
                 project: ProjectBinding::Never,
             },
             Self::ServiceAccount => Rules {
+                owner: OwnedBy::ServiceAccount,
                 grant: GrantForm::ScopesOfAccount,
                 unique_name: true,
                 edit: &[],
@@ -152,6 +168,7 @@ impl Kind {
                 project: ProjectBinding::Never,
             },
             Self::Access => Rules {
+                owner: OwnedBy::Organization,
                 grant: GrantForm::Role,
                 unique_name: false,
                 edit: &[Field::Label, Field::Role, Field::Expiry],
@@ -160,6 +177,7 @@ impl Kind {
                 project: ProjectBinding::Never,
             },
             Self::Admin => Rules {
+                owner: OwnedBy::Organization,
                 grant: GrantForm::Scopes,
                 unique_name: false,
                 edit: &[Field::Name, Field::Scopes],
@@ -168,6 +186,7 @@ impl Kind {
                 project: ProjectBinding::Never,
             },
             Self::Project => Rules {
+                owner: OwnedBy::Organization,
                 grant: GrantForm::Preset,
                 unique_name: false,
                 edit: &[],

@@ -21,4 +21,7 @@ pub mod staged;
 pub mod state;
 pub mod time;
 
+#[cfg(test)]
+mod tests;
+
 pub use apply::Misfit;

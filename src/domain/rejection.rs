@@ -64,6 +64,18 @@ pub enum Rejection {
         /// The scope.
         scope: String,
     },
+    /// A grant of another form than the kind's: a role beside scopes, scopes beside a preset.
+    #[error("a credential of the kind {} does not take a grant of this form", kind.name())]
+    GrantNotForKind {
+        /// The kind.
+        kind: Kind,
+    },
+    /// A scope that the service account does not have.
+    #[error("the service account does not have the scope {scope:?}")]
+    ScopeBeyondAccount {
+        /// The scope.
+        scope: String,
+    },
     /// A scope twice.
     #[error("the scope {scope:?} stands twice")]
     ScopeTwice {
@@ -75,6 +87,18 @@ pub enum Rejection {
     UnknownRole {
         /// The role.
         role: String,
+    },
+    /// A preset that the catalogue does not hold.
+    #[error("the preset {preset:?} is unknown")]
+    UnknownPreset {
+        /// The preset.
+        preset: String,
+    },
+    /// An owner that is not of this organization, or not of the sort that the kind has.
+    #[error("there is no such owner of a credential of the kind {} in this organization", kind.name())]
+    UnknownOwner {
+        /// The kind.
+        kind: Kind,
     },
     /// A project in a body that is not one of this organization.
     #[error("there is no such project in this organization")]
@@ -194,8 +218,12 @@ impl Rejection {
             Self::TokenPrefixInvalid => "token_prefix_invalid",
             Self::UnknownScope { .. } => "unknown_scope",
             Self::ScopeNotForKind { .. } => "scope_not_for_kind",
+            Self::GrantNotForKind { .. } => "grant_not_for_kind",
+            Self::ScopeBeyondAccount { .. } => "scope_beyond_account",
             Self::ScopeTwice { .. } => "scope_twice",
             Self::UnknownRole { .. } => "unknown_role",
+            Self::UnknownPreset { .. } => "unknown_preset",
+            Self::UnknownOwner { .. } => "unknown_owner",
             Self::UnknownProject => "unknown_project",
             Self::ProjectBinding { .. } => "project_binding",
             Self::ExpiryInPast => "expiry_in_past",
@@ -227,9 +255,12 @@ impl Rejection {
             | Self::FieldControlCharacters { field }
             | Self::EmailInvalid { field } => Some(field),
             Self::TokenPrefixInvalid => Some("token_prefix"),
-            Self::UnknownScope { .. } | Self::ScopeNotForKind { .. } | Self::ScopeTwice { .. } => {
-                Some("scopes")
-            }
+            Self::UnknownScope { .. }
+            | Self::ScopeNotForKind { .. }
+            | Self::ScopeBeyondAccount { .. }
+            | Self::ScopeTwice { .. } => Some("scopes"),
+            Self::UnknownPreset { .. } => Some("preset"),
+            Self::UnknownOwner { .. } => Some("owner"),
             Self::UnknownRole { .. } => Some("role"),
             Self::UnknownProject | Self::ProjectBinding { .. } => Some("project_id"),
             Self::ExpiryInPast => Some("expires_at"),
@@ -241,6 +272,7 @@ impl Rejection {
             Self::CredentialNotAccepted
             | Self::NotFound { .. }
             | Self::Forbidden { .. }
+            | Self::GrantNotForKind { .. }
             | Self::IdempotencyKeyReused
             | Self::BeyondYourAuthority { .. }
             | Self::VersionMismatch { .. }

@@ -74,6 +74,11 @@ impl<K: Clone + Ord, V> Staged<K, V> {
         self.settled.insert(key, value);
     }
 
+    /// All settled values, in key order.
+    pub fn settled(&self) -> Vec<Arc<V>> {
+        self.settled.values().cloned().collect()
+    }
+
     /// All settled values after `after`, in key order.
     pub fn settled_after(&self, after: Option<K>) -> impl Iterator<Item = (&K, &Arc<V>)> {
         use std::ops::Bound;

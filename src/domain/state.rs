@@ -62,12 +62,21 @@ pub struct Remembered {
     pub last: u64,
 }
 
+/// What stands once in a ledger, as it was before anything was staged.
+#[derive(Debug)]
+pub(super) struct Before {
+    ledger: LedgerHead,
+    catalogue: Arc<Catalogue>,
+    last_at: Option<Timestamp>,
+}
+
 /// Every record as of the newest event.
 #[derive(Debug, Default)]
 pub struct State {
     pub(super) ledger: LedgerHead,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) last_at: Option<Timestamp>,
+    pub(super) before: Option<Before>,
     pub(super) organizations: Staged<OrganizationId, Organization>,
     pub(super) heads: Staged<OrganizationId, OrganizationHead>,
     pub(super) projects: Staged<ProjectId, Project>,
@@ -254,8 +263,10 @@ impl State {
             }
         }
         self.commands.settle();
+        let before = self.before.take();
+        let adopted = before.is_some_and(|old| !Arc::ptr_eq(&old.catalogue, &self.catalogue));
         Changes {
-            catalogue: None,
+            catalogue: adopted.then(|| Arc::clone(&self.catalogue)),
             organizations: self.organizations.settle(),
             projects: self.projects.settle(),
             members: self.members.settle(),
@@ -264,9 +275,24 @@ impl State {
         }
     }
 
-    /// Drops what is staged. Ledger events are never abandoned: they are alone in their batch, and
-    /// a batch that fails after its decision stops the process.
+    /// Notes what stands once in a ledger, before the first event since the last batch changes it.
+    pub(super) fn begin(&mut self) {
+        if self.before.is_none() {
+            self.before = Some(Before {
+                ledger: self.ledger.clone(),
+                catalogue: Arc::clone(&self.catalogue),
+                last_at: self.last_at,
+            });
+        }
+    }
+
+    /// Drops what is staged.
     pub fn abandon(&mut self) {
+        if let Some(before) = self.before.take() {
+            self.ledger = before.ledger;
+            self.catalogue = before.catalogue;
+            self.last_at = before.last_at;
+        }
         self.organizations.abandon();
         self.heads.abandon();
         self.projects.abandon();
@@ -290,6 +316,19 @@ impl State {
     ) -> Result<(), InvalidCatalogue> {
         self.catalogue = Arc::new(Catalogue::check(text)?);
         Ok(())
+    }
+
+    /// Every settled record: what the views in RAM are built from at start.
+    #[must_use]
+    pub fn everything(&self) -> Changes {
+        Changes {
+            catalogue: Some(Arc::clone(&self.catalogue)),
+            organizations: self.organizations.settled(),
+            projects: self.projects.settled(),
+            members: self.members.settled(),
+            accounts: self.accounts.settled(),
+            credentials: self.credentials.settled(),
+        }
     }
 
     /// All credentials that are settled, in the order of their ids, after `after`: for snapshots.

@@ -82,10 +82,10 @@ impl Lanes {
                 }
             }
         }
-        if let Some(idempotency) = job.submission.idempotency {
-            if !queue.running.insert(idempotency.command) {
-                return Err(Rejection::CommandStillRunning.into());
-            }
+        if let Some(idempotency) = job.submission.idempotency
+            && !queue.running.insert(idempotency.command)
+        {
+            return Err(Rejection::CommandStillRunning.into());
         }
         match job.urgency() {
             Urgency::Ends => queue.ends.push_back(job),
@@ -118,12 +118,12 @@ impl Lanes {
         let ordinary = queue.ordinary.len().min(max - ends);
         let taken: Vec<Job> = queue.ordinary.drain(..ordinary).collect();
         for job in &taken {
-            if let Some(id) = job.submission.request.command.organization() {
-                if let Some(share) = queue.shares.get_mut(&id) {
-                    *share = share.saturating_sub(1);
-                    if *share == 0 {
-                        queue.shares.remove(&id);
-                    }
+            if let Some(id) = job.submission.request.command.organization()
+                && let Some(share) = queue.shares.get_mut(&id)
+            {
+                *share = share.saturating_sub(1);
+                if *share == 0 {
+                    queue.shares.remove(&id);
                 }
             }
         }
@@ -140,6 +140,12 @@ impl Lanes {
     pub fn close(&self) {
         self.lock().closed = true;
         self.news.notify_all();
+    }
+
+    /// Whether no more jobs are taken.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
     }
 
     /// How many jobs wait in the lane of ends and in the ordinary one.

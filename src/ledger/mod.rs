@@ -25,8 +25,8 @@ use tokio::sync::{oneshot, watch};
 use crate::clock::{Clock, occurred_at};
 use crate::domain::command::Request;
 use crate::domain::envelope::Digest32;
-use crate::domain::rejection::Rejection;
 use crate::domain::record::{Credential, Member, Organization, Project, ServiceAccount};
+use crate::domain::rejection::Rejection;
 use crate::domain::secret::Token;
 use crate::domain::time::Timestamp;
 use crate::log::Reader;
@@ -69,7 +69,12 @@ impl Submission {
     /// A submission of the program itself.
     #[must_use]
     pub const fn bare(request: Request) -> Self {
-        Self { request, request_id: None, network: None, idempotency: None }
+        Self {
+            request,
+            request_id: None,
+            network: None,
+            idempotency: None,
+        }
     }
 }
 
@@ -166,14 +171,18 @@ impl Ledger {
     /// Submits a command and waits until its outcome is durable.
     pub async fn submit(&self, submission: Submission) -> Result<Answer, SubmitError> {
         let answer = self.enqueue(submission)?;
-        let outcome = answer.await.map_err(|_closed| SubmitError::OutcomeUnknown)??;
+        let outcome = answer
+            .await
+            .map_err(|_closed| SubmitError::OutcomeUnknown)??;
         self.finish(outcome)
     }
 
     /// The same for callers outside the async runtime.
     pub fn submit_blocking(&self, submission: Submission) -> Result<Answer, SubmitError> {
         let answer = self.enqueue(submission)?;
-        let outcome = answer.blocking_recv().map_err(|_closed| SubmitError::OutcomeUnknown)??;
+        let outcome = answer
+            .blocking_recv()
+            .map_err(|_closed| SubmitError::OutcomeUnknown)??;
         self.finish(outcome)
     }
 

@@ -88,7 +88,11 @@ impl Stamper<'_> {
             let payload = event.to_payload()?;
             state.apply(&event, commitment(&payload))?;
             let (subject, version) = (event.subject, event.subject_version);
-            stamped.push(Stamped { payload, subject, version });
+            stamped.push(Stamped {
+                payload,
+                subject,
+                version,
+            });
         }
         Ok(stamped)
     }
@@ -119,7 +123,11 @@ impl Stamper<'_> {
                 sequence: head.sequence + 1,
                 previous: Some(Digest32(head.commitment)),
             },
-            None => OrganizationPlace { id, sequence: 0, previous: None },
+            None => OrganizationPlace {
+                id,
+                sequence: 0,
+                previous: None,
+            },
         });
         Ok(Event {
             position,
@@ -171,7 +179,11 @@ impl Stamper<'_> {
     ) -> Result<Sealed, SealError> {
         let nonce = self.entropy.bytes();
         let event_id = id.to_string();
-        let context = Context { log_id: self.log_id, event_id: &event_id, field };
+        let context = Context {
+            log_id: self.log_id,
+            event_id: &event_id,
+            field,
+        };
         self.keys.seal(key, plain, nonce, context)
     }
 }
@@ -192,7 +204,12 @@ fn actor_stamp(actor: Actor, authority: &Authority) -> ActorStamp {
         (Actor::Bearer { .. }, Some(Principal::ServiceAccount(_))) => ActorType::ServiceAccount,
         (Actor::Bearer { .. }, Some(Principal::Credential(_)) | None) => ActorType::Credential,
     };
-    ActorStamp { kind, id: authority.principal, via: authority.via, network: None }
+    ActorStamp {
+        kind,
+        id: authority.principal,
+        via: authority.via,
+        network: None,
+    }
 }
 
 /// Opens the personal values of a read event; what has been erased stays blank.
@@ -204,7 +221,11 @@ pub(crate) fn open_personal(
     let event_id = event.id.to_string();
     for (field, value) in event.fact.personal_mut() {
         if let Some(sealed) = value.sealed() {
-            let context = Context { log_id, event_id: &event_id, field };
+            let context = Context {
+                log_id,
+                event_id: &event_id,
+                field,
+            };
             let text = match keys.open_sealed(sealed, context)? {
                 Opened::Text(text) => Some(text.expose_str()?.to_owned()),
                 Opened::Erased => None,
@@ -221,9 +242,15 @@ pub(crate) fn open_network(
     log_id: [u8; 16],
     event: &Event,
 ) -> Result<Option<serde_json::Value>, StampError> {
-    let Some(sealed) = &event.actor.network else { return Ok(None) };
+    let Some(sealed) = &event.actor.network else {
+        return Ok(None);
+    };
     let event_id = event.id.to_string();
-    let context = Context { log_id, event_id: &event_id, field: "actor.network" };
+    let context = Context {
+        log_id,
+        event_id: &event_id,
+        field: "actor.network",
+    };
     match keys.open_sealed(sealed, context)? {
         Opened::Text(text) => Ok(Some(serde_json::from_slice(text.expose())?)),
         Opened::Erased => Ok(None),

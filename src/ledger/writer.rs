@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use super::checkpoints::Signed;
 use super::lanes::Job;
-use super::stamp::{Stamped, Stamper, StampError};
+use super::stamp::{StampError, Stamped, Stamper};
 use super::{Answer, Health, Outcome, Record, Shared, Submission, SubmitError};
 use crate::clock::{ClockGuard, Entropy};
 use crate::domain::command::Urgency;
@@ -51,8 +51,15 @@ struct Pending {
 
 /// A command that has been decided, with what its answer needs.
 enum Decided {
-    Done { records: Vec<Record>, token: Option<Token>, last: Option<u64> },
-    Repeated { first: u64, last: u64 },
+    Done {
+        records: Vec<Record>,
+        token: Option<Token>,
+        last: Option<u64>,
+    },
+    Repeated {
+        first: u64,
+        last: u64,
+    },
 }
 
 impl Writer {
@@ -88,13 +95,16 @@ impl Writer {
         submission: &Submission,
         pending: &mut Pending,
     ) -> Result<Decided, SubmitError> {
-        if let Some(idempotency) = submission.idempotency {
-            if let Some(known) = self.state.remembered(&idempotency.command) {
-                if known.digest != idempotency.digest {
-                    return Err(crate::domain::rejection::Rejection::IdempotencyKeyReused.into());
-                }
-                return Ok(Decided::Repeated { first: known.first, last: known.last });
+        if let Some(idempotency) = submission.idempotency
+            && let Some(known) = self.state.remembered(&idempotency.command)
+        {
+            if known.digest != idempotency.digest {
+                return Err(crate::domain::rejection::Rejection::IdempotencyKeyReused.into());
             }
+            return Ok(Decided::Repeated {
+                first: known.first,
+                last: known.last,
+            });
         }
         if self.shared.clock_accepted.swap(false, Ordering::AcqRel) {
             self.guard.accept(self.shared.clock.read());
@@ -116,12 +126,25 @@ impl Writer {
         for event in stamped {
             let position = self.log.next_position() + pending.payloads.len() as u64;
             pending.bytes += event.payload.len();
-            pending.events.push((event.subject, event.version, position));
+            pending
+                .events
+                .push((event.subject, event.version, position));
             pending.payloads.push(event.payload);
         }
-        let records = subjects.into_iter().map(|subject| self.record(subject)).collect();
-        let last = pending.events.last().filter(|_| events > 0).map(|(_, _, position)| *position);
-        Ok(Decided::Done { records, token, last })
+        let records = subjects
+            .into_iter()
+            .map(|subject| self.record(subject))
+            .collect();
+        let last = pending
+            .events
+            .last()
+            .filter(|_| events > 0)
+            .map(|(_, _, position)| *position);
+        Ok(Decided::Done {
+            records,
+            token,
+            last,
+        })
     }
 
     /// What may be refused is refused while the clock or the views cannot take it.
@@ -162,7 +185,9 @@ impl Writer {
             entropy: &mut self.entropy,
             log_id: self.shared.log_id,
         };
-        stamper.make_keys(&decision).map_err(|why| refused_key(&why))?;
+        stamper
+            .make_keys(&decision)
+            .map_err(|why| refused_key(&why))?;
         let place = (submission, facts);
         let stamped = stamper.stamp(&mut self.state, decision, place, position);
         self.entropy.ulids_after(last_event.0);
@@ -200,8 +225,15 @@ impl Writer {
             self.answer(pending.decided);
             return Ok(());
         }
-        let only_ends = pending.decided.iter().all(|(job, _)| job.urgency() == Urgency::Ends);
-        let lane = if only_ends { Lane::Ends } else { Lane::Ordinary };
+        let only_ends = pending
+            .decided
+            .iter()
+            .all(|(job, _)| job.urgency() == Urgency::Ends);
+        let lane = if only_ends {
+            Lane::Ends
+        } else {
+            Lane::Ordinary
+        };
         match self.log.append(&pending.payloads, lane) {
             Ok(appended) => {
                 let changes = self.state.settle();
@@ -215,7 +247,9 @@ impl Writer {
                 self.without_room(pending.decided, lane)
             }
             Err(AppendError::Poisoned(why)) => {
-                let text = why.as_ref().map_or_else(|| "earlier failure".to_owned(), error_chain);
+                let text = why
+                    .as_ref()
+                    .map_or_else(|| "an earlier failure".to_owned(), |why| error_chain(why));
                 tracing::error!(why = text, "the log's own write failed");
                 self.shared.health.send_replace(Health::Failed(text));
                 self.answer_all(pending.decided, Err(SubmitError::OutcomeUnknown));
@@ -239,7 +273,12 @@ impl Writer {
         if let Some(at) = self.state.last_at() {
             self.shared.last_ms.store(at.0, Ordering::Release);
         }
-        self.shared.views.apply(&Batch { changes, events, position, root });
+        self.shared.views.apply(&Batch {
+            changes,
+            events,
+            position,
+            root,
+        });
         self.signed.announce(self.log.next_position(), root);
     }
 
@@ -253,11 +292,16 @@ impl Writer {
             self.answer_all(decided, Err(SubmitError::DiskFull));
             return Ok(());
         }
-        let (ends, ordinary): (Vec<_>, Vec<_>) =
-            decided.into_iter().partition(|(job, _)| job.urgency() == Urgency::Ends);
+        let (ends, ordinary): (Vec<_>, Vec<_>) = decided
+            .into_iter()
+            .partition(|(job, _)| job.urgency() == Urgency::Ends);
         self.answer_all(ordinary, Err(SubmitError::DiskFull));
         let ends: Vec<Job> = ends.into_iter().map(|(job, _)| job).collect();
-        if ends.is_empty() { Ok(()) } else { self.write(ends) }
+        if ends.is_empty() {
+            Ok(())
+        } else {
+            self.write(ends)
+        }
     }
 
     /// One command of a batch is too large: each is tried alone, and the one that is, is refused.
@@ -279,9 +323,18 @@ impl Writer {
         let newest = self.log.next_position().saturating_sub(1);
         for (job, outcome) in decided {
             let outcome = outcome.map(|decided| match decided {
-                Decided::Done { records, token, last } => {
+                Decided::Done {
+                    records,
+                    token,
+                    last,
+                } => {
                     let position = last.unwrap_or(newest);
-                    Outcome::Done(Answer { records, token, position, replayed: false })
+                    Outcome::Done(Answer {
+                        records,
+                        token,
+                        position,
+                        replayed: false,
+                    })
                 }
                 Decided::Repeated { first, last } => Outcome::Repeated { first, last },
             });
@@ -320,9 +373,17 @@ impl Writer {
 
     fn finish(self) {
         self.signed.stop();
-        self.shared.views.close();
+        if let Err(why) = self.shared.views.tokens.flush() {
+            tracing::warn!(
+                why = error_chain(&why),
+                "the token view is rebuilt at the next start"
+            );
+        }
         if let Err(why) = self.log.close() {
-            tracing::warn!(why = error_chain(&why), "the clean-stop mark could not be written");
+            tracing::warn!(
+                why = error_chain(&why),
+                "the clean-stop mark could not be written"
+            );
         }
     }
 }

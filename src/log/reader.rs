@@ -92,6 +92,22 @@ impl Reader {
         Ok(())
     }
 
+    /// The root of the tree after the batch whose last event is at `position`; `None` when no batch
+    /// ends there.
+    ///
+    /// # Errors
+    /// As [`Reader::read`].
+    pub fn root_after(&self, position: u64) -> Result<Option<Hash>, ReadError> {
+        let next = self.shared.next();
+        if position >= next {
+            return Err(ReadError::Absent { position, next });
+        }
+        let view = self.view_of(position)?;
+        let mut cursor = Cursor::start(&view, position, READ_WINDOW_BYTES)?;
+        cursor.skip_to(position + 1)?;
+        Ok(cursor.commit_root()?)
+    }
+
     /// A check of all that stands in segments that are full, piece by piece.
     #[must_use]
     pub fn scrub(&self) -> Scrub {
@@ -219,6 +235,16 @@ impl<'a> Cursor<'a> {
                 Kind::Seal => return Err(damage("a seal where an event must stand").into()),
             }
         }
+    }
+
+    /// The root in the commit frame that stands here, if one does.
+    fn commit_root(&mut self) -> Result<Option<Hash>, Trouble> {
+        let (at, position) = (self.at, self.position);
+        let mut bytes = [0; HEAD_BYTES];
+        bytes.copy_from_slice(self.bytes(at, HEAD_BYTES)?);
+        let (head, _crc) = Head::decode(&bytes)
+            .map_err(|what| Damage::new(&self.view.path, at, position, what))?;
+        Ok((head.kind == Kind::Commit).then_some(head.commitment))
     }
 
     /// Bytes of the segment, from the window or after moving it.

@@ -14,7 +14,7 @@ use crate::domain::event::{
 use crate::domain::ids::{OrganizationId, Owner, ServiceAccountId, Subject, UserId};
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
-use crate::domain::record::{Grant, Member, ServiceAccount};
+use crate::domain::record::{Grant, Member, ServiceAccount, Status};
 use crate::domain::rejection::Rejection;
 use crate::domain::state::State;
 
@@ -103,7 +103,9 @@ pub(super) fn change_member_role(
     }
     let mut changes: Vec<Fact> = Vec::new();
     if role != record.role {
-        check_not_last_owner(state, record)?;
+        if !Authority::of_role(&role, state.catalogue()).owner {
+            check_not_last_owner(state, record)?;
+        }
         changes.push(MemberRoleChanged { role }.into());
     }
     Ok(decision(
@@ -282,6 +284,9 @@ pub(super) fn update_account(
             .authority()
             .cover(&worth(role.as_deref(), scopes.as_deref(), state))?;
     }
+    if command.is_active == Some(true) && record.disabled {
+        check_tokens_covered(state, access.authority(), record, facts)?;
+    }
     checks::version(request.if_match, record.stamp.version)?;
     if record.deleted {
         return Err(Rejection::ServiceAccountDeleted);
@@ -315,6 +320,19 @@ pub(super) fn update_account(
         Subject::ServiceAccount(record.id),
         changes,
     ))
+}
+
+/// Who enables an account revives its tokens, whose scopes may be more than the account has now.
+fn check_tokens_covered(
+    state: &State,
+    authority: &Authority,
+    account: &ServiceAccount,
+    facts: &Facts,
+) -> Result<(), Rejection> {
+    let tokens = state.live_credentials_of(Owner::ServiceAccount(account.id));
+    let tokens = tokens.into_iter().filter_map(|id| state.credential(id));
+    let mut tokens = tokens.filter(|token| token.status(facts.now) == Status::Active);
+    tokens.try_for_each(|token| authority.cover(&keys::worth(state, token)))
 }
 
 /// The edit with the list of what it changes; `None` if that is nothing.

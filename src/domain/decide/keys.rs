@@ -1,188 +1,24 @@
-//! Credentials: made, edited, rotated, disabled, enabled, ended. What a kind allows is asked of
-//! `domain/kind.rs`.
+//! Credentials that are there: edited, rotated, disabled, enabled, ended. What a kind allows is
+//! asked of `domain/kind.rs`, before the form of what is asked is looked at.
 
 use std::sync::Arc;
 
+use super::issue::new_secret;
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::{Access, Action, Authority};
-use crate::domain::command::{
-    CreateKey, Expiry, KeyTarget, Request, RevokeKey, RotateKey, UpdateKey,
-};
+use crate::domain::command::{KeyTarget, Request, RevokeKey, RotateKey, UpdateKey};
 use crate::domain::event::{
-    Fact, KeyCreated, KeyDisabled, KeyEnabled, KeyRevoked, KeyRotated, KeyScopesEdited, KeyUpdated,
-    NewSecret,
+    Fact, KeyDisabled, KeyEnabled, KeyRevoked, KeyRotated, KeyScopesEdited, KeyUpdated,
 };
-use crate::domain::ids::{CredentialId, OrganizationId, Owner, SecretId, Subject};
-use crate::domain::kind::{Field, GrantForm, ProjectBinding, Renewal};
+use crate::domain::ids::{OrganizationId, Owner, SecretId, Subject};
+use crate::domain::kind::{Field, Renewal};
 use crate::domain::record::{Credential, Status};
 use crate::domain::rejection::Rejection;
-use crate::domain::secret::Token;
 use crate::domain::state::State;
-use crate::domain::time::{DAY_MS, Timestamp};
+use crate::domain::time::Timestamp;
 
 /// Longest grace period of a rotation: 30 days.
 const GRACE_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
-/// Longest lifetime in days: ten years.
-const EXPIRY_DAYS_MAX: u32 = 3_650;
-/// Live credentials of one member or service account: at most 1,500 bytes each, their cascade fits
-/// one batch of 8 MiB.
-pub(super) const LIVE_PER_OWNER_MAX: u64 = 5_000;
-/// Live credentials of an organization.
-pub(super) const LIVE_PER_ORGANIZATION_MAX: u64 = 10_000_000;
-
-pub(super) fn create(
-    state: &State,
-    request: &Request,
-    command: &CreateKey,
-    facts: &Facts,
-) -> Result<Decision, Rejection> {
-    let organization = command.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
-    check_form(state, command)?;
-    let expires_at = expiry(command.expiry, facts.now)?;
-    let new = Authority {
-        project: command.project,
-        ..Authority::of_grant(&command.grant, state.catalogue())
-    };
-    access.authority().cover(&new)?;
-    access.authority().outlive(expires_at)?;
-    check_conflicts(state, command)?;
-
-    let id = CredentialId(facts.ids[0]);
-    let (token, secret) = new_secret(state, organization, facts, SecretId(facts.ids[1]));
-    let created = KeyCreated {
-        kind: command.kind,
-        owner: command.owner,
-        project_id: command.project,
-        name: command.name.clone(),
-        description: command.description.clone(),
-        grant: command.grant.clone(),
-        expires_at,
-        metadata: command.metadata.clone(),
-        created_by: access.authority().principal,
-        issued_via: access.authority().via,
-        secret,
-    };
-    let mut made = decision(
-        &access,
-        organization,
-        Subject::Credential(id),
-        vec![created.into()],
-    );
-    made.token = Some(token);
-    Ok(made)
-}
-
-fn check_form(state: &State, command: &CreateKey) -> Result<(), Rejection> {
-    checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
-    if let Some(description) = &command.description {
-        checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
-    }
-    checks::metadata(&command.metadata)?;
-    let rules = command.kind.rules();
-    match rules.grant {
-        GrantForm::Scopes | GrantForm::ScopesOrEverything | GrantForm::ScopesOfAccount => {
-            checks::scopes(&command.grant.scopes, command.kind, state.catalogue())?;
-        }
-        GrantForm::Role => {
-            let role = command.grant.role.as_deref().unwrap_or_default();
-            checks::role(role, state.catalogue())?;
-        }
-        GrantForm::Preset => {
-            let preset = command.grant.preset.as_deref().unwrap_or_default();
-            if state.catalogue().preset(preset).is_none() {
-                return Err(Rejection::UnknownScope {
-                    scope: preset.to_owned(),
-                });
-            }
-        }
-    }
-    let bound = command.project.is_some();
-    let fits = match rules.project {
-        ProjectBinding::Never => !bound,
-        ProjectBinding::Optional => true,
-        ProjectBinding::Always => bound,
-    };
-    if !fits {
-        return Err(Rejection::ProjectBinding {
-            kind: command.kind,
-            bound,
-        });
-    }
-    match command.project.map(|project| state.project(project)) {
-        Some(Some(project)) if project.organization == command.organization => Ok(()),
-        Some(_) => Err(Rejection::UnknownProject),
-        None => Ok(()),
-    }
-}
-
-fn check_conflicts(state: &State, command: &CreateKey) -> Result<(), Rejection> {
-    let project = command.project.and_then(|project| state.project(project));
-    if project.is_some_and(|project| project.archived) {
-        return Err(Rejection::ProjectArchived);
-    }
-    let name = (command.owner, command.name.clone());
-    if command.kind.rules().unique_name && state.key_names.contains(&name) {
-        return Err(Rejection::NameTaken);
-    }
-    let within_owner = match command.owner {
-        Owner::Organization(_) => true,
-        Owner::User(_) | Owner::ServiceAccount(_) => {
-            (state.live_credentials_of(command.owner).len() as u64) < LIVE_PER_OWNER_MAX
-        }
-    };
-    if !within_owner {
-        let what = "live credentials of one owner";
-        return Err(Rejection::LimitReached {
-            what,
-            max: LIVE_PER_OWNER_MAX,
-        });
-    }
-    if state.counts(command.organization).live_credentials >= LIVE_PER_ORGANIZATION_MAX {
-        let what = "live credentials of an organization";
-        return Err(Rejection::LimitReached {
-            what,
-            max: LIVE_PER_ORGANIZATION_MAX,
-        });
-    }
-    Ok(())
-}
-
-pub(super) fn expiry(expiry: Expiry, now: Timestamp) -> Result<Option<Timestamp>, Rejection> {
-    match expiry {
-        Expiry::Never => Ok(None),
-        Expiry::InDays(days) if (1..=EXPIRY_DAYS_MAX).contains(&days) => {
-            Ok(Some(now.plus_ms(i64::from(days) * DAY_MS)))
-        }
-        Expiry::InDays(_) => Err(Rejection::ExpiryDaysOutOfRange),
-        Expiry::At(at) if at > now => Ok(Some(at)),
-        Expiry::At(_) => Err(Rejection::ExpiryInPast),
-    }
-}
-
-/// A new token of an organization and what is stored of it.
-pub(super) fn new_secret(
-    state: &State,
-    organization: OrganizationId,
-    facts: &Facts,
-    id: SecretId,
-) -> (Token, NewSecret) {
-    let record = state.organization(organization);
-    let prefix = record.map_or(crate::domain::secret::DEFAULT_PREFIX, |org| {
-        &org.token_prefix
-    });
-    let token = Token::compose(prefix, id, &facts.random);
-    let (hash, hint, prefix) = (token.hash(), token.hint(), prefix.to_owned());
-    (
-        token,
-        NewSecret {
-            id,
-            hash,
-            prefix,
-            hint,
-        },
-    )
-}
 
 /// A credential of the organization, of the kind that the surface is for.
 fn target(state: &State, target: KeyTarget) -> Result<&Arc<Credential>, Rejection> {
@@ -194,7 +30,7 @@ fn target(state: &State, target: KeyTarget) -> Result<&Arc<Credential>, Rejectio
 }
 
 /// What the credential is worth, in nobody's hand.
-fn worth(state: &State, key: &Credential) -> Authority {
+pub(super) fn worth(state: &State, key: &Credential) -> Authority {
     Authority {
         project: key.project,
         ..Authority::of_grant(&key.grant, state.catalogue())
@@ -217,6 +53,7 @@ pub(super) fn update(
     let organization = command.target.organization;
     let access = admit(state, request, facts, Action::WritePlatform, organization)?;
     let key = target(state, command.target)?;
+    check_editable(key, command)?;
     if let Some(name) = &command.name {
         checks::line("name", name, checks::NAME_CHARS_MAX)?;
     }
@@ -236,7 +73,6 @@ pub(super) fn update(
     access.authority().cover(&worth_after)?;
     checks::version(request.if_match, key.stamp.version)?;
     live(key, facts.now)?;
-    check_editable(key, command)?;
 
     let mut changes: Vec<Fact> = Vec::new();
     let name = command.name.as_deref().unwrap_or(&key.name);
@@ -310,6 +146,12 @@ pub(super) fn rotate(
     let organization = command.target.organization;
     let access = admit(state, request, facts, Action::WritePlatform, organization)?;
     let key = target(state, command.target)?;
+    if key.kind.rules().renewal != Renewal::Rotate {
+        return Err(Rejection::NotForKind {
+            kind: key.kind,
+            action: "rotated",
+        });
+    }
     if command.grace_period_seconds > GRACE_SECONDS_MAX {
         return Err(Rejection::GraceTooLong);
     }
@@ -317,12 +159,6 @@ pub(super) fn rotate(
     access.authority().outlive(key.expires_at)?;
     checks::version(request.if_match, key.stamp.version)?;
     live(key, facts.now)?;
-    if key.kind.rules().renewal != Renewal::Rotate {
-        return Err(Rejection::NotForKind {
-            kind: key.kind,
-            action: "rotated",
-        });
-    }
     let grace_end = facts
         .now
         .plus_ms(i64::from(command.grace_period_seconds) * 1_000);
@@ -357,14 +193,14 @@ pub(super) fn disable(
         command.organization,
     )?;
     let key = target(state, command)?;
-    checks::version(request.if_match, key.stamp.version)?;
-    live(key, facts.now)?;
     if !key.kind.rules().can_be_disabled {
         return Err(Rejection::NotForKind {
             kind: key.kind,
             action: "disabled",
         });
     }
+    checks::version(request.if_match, key.stamp.version)?;
+    live(key, facts.now)?;
     let changes = if key.disabled {
         vec![]
     } else {
@@ -392,15 +228,15 @@ pub(super) fn enable(
         command.organization,
     )?;
     let key = target(state, command)?;
-    access.authority().cover(&worth(state, key))?;
-    checks::version(request.if_match, key.stamp.version)?;
-    live(key, facts.now)?;
     if !key.kind.rules().can_be_disabled {
         return Err(Rejection::NotForKind {
             kind: key.kind,
             action: "enabled",
         });
     }
+    access.authority().cover(&worth(state, key))?;
+    checks::version(request.if_match, key.stamp.version)?;
+    live(key, facts.now)?;
     let changes = if key.disabled {
         vec![KeyEnabled {}.into()]
     } else {

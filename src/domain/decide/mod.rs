@@ -5,6 +5,7 @@
 
 mod accounts;
 mod checks;
+mod issue;
 mod keys;
 mod organizations;
 
@@ -68,6 +69,12 @@ pub struct Decision {
 
 /// Decides a command.
 pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decision, Rejection> {
+    let opening = matches!(request.command, Command::OpenLedger(_));
+    if state.ledger().log_id.is_none() && !opening {
+        // Without its first event there is no catalogue to decide by.
+        state.authority(request.actor, facts.now)?;
+        return Err(Rejection::NotFound { what: "ledger" });
+    }
     match &request.command {
         Command::OpenLedger(command) => open_ledger(state, request.actor, command, facts),
         Command::CreateOrganization(command) => {
@@ -96,7 +103,7 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
         Command::DeleteServiceAccount(command) => {
             accounts::delete_account(state, request, *command, facts)
         }
-        Command::CreateKey(command) => keys::create(state, request, command, facts),
+        Command::CreateKey(command) => issue::create(state, request, command, facts),
         Command::UpdateKey(command) => keys::update(state, request, command, facts),
         Command::RotateKey(command) => keys::rotate(state, request, *command, facts),
         Command::DisableKey(target) => keys::disable(state, request, *target, facts),

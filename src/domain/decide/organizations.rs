@@ -1,7 +1,7 @@
 //! Organizations and their projects.
 
-use super::{Change, Decision, Facts, admit, checks, decision, keys};
-use crate::domain::access::{Action, may};
+use super::{Change, Decision, Facts, admit, checks, decision, issue};
+use crate::domain::access::{Access, Action, Authority, may};
 use crate::domain::command::{
     CreateOrganization, CreateProject, Request, UpdateOrganization, UpdateProject,
 };
@@ -15,7 +15,7 @@ use crate::domain::ids::{
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
-use crate::domain::rejection::Rejection;
+use crate::domain::rejection::{Beyond, Rejection};
 use crate::domain::secret::{DEFAULT_PREFIX, Token, prefix_is_valid};
 use crate::domain::state::State;
 
@@ -41,6 +41,12 @@ pub(super) fn create(
     checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
     checks::email("owner_email", &command.owner_email)?;
     checks::scopes(&command.key_scopes, Kind::Organization, state.catalogue())?;
+    let grant = Grant {
+        scopes: command.key_scopes.clone(),
+        ..Grant::default()
+    };
+    let worth = Authority::of_grant(&grant, state.catalogue());
+    access.authority().cover(&worth)?;
     let [organization, owner, key, secret] = facts.ids;
     let (organization, owner) = (OrganizationId(organization), UserId(owner));
     let principal = access.authority().principal;
@@ -68,11 +74,9 @@ pub(super) fn create(
         project_id: None,
         name: FIRST_KEY_NAME.to_owned(),
         description: None,
-        grant: Grant {
-            scopes: command.key_scopes.clone(),
-            ..Grant::default()
-        },
-        expires_at: None,
+        grant,
+        // A credential never makes one that outlives it.
+        expires_at: access.authority().expires_at,
         metadata: Metadata::new(),
         // The key is the owner's doing, whoever set the organization up.
         created_by: Some(Principal::User(owner)),
@@ -123,6 +127,7 @@ pub(super) fn update(
     {
         return Err(Rejection::TokenPrefixInvalid);
     }
+    check_within_project(&access, None)?;
     checks::version(request.if_match, record.stamp.version)?;
     let name = command.name.clone().filter(|name| *name != record.name);
     let token_prefix = command
@@ -151,10 +156,7 @@ pub(super) fn create_project(
         command.organization,
     )?;
     checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
-    if access.authority().project.is_some() {
-        let why = crate::domain::rejection::Beyond::Project;
-        return Err(Rejection::BeyondYourAuthority { why });
-    }
+    check_within_project(&access, None)?;
     if state.counts(command.organization).projects >= PROJECTS_MAX {
         return Err(Rejection::LimitReached {
             what: "projects",
@@ -195,14 +197,7 @@ pub(super) fn update_project(
     if let Some(name) = &command.name {
         checks::line("name", name, checks::NAME_CHARS_MAX)?;
     }
-    if access
-        .authority()
-        .project
-        .is_some_and(|own| own != command.project)
-    {
-        let why = crate::domain::rejection::Beyond::Project;
-        return Err(Rejection::BeyondYourAuthority { why });
-    }
+    check_within_project(&access, Some(command.project))?;
     checks::version(request.if_match, record.stamp.version)?;
     let mut changes: Vec<Fact> = Vec::new();
     if let Some(name) = command.name.clone().filter(|name| *name != record.name) {
@@ -221,12 +216,22 @@ pub(super) fn update_project(
     ))
 }
 
+/// An actor that is bound to a project changes nothing but that project.
+fn check_within_project(access: &Access, project: Option<ProjectId>) -> Result<(), Rejection> {
+    let own = access.authority().project;
+    if own.is_some() && own != project {
+        let why = Beyond::Project;
+        return Err(Rejection::BeyondYourAuthority { why });
+    }
+    Ok(())
+}
+
 /// Limits of one organization that `accounts` checks, kept beside the others.
 pub(super) const MEMBERS_MAX: u64 = 100_000;
 /// Service accounts of an organization, deleted ones apart.
 pub(super) const SERVICE_ACCOUNTS_MAX: u64 = 100_000;
 
 const _: () = assert!(
-    keys::LIVE_PER_OWNER_MAX < 10_000,
+    issue::LIVE_PER_OWNER_MAX < 10_000,
     "a cascade fits one batch"
 );

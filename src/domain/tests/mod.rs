@@ -1,0 +1,285 @@
+//! The rules, tested from the outside: given a ledger, when a command comes, then these events or
+//! this refusal.
+//!
+//! [`Ledger`] does what the write path does, without its files: it stamps what `decide` gives,
+//! seals what is personal with a stand-in, writes the payload, reads it back and applies what it
+//! read, so that every test exercises the codec and the fold as well.
+
+mod accounts;
+mod acme;
+mod catalogue;
+mod keys;
+mod kinds;
+mod members;
+mod order;
+mod organizations;
+mod rotation;
+
+use ulid::Ulid;
+
+use super::catalogue::Catalogue;
+use super::command::{Actor, Command, OpenLedger, Request};
+use super::decide::{Change, Decision, Facts, decide};
+use super::envelope::{
+    ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, PAYLOAD_BYTES_MAX,
+    commitment,
+};
+use super::event::Fact;
+use super::ids::{LogId, Principal, Subject};
+use super::rejection::Rejection;
+use super::secret::Token;
+use super::state::State;
+use super::time::Timestamp;
+use crate::seal::{DataKeyId, Sealed};
+
+/// 2026-04-24T15:30:00.000Z, when every test begins.
+const START: Timestamp = Timestamp(1_777_044_600_000);
+const SECOND_MS: i64 = 1_000;
+/// What one event of a cascade may have: 5,000 of them fit one batch of 8 MiB.
+const CASCADE_BYTES_MAX: usize = 1_500;
+const TAG: [u8; 16] = [0; 16];
+
+/// A ledger in memory, its time and its ids counted rather than drawn.
+struct Ledger {
+    state: State,
+    now: Timestamp,
+    /// The payloads, as they would be stored.
+    log: Vec<Vec<u8>>,
+    commands: u64,
+}
+
+/// What a command came to.
+#[derive(Debug)]
+struct Outcome {
+    result: Result<Done, Rejection>,
+}
+
+/// What an accepted command came to.
+#[derive(Debug)]
+struct Done {
+    events: Vec<Event>,
+    subject: Subject,
+    token: Option<Token>,
+}
+
+impl Ledger {
+    /// A ledger with the default catalogue and nothing else.
+    fn opened() -> Self {
+        let mut ledger = Self::empty();
+        ledger.when(Actor::Operator, open_ledger()).accepted();
+        ledger
+    }
+
+    fn empty() -> Self {
+        Self {
+            state: State::default(),
+            now: START,
+            log: Vec::new(),
+            commands: 0,
+        }
+    }
+
+    /// Facts that count: ids 1, 2, 3 and so on, events by their position.
+    fn facts(&self) -> Facts {
+        let id = |n: u64| Ulid(u128::from(self.commands * 4 + n));
+        Facts {
+            now: self.now,
+            first_event: Ulid(self.log.len() as u128),
+            ids: [id(1), id(2), id(3), id(4)],
+            random: [self.commands.to_le_bytes()[0]; 32],
+        }
+    }
+
+    fn when(&mut self, actor: Actor, command: impl Into<Command>) -> Outcome {
+        self.when_at_version(actor, command, None)
+    }
+
+    fn when_at_version(
+        &mut self,
+        actor: Actor,
+        command: impl Into<Command>,
+        if_match: Option<u32>,
+    ) -> Outcome {
+        let request = Request {
+            actor,
+            command: command.into(),
+            if_match,
+        };
+        let outcome = self.stage(&request);
+        self.state.settle();
+        outcome
+    }
+
+    /// Decides, appends and applies without settling, as within a batch.
+    fn stage(&mut self, request: &Request) -> Outcome {
+        let facts = self.facts();
+        let decided = decide(&self.state, request, &facts);
+        let again = decide(&self.state, request, &facts);
+        assert_eq!(
+            format!("{decided:?}"),
+            format!("{again:?}"),
+            "the same input gives the same output"
+        );
+        self.commands += 1;
+        let result = decided.map(|decision| self.append(decision));
+        Outcome { result }
+    }
+
+    fn append(&mut self, decision: Decision) -> Done {
+        let actor = actor_stamp(&decision);
+        let cascades = decision.changes.len() > 3;
+        let mut events = Vec::new();
+        for change in decision.changes {
+            let mut event = self.stamp(change, actor.clone());
+            seal(&mut event);
+            let payload = event.to_payload().expect("a sealed event can be written");
+            let read = read(&payload);
+            assert_eq!(read, event, "what is read is what was written");
+            assert_eq!(read.to_payload().unwrap(), payload, "byte for byte");
+            assert!(payload.len() <= PAYLOAD_BYTES_MAX);
+            assert!(!cascades || events.is_empty() || payload.len() <= CASCADE_BYTES_MAX);
+            if let Some(token) = &decision.token {
+                let text = String::from_utf8(payload.clone()).unwrap();
+                assert!(
+                    !text.contains(token.reveal()),
+                    "no payload holds a plain token"
+                );
+            }
+            self.state.apply(&read, commitment(&payload)).unwrap();
+            self.log.push(payload);
+            events.push(event);
+        }
+        Done {
+            events,
+            subject: decision.subject,
+            token: decision.token,
+        }
+    }
+
+    /// The place of a change in the log and in its organization's chain.
+    fn stamp(&self, change: Change, actor: ActorStamp) -> Event {
+        let position = self.log.len() as u64;
+        let organization = change.organization.map(|id| {
+            let head = self.state.head(id);
+            OrganizationPlace {
+                id,
+                sequence: head.map_or(0, |head| head.sequence + 1),
+                previous: head.map(|head| Digest32(head.commitment)),
+            }
+        });
+        let mut nonce = [0; 16];
+        nonce[..8].copy_from_slice(&position.to_be_bytes());
+        Event {
+            position,
+            id: super::ids::EventId(Ulid(u128::from(position))),
+            occurred_at: self.now,
+            organization,
+            subject: change.subject,
+            subject_version: self.state.version(change.subject) + 1,
+            actor,
+            request_id: None,
+            command_id: None,
+            command_digest: None,
+            nonce: Nonce16(nonce),
+            fact: change.fact,
+        }
+    }
+
+    fn later(&mut self, seconds: i64) {
+        self.now = self.now.plus_ms(seconds * SECOND_MS);
+    }
+}
+
+fn open_ledger() -> Command {
+    Command::OpenLedger(OpenLedger {
+        log_id: LogId([7; 16]),
+        origin: String::from("keyledger.example/log"),
+        vkey: String::from("keyledger.example/log+00000000+AA=="),
+        catalogue: Catalogue::embedded().unwrap(),
+    })
+}
+
+fn actor_stamp(decision: &Decision) -> ActorStamp {
+    let authority = &decision.authority;
+    ActorStamp {
+        kind: match authority.principal {
+            Some(Principal::User(_)) => ActorType::User,
+            Some(Principal::ServiceAccount(_)) => ActorType::ServiceAccount,
+            Some(Principal::Credential(_)) => ActorType::Credential,
+            None => ActorType::Operator,
+        },
+        id: authority.principal,
+        via: authority.via,
+        network: None,
+    }
+}
+
+/// Seals with a stand-in: the text itself and an empty tag, under a key named by the position.
+fn seal(event: &mut Event) {
+    let key = DataKeyId::new(Ulid(u128::from(event.position)));
+    for (_, value) in event.fact.personal_mut() {
+        let text = [value.text().unwrap().as_bytes(), &TAG].concat();
+        let nonce = [9; 24];
+        value.seal(Sealed { key, nonce, text });
+    }
+}
+
+/// Reads a payload and opens what the stand-in sealed.
+fn read(payload: &[u8]) -> Event {
+    let mut event = Event::from_payload(payload).unwrap();
+    for (_, value) in event.fact.personal_mut() {
+        let text = value.sealed().unwrap().text.strip_suffix(&TAG);
+        let text = String::from_utf8(text.unwrap().to_vec()).unwrap();
+        value.open(Some(text));
+    }
+    event
+}
+
+/// An event as tests write it: type, subject, data.
+fn line(event: &Event) -> String {
+    let data = if matches!(event.fact, Fact::CatalogueAdopted(_)) {
+        String::from("{...}")
+    } else {
+        serde_json::to_string(&event.fact).unwrap()
+    };
+    format!("{} {} {data}", event.fact.name(), event.subject)
+}
+
+impl Outcome {
+    /// Exactly these events: type, subject, data.
+    #[track_caller]
+    fn then(self, expected: &[&str]) {
+        let done = self.accepted();
+        let lines: Vec<String> = done.events.iter().map(line).collect();
+        assert_eq!(lines, expected);
+    }
+
+    /// All is as asked already.
+    #[track_caller]
+    fn then_nothing(self) {
+        self.then(&[]);
+    }
+
+    /// Exactly this refusal.
+    #[track_caller]
+    fn refused(self, expected: Rejection) {
+        match self.result {
+            Ok(done) => panic!("expected {expected:?}, got {done:?}"),
+            Err(rejection) => assert_eq!(rejection, expected),
+        }
+    }
+
+    #[track_caller]
+    fn accepted(self) -> Done {
+        self.result
+            .unwrap_or_else(|why| panic!("refused: {why} ({why:?})"))
+    }
+
+    /// The stable code of a refusal, or `accepted`.
+    fn code(&self) -> &'static str {
+        match &self.result {
+            Ok(_) => "accepted",
+            Err(why) => why.code(),
+        }
+    }
+}

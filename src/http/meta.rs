@@ -1,0 +1,79 @@
+//! The service about itself: liveness, readiness, the OpenAPI document and its page.
+
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{Html, IntoResponse, Response};
+use utoipa::OpenApi;
+
+use super::App;
+use super::problem::{Problem, ProblemBody};
+
+/// The document's head; the routes add themselves.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "keyledger",
+        description = "An event-sourced ledger of machine credentials: issue, verify, rotate, \
+            disable and revoke them; every action is an event of one durable log.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    security(("bearer" = [])),
+    components(schemas(ProblemBody)),
+    modifiers(&Bearer),
+)]
+pub(super) struct Document;
+
+struct Bearer;
+
+impl utoipa::Modify for Bearer {
+    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
+        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
+        let components = document.components.get_or_insert_with(Default::default);
+        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    }
+}
+
+/// The process is there.
+#[utoipa::path(get, path = "/livez", tag = "service", security(()),
+    responses((status = 200, body = String)))]
+pub(super) async fn livez() -> &'static str {
+    "ok\n"
+}
+
+/// The process takes requests.
+#[utoipa::path(get, path = "/readyz", tag = "service", security(()),
+    responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
+pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
+    if app.ready.load(Ordering::Acquire) {
+        Ok("ok\n")
+    } else {
+        Err(Problem::not_ready())
+    }
+}
+
+/// The OpenAPI document.
+#[utoipa::path(get, path = "/openapi.json", tag = "service", security(()),
+    responses((status = 200, body = Object)))]
+pub(super) async fn openapi(State(app): State<App>) -> Response {
+    (
+        [(header::CONTENT_TYPE, "application/json")],
+        app.document.to_string(),
+    )
+        .into_response()
+}
+
+/// The OpenAPI document as a page.
+#[utoipa::path(get, path = "/docs", tag = "service", security(()),
+    responses((status = 200, body = String)))]
+pub(super) async fn docs() -> Response {
+    let policy = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; \
+        script-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
+    (
+        [(header::CONTENT_SECURITY_POLICY, policy)],
+        Html(include_str!("docs.html")),
+    )
+        .into_response()
+}

@@ -1,0 +1,237 @@
+//! `/platform/organizations/{organization_id}/credentials`: an administrator's oversight of every
+//! kind; and what all surfaces of credentials share.
+
+#![allow(unused_qualifications, reason = "utoipa's macro qualifies the type of the parameters")]
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
+
+use super::Path;
+use super::api_keys::ApiKeyRevokeRequest;
+use crate::domain::access::Action;
+use crate::domain::command::{Command, KeyTarget, RevokeKey};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
+use crate::domain::kind::Kind;
+use crate::domain::record::{Credential, Status};
+use crate::domain::time::Timestamp;
+use crate::http::App;
+use crate::http::answer::{mismatch, shown, submit, written};
+use crate::http::auth::Caller;
+use crate::http::body;
+use crate::http::context::Context;
+use crate::http::lists::{Query, array, ask, page};
+use crate::http::problem::{Problem, ProblemBody};
+use crate::http::records::{IssuedKey, KeyRecord};
+use crate::ledger::{Answer, Record};
+use crate::views::tokens::Filter;
+
+/// Filters of every list of credentials.
+#[derive(Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(in crate::http) struct Filters {
+    /// `active`, `disabled`, `expired` or `revoked`; all unless given.
+    status: Option<String>,
+    /// A kind's wire name.
+    kind: Option<String>,
+    /// The owner's id.
+    owner: Option<String>,
+    /// The project that it is bound to.
+    project_id: Option<String>,
+    /// Part of the name, in any case.
+    q: Option<String>,
+    /// 1 to 200; 200 unless given.
+    limit: Option<usize>,
+    /// From the `Link` of the page before.
+    cursor: Option<String>,
+}
+
+impl Filters {
+    fn read(&self, kind: Option<Kind>, now: Timestamp) -> Result<Option<Filter<'_>>, Problem> {
+        let wrong = |name: &str| {
+            Problem::bad_request(
+                "query_invalid",
+                format!("{name} is not a value that it can have"),
+            )
+        };
+        let asked = self
+            .kind
+            .as_deref()
+            .map(|name| Kind::from_name(name).ok_or_else(|| wrong("kind")));
+        let asked = asked.transpose()?;
+        if let (Some(surface), Some(asked)) = (kind, asked)
+            && surface != asked
+        {
+            return Ok(None);
+        }
+        let status = match self.status.as_deref() {
+            None => None,
+            Some(name) => Some(status_named(name).ok_or_else(|| wrong("status"))?),
+        };
+        let owner = match self.owner.as_deref() {
+            None => None,
+            Some(id) => Some(owner_with(id).ok_or_else(|| wrong("owner"))?),
+        };
+        let project = self
+            .project_id
+            .as_deref()
+            .map(str::parse::<ProjectId>)
+            .transpose();
+        let project = project.map_err(|_no_id| wrong("project_id"))?;
+        let q = self.q.as_deref();
+        Ok(Some(Filter {
+            kind: kind.or(asked),
+            status,
+            owner,
+            project,
+            q,
+            now,
+        }))
+    }
+}
+
+fn status_named(name: &str) -> Option<Status> {
+    [
+        Status::Active,
+        Status::Disabled,
+        Status::Expired,
+        Status::Revoked,
+    ]
+    .into_iter()
+    .find(|status| status.name() == name)
+}
+
+fn owner_with(id: &str) -> Option<Owner> {
+    let organization = id.parse().map(Owner::Organization).ok();
+    let user = || id.parse().map(Owner::User).ok();
+    organization
+        .or_else(user)
+        .or_else(|| id.parse().map(Owner::ServiceAccount).ok())
+}
+
+/// One page of credentials.
+pub(in crate::http) fn list_of(
+    app: &App,
+    organization: OrganizationId,
+    kind: Option<Kind>,
+    query: &Query<Filters>,
+) -> Result<Response, Problem> {
+    let Query {
+        asked: filters,
+        uri,
+    } = query;
+    let ask = ask(filters.limit, filters.cursor.as_deref())?;
+    let now = app.ledger.now();
+    // A surface of one kind asked for another one holds nothing.
+    let Some(filter) = filters.read(kind, now)? else {
+        return Ok(array::<()>(uri, &[], None));
+    };
+    let found = app.ledger.views().tokens.list(organization, &filter, ask)?;
+    Ok(page(uri, &found, |key| KeyRecord::new(key, now)))
+}
+
+/// A credential of the organization; of the surface's kind, if it has one.
+pub(in crate::http) fn find(
+    app: &App,
+    organization: OrganizationId,
+    key: CredentialId,
+    kind: Option<Kind>,
+) -> Result<Arc<Credential>, Problem> {
+    let found = app.ledger.views().tokens.get(organization, key)?;
+    found
+        .filter(|record| kind.is_none_or(|kind| kind == record.kind))
+        .ok_or_else(|| Problem::not_found("key"))
+}
+
+/// The answer to a change of a credential.
+pub(in crate::http) fn answered(app: &App, answer: &Answer) -> Result<Response, Problem> {
+    let Some(Record::Credential(record)) = answer.records.first() else {
+        return Err(mismatch());
+    };
+    let body = KeyRecord::new(record, app.ledger.now());
+    Ok(written(StatusCode::OK, answer, record.stamp.version, &body))
+}
+
+/// The answer that carries a new secret.
+pub(in crate::http) fn issued(
+    app: &App,
+    status: StatusCode,
+    answer: &Answer,
+) -> Result<Response, Problem> {
+    let Some(Record::Credential(record)) = answer.records.first() else {
+        return Err(mismatch());
+    };
+    let body = IssuedKey {
+        key: KeyRecord::new(record, app.ledger.now()),
+        raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
+    };
+    Ok(written(status, answer, record.stamp.version, &body))
+}
+
+/// Lists credentials of every kind, newest first.
+#[utoipa::path(get, path = "/platform/organizations/{organization_id}/credentials",
+    tag = "credentials", params(("organization_id" = String, Path), Filters),
+    responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path(organization): Path<OrganizationId>,
+    query: Query<Filters>,
+) -> Result<Response, Problem> {
+    caller.may(&app, Action::Oversee, organization)?;
+    context.wait(&app).await?;
+    list_of(&app, organization, None, &query)
+}
+
+/// Shows a credential of any kind.
+#[utoipa::path(get, path = "/platform/organizations/{organization_id}/credentials/{key_id}",
+    tag = "credentials", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+) -> Result<Response, Problem> {
+    caller.may(&app, Action::Oversee, organization)?;
+    context.wait(&app).await?;
+    let record = find(&app, organization, key, None)?;
+    Ok(shown(
+        record.stamp.version,
+        &KeyRecord::new(&record, app.ledger.now()),
+    ))
+}
+
+/// Ends a credential of any kind.
+#[utoipa::path(post, path = "/platform/organizations/{organization_id}/credentials/{key_id}/revoke",
+    tag = "credentials", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    request_body = Option<ApiKeyRevokeRequest>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn revoke(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    caller.may(&app, Action::Oversee, organization)?;
+    find(&app, organization, key, None)?;
+    let body = body::optional_json::<ApiKeyRevokeRequest>(request).await?;
+    let target = KeyTarget {
+        organization,
+        key,
+        kind: None,
+    };
+    let command = Command::RevokeKey(RevokeKey {
+        target,
+        reason: body.value.reason,
+    });
+    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
+    answered(&app, &answer)
+}

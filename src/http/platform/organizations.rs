@@ -1,0 +1,177 @@
+//! `/platform/organizations`: tenants.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Path;
+use crate::domain::access::Action;
+use crate::domain::catalogue::ADMIN;
+use crate::domain::command::{Command, CreateOrganization, UpdateOrganization};
+use crate::domain::ids::OrganizationId;
+use crate::http::App;
+use crate::http::answer::{mismatch, shown, submit, written};
+use crate::http::auth::Caller;
+use crate::http::body;
+use crate::http::context::Context;
+use crate::http::lists::{self, Query, page};
+use crate::http::problem::{Problem, ProblemBody};
+use crate::http::records::{KeyRecord, MemberRecord, OrganizationRecord};
+use crate::ledger::{Answer, Record};
+use crate::views::page::PageAsk;
+
+/// A new organization.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct OrganizationCreate {
+    /// 1 to 200 characters.
+    name: String,
+    /// The address of its first owner.
+    owner_email: String,
+}
+
+/// A change of an organization.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct OrganizationPatch {
+    name: Option<String>,
+    /// 2 to 8 lower-case letters and digits.
+    token_prefix: Option<String>,
+}
+
+/// A new organization with its owner and its first key.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct OrganizationCreated {
+    organization: OrganizationRecord,
+    owner: MemberRecord,
+    key: KeyRecord,
+    /// The key's secret; null in a replay of an earlier answer.
+    raw_key: Option<String>,
+}
+
+/// `limit` and `cursor` of a list without filters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Pages {
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+impl Pages {
+    pub(super) fn ask(&self) -> Result<PageAsk, Problem> {
+        lists::ask(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// Makes an organization, its owner and a first key with `admin:*`.
+#[utoipa::path(post, path = "/platform/organizations", tag = "organizations",
+    request_body = OrganizationCreate,
+    responses((status = 201, body = OrganizationCreated), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    request: Request,
+) -> Result<Response, Problem> {
+    caller.may_everywhere(&app, Action::ManageOrganizations)?;
+    let body = body::json::<OrganizationCreate>(request).await?;
+    let command = Command::CreateOrganization(CreateOrganization {
+        name: body.value.name,
+        owner_email: body.value.owner_email,
+        key_scopes: vec![ADMIN.to_owned()],
+    });
+    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
+    let [
+        Record::Organization(organization),
+        Record::Member(owner),
+        Record::Credential(key),
+    ] = answer.records.as_slice()
+    else {
+        return Err(mismatch());
+    };
+    let created = OrganizationCreated {
+        organization: organization.into(),
+        owner: owner.into(),
+        key: KeyRecord::new(key, app.ledger.now()),
+        raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
+    };
+    Ok(written(
+        StatusCode::CREATED,
+        &answer,
+        organization.stamp.version,
+        &created,
+    ))
+}
+
+/// Lists all organizations, newest first.
+#[utoipa::path(get, path = "/platform/organizations", tag = "organizations",
+    params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<OrganizationRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    query: Query<Pages>,
+) -> Result<Response, Problem> {
+    caller.may_everywhere(&app, Action::ManageOrganizations)?;
+    context.wait(&app).await?;
+    let directory = &app.ledger.views().directory;
+    let found = directory.organizations(query.asked.ask()?, |_| true);
+    Ok(page(&query.uri, &found, |record| {
+        OrganizationRecord::from(record)
+    }))
+}
+
+/// Shows an organization.
+#[utoipa::path(get, path = "/platform/organizations/{organization_id}", tag = "organizations",
+    params(("organization_id" = String, Path)),
+    responses((status = 200, body = OrganizationRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path(id): Path<OrganizationId>,
+) -> Result<Response, Problem> {
+    caller.may(&app, Action::ReadPlatform, id)?;
+    context.wait(&app).await?;
+    let record = app.ledger.views().directory.organization(id);
+    let record = record.ok_or_else(|| Problem::not_found("organization"))?;
+    Ok(shown(
+        record.stamp.version,
+        &OrganizationRecord::from(&record),
+    ))
+}
+
+/// Changes name or token prefix.
+#[utoipa::path(patch, path = "/platform/organizations/{organization_id}", tag = "organizations",
+    params(("organization_id" = String, Path)), request_body = OrganizationPatch,
+    responses((status = 200, body = OrganizationRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path(organization): Path<OrganizationId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    caller.may(&app, Action::WritePlatform, organization)?;
+    let OrganizationPatch { name, token_prefix } = body::json(request).await?.value;
+    let command = Command::UpdateOrganization(UpdateOrganization {
+        organization,
+        name,
+        token_prefix,
+    });
+    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    answered(StatusCode::OK, &answer)
+}
+
+fn answered(status: StatusCode, answer: &Answer) -> Result<Response, Problem> {
+    match answer.records.first() {
+        Some(Record::Organization(record)) => {
+            let body = OrganizationRecord::from(record);
+            Ok(written(status, answer, record.stamp.version, &body))
+        }
+        _ => Err(mismatch()),
+    }
+}

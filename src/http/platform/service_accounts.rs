@@ -1,0 +1,192 @@
+//! `/platform/organizations/{organization_id}/service-accounts`.
+
+use axum::extract::{Request, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::Path;
+use super::organizations::Pages;
+use crate::domain::access::Action;
+use crate::domain::command::{
+    Command, CreateServiceAccount, DeleteServiceAccount, UpdateServiceAccount,
+};
+use crate::domain::ids::{OrganizationId, ServiceAccountId};
+use crate::http::App;
+use crate::http::answer::{mismatch, shown, submit, written};
+use crate::http::auth::Caller;
+use crate::http::body::{self, nullable};
+use crate::http::context::Context;
+use crate::http::lists::{Query, page};
+use crate::http::problem::{Problem, ProblemBody};
+use crate::http::records::ServiceAccountRecord;
+use crate::ledger::{Answer, Record};
+
+/// A new service account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct ServiceAccountCreate {
+    /// Unique in the organization but for case.
+    name: String,
+    description: Option<String>,
+    /// A role of the catalogue.
+    role: String,
+}
+
+/// A change of a service account.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct ServiceAccountPatch {
+    name: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    description: Option<Option<String>>,
+    role: Option<String>,
+    is_active: Option<bool>,
+}
+
+/// Makes a service account.
+#[utoipa::path(post, path = "/platform/organizations/{organization_id}/service-accounts",
+    tag = "service accounts", params(("organization_id" = String, Path)),
+    request_body = ServiceAccountCreate,
+    responses((status = 201, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path(organization): Path<OrganizationId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    caller.may(&app, Action::WritePlatform, organization)?;
+    let body = body::json::<ServiceAccountCreate>(request).await?;
+    let ServiceAccountCreate {
+        name,
+        description,
+        role,
+    } = body.value;
+    let command = Command::CreateServiceAccount(CreateServiceAccount {
+        organization,
+        name,
+        description,
+        role: Some(role),
+        scopes: None,
+    });
+    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
+    answered(StatusCode::CREATED, &answer)
+}
+
+/// Lists service accounts, newest first, deleted ones too.
+#[utoipa::path(get, path = "/platform/organizations/{organization_id}/service-accounts",
+    tag = "service accounts",
+    params(("organization_id" = String, Path), ("limit" = Option<usize>, Query),
+        ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<ServiceAccountRecord>),
+        (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path(organization): Path<OrganizationId>,
+    query: Query<Pages>,
+) -> Result<Response, Problem> {
+    caller.may(&app, Action::ReadPlatform, organization)?;
+    context.wait(&app).await?;
+    let directory = &app.ledger.views().directory;
+    let found = directory.accounts(organization, query.asked.ask()?, |_| true);
+    Ok(page(&query.uri, &found, |record| {
+        ServiceAccountRecord::from(record)
+    }))
+}
+
+/// Shows a service account.
+#[utoipa::path(get, path = "/platform/organizations/{organization_id}/service-accounts/{sa_id}",
+    tag = "service accounts",
+    params(("organization_id" = String, Path), ("sa_id" = String, Path)),
+    responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path((organization, id)): Path<(OrganizationId, ServiceAccountId)>,
+) -> Result<Response, Problem> {
+    caller.may(&app, Action::ReadPlatform, organization)?;
+    context.wait(&app).await?;
+    let record = app.ledger.views().directory.account(organization, id);
+    let record = record.ok_or_else(|| Problem::not_found("service account"))?;
+    Ok(shown(
+        record.stamp.version,
+        &ServiceAccountRecord::from(&record),
+    ))
+}
+
+/// Changes name, description, role or activity.
+#[utoipa::path(patch, path = "/platform/organizations/{organization_id}/service-accounts/{sa_id}",
+    tag = "service accounts",
+    params(("organization_id" = String, Path), ("sa_id" = String, Path)),
+    request_body = ServiceAccountPatch,
+    responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path((organization, account)): Path<(OrganizationId, ServiceAccountId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    known(&app, &caller, organization, account)?;
+    let patch = body::json::<ServiceAccountPatch>(request).await?.value;
+    let command = Command::UpdateServiceAccount(UpdateServiceAccount {
+        organization,
+        account,
+        name: patch.name,
+        description: patch.description,
+        role: patch.role.map(Some),
+        scopes: None,
+        is_active: patch.is_active,
+    });
+    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    answered(StatusCode::OK, &answer)
+}
+
+/// Deletes a service account, and with it its tokens.
+#[utoipa::path(delete, path = "/platform/organizations/{organization_id}/service-accounts/{sa_id}",
+    tag = "service accounts",
+    params(("organization_id" = String, Path), ("sa_id" = String, Path)),
+    responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn remove(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    Path((organization, account)): Path<(OrganizationId, ServiceAccountId)>,
+) -> Result<Response, Problem> {
+    known(&app, &caller, organization, account)?;
+    let command = Command::DeleteServiceAccount(DeleteServiceAccount {
+        organization,
+        account,
+    });
+    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    answered(StatusCode::OK, &answer)
+}
+
+fn known(
+    app: &App,
+    caller: &Caller,
+    organization: OrganizationId,
+    account: ServiceAccountId,
+) -> Result<(), Problem> {
+    caller.may(app, Action::WritePlatform, organization)?;
+    match app.ledger.views().directory.account(organization, account) {
+        Some(_) => Ok(()),
+        None => Err(Problem::not_found("service account")),
+    }
+}
+
+fn answered(status: StatusCode, answer: &Answer) -> Result<Response, Problem> {
+    match answer.records.first() {
+        Some(Record::ServiceAccount(record)) => {
+            let body = ServiceAccountRecord::from(record);
+            Ok(written(status, answer, record.stamp.version, &body))
+        }
+        _ => Err(mismatch()),
+    }
+}

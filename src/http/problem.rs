@@ -1,0 +1,315 @@
+//! Problems: the one place that turns a refusal into a status. RFC 9457.
+//!
+//! Internal text never leaves: what is not a refusal is logged here, once, and answered as a bare
+//! 500 or 503. The body gets its `request_id` from the outermost layer, [`super::context`].
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::rejection::Rejection;
+use crate::ledger::SubmitError;
+use crate::ledger::history::HistoryError;
+use crate::views::page::InvalidCursor;
+use crate::views::tokens::BrokenView;
+
+/// Seconds that a client should wait after a 503.
+const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+
+/// The body of every answer that is not a success.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct ProblemBody {
+    /// `about:blank` always: the code tells more.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'static str,
+    /// The status.
+    status: u16,
+    /// What is wrong, for people.
+    detail: String,
+    /// What is wrong, for programs; stable.
+    code: &'static str,
+    /// The request's id.
+    request_id: String,
+    /// The fields at fault.
+    errors: Vec<FieldProblem>,
+}
+
+/// One field at fault.
+#[derive(Clone, Debug, Eq, PartialEq, Serialize, ToSchema)]
+pub struct FieldProblem {
+    /// Path of the field in the body, or its name in the query.
+    pub field: String,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+/// A refusal on its way out.
+#[derive(Clone, Debug)]
+pub(super) struct Problem {
+    status: StatusCode,
+    code: &'static str,
+    detail: String,
+    errors: Vec<FieldProblem>,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Problem {
+    /// A problem without fields.
+    pub(super) fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        let detail = detail.into();
+        Self {
+            status,
+            code,
+            detail,
+            errors: Vec::new(),
+            headers: Vec::new(),
+        }
+    }
+
+    /// The same with a header.
+    #[must_use]
+    pub(super) fn with_header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// 400: a header or a query that cannot be read.
+    pub(super) fn bad_request(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, detail)
+    }
+
+    /// 401: no credential, or one that is not accepted (RFC 6750 §3).
+    #[must_use]
+    pub(super) fn unauthenticated(presented: bool) -> Self {
+        let (code, detail, challenge) = if presented {
+            (
+                "credential_not_accepted",
+                "the credential is not accepted",
+                "Bearer realm=\"keyledger\", error=\"invalid_token\"",
+            )
+        } else {
+            (
+                "credential_missing",
+                "a credential is needed",
+                "Bearer realm=\"keyledger\"",
+            )
+        };
+        Self::new(StatusCode::UNAUTHORIZED, code, detail).with_header(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static(challenge),
+        )
+    }
+
+    /// 404.
+    #[must_use]
+    pub(super) fn not_found(what: &'static str) -> Self {
+        Rejection::NotFound { what }.into()
+    }
+
+    /// 422 for one field.
+    pub(super) fn invalid_field(
+        code: &'static str,
+        field: impl Into<String>,
+        message: impl Into<String>,
+    ) -> Self {
+        let (field, message) = (field.into(), message.into());
+        let detail = format!("{field}: {message}");
+        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
+        problem.errors.push(FieldProblem { field, message });
+        problem
+    }
+
+    /// 500: what happened is in the log, under the request's id.
+    pub(super) fn internal(what: &'static str, why: &dyn std::error::Error) -> Self {
+        let mut chain = why.to_string();
+        let mut cause = why.source();
+        while let Some(inner) = cause {
+            chain = format!("{chain}: {inner}");
+            cause = inner.source();
+        }
+        tracing::error!(why = chain, "{what}");
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "this should not have happened",
+        )
+    }
+
+    fn unavailable(code: &'static str, detail: &'static str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
+            .with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+
+    /// 503: the position asked for is not visible yet.
+    #[must_use]
+    pub(super) fn position_not_reached() -> Self {
+        Self::unavailable("position_not_reached", "the position is not visible yet")
+    }
+
+    /// 503: the process is starting or ending.
+    #[must_use]
+    pub(super) fn not_ready() -> Self {
+        Self::unavailable("not_ready", "the service is not ready")
+    }
+
+    /// What is wrong, for people.
+    #[cfg(test)]
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The body, once the request's id is known.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let body = ProblemBody {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Unknown"),
+            status: self.status.as_u16(),
+            detail: self.detail.clone(),
+            code: self.code,
+            request_id: request_id.to_owned(),
+            errors: self.errors.clone(),
+        };
+        let text = serde_json::to_vec(&body).unwrap_or_default();
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        (self.status, headers, text).into_response()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        // The outermost layer renders it, with the request's id.
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(why: Rejection) -> Self {
+        let status = status_of(&why);
+        let message = why.to_string();
+        let detail = why
+            .field()
+            .map_or_else(|| message.clone(), |f| format!("{f}: {message}"));
+        let mut problem = Self::new(status, why.code(), detail);
+        if let Some(field) = why.field() {
+            problem.errors.push(FieldProblem {
+                field: field.to_owned(),
+                message,
+            });
+        }
+        if why == Rejection::CredentialNotAccepted {
+            return Self::unauthenticated(true);
+        }
+        let Rejection::Forbidden { needs } = why else {
+            return problem;
+        };
+        let challenge =
+            format!("Bearer realm=\"keyledger\", error=\"insufficient_scope\", scope=\"{needs}\"");
+        match HeaderValue::from_str(&challenge) {
+            Ok(value) => problem.with_header(header::WWW_AUTHENTICATE, value),
+            Err(_) => problem,
+        }
+    }
+}
+
+/// The status of each refusal.
+fn status_of(why: &Rejection) -> StatusCode {
+    match why {
+        Rejection::CredentialNotAccepted => StatusCode::UNAUTHORIZED,
+        Rejection::NotFound { .. } => StatusCode::NOT_FOUND,
+        Rejection::Forbidden { .. } | Rejection::BeyondYourAuthority { .. } => {
+            StatusCode::FORBIDDEN
+        }
+        Rejection::FieldEmpty { .. }
+        | Rejection::FieldTooLong { .. }
+        | Rejection::FieldControlCharacters { .. }
+        | Rejection::EmailInvalid { .. }
+        | Rejection::TokenPrefixInvalid
+        | Rejection::UnknownScope { .. }
+        | Rejection::ScopeNotForKind { .. }
+        | Rejection::ScopeTwice { .. }
+        | Rejection::UnknownRole { .. }
+        | Rejection::UnknownProject
+        | Rejection::ProjectBinding { .. }
+        | Rejection::ExpiryInPast
+        | Rejection::ExpiryDaysOutOfRange
+        | Rejection::GraceTooLong
+        | Rejection::MetadataTooLarge
+        | Rejection::GrantNotForKind { .. }
+        | Rejection::ScopeBeyondAccount { .. }
+        | Rejection::UnknownPreset { .. }
+        | Rejection::UnknownOwner { .. }
+        | Rejection::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+        Rejection::VersionMismatch { .. } => StatusCode::PRECONDITION_FAILED,
+        Rejection::CredentialEnded
+        | Rejection::NotForKind { .. }
+        | Rejection::ServiceAccountDeleted
+        | Rejection::MemberRemoved
+        | Rejection::ProjectArchived
+        | Rejection::NameTaken
+        | Rejection::EmailTaken
+        | Rejection::LastOwner
+        | Rejection::LimitReached { .. }
+        | Rejection::CommandStillRunning => StatusCode::CONFLICT,
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(why: SubmitError) -> Self {
+        match why {
+            SubmitError::Rejected(rejection) => rejection.into(),
+            SubmitError::QueueFull => {
+                Self::unavailable("queue_full", "too many commands are waiting")
+            }
+            SubmitError::ViewsBehind => {
+                Self::unavailable("views_behind", "the views are too far behind")
+            }
+            SubmitError::ClockSuspect => Self::unavailable(
+                "clock_suspect",
+                "the server's clock is suspect; only ends are taken until it is accepted",
+            ),
+            SubmitError::OutcomeUnknown => Self::unavailable(
+                "outcome_unknown",
+                "whether the command has been written is unknown; read before you repeat it",
+            ),
+            SubmitError::Stopping => Self::unavailable("stopping", "the service is stopping"),
+            SubmitError::DiskFull => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk_full",
+                "the disk is full; only ends are taken",
+            ),
+            SubmitError::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "command_too_large",
+                "the command makes an event beyond 65,535 bytes",
+            ),
+        }
+    }
+}
+
+impl From<HistoryError> for Problem {
+    fn from(why: HistoryError) -> Self {
+        Self::internal("the past could not be read", &why)
+    }
+}
+
+impl From<BrokenView> for Problem {
+    fn from(why: BrokenView) -> Self {
+        Self::internal("the token view could not be read", &why)
+    }
+}
+
+impl From<InvalidCursor> for Problem {
+    fn from(why: InvalidCursor) -> Self {
+        Self::bad_request("cursor_invalid", why.to_string())
+    }
+}

@@ -1,0 +1,280 @@
+//! Records as clients see them: one type a record, the same on every surface that shows it.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::domain::ids::Owner;
+use crate::domain::record::{
+    Credential, Member, Metadata, Organization, Project, ServiceAccount, Stamp,
+};
+use crate::domain::time::Timestamp;
+
+/// An organization.
+#[derive(Serialize, ToSchema)]
+pub(super) struct OrganizationRecord {
+    id: String,
+    name: String,
+    /// What its new tokens begin with.
+    token_prefix: String,
+    #[serde(flatten)]
+    origin: Origin,
+}
+
+/// A project.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ProjectRecord {
+    id: String,
+    organization_id: String,
+    name: String,
+    archived: bool,
+    #[serde(flatten)]
+    origin: Origin,
+}
+
+/// A member.
+#[derive(Serialize, ToSchema)]
+pub(super) struct MemberRecord {
+    id: String,
+    organization_id: String,
+    /// Null where it has been erased.
+    email: Option<String>,
+    name: Option<String>,
+    role: String,
+    /// `active` or `removed`.
+    status: &'static str,
+    /// Null until there are sessions.
+    sign_in_url: Option<String>,
+    #[serde(flatten)]
+    origin: Origin,
+}
+
+/// A service account.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ServiceAccountRecord {
+    id: String,
+    organization_id: String,
+    name: String,
+    /// Made from the first name, never changed.
+    slug: String,
+    description: String,
+    role: Option<String>,
+    scopes: Option<Vec<String>>,
+    is_active: bool,
+    /// `active`, `disabled` or `deleted`.
+    status: &'static str,
+    #[serde(flatten)]
+    origin: Origin,
+}
+
+/// What every record has.
+#[derive(Serialize, ToSchema)]
+struct Origin {
+    /// Counts the record's events; its `ETag`.
+    version: u32,
+    created_by: Option<String>,
+    created_at: String,
+    updated_at: String,
+}
+
+/// A credential: what every kind has.
+#[derive(Serialize, ToSchema)]
+pub(super) struct KeyRecord {
+    id: String,
+    kind: &'static str,
+    /// `active`, `disabled`, `expired` or `revoked`.
+    status: &'static str,
+    is_active: bool,
+    organization_id: String,
+    project_id: Option<String>,
+    owner: OwnerRecord,
+    name: String,
+    description: String,
+    scopes: Vec<String>,
+    role: Option<String>,
+    preset: Option<String>,
+    /// The first 12 characters of the token.
+    key_prefix: String,
+    /// The last 4 characters of the token.
+    key_hint: String,
+    metadata: Metadata,
+    expires_at: Option<String>,
+    last_used_at: Option<String>,
+    /// The credential that made it.
+    issued_via: Option<String>,
+    secrets: Vec<SecretRecord>,
+    ended: Option<EndedRecord>,
+    #[serde(flatten)]
+    origin: Origin,
+}
+
+/// Who a credential acts for.
+#[derive(Serialize, ToSchema)]
+struct OwnerRecord {
+    /// `organization`, `user` or `service_account`.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    id: String,
+}
+
+/// One secret of a credential, without the secret.
+#[derive(Serialize, ToSchema)]
+struct SecretRecord {
+    id: String,
+    created_at: String,
+    valid_until: Option<String>,
+    last_used_at: Option<String>,
+}
+
+/// How a credential ended.
+#[derive(Serialize, ToSchema)]
+struct EndedRecord {
+    at: String,
+    event_id: String,
+    reason: Option<String>,
+}
+
+/// A credential with the secret that this answer alone carries.
+#[derive(Serialize, ToSchema)]
+pub(super) struct IssuedKey {
+    pub(super) key: KeyRecord,
+    /// The secret; null in a replay of an earlier answer.
+    pub(super) raw_key: Option<String>,
+}
+
+/// Secrets that a record lists, newest ones: history has the rest.
+const SECRETS_SHOWN_MAX: usize = 10;
+
+impl From<&Stamp> for Origin {
+    fn from(stamp: &Stamp) -> Self {
+        Self {
+            version: stamp.version,
+            created_by: stamp.created_by.map(|by| by.to_string()),
+            created_at: stamp.created_at.to_string(),
+            updated_at: stamp.updated_at.to_string(),
+        }
+    }
+}
+
+impl From<&Arc<Organization>> for OrganizationRecord {
+    fn from(record: &Arc<Organization>) -> Self {
+        Self {
+            id: record.id.to_string(),
+            name: record.name.clone(),
+            token_prefix: record.token_prefix.clone(),
+            origin: Origin::from(&record.stamp),
+        }
+    }
+}
+
+impl From<&Arc<Project>> for ProjectRecord {
+    fn from(record: &Arc<Project>) -> Self {
+        Self {
+            id: record.id.to_string(),
+            organization_id: record.organization.to_string(),
+            name: record.name.clone(),
+            archived: record.archived,
+            origin: Origin::from(&record.stamp),
+        }
+    }
+}
+
+impl From<&Arc<Member>> for MemberRecord {
+    fn from(record: &Arc<Member>) -> Self {
+        let name = record.name.as_ref().and_then(|name| name.text());
+        Self {
+            id: record.id.to_string(),
+            organization_id: record.organization.to_string(),
+            email: record.email.text().map(str::to_owned),
+            name: name.map(str::to_owned),
+            role: record.role.clone(),
+            status: if record.removed { "removed" } else { "active" },
+            sign_in_url: None,
+            origin: Origin::from(&record.stamp),
+        }
+    }
+}
+
+impl From<&Arc<ServiceAccount>> for ServiceAccountRecord {
+    fn from(record: &Arc<ServiceAccount>) -> Self {
+        let status = match (record.deleted, record.disabled) {
+            (true, _) => "deleted",
+            (false, true) => "disabled",
+            (false, false) => "active",
+        };
+        Self {
+            id: record.id.to_string(),
+            organization_id: record.organization.to_string(),
+            name: record.name.clone(),
+            slug: record.slug.clone(),
+            description: record.description.clone().unwrap_or_default(),
+            role: record.role.clone(),
+            scopes: record.scopes.clone(),
+            is_active: status == "active",
+            status,
+            origin: Origin::from(&record.stamp),
+        }
+    }
+}
+
+impl KeyRecord {
+    /// The record as it stands at `now`.
+    pub(super) fn new(record: &Credential, now: Timestamp) -> Self {
+        let status = record.status(now).name();
+        let current = record.secret();
+        let secrets = record.secrets.iter().rev().take(SECRETS_SHOWN_MAX);
+        Self {
+            id: record.id.to_string(),
+            kind: record.kind.name(),
+            status,
+            is_active: status == "active",
+            organization_id: record.organization.to_string(),
+            project_id: record.project.map(|id| id.to_string()),
+            owner: OwnerRecord::from(record.owner),
+            name: record.name.to_string(),
+            description: record.description.as_deref().unwrap_or_default().to_owned(),
+            scopes: record.grant.scopes.clone(),
+            role: record.grant.role.clone(),
+            preset: record.grant.preset.clone(),
+            key_prefix: current
+                .map(|secret| secret.shown_prefix())
+                .unwrap_or_default(),
+            key_hint: current
+                .map(|secret| secret.hint.to_string())
+                .unwrap_or_default(),
+            metadata: record.metadata.as_deref().cloned().unwrap_or_default(),
+            expires_at: record.expires_at.map(|at| at.to_string()),
+            last_used_at: None,
+            issued_via: record.issued_via.map(|id| id.to_string()),
+            secrets: secrets
+                .map(|secret| SecretRecord {
+                    id: secret.id.to_string(),
+                    created_at: secret.created_at.to_string(),
+                    valid_until: secret.valid_until(record).map(|at| at.to_string()),
+                    last_used_at: None,
+                })
+                .collect(),
+            ended: record.ended.as_ref().map(|ended| EndedRecord {
+                at: ended.at.to_string(),
+                event_id: ended.event.to_string(),
+                reason: ended.reason.clone(),
+            }),
+            origin: Origin::from(&record.stamp),
+        }
+    }
+}
+
+impl From<Owner> for OwnerRecord {
+    fn from(owner: Owner) -> Self {
+        let kind = match owner {
+            Owner::Organization(_) => "organization",
+            Owner::User(_) => "user",
+            Owner::ServiceAccount(_) => "service_account",
+        };
+        Self {
+            kind,
+            id: owner.to_string(),
+        }
+    }
+}

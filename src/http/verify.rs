@@ -1,0 +1,242 @@
+//! `POST /v1/verify` and `/v1/verify/batch`: whether a secret is accepted, from RAM alone.
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::App;
+use super::auth::Caller;
+use super::body;
+use super::context::Context;
+use super::problem::{Problem, ProblemBody};
+use crate::domain::access::{Action, Authority};
+use crate::domain::ids::{OrganizationId, Owner, ProjectId};
+use crate::domain::record::Metadata;
+use crate::domain::time::Timestamp;
+use crate::views::index::{Ask, Code, Shown, Verdict};
+
+/// Most keys of one batch.
+const BATCH_MAX: usize = 1_000;
+/// Longest body of a batch: 1,000 keys with their longest tokens.
+const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Longest body of a single verification.
+const VERIFY_BYTES_MAX: usize = 64 * 1024;
+
+/// What to verify.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct VerifyRequest {
+    /// The secret presented.
+    key: String,
+    /// Scopes that it must have.
+    #[serde(default)]
+    required_scopes: Vec<String>,
+    /// The project that it is used on.
+    project_id: Option<String>,
+    /// Whether a credential bound to a project will do though none is named.
+    #[serde(default)]
+    any_project: bool,
+    /// The organization that it must be of.
+    organization_id: Option<String>,
+    /// The call that it was presented with; kept once there is a usage history.
+    #[expect(dead_code, reason = "checked for its form; recorded once usage is")]
+    request: Option<PresentedWith>,
+}
+
+/// The call that a secret was presented with.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "checked for its form; recorded once usage is")]
+struct PresentedWith {
+    endpoint: Option<String>,
+    method: Option<String>,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    request_id: Option<String>,
+}
+
+/// Whether a secret is accepted.
+#[derive(Serialize, ToSchema)]
+pub(super) struct VerifyResponse<'a> {
+    valid: bool,
+    /// Why, or why not.
+    code: &'static str,
+    /// Everything up to here has been taken into account.
+    position: u64,
+    /// When a positive answer ends by itself.
+    #[schema(value_type = Option<String>)]
+    valid_until: Option<Timestamp>,
+    key: Option<VerifiedKey<'a>>,
+}
+
+/// What is told of a credential.
+#[derive(Serialize, ToSchema)]
+struct VerifiedKey<'a> {
+    #[schema(value_type = String)]
+    id: crate::domain::ids::CredentialId,
+    kind: &'static str,
+    #[schema(value_type = String)]
+    organization_id: OrganizationId,
+    #[schema(value_type = Option<String>)]
+    project_id: Option<ProjectId>,
+    name: Option<&'a str>,
+    scopes: Option<&'a [String]>,
+    role: Option<&'a str>,
+    #[schema(value_type = Option<Object>)]
+    owner: Option<Owner>,
+    #[schema(value_type = String)]
+    secret_id: crate::domain::ids::SecretId,
+    #[schema(value_type = Option<String>)]
+    expires_at: Option<Timestamp>,
+    metadata: Option<&'a Metadata>,
+}
+
+/// Several keys at once.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchRequest {
+    /// At most 1,000.
+    keys: Vec<VerifyRequest>,
+}
+
+/// The answers, in the order of the keys.
+#[derive(Serialize, ToSchema)]
+pub(super) struct BatchResponse<'a> {
+    position: u64,
+    results: Vec<VerifyResponse<'a>>,
+}
+
+/// Verifies one key.
+#[utoipa::path(post, path = "/v1/verify", tag = "verification", request_body = VerifyRequest,
+    responses((status = 200, body = VerifyResponse), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn verify(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    request: Request,
+) -> Result<Response, Problem> {
+    let access = caller.may_at_home(&app, Action::Verify)?;
+    context.wait(&app).await?;
+    let asked: VerifyRequest = read(request, VERIFY_BYTES_MAX).await?;
+    let verdict = judge(&app, access.authority(), &asked)?;
+    answer(&shown(&verdict))
+}
+
+/// Verifies up to 1,000 keys.
+#[utoipa::path(post, path = "/v1/verify/batch", tag = "verification", request_body = BatchRequest,
+    responses((status = 200, body = BatchResponse), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn batch(
+    State(app): State<App>,
+    caller: Caller,
+    context: Context,
+    request: Request,
+) -> Result<Response, Problem> {
+    let access = caller.may_at_home(&app, Action::Verify)?;
+    context.wait(&app).await?;
+    let asked: BatchRequest = read(request, BATCH_BYTES_MAX).await?;
+    if asked.keys.len() > BATCH_MAX {
+        let message = format!("must have at most {BATCH_MAX} keys");
+        return Err(Problem::invalid_field("field_too_long", "keys", message));
+    }
+    // The position of the whole is that before its first look-up.
+    let position = app.ledger.views().position().unwrap_or(0);
+    let verdicts = asked
+        .keys
+        .iter()
+        .map(|key| judge(&app, access.authority(), key));
+    let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
+    answer(&BatchResponse {
+        position,
+        results: verdicts.iter().map(shown).collect(),
+    })
+}
+
+/// The fast way for what is right; the slow one names the field that is wrong.
+async fn read<T: serde::de::DeserializeOwned>(request: Request, max: usize) -> Result<T, Problem> {
+    let (bytes, kind) = body::bytes(request, max).await?;
+    body::check_kind(kind.as_deref())?;
+    match serde_json::from_slice(&bytes) {
+        Ok(value) => Ok(value),
+        Err(_) => body::parse(&bytes),
+    }
+}
+
+fn judge(app: &App, authority: &Authority, asked: &VerifyRequest) -> Result<Verdict, Problem> {
+    let wrong =
+        |field: &str| Problem::invalid_field("field_invalid", field, "is not an id of this form");
+    let project = asked.project_id.as_deref().map(str::parse).transpose();
+    let organization = asked.organization_id.as_deref().map(str::parse).transpose();
+    let ask = Ask {
+        authority,
+        key: &asked.key,
+        required_scopes: &asked.required_scopes,
+        project: project.map_err(|_no_id| wrong("project_id"))?,
+        any_project: asked.any_project,
+        organization: organization.map_err(|_no_id| wrong("organization_id"))?,
+    };
+    Ok(app.ledger.views().index.verify(&ask, app.ledger.now()))
+}
+
+fn shown(verdict: &Verdict) -> VerifyResponse<'_> {
+    VerifyResponse {
+        valid: verdict.code == Code::Valid,
+        code: verdict.code.name(),
+        position: verdict.position,
+        valid_until: verdict.valid_until,
+        key: verdict.key.as_ref().map(shown_key),
+    }
+}
+
+fn shown_key(key: &Shown) -> VerifiedKey<'_> {
+    static NO_METADATA: Metadata = Metadata::new();
+    match key {
+        Shown::Ended {
+            id,
+            kind,
+            organization,
+            secret,
+        } => VerifiedKey {
+            id: *id,
+            kind: kind.name(),
+            organization_id: *organization,
+            project_id: None,
+            name: None,
+            scopes: None,
+            role: None,
+            owner: None,
+            secret_id: *secret,
+            expires_at: None,
+            metadata: None,
+        },
+        Shown::Whole {
+            credential, secret, ..
+        } => VerifiedKey {
+            id: credential.id,
+            kind: credential.kind.name(),
+            organization_id: credential.organization,
+            project_id: credential.project,
+            name: Some(&credential.name),
+            scopes: Some(key.scopes()),
+            role: credential.grant.role.as_deref(),
+            owner: Some(credential.owner),
+            secret_id: *secret,
+            expires_at: credential.expires_at,
+            metadata: Some(credential.metadata.as_deref().unwrap_or(&NO_METADATA)),
+        },
+    }
+}
+
+fn answer<T: Serialize>(body: &T) -> Result<Response, Problem> {
+    let text = serde_json::to_vec(body)
+        .map_err(|why| Problem::internal("an answer could not be written", &why))?;
+    let mut response = text.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(response)
+}

@@ -1,0 +1,142 @@
+//! Reading the log back: a record's events, and a record as it was.
+//!
+//! Nothing here decides. Events come from the log by the positions that the history view keeps;
+//! personal values are opened, those of erased people are blank.
+
+use serde_json::Value;
+
+use super::stamp::{StampError, open_network, open_personal};
+use super::{Answer, Ledger, Record, SubmitError};
+use crate::domain::Misfit;
+use crate::domain::envelope::{Event, commitment};
+use crate::domain::event::UnreadableEvent;
+use crate::domain::ids::Subject;
+use crate::domain::state::State;
+use crate::log::ReadError;
+use crate::views::tokens::BrokenView;
+
+/// Events of one subject that are read at once.
+const EVENTS_PER_READ: usize = 200;
+
+/// Why the past could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum HistoryError {
+    /// The log.
+    #[error("the log cannot be read")]
+    Read(#[from] ReadError),
+    /// An event.
+    #[error("a stored event cannot be read")]
+    Unreadable(#[from] UnreadableEvent),
+    /// The history view.
+    #[error("the history view cannot be read")]
+    View(#[from] BrokenView),
+    /// A fold.
+    #[error("the events of a record do not fit each other")]
+    Misfit(#[from] Misfit),
+    /// A sealed value.
+    #[error("a sealed value does not open: {0}")]
+    Sealed(String),
+}
+
+impl From<StampError> for HistoryError {
+    fn from(why: StampError) -> Self {
+        Self::Sealed(super::writer::error_chain(&why))
+    }
+}
+
+/// An event with its network opened.
+#[derive(Debug)]
+pub struct Past {
+    /// The event.
+    pub event: Event,
+    /// The actor's address and client, where it was kept and has not been erased.
+    pub network: Option<Value>,
+}
+
+impl Ledger {
+    /// The event at a position.
+    pub fn event(&self, position: u64) -> Result<Past, HistoryError> {
+        let payload = self.reader.read(position)?;
+        let mut event = Event::from_payload(&payload)?;
+        open_personal(self.keys(), self.log_id(), &mut event)?;
+        let network = open_network(self.keys(), self.log_id(), &event)?;
+        Ok(Past { event, network })
+    }
+
+    /// The events of a subject after `after_version`, oldest first, at most `limit`.
+    pub fn events_of(
+        &self,
+        subject: Subject,
+        after_version: u32,
+        limit: usize,
+    ) -> Result<Vec<Past>, HistoryError> {
+        let positions = self.views().tokens.history(subject, after_version, limit)?;
+        positions
+            .into_iter()
+            .map(|position| self.event(position))
+            .collect()
+    }
+
+    /// A record as it was after the event at `position`: the fold of its own events.
+    pub fn record_as_of(&self, subject: Subject, position: u64) -> Result<Record, HistoryError> {
+        let mut state = State::default();
+        let mut after = 0;
+        loop {
+            let positions = self
+                .views()
+                .tokens
+                .history(subject, after, EVENTS_PER_READ)?;
+            let more = positions.len() == EVENTS_PER_READ
+                && positions.last().is_some_and(|last| *last <= position);
+            for at in positions.into_iter().take_while(|at| *at <= position) {
+                let payload = self.reader.read(at)?;
+                let mut event = Event::from_payload(&payload)?;
+                open_personal(self.keys(), self.log_id(), &mut event)?;
+                state.apply(&event, commitment(&payload))?;
+                after = event.subject_version;
+            }
+            if !more {
+                break;
+            }
+        }
+        let changes = state.settle();
+        let record = changes
+            .organizations
+            .into_iter()
+            .map(Record::Organization)
+            .chain(changes.projects.into_iter().map(Record::Project))
+            .chain(changes.members.into_iter().map(Record::Member))
+            .chain(changes.accounts.into_iter().map(Record::ServiceAccount))
+            .chain(changes.credentials.into_iter().map(Record::Credential))
+            .next();
+        Ok(record.unwrap_or(Record::Ledger))
+    }
+
+    /// The answer of a command that was answered before, without its secret.
+    pub(super) fn replay(&self, first: u64, last: u64) -> Result<Answer, SubmitError> {
+        self.replayed(first, last).map_err(|why| {
+            tracing::error!(why = super::writer::error_chain(&why), "a replay failed");
+            SubmitError::OutcomeUnknown
+        })
+    }
+
+    fn replayed(&self, first: u64, last: u64) -> Result<Answer, HistoryError> {
+        let mut subjects = Vec::new();
+        for position in (first..=last).take(3) {
+            let subject = self.event(position)?.event.subject;
+            if !subjects.contains(&subject) {
+                subjects.push(subject);
+            }
+        }
+        let records = subjects
+            .into_iter()
+            .map(|subject| self.record_as_of(subject, last));
+        let records = records.collect::<Result<_, _>>()?;
+        Ok(Answer {
+            records,
+            token: None,
+            position: last,
+            replayed: true,
+        })
+    }
+}
