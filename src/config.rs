@@ -90,7 +90,8 @@ impl FromStr for PublicUrl {
         let rest = text
             .strip_prefix("https://")
             .or_else(|| text.strip_prefix("http://"));
-        let bare = rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@']));
+        let bare =
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@']));
         // The host and the port are for the parser to judge.
         match text.parse::<Uri>() {
             Ok(uri) if bare && uri.host().is_some_and(|host| !host.is_empty()) => Ok(Self(text)),
@@ -129,7 +130,10 @@ mod tests {
     fn a_public_url_is_a_scheme_and_an_authority() {
         for (text, expect) in [
             ("https://Keys.Example.com", Some("https://keys.example.com")),
-            ("https://keys.example.com/", Some("https://keys.example.com")),
+            (
+                "https://keys.example.com/",
+                Some("https://keys.example.com"),
+            ),
             ("http://localhost:8080", Some("http://localhost:8080")),
             ("http://[::1]:8080", Some("http://[::1]:8080")),
             ("", None),

@@ -3,19 +3,14 @@
 //! It is made where the folder is held, by `init`, by the first `serve` and by `recover`, and it is
 //! shown once.
 
-
 use serde::Serialize;
-use ulid::Ulid;
 
 use super::exit::Stop;
-use crate::clock::Clock;
+use super::rehearsal::rehearse;
 use crate::domain::command::{Actor, Command, CreateOrganization, Request};
-use crate::domain::decide::{Facts, decide};
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, UserId};
 use crate::domain::secret::Token;
-use crate::domain::state::State;
-use crate::domain::time::Timestamp;
 use crate::ledger::boot::{self, Settings};
 use crate::ledger::{Ledger, Record, Submission};
 
@@ -151,27 +146,6 @@ pub(super) const fn by_operator(command: Command) -> Request {
         actor: Actor::Operator,
         command,
         if_match: None,
-    }
-}
-
-/// Refuses what would be refused before there is a folder that holds a ledger without a key.
-fn rehearse(request: &Request, clock: &Clock) -> Result<(), Stop> {
-    let facts = Facts {
-        now: Timestamp(clock.now_ms()),
-        first_event: Ulid::nil(),
-        ids: [Ulid::nil(); 4],
-        random: [0; 32],
-    };
-    match decide(&State::default(), request, &facts) {
-        Ok(_) => Ok(()),
-        Err(why) => {
-            let field = why.field().map_or("", |field| match field {
-                "name" => "--organization ",
-                "owner_email" => "--owner-email ",
-                other => other,
-            });
-            Err(Stop::refused(format!("{field}{why}")))
-        }
     }
 }
 

@@ -166,7 +166,8 @@ fn of_boot(why: &BootError) -> Exit {
         | BootError::Create(_)
         | BootError::File(_)
         | BootError::Note(_)
-        | BootError::Views(_)
+        | BootError::Tokens(_)
+        | BootError::Broken(_)
         | BootError::Catalogue(_) => Exit::Failed,
     }
 }

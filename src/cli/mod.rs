@@ -13,6 +13,7 @@ mod keys;
 mod logging;
 mod output;
 mod recover;
+mod rehearsal;
 mod serve;
 
 use std::process::ExitCode;
@@ -72,7 +73,10 @@ mod tests {
     #[test]
     fn every_flag_has_an_environment_variable_that_help_does_not_read() {
         fn check(command: &clap::Command) {
-            for arg in command.get_arguments().filter(|arg| arg.get_long().is_some()) {
+            for arg in command
+                .get_arguments()
+                .filter(|arg| arg.get_long().is_some())
+            {
                 let flag = format!("{} --{}", command.get_name(), arg.get_long().unwrap());
                 if matches!(arg.get_id().as_str(), "help" | "version" | "json") {
                     continue;

@@ -160,7 +160,10 @@ impl Serve {
         let mut file = NewFile::create(path)?;
         let (ledger, issued) = bootstrap::create(settings, First::default())?;
         let written = writeln!(file, "{}", issued.token.reveal());
-        match written.map_err(anyhow::Error::from).and_then(|()| file.finish()) {
+        match written
+            .map_err(anyhow::Error::from)
+            .and_then(|()| file.finish())
+        {
             Ok(()) => Ok(ledger),
             Err(why) => Err(lost(&ledger, why)),
         }
@@ -245,7 +248,9 @@ fn flush(runtime: &Runtime, ledger: &Ledger) -> Result<(), Stop> {
         Health::Good => {}
     }
     match outcome {
-        Ok(joined) => joined.context("the ledger did not stop in order").map_err(Stop::from),
+        Ok(joined) => joined
+            .context("the ledger did not stop in order")
+            .map_err(Stop::from),
         Err(_elapsed) => Err(anyhow::anyhow!(
             "the ledger did not stop within {} seconds; the next start recovers",
             FLUSH.as_secs()

@@ -37,7 +37,10 @@ async fn a_full_disk_takes_ends_and_loses_nothing() {
     let data = small_disk().join("data");
     let made = init(&data, &SEGMENTS);
     let bootstrap = text(&made, "raw_key").to_owned();
-    let keys = format!("/platform/organizations/{}/api-keys", text(&made, "organization_id"));
+    let keys = format!(
+        "/platform/organizations/{}/api-keys",
+        text(&made, "organization_id")
+    );
     let mut server = Server::start(&data, &SEGMENTS);
     let api = server.api(&bootstrap);
 
@@ -49,7 +52,9 @@ async fn a_full_disk_takes_ends_and_loses_nothing() {
     for crash in [false, true] {
         let api = server.api(&bootstrap);
         let key = live.next().unwrap();
-        let rotated = api.post(&format!("{keys}/{}/rotate", key.id), &json!({})).await;
+        let rotated = api
+            .post(&format!("{keys}/{}/rotate", key.id), &json!({}))
+            .await;
         assert_eq!(rotated.unwrap().expect(507)["code"], "disk_full");
         assert_eq!(api.verdict(&key.secret).await, "valid");
         let body = json!({"reason": "leaked"});

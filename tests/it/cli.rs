@@ -16,9 +16,19 @@ const DAMAGED: i32 = 3;
 #[test]
 fn init_prints_one_object() {
     let root = tempdir().unwrap();
-    let made = init(&root.path().join("data"), &["--origin", "keys.example/ledger"]);
+    let made = init(
+        &root.path().join("data"),
+        &["--origin", "keys.example/ledger"],
+    );
     let fields: Vec<&String> = made.as_object().unwrap().keys().collect();
-    let expected = ["key_id", "organization_id", "owner_id", "raw_key", "sign_in_url", "vkey"];
+    let expected = [
+        "key_id",
+        "organization_id",
+        "owner_id",
+        "raw_key",
+        "sign_in_url",
+        "vkey",
+    ];
     assert_eq!(fields, expected);
     for (field, prefix) in [
         ("key_id", "key_"),
@@ -51,23 +61,43 @@ fn init_refuses_what_it_cannot_make_and_leaves_nothing_behind() {
     let inside = root.path().join("new/master");
     for (folder, more, said) in [
         ("full", vec![], "is not empty"),
-        ("new", vec!["--owner-email", "nobody"], "--owner-email is not an e-mail address"),
-        ("new", vec!["--organization", " "], "--organization must not be empty"),
+        (
+            "new",
+            vec!["--owner-email", "nobody"],
+            "--owner-email is not an e-mail address",
+        ),
+        (
+            "new",
+            vec!["--organization", " "],
+            "--organization must not be empty",
+        ),
         ("new", vec!["--origin", "a b"], "an origin has"),
-        ("new", vec!["--master-key-file", inside.to_str().unwrap()], "lies in the data folder"),
+        (
+            "new",
+            vec!["--master-key-file", inside.to_str().unwrap()],
+            "lies in the data folder",
+        ),
     ] {
         let data = root.path().join(folder);
         let mut args = vec!["init", "--data-dir", data.to_str().unwrap()];
         args.extend(more);
         let output = run(args);
         assert_eq!(code(&output), REFUSED, "{said}: {}", stderr(&output));
-        assert!(stderr(&output).contains(said), "{said}: {}", stderr(&output));
+        assert!(
+            stderr(&output).contains(said),
+            "{said}: {}",
+            stderr(&output)
+        );
         assert!(output.stdout.is_empty());
     }
     assert!(!root.path().join("new").exists());
     let made = init(&root.path().join("data"), &[]);
     assert!(made["raw_key"].is_string());
-    let again = run(["init", "--data-dir", root.path().join("data").to_str().unwrap()]);
+    let again = run([
+        "init",
+        "--data-dir",
+        root.path().join("data").to_str().unwrap(),
+    ]);
     assert_eq!(code(&again), REFUSED);
 }
 
@@ -88,7 +118,11 @@ async fn a_server_serves_one_folder_until_it_is_told_to_stop() {
         ] {
             let output = run(&second);
             assert_eq!(code(&output), REFUSED, "{}", stderr(&output));
-            assert!(stderr(&output).contains("another process"), "{}", stderr(&output));
+            assert!(
+                stderr(&output).contains("another process"),
+                "{}",
+                stderr(&output)
+            );
         }
 
         server.signal(signal);
@@ -101,13 +135,19 @@ async fn a_server_serves_one_folder_until_it_is_told_to_stop() {
 async fn json_logs_are_one_object_a_line() {
     let root = tempdir().unwrap();
     init(root.path(), &[]);
-    let server = Server::start(root.path(), &["--log-format", "json", "--log-level", "debug"]);
+    let server = Server::start(
+        root.path(),
+        &["--log-format", "json", "--log-level", "debug"],
+    );
     server.api("none").get("/v1/verify").await.unwrap();
     let ended = server.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
     for line in ended.log.lines() {
         let line: Value = serde_json::from_str(line).unwrap();
-        assert!(line["level"].is_string() && line["timestamp"].is_string(), "{line}");
+        assert!(
+            line["level"].is_string() && line["timestamp"].is_string(),
+            "{line}"
+        );
     }
 }
 
@@ -119,13 +159,19 @@ fn a_server_does_not_carry_secrets_over_a_network_in_the_clear() {
     let args = ["serve", "--data-dir", data, "--listen", "0.0.0.0:0"];
     let output = run(args);
     assert_eq!(code(&output), REFUSED);
-    assert!(stderr(&output).contains("--behind-proxy"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("--behind-proxy"),
+        "{}",
+        stderr(&output)
+    );
 
     let more = ["--listen", "0.0.0.0:0", "--behind-proxy"];
     let output = run(["serve", "--data-dir", data, "--public-url", "nonsense"]);
     assert_eq!(code(&output), REFUSED);
     let mut command = crate::harness::keyledger(["serve", "--data-dir", data]);
-    command.args(more).env("KEYLEDGER_TRUSTED_PROXIES", "not a network");
+    command
+        .args(more)
+        .env("KEYLEDGER_TRUSTED_PROXIES", "not a network");
     assert_eq!(code(&command.output().unwrap()), REFUSED);
 }
 
@@ -142,9 +188,15 @@ async fn the_first_start_writes_its_key_to_a_file_or_refuses() {
     };
     refused(&[], "keyledger init");
     let inside = data.join("key");
-    refused(&["--bootstrap-key-file", inside.to_str().unwrap()], "lies in the data folder");
+    refused(
+        &["--bootstrap-key-file", inside.to_str().unwrap()],
+        "lies in the data folder",
+    );
     fs::write(&key_file, "precious").unwrap();
-    refused(&["--bootstrap-key-file", key_file.to_str().unwrap()], "never written over");
+    refused(
+        &["--bootstrap-key-file", key_file.to_str().unwrap()],
+        "never written over",
+    );
     assert_eq!(fs::read_to_string(&key_file).unwrap(), "precious");
     fs::remove_file(&key_file).unwrap();
 
@@ -174,7 +226,14 @@ async fn recover_issues_a_new_key_as_an_event() {
         assert_ne!(made[new], recovered[new], "{new}");
     }
     let id = text(&made, "organization_id");
-    let named = run(["recover", "--data-dir", data, "--json", "--organization", id]);
+    let named = run([
+        "recover",
+        "--data-dir",
+        data,
+        "--json",
+        "--organization",
+        id,
+    ]);
     let named = crate::harness::json(&named);
     let nobody = "org_01H2XA9CKEB7WZG8RMN2KPQV7D";
     let output = run(["recover", "--data-dir", data, "--organization", nobody]);
@@ -184,8 +243,14 @@ async fn recover_issues_a_new_key_as_an_event() {
     for key in [&made, &recovered, &named] {
         let api = server.api(text(key, "raw_key"));
         let body = json!({"name": "Other", "owner_email": "other@example.com"});
-        api.post("/platform/organizations", &body).await.unwrap().expect(201);
-        let path = format!("/platform/organizations/{id}/api-keys/{}/events", text(key, "key_id"));
+        api.post("/platform/organizations", &body)
+            .await
+            .unwrap()
+            .expect(201);
+        let path = format!(
+            "/platform/organizations/{id}/api-keys/{}/events",
+            text(key, "key_id")
+        );
         let events = api.get(&path).await.unwrap().expect(200);
         assert_eq!(events[0]["type"], "api_key.created");
         assert_eq!(events[0]["actor"]["type"], "operator");
@@ -204,7 +269,16 @@ async fn exported_keys_open_a_copy_elsewhere() {
     let passphrase = ["--passphrase-file", secret.to_str().unwrap()];
     let keys = |data: &Path, verb: &str, file: &str, more: [&str; 2]| {
         let data = data.to_str().unwrap();
-        run(["keys", verb, "--data-dir", data, file, out.to_str().unwrap(), more[0], more[1]])
+        run([
+            "keys",
+            verb,
+            "--data-dir",
+            data,
+            file,
+            out.to_str().unwrap(),
+            more[0],
+            more[1],
+        ])
     };
     // The server may run while its keys are exported.
     let server = Server::start(&data, &[]);
@@ -235,7 +309,10 @@ async fn exported_keys_open_a_copy_elsewhere() {
     assert_eq!(api.verdict(key).await, "valid");
     // What was sealed opens again.
     let id = text(&made, "organization_id");
-    let members = api.get(&format!("/platform/organizations/{id}/members")).await.unwrap();
+    let members = api
+        .get(&format!("/platform/organizations/{id}/members"))
+        .await
+        .unwrap();
     assert_eq!(members.expect(200)[0]["email"], "owner@localhost");
 }
 
@@ -250,7 +327,12 @@ fn a_damaged_log_is_named_and_not_served() {
     fs::write(&segment, bytes).unwrap();
     let ended = Server::try_start(root.path(), &["--segment-mib", "1"]).unwrap_err();
     assert_eq!(ended.status.code(), Some(DAMAGED), "{}", ended.log);
-    for said in [segment.to_str().unwrap(), "offset", "position", "Nothing has been changed"] {
+    for said in [
+        segment.to_str().unwrap(),
+        "offset",
+        "position",
+        "Nothing has been changed",
+    ] {
         assert!(ended.log.contains(said), "{said}: {}", ended.log);
     }
 }

@@ -57,7 +57,10 @@ async fn every_answered_write_outlives_a_kill() {
         server = Server::start(root.path(), &SEGMENTS);
         clients = check(&server.api(&bootstrap), &tenants, clients).await;
         let keys: usize = clients.iter().map(|client| client.keys.len()).sum();
-        println!("life {life}: {} answers, {keys} keys so far", goal.answers());
+        println!(
+            "life {life}: {} answers, {keys} keys so far",
+            goal.answers()
+        );
     }
     let ended = server.stop();
     assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
@@ -69,7 +72,9 @@ async fn every_answered_write_outlives_a_kill() {
 fn segments(data: &Path) -> usize {
     let entries = std::fs::read_dir(data.join("log")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name());
-    names.filter(|name| name.to_str().unwrap().ends_with(".seg")).count()
+    names
+        .filter(|name| name.to_str().unwrap().ends_with(".seg"))
+        .count()
 }
 
 /// An organization and the key that writes in it.
@@ -83,7 +88,11 @@ async fn found(api: &Api) -> Vec<Tenant> {
     let mut tenants = Vec::new();
     for n in 0..ORGANIZATIONS {
         let body = json!({"name": format!("Tenant {n}"), "owner_email": "owner@example.com"});
-        let made = api.post("/platform/organizations", &body).await.unwrap().expect(201);
+        let made = api
+            .post("/platform/organizations", &body)
+            .await
+            .unwrap()
+            .expect(201);
         let id = text(&made["organization"], "id");
         tenants.push(Tenant {
             keys: format!("/platform/organizations/{id}/api-keys"),
@@ -228,7 +237,9 @@ impl Model {
             5..8 => Write::Rotate,
             _ => Write::Revoke,
         };
-        let live: Vec<usize> = (0..self.keys.len()).filter(|n| self.keys[*n].is_live()).collect();
+        let live: Vec<usize> = (0..self.keys.len())
+            .filter(|n| self.keys[*n].is_live())
+            .collect();
         if write != Write::Create && !live.is_empty() {
             let chosen = self.dice.below(live.len() as u64);
             return (live[usize::try_from(chosen).unwrap()], write);
@@ -270,7 +281,11 @@ impl Model {
 /// Looks for a key whose creation was not answered: it is there once, or not at all.
 async fn find(api: &Api, path: &str, key: &mut Key) -> bool {
     let query = key.name.replace(' ', "%20");
-    let found = api.get(&format!("{path}?q={query}")).await.unwrap().expect(200);
+    let found = api
+        .get(&format!("{path}?q={query}"))
+        .await
+        .unwrap()
+        .expect(200);
     let found = found.as_array().unwrap();
     assert!(found.len() <= 1, "{} is there twice: {found:?}", key.name);
     if let Some(record) = found.first() {
@@ -297,7 +312,11 @@ async fn compare_history(api: &Api, path: &str, key: &mut Key) {
         let Some(open) = key.open else {
             panic!("{key:?}: {types:?}");
         };
-        assert_eq!(types.split_last(), Some((&open.event(), done.as_slice())), "{key:?}");
+        assert_eq!(
+            types.split_last(),
+            Some((&open.event(), done.as_slice())),
+            "{key:?}"
+        );
         key.done.push(open);
         key.newest_known &= open == Write::Revoke;
     }
@@ -316,6 +335,9 @@ async fn compare_verdicts(api: &Api, key: &Key) {
             (true, false) => &["revoked", "rotated"],
         };
         let verdict = api.verdict(secret).await;
-        assert!(expected.contains(&verdict.as_str()), "{verdict} for secret {n} of {key:?}");
+        assert!(
+            expected.contains(&verdict.as_str()),
+            "{verdict} for secret {n} of {key:?}"
+        );
     }
 }

@@ -1,7 +1,10 @@
 //! `/platform/organizations/{organization_id}/credentials`: an administrator's oversight of every
 //! kind; and what all surfaces of credentials share.
 
-#![allow(unused_qualifications, reason = "utoipa's macro qualifies the type of the parameters")]
+#![allow(
+    unused_qualifications,
+    reason = "utoipa's macro qualifies the type of the parameters"
+)]
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ const ANSWER: Duration = Duration::from_secs(30);
 
 /// A client with a key.
 #[derive(Clone, Debug)]
-pub struct Api {
+pub(crate) struct Api {
     client: Client,
     base: String,
     key: String,
@@ -19,23 +19,23 @@ pub struct Api {
 
 /// An answer, read whole.
 #[derive(Clone, Debug)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The status.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The headers.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The body as it came.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Reply {
     /// The body; null where it is not JSON.
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_default()
     }
 
     /// The body of an answer that must have this status.
-    pub fn expect(&self, status: u16) -> Value {
+    pub(crate) fn expect(&self, status: u16) -> Value {
         assert_eq!(self.status, status, "{}", self.text);
         self.json()
     }
@@ -43,7 +43,7 @@ impl Reply {
 
 impl Api {
     /// A client of the server at `address`.
-    pub fn new(address: &str, key: &str) -> Self {
+    pub(crate) fn new(address: &str, key: &str) -> Self {
         let client = Client::builder().timeout(ANSWER).no_proxy();
         Self {
             client: client.build().unwrap(),
@@ -54,7 +54,7 @@ impl Api {
 
     /// The same client with another key.
     #[must_use]
-    pub fn with_key(&self, key: &str) -> Self {
+    pub(crate) fn with_key(&self, key: &str) -> Self {
         Self {
             key: key.to_owned(),
             ..self.clone()
@@ -62,40 +62,40 @@ impl Api {
     }
 
     /// A request with the key, to be changed before it is sent.
-    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("{}{path}", self.base);
         self.client.request(method, url).bearer_auth(&self.key)
     }
 
     /// A request without a key.
-    pub fn bare(&self, method: Method, path: &str) -> RequestBuilder {
+    pub(crate) fn bare(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base))
     }
 
     /// Posts JSON; an error means that there was no answer.
-    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Result<Reply> {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> reqwest::Result<Reply> {
         send(self.request(Method::POST, path).json(body)).await
     }
 
     /// Gets.
-    pub async fn get(&self, path: &str) -> reqwest::Result<Reply> {
+    pub(crate) async fn get(&self, path: &str) -> reqwest::Result<Reply> {
         send(self.request(Method::GET, path)).await
     }
 
     /// What verification says of a token.
-    pub async fn verify(&self, token: &str) -> Value {
+    pub(crate) async fn verify(&self, token: &str) -> Value {
         let reply = self.post("/v1/verify", &json!({"key": token})).await;
         reply.unwrap().expect(200)
     }
 
     /// The code of what verification says.
-    pub async fn verdict(&self, token: &str) -> String {
+    pub(crate) async fn verdict(&self, token: &str) -> String {
         super::text(&self.verify(token).await, "code").to_owned()
     }
 }
 
 /// Sends a request and reads the answer whole.
-pub async fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
+pub(crate) async fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
     let response = request.send().await?;
     Ok(Reply {
         status: response.status().as_u16(),

@@ -4,23 +4,23 @@ use keyledger::clock::Entropy;
 
 /// A source of chance.
 #[derive(Debug)]
-pub struct Dice(Entropy);
+pub(crate) struct Dice(Entropy);
 
 impl Dice {
     /// The chance of a seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(Entropy::seeded(seed))
     }
 
     /// A number below `end`.
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         u64::from_le_bytes(self.0.bytes()) % end
     }
 }
 
 /// The seed in `KEYLEDGER_TEST_SEED`, or a new one; it is printed, and shown when the test fails.
 #[allow(clippy::disallowed_methods, reason = "a test's own setting")]
-pub fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let given = std::env::var("KEYLEDGER_TEST_SEED").ok();
     let seed = match given {
         Some(text) => text.parse().unwrap(),

@@ -19,7 +19,7 @@ const READY: &str = "listening on http://";
 
 /// A server, which ends with this value.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     child: Child,
     address: String,
     log: Option<JoinHandle<String>>,
@@ -27,16 +27,16 @@ pub struct Server {
 
 /// How a server ended.
 #[derive(Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Its status.
-    pub status: ExitStatus,
+    pub(crate) status: ExitStatus,
     /// All that it said.
-    pub log: String,
+    pub(crate) log: String,
 }
 
 impl Server {
     /// Starts a server on a free port and waits until it is ready.
-    pub fn start(data: &Path, more: &[&str]) -> Self {
+    pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
         match Self::try_start(data, more) {
             Ok(server) => server,
             Err(ended) => panic!("the server ended with {}:\n{}", ended.status, ended.log),
@@ -44,7 +44,7 @@ impl Server {
     }
 
     /// The same, for a start that may be refused.
-    pub fn try_start(data: &Path, more: &[&str]) -> Result<Self, Ended> {
+    pub(crate) fn try_start(data: &Path, more: &[&str]) -> Result<Self, Ended> {
         let data = data.to_str().unwrap();
         let mut args = vec!["serve", "--data-dir", data, "--listen", "127.0.0.1:0"];
         args.extend(more);
@@ -71,35 +71,35 @@ impl Server {
     }
 
     /// Where it listens: `127.0.0.1:PORT`.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
     /// A client with a key.
-    pub fn api(&self, key: &str) -> Api {
+    pub(crate) fn api(&self, key: &str) -> Api {
         Api::new(&self.address, key)
     }
 
     /// Asks it to stop and waits until it has.
-    pub fn stop(mut self) -> Ended {
+    pub(crate) fn stop(mut self) -> Ended {
         self.signal(Signal::TERM);
         self.end()
     }
 
     /// Sends a signal.
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, signal).unwrap();
     }
 
     /// Kills it without a warning, as a crash does.
-    pub fn kill(mut self) -> Ended {
+    pub(crate) fn kill(mut self) -> Ended {
         self.child.kill().unwrap();
         self.end()
     }
 
     /// Waits until it has ended by itself.
-    pub fn end(&mut self) -> Ended {
+    pub(crate) fn end(&mut self) -> Ended {
         let status = self.child.wait().unwrap();
         let log = self.log.take().map(|log| log.join().unwrap());
         Ended {
