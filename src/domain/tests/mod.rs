@@ -252,7 +252,7 @@ fn read(payload: &[u8]) -> Event {
 
 /// All that a state holds, hidden values included, in text that can be compared.
 fn fingerprint(state: &State) -> String {
-    let credentials: Vec<_> = state.settled_credentials(None).collect();
+    let credentials: Vec<_> = state.everything().credentials;
     let members = state.members.settled_after(None);
     let emails: Vec<_> = members.map(|(_, member)| member.email.text()).collect();
     let records = (
