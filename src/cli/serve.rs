@@ -64,7 +64,7 @@ pub(super) struct Serve {
     #[arg(env = "KEYLEDGER_LISTEN", hide_env_values = true)]
     listen: SocketAddr,
 
-    /// What clients call this server, for links [default: http://ADDR]
+    /// What clients call this server, for links [default: <http://ADDR>]
     #[arg(long, value_name = "URL")]
     #[arg(env = "KEYLEDGER_PUBLIC_URL", hide_env_values = true)]
     public_url: Option<PublicUrl>,
