@@ -85,7 +85,7 @@ pub(super) fn start(
         }),
         spawn("ledger-signer", move || signing.run(&signed)),
         spawn("ledger-snapshot", move || {
-            snapshots::run(&snapshots, &state, &orders)
+            snapshots::run(&snapshots, &state, &orders);
         }),
         spawn("ledger-scrub", move || scrub(&scrubbed.0, &scrubbed.1)),
     ];
