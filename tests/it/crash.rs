@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Api, Dice, Server, init, seed, text};
 
-const KILLS: u64 = 20;
+const KILLS: u64 = 40;
 const CLIENTS: usize = 8;
 const ORGANIZATIONS: usize = 3;
 

@@ -23,6 +23,7 @@ pub(crate) struct Server {
     child: Child,
     address: String,
     log: Option<JoinHandle<String>>,
+    output: Option<JoinHandle<String>>,
 }
 
 /// How a server ended.
@@ -32,6 +33,8 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     /// All that it said.
     pub(crate) log: String,
+    /// All that it handed out on stdout.
+    pub(crate) output: String,
 }
 
 impl Server {
@@ -52,15 +55,19 @@ impl Server {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (log, ready) = follow(child.stderr.take().unwrap());
+        let stdout = child.stdout.take().unwrap();
+        let output = thread::spawn(move || std::io::read_to_string(stdout).unwrap());
         match ready.recv_timeout(START) {
             Ok(address) => Ok(Self {
                 child,
                 address,
                 log: Some(log),
+                output: Some(output),
             }),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(Ended {
                 status: child.wait().unwrap(),
                 log: log.join().unwrap(),
+                output: output.join().unwrap(),
             }),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 child.kill().unwrap();
@@ -101,10 +108,11 @@ impl Server {
     /// Waits until it has ended by itself.
     pub(crate) fn end(&mut self) -> Ended {
         let status = self.child.wait().unwrap();
-        let log = self.log.take().map(|log| log.join().unwrap());
+        let read = |thread: Option<JoinHandle<String>>| thread.map(|read| read.join().unwrap());
         Ended {
             status,
-            log: log.unwrap_or_default(),
+            log: read(self.log.take()).unwrap_or_default(),
+            output: read(self.output.take()).unwrap_or_default(),
         }
     }
 }
