@@ -168,6 +168,7 @@ fn of_boot(why: &BootError) -> Exit {
         | BootError::Note(_)
         | BootError::Tokens(_)
         | BootError::Broken(_)
+        | BootError::Snapshots(_)
         | BootError::Catalogue(_) => Exit::Failed,
     }
 }
