@@ -1,9 +1,9 @@
 //! A server that is killed again and again, and what its clients were told.
 //!
-//! Several clients create, rotate and revoke keys of several organizations at once, until the server
-//! is killed without a warning. After each restart every write that was answered must be there, in
-//! force and in the key's history, and nothing else: a write that was not answered may have happened
-//! or not, but not by half.
+//! Several clients create, rotate and revoke keys of several organizations at once, until the
+//! server is killed without a warning. After each restart every write that was answered must be
+//! there, in force and in the key's history, and nothing else: a write that was not answered may
+//! have happened or not, but not by half.
 
 use std::path::Path;
 use std::sync::Arc;

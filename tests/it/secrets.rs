@@ -1,9 +1,9 @@
 //! Where a secret may be: in the one answer that made it, and nowhere else.
 //!
-//! Every endpoint of the OpenAPI document is driven with good and with bad requests, secrets of ours
-//! among what is wrong with them. Then every file of the data folder, every line of the log and
-//! everything that was answered is searched for the secrets, and what is said in words for their
-//! hashes too. Hashes of ours may stand in stored payloads: they cannot be guessed.
+//! Every endpoint of the OpenAPI document is driven with good and with bad requests, secrets of
+//! ours among what is wrong with them. Then every file of the data folder, every line of the log
+//! and everything that was answered is searched for the secrets, and what is said in words for
+//! their hashes too. Hashes of ours may stand in stored payloads: they cannot be guessed.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -119,10 +119,12 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.log.is_some() {
-            // It has ended already, or it does now.
-            drop(self.child.kill());
-            drop(self.child.wait());
+        let Some(log) = self.log.take() else { return };
+        // It has ended already, or it does now.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if thread::panicking() {
+            println!("the server said:\n{}", log.join().unwrap_or_default());
         }
     }
 }
