@@ -153,8 +153,7 @@ pub(super) const fn by_operator(command: Command) -> Request {
 fn verifier_key(ledger: &Ledger) -> Result<String, Stop> {
     let first = ledger.event(0).map_err(anyhow::Error::from)?;
     let Fact::LedgerOpened(opened) = first.event.fact else {
-        let name = first.event.fact.name();
-        return Err(anyhow::anyhow!("the first event is {name}").into());
+        return Err(anyhow::anyhow!("the first event opens no ledger").into());
     };
     Ok(opened.vkey)
 }
