@@ -81,7 +81,11 @@ async fn a_failed_write_ends_the_server_and_a_restart_knows_what_is_there() {
     let api = server.api(bootstrap);
     let tenants = found(&api).await;
     let create = json!({"name": "Key", "scopes": ["projects:read"]});
-    let answered = api.post(&tenants[0].keys, &create).await.unwrap().expect(201);
+    let answered = api
+        .post(&tenants[0].keys, &create)
+        .await
+        .unwrap()
+        .expect(201);
     let answered = text(&answered, "raw_key");
 
     // The log's next write is refused by the system, as by a disk that has gone.
@@ -96,7 +100,10 @@ async fn a_failed_write_ends_the_server_and_a_restart_knows_what_is_there() {
     let server = Server::start(root.path(), &SEGMENTS);
     let api = server.api(bootstrap);
     assert_eq!(api.verdict(answered).await, "valid");
-    api.post(&tenants[0].keys, &create).await.unwrap().expect(201);
+    api.post(&tenants[0].keys, &create)
+        .await
+        .unwrap()
+        .expect(201);
 }
 
 fn segments(data: &Path) -> usize {
