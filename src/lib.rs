@@ -5,7 +5,9 @@
 //! `http` and `cli` make commands, `ledger` decides them by the rules of `domain` and appends to
 //! `log`, and `views` follow. Read the modules in the order in which they stand here.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod domain;
 pub mod http;
 pub mod ledger;

@@ -37,16 +37,28 @@ impl State {
     /// Stages what an event changes. `commitment` is SHA-256 of its payload.
     pub fn apply(&mut self, event: &Event, commitment: Digest32) -> Result<(), Misfit> {
         self.begin();
+        // A snapshot taken while writing went on may be ahead of its own position.
+        if self.holds(event) {
+            self.apply_place(event, commitment);
+            return Ok(());
+        }
         self.apply_fact(event).map_err(|why| Misfit {
             position: event.position,
             name: event.fact.name(),
             why,
         })?;
-        self.last_at = Some(
-            self.last_at
-                .map_or(event.occurred_at, |at| at.max(event.occurred_at)),
-        );
-        if let Some(place) = event.organization {
+        self.apply_place(event, commitment);
+        Ok(())
+    }
+
+    /// What an event changes beside its subject: the time, its organization's chain, its command.
+    fn apply_place(&mut self, event: &Event, commitment: Digest32) {
+        self.last_at = self.last_at.max(Some(event.occurred_at));
+        if let Some(place) = event.organization
+            && self
+                .head(place.id)
+                .is_none_or(|head| head.position < event.position)
+        {
             let head = OrganizationHead {
                 id: place.id,
                 sequence: place.sequence,
@@ -55,26 +67,28 @@ impl State {
             };
             self.heads.set(place.id, head);
         }
-        if let (Some(command), Some(digest)) = (event.command_id, event.command_digest) {
-            let last = event.position;
-            let before = self
-                .commands
-                .get(&command)
-                .filter(|known| known.last + 1 == last);
-            let first = before.map_or(last, |known| known.first);
-            if first == last {
-                self.commands_staged.push(command);
-            }
-            self.commands.set(
-                command,
-                Remembered {
-                    digest,
-                    first,
-                    last,
-                },
-            );
+        let (Some(command), Some(digest)) = (event.command_id, event.command_digest) else {
+            return;
+        };
+        let last = event.position;
+        let known = self.commands.get(&command);
+        if known.is_some_and(|known| known.last >= last) {
+            return;
         }
-        Ok(())
+        let first = known
+            .filter(|known| known.last + 1 == last)
+            .map_or(last, |known| known.first);
+        if first == last {
+            self.commands_staged.push(command);
+        }
+        self.commands.set(
+            command,
+            Remembered {
+                digest,
+                first,
+                last,
+            },
+        );
     }
 
     fn apply_fact(&mut self, event: &Event) -> Result<(), &'static str> {
@@ -312,6 +326,7 @@ impl State {
         data: &KeyCreated,
     ) -> Result<(), &'static str> {
         let organization = organization_of(event)?;
+        let prefix = self.shared_prefix(&data.secret.prefix);
         let record = Credential {
             id,
             organization,
@@ -326,15 +341,10 @@ impl State {
             disabled: false,
             ended: None,
             issued_via: data.issued_via,
-            secrets: vec![data.secret.record(event.occurred_at)],
+            secrets: vec![data.secret.record(prefix, event.occurred_at)],
             stamp: new_stamp(event, data.created_by),
         };
-        if ends_with_owner(data.owner) {
-            self.owned.set((data.owner, id), ());
-        }
-        if data.kind.rules().unique_name {
-            self.key_names.set((data.owner, data.name.clone()), id);
-        }
+        self.index_live(&record);
         self.credentials.set(id, record);
         self.count(organization, |counts| counts.live_credentials += 1);
         Ok(())
@@ -357,7 +367,8 @@ impl State {
             };
             record.grant = self.shared_grant(&grant);
         } else if let Fact::KeyRotated(data) = fact {
-            rotate(&mut record, event, data);
+            let prefix = self.shared_prefix(&data.secret.prefix);
+            rotate(&mut record, event, (data, prefix));
         } else if let Fact::KeyDisabled(_) = fact {
             record.disabled = true;
         } else if let Fact::KeyEnabled(_) = fact {
@@ -418,7 +429,18 @@ impl State {
         }
     }
 
-    fn count(&mut self, organization: OrganizationId, change: impl FnOnce(&mut Counts)) {
+    /// The indexes that a live credential stands in.
+    pub(super) fn index_live(&mut self, record: &Credential) {
+        if ends_with_owner(record.owner) {
+            self.owned.set((record.owner, record.id), ());
+        }
+        if record.kind.rules().unique_name {
+            self.key_names
+                .set((record.owner, record.name.to_string()), record.id);
+        }
+    }
+
+    pub(super) fn count(&mut self, organization: OrganizationId, change: impl FnOnce(&mut Counts)) {
         let mut counts = self.counts(organization);
         change(&mut counts);
         self.counts.set(organization, counts);
@@ -428,12 +450,22 @@ impl State {
         self.catalogue.role(role).is_some_and(|role| role.owner)
     }
 
-    fn shared_grant(&mut self, grant: &Grant) -> Arc<Grant> {
+    pub(super) fn shared_grant(&mut self, grant: &Grant) -> Arc<Grant> {
         if let Some(known) = self.grants.get(grant) {
             return Arc::clone(known);
         }
         let shared = Arc::new(grant.clone());
         self.grants.insert(grant.clone(), Arc::clone(&shared));
+        shared
+    }
+
+    /// Equal prefixes share their memory.
+    pub(super) fn shared_prefix(&mut self, prefix: &str) -> Arc<str> {
+        if let Some(known) = self.prefixes.get(prefix) {
+            return Arc::clone(known);
+        }
+        let shared: Arc<str> = prefix.into();
+        self.prefixes.insert(prefix.into(), Arc::clone(&shared));
         shared
     }
 }
@@ -449,7 +481,7 @@ fn ends_with_owner(owner: Owner) -> bool {
 }
 
 /// A rotation ends the secrets before the previous one at once; none is ever prolonged.
-fn rotate(record: &mut Credential, event: &Event, data: &KeyRotated) {
+fn rotate(record: &mut Credential, event: &Event, (data, prefix): (&KeyRotated, Arc<str>)) {
     let current = record.secrets.len().saturating_sub(1);
     for (index, secret) in record.secrets.iter_mut().enumerate() {
         let end = if index == current {
@@ -459,7 +491,9 @@ fn rotate(record: &mut Credential, event: &Event, data: &KeyRotated) {
         };
         secret.ends_at = Some(secret.ends_at.map_or(end, |at| at.min(end)));
     }
-    record.secrets.push(data.secret.record(event.occurred_at));
+    record
+        .secrets
+        .push(data.secret.record(prefix, event.occurred_at));
 }
 
 fn shared_metadata(metadata: &Metadata) -> Option<Arc<Metadata>> {

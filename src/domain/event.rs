@@ -3,6 +3,8 @@
 //! Stored forms are frozen once written. A new version is a new row and a new type; the old type
 //! stays, and `log/upcast.rs` turns it into the new one on reading.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -336,11 +338,11 @@ data! {
 impl NewSecret {
     /// The secret as the record keeps it.
     #[must_use]
-    pub fn record(&self, created_at: Timestamp) -> Secret {
+    pub fn record(&self, prefix: Arc<str>, created_at: Timestamp) -> Secret {
         Secret {
             id: self.id,
             hash: self.hash,
-            prefix: self.prefix.as_str().into(),
+            prefix,
             hint: self.hint,
             created_at,
             ends_at: None,

@@ -14,6 +14,7 @@ pub mod event;
 pub mod ids;
 pub mod kind;
 pub mod personal;
+pub mod pieces;
 pub mod record;
 pub mod rejection;
 pub mod secret;

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::access::{Authority, OwnerStanding};
 use super::catalogue::{Catalogue, InvalidCatalogue};
 use super::command::Actor;
@@ -52,7 +54,7 @@ pub struct Counts {
 }
 
 /// A command that was answered.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Remembered {
     /// Keyed hash of its body.
     pub digest: Digest32,
@@ -98,6 +100,7 @@ pub struct State {
     pub(super) commands_order: VecDeque<Digest32>,
     pub(super) commands_staged: Vec<Digest32>,
     pub(super) grants: BTreeMap<Grant, Arc<Grant>>,
+    pub(super) prefixes: BTreeMap<Box<str>, Arc<str>>,
 }
 
 /// The records that a batch changed, as they are after it.
@@ -329,16 +332,6 @@ impl State {
             accounts: self.accounts.settled(),
             credentials: self.credentials.settled(),
         }
-    }
-
-    /// All credentials that are settled, in the order of their ids, after `after`: for snapshots.
-    pub fn settled_credentials(
-        &self,
-        after: Option<CredentialId>,
-    ) -> impl Iterator<Item = &Arc<Credential>> {
-        self.credentials
-            .settled_after(after)
-            .map(|(_, credential)| credential)
     }
 
     /// How many credentials are settled.

@@ -7,13 +7,14 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use tokio::sync::watch;
 
 use super::checkpoints::{Signed, Signing};
 use super::lanes::Lanes;
+use super::snapshots::{self, EVENTS_BETWEEN};
 use super::stamp::{StampError, open_personal};
 use super::writer::Writer;
 use super::{Health, Ledger, Shared, Submission, SubmitError};
@@ -26,10 +27,11 @@ use crate::domain::ids::{LogId, Subject};
 use crate::domain::state::State;
 use crate::log::{
     CheckpointFile, CreateError, Disk, FileError, Floor, FloorError, FolderLock, LockError, Log,
-    LogSettings, OpenError, ReadError, Reader, StartFrom,
+    LogSettings, OpenError, ReadError, Reader, Recovered, StartFrom,
 };
 use crate::merkle::{Checkpoint, CheckpointError, NoteError, NoteSigner};
 use crate::seal::{KeyStore, SealError};
+use crate::views::snapshot::SnapshotError;
 use crate::views::tokens::{Applied, BrokenView, OpenError as TokensError, TokenView};
 use crate::views::{Batch, Views};
 
@@ -67,6 +69,10 @@ impl Folder {
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.0.join("keys")
+    }
+
+    fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
     }
 
     fn views(&self) -> PathBuf {
@@ -188,6 +194,9 @@ pub enum BootError {
     /// The token view, just made, does not take what it should.
     #[error("the token view cannot be loaded")]
     Broken(#[from] BrokenView),
+    /// The folder of snapshots.
+    #[error("the snapshots cannot be listed")]
+    Snapshots(#[from] SnapshotError),
     /// The embedded catalogue.
     #[error("the catalogue is not valid")]
     Catalogue(#[from] InvalidCatalogue),
@@ -295,13 +304,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         .newest()
         .map(|newest| floor_of(&newest.note, &keys))
         .transpose()?;
-    let mut state = State::default();
-    let start_from = StartFrom {
-        floor,
-        ..StartFrom::default()
-    };
-    let replay = |position, payload: &[u8]| replay(&mut state, &keys, position, payload);
-    let (log, recovered) = Log::open(Disk::Real, &folder.log(), settings.log, start_from, replay)?;
+    let (log, mut state, recovered) = recover(&settings, &keys, floor)?;
     if let Some(torn) = &recovered.torn {
         let copy = torn.copy.display();
         tracing::warn!(position = torn.position, %copy, "a torn batch was copied aside and cut");
@@ -335,6 +338,28 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         signing,
         settings,
     )
+}
+
+/// Opens the log from the newest snapshot that fits it, and replays the rest.
+fn recover(
+    settings: &Settings,
+    keys: &KeyStore,
+    floor: Option<Floor>,
+) -> Result<(Log, State, Recovered), BootError> {
+    let folder = &settings.folder;
+    for skipped in 0.. {
+        let (mut state, start) = snapshots::load(&folder.snapshots(), keys, skipped)?;
+        let start = StartFrom { floor, ..start };
+        let replay = |position, payload: &[u8]| replay(&mut state, keys, position, payload);
+        match Log::open(Disk::Real, &folder.log(), settings.log, start, replay) {
+            Ok((log, recovered)) => return Ok((log, state, recovered)),
+            Err(OpenError::Snapshot { position, what }) => {
+                tracing::warn!(position, what, "a snapshot does not fit the log");
+            }
+            Err(why) => return Err(why.into()),
+        }
+    }
+    Err(BootError::NoLedger(folder.0.clone()))
 }
 
 /// The newest checkpoint, which must be signed by our own key under its origin.
@@ -468,14 +493,20 @@ fn start(parts: Parts, signing: Signing, settings: Settings) -> Result<Ledger, B
     let mut entropy = settings.entropy;
     // Ids go on behind those of the newest event, whatever the clock says now.
     entropy.ulids_after(ulid::Ulid::from_parts(millis(last_ms), u128::MAX));
+    let state = Arc::new(Mutex::new(state));
+    let (snapshots, orders) = mpsc::sync_channel(0);
+    let snapshot_due = log.next_position().max(1).next_multiple_of(EVENTS_BETWEEN);
     let writer = Writer {
         shared: Arc::clone(&shared),
         log,
-        state,
+        state: Arc::clone(&state),
+        snapshots,
+        snapshot_due,
         entropy,
         guard,
         signed,
     };
+    let snapshot_folder = settings.folder.snapshots();
     let spawn = |name: &str, run: Box<dyn FnOnce() + Send>| {
         let builder = thread::Builder::new().name(name.to_owned());
         builder
@@ -493,6 +524,10 @@ fn start(parts: Parts, signing: Signing, settings: Settings) -> Result<Ledger, B
             }),
         )?,
         spawn("ledger-signer", Box::new(move || signing.run(&announced)))?,
+        spawn(
+            "ledger-snapshot",
+            Box::new(move || snapshots::run(&snapshot_folder, &state, &orders)),
+        )?,
         spawn(
             "ledger-scrub",
             Box::new(move || scrub(&scrubbed.0, &scrubbed.1)),

@@ -13,6 +13,7 @@ pub mod history;
 pub mod lanes;
 
 mod checkpoints;
+mod snapshots;
 mod stamp;
 mod writer;
 

@@ -14,6 +14,8 @@ use crate::domain::envelope::{
     ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, commitment,
 };
 use crate::domain::ids::{EventId, OrganizationId, Principal, Subject};
+use crate::domain::personal::Personal;
+use crate::domain::record::Member;
 use crate::domain::state::State;
 use crate::seal::{Context, DataKeyId, KeyStore, Opened, SealError, Sealed};
 
@@ -212,6 +214,14 @@ fn actor_stamp(actor: Actor, authority: &Authority) -> ActorStamp {
     }
 }
 
+/// Opens a member's values after a snapshot: they are sealed under the event that added the member.
+pub(crate) fn open_member(keys: &KeyStore, member: &mut Member) -> Result<(), StampError> {
+    let event_id = member.added_by.to_string();
+    let name = member.name.as_mut().map(|name| ("data.name", name));
+    let values = [Some(("data.email", &mut member.email)), name];
+    open_values(keys, keys.log_id(), &event_id, values.into_iter().flatten())
+}
+
 /// Opens the personal values of a read event; what has been erased stays blank.
 pub(crate) fn open_personal(
     keys: &KeyStore,
@@ -219,11 +229,20 @@ pub(crate) fn open_personal(
     event: &mut Event,
 ) -> Result<(), StampError> {
     let event_id = event.id.to_string();
-    for (field, value) in event.fact.personal_mut() {
+    open_values(keys, log_id, &event_id, event.fact.personal_mut())
+}
+
+fn open_values<'a>(
+    keys: &KeyStore,
+    log_id: [u8; 16],
+    event_id: &str,
+    values: impl IntoIterator<Item = (&'static str, &'a mut Personal)>,
+) -> Result<(), StampError> {
+    for (field, value) in values {
         if let Some(sealed) = value.sealed() {
             let context = Context {
                 log_id,
-                event_id: &event_id,
+                event_id,
                 field,
             };
             let text = match keys.open_sealed(sealed, context)? {

@@ -4,11 +4,13 @@
 //! one batch, settles the state, lets the views change, and answers. It adds no delay: a lone
 //! command is a batch of its own. A failed write or sync ends the process.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::checkpoints::Signed;
 use super::lanes::Job;
+use super::snapshots::EVENTS_BETWEEN;
 use super::stamp::{StampError, Stamped, Stamper};
 use super::{Answer, Health, Outcome, Record, Shared, Submission, SubmitError};
 use crate::clock::{ClockGuard, Entropy};
@@ -21,6 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::log::{AppendError, Lane, Log};
 use crate::seal::SealError;
 use crate::views::Batch;
+use crate::views::snapshot::Head;
 
 /// Most commands of one batch: at three events and 1 KB each they stay below the log's limits.
 const COMMANDS_PER_BATCH_MAX: usize = 1_024;
@@ -34,7 +37,11 @@ const ANSWER_RECORDS_MAX: usize = 3;
 pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) log: Log,
-    pub(crate) state: State,
+    /// Held only while it is decided on or settled, so that a snapshot can be taken meanwhile.
+    pub(crate) state: Arc<Mutex<State>>,
+    /// Where snapshots are ordered, and the position from which the next one is due.
+    pub(crate) snapshots: SyncSender<Head>,
+    pub(crate) snapshot_due: u64,
     pub(crate) entropy: Entropy,
     pub(crate) guard: ClockGuard,
     pub(crate) signed: Signed,
@@ -96,7 +103,7 @@ impl Writer {
         pending: &mut Pending,
     ) -> Result<Decided, SubmitError> {
         if let Some(idempotency) = submission.idempotency
-            && let Some(known) = self.state.remembered(&idempotency.command)
+            && let Some(known) = self.state().remembered(&idempotency.command)
         {
             if known.digest != idempotency.digest {
                 return Err(crate::domain::rejection::Rejection::IdempotencyKeyReused.into());
@@ -113,7 +120,7 @@ impl Writer {
             self.check_ordinary()?;
         }
         let facts = self.facts();
-        let mut decision = decide(&self.state, &submission.request, &facts)?;
+        let mut decision = decide(&self.state(), &submission.request, &facts)?;
         let (subject, token) = (decision.subject, decision.token.take());
         let events = decision.changes.len();
         let stamped = self.stamp(submission, decision, &facts, pending)?;
@@ -159,8 +166,12 @@ impl Writer {
         Ok(())
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn facts(&mut self) -> Facts {
-        let last_ms = self.state.last_at().map_or(0, |at| at.0);
+        let last_ms = self.state().last_at().map_or(0, |at| at.0);
         let now = self.guard.occurred_at(self.shared.clock.read(), last_ms);
         let ids = [(); 4].map(|()| self.entropy.ulid(now));
         Facts {
@@ -189,7 +200,9 @@ impl Writer {
             .make_keys(&decision)
             .map_err(|why| refused_key(&why))?;
         let place = (submission, facts);
-        let stamped = stamper.stamp(&mut self.state, decision, place, position);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let stamped = stamper.stamp(&mut state, decision, place, position);
+        drop(state);
         self.entropy.ulids_after(last_event.0);
         // From here on the overlay holds part of the command: no way back but a restart.
         stamped.map_err(|why| self.fail(&why))
@@ -203,7 +216,7 @@ impl Writer {
     }
 
     fn record(&self, subject: Subject) -> Record {
-        let state = &self.state;
+        let state = self.state();
         let record = match subject {
             Subject::Ledger(_) => None,
             Subject::Organization(id) => state.organization(id).cloned().map(Record::Organization),
@@ -236,14 +249,14 @@ impl Writer {
         };
         match self.log.append(&pending.payloads, lane) {
             Ok(appended) => {
-                let changes = self.state.settle();
+                let changes = self.state().settle();
                 self.publish(&changes, &pending.events, appended.root);
                 self.answer(pending.decided);
                 Ok(())
             }
             Err(AppendError::Full(why)) => {
                 tracing::warn!(%why, "the log has no room");
-                self.state.abandon();
+                self.state().abandon();
                 self.without_room(pending.decided, lane)
             }
             Err(AppendError::Poisoned(why)) => {
@@ -262,7 +275,7 @@ impl Writer {
                 | AppendError::BatchTooLong { .. }),
             ) => {
                 tracing::warn!(%why, "a batch is beyond the log's limits");
-                self.state.abandon();
+                self.state().abandon();
                 self.one_by_one(pending.decided)
             }
         }
@@ -270,7 +283,8 @@ impl Writer {
 
     fn publish(&mut self, changes: &Changes, events: &[(Subject, u32, u64)], root: [u8; 32]) {
         let position = self.log.next_position().saturating_sub(1);
-        if let Some(at) = self.state.last_at() {
+        let last_at = self.state().last_at();
+        if let Some(at) = last_at {
             self.shared.last_ms.store(at.0, Ordering::Release);
         }
         self.shared.views.apply(&Batch {
@@ -279,7 +293,25 @@ impl Writer {
             position,
             root,
         });
-        self.signed.announce(self.log.next_position(), root);
+        let next = self.log.next_position();
+        self.signed.announce(next, root);
+        if next >= self.snapshot_due {
+            self.order_snapshot(root);
+        }
+    }
+
+    /// Orders a snapshot as of now, unless one is still being written: then the next batch asks.
+    fn order_snapshot(&mut self, root: [u8; 32]) {
+        let position = self.log.next_position();
+        let frontier = self.log.frontier().hashes().to_vec();
+        let head = Head::new(
+            self.shared.log_id,
+            (position, frontier, root),
+            self.state().once(),
+        );
+        if self.snapshots.try_send(head).is_ok() {
+            self.snapshot_due = position + EVENTS_BETWEEN;
+        }
     }
 
     /// The disk is full: what can be refused is, and ends are decided again alone, with the reserve.

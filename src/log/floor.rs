@@ -27,13 +27,16 @@
 //! |---|---|---|
 //! | 0 | 8 | magic `KLCHKPNT` |
 //! | 8 | 4 | bytes of the note |
-//! | 12 | 4 | CRC-32C of these 72 bytes with this field 0, continued from the stored CRC of the record before (the first: from the header's) |
+//! | 12 | 4 | chained CRC-32C of these 72 bytes |
 //! | 16 | 8 | tree size |
 //! | 24 | 8 | seconds since 1970 at which it was signed |
 //! | 32 | 32 | root |
 //! | 64 | 4 | CRC-32C of the note |
 //! | 68 | 4 | reserved: 0 |
 //! | 72 | | the signed note |
+//!
+//! The chained CRC is taken with its own field 0 and continued from the stored CRC of the record
+//! before; the first from the header's.
 //!
 //! A record at the end that is not whole and has a hole, as [`super`] defines it for batches, is
 //! a checkpoint that nobody was shown; it is left behind. At open both files in use are written

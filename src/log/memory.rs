@@ -30,7 +30,7 @@ pub struct MemoryDisk {
 
 /// An open file of a [`MemoryDisk`].
 #[derive(Clone, Debug)]
-pub struct MemoryFile {
+pub(crate) struct MemoryFile {
     disk: MemoryDisk,
     inode: usize,
 }

@@ -34,14 +34,17 @@
 //! | head at | bytes | field |
 //! |---|---|---|
 //! | 0 | 4 | bytes of the payload, without padding |
-//! | 4 | 4 | CRC of these 64 bytes with this field 0, continued from the stored CRC of the head before (the first: from the header's) |
+//! | 4 | 4 | chained CRC of these 64 bytes |
 //! | 8 | 1 | kind: 1 event, 2 commit, 3 seal; 0 is the end of the data |
 //! | 9 | 1 | flags: 0 |
 //! | 10 | 6 | reserved: 0 |
-//! | 16 | 8 | position: the event's; of a commit the batch's last; of a seal the next segment's first |
+//! | 16 | 8 | position; of a commit its batch's last, of a seal the next one to come |
 //! | 24 | 32 | commitment: SHA-256 of the payload; of commit and seal the root |
 //! | 56 | 4 | CRC of the payload |
 //! | 60 | 4 | reserved: 0 |
+//!
+//! The chained CRC is taken with its own field 0 and continued from the stored CRC of the head
+//! before; of the first head from the header's.
 //!
 //! A batch is its events and one commit frame. Commit and seal have this payload:
 //!
@@ -88,7 +91,7 @@ pub use disk::Disk;
 pub use error::{AppendError, CreateError, Damage, FileError, OpenError, ReadError, Trouble};
 pub use floor::{CheckpointFile, FloorError, SignedCheckpoint};
 pub use lock::{FolderLock, LockError};
-pub use memory::{DiskFault, MemoryDisk, MemoryFile, SECTOR_BYTES};
+pub use memory::{DiskFault, MemoryDisk, SECTOR_BYTES};
 pub use reader::Reader;
 pub use scrub::Scrub;
 pub use segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};

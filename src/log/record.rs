@@ -13,6 +13,9 @@ pub(crate) const HEAD_BYTES: usize = 64;
 /// Bytes of the payload of commits and seals: 8 + 16 + 8 + 4 + 4 + 8 + 32.
 pub(crate) const COMMIT_BYTES: usize = 80;
 
+/// The same as a head states it.
+pub(crate) const COMMIT_LENGTH: u32 = 80;
+
 /// Bytes of a whole commit or seal frame; [`COMMIT_BYTES`] needs no padding.
 pub(crate) const COMMIT_FRAME_BYTES: usize = HEAD_BYTES + COMMIT_BYTES;
 
@@ -239,4 +242,62 @@ pub(crate) fn all_zero(bytes: &[u8]) -> bool {
     // Slices compare by memcmp, which is what makes this fast.
     let mut pieces = bytes.chunks(ZEROS.len());
     pieces.all(|piece| ZEROS.get(..piece.len()) == Some(piece))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn kinds() -> impl Strategy<Value = Kind> {
+        prop_oneof![Just(Kind::Event), Just(Kind::Commit), Just(Kind::Seal)]
+    }
+
+    proptest! {
+        #[test]
+        fn heads_and_commits_come_back(
+            (length, kind, position) in (any::<u32>(), kinds(), any::<u64>()),
+            (commitment, payload_crc, chain) in (any::<Hash>(), any::<u32>(), any::<u32>()),
+            (log_id, batch_bytes) in (any::<[u8; 16]>(), any::<u32>()),
+        ) {
+            let head = Head { length, kind, position, commitment, payload_crc };
+            let (bytes, crc) = head.encode(chain);
+            prop_assert_eq!(Head::decode(&bytes), Ok((head, crc)));
+            prop_assert_eq!(chain_after(chain, &bytes), crc);
+            let commit = Commit {
+                log_id,
+                first: position,
+                count: length,
+                batch_bytes,
+                tree_size: position ^ 1,
+                root: commitment,
+            };
+            prop_assert_eq!(Commit::decode(&commit.encode()), Some(commit));
+        }
+
+        #[test]
+        fn bytes_from_anywhere_are_no_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Some(head) = bytes.first_chunk() {
+                let _head = Head::decode(head);
+            }
+            let _commit = Commit::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn unknown_kinds_flags_and_reserved_bytes_are_refused() {
+        let mut frames = Frames::default();
+        frames.push_event(0, b"payload");
+        let head = *frames.bytes.first_chunk::<HEAD_BYTES>().unwrap();
+        assert!(Head::decode(&head).is_ok());
+        for (at, value) in [(8, 0), (8, 4), (9, 1), (10, 1), (15, 1), (60, 1), (63, 1)] {
+            let mut changed = head;
+            changed[at] = value;
+            assert!(Head::decode(&changed).is_err(), "{value} at {at}");
+        }
+        assert!(all_zero(&[]));
+        assert!(all_zero(&[0; 5000]));
+        assert!(!all_zero(&[vec![0; 4999], vec![1]].concat()));
+    }
 }

@@ -11,8 +11,8 @@ use sha2::{Digest, Sha256};
 use super::PAYLOAD_BYTES_MAX;
 use super::memory::SECTOR_BYTES;
 use super::record::{
-    COMMIT_BYTES, COMMIT_FRAME_BYTES, COMMIT_MAGIC, Commit, HEAD_BYTES, Head, Kind, all_zero,
-    chain_after, padded,
+    COMMIT_BYTES, COMMIT_FRAME_BYTES, COMMIT_LENGTH, COMMIT_MAGIC, Commit, HEAD_BYTES, Head, Kind,
+    all_zero, chain_after, padded,
 };
 use super::segment::{HEADER_BYTES, Opened};
 use crate::merkle::Hash;
@@ -330,7 +330,16 @@ pub(crate) fn find_seal(bytes: &[u8]) -> Option<(Commit, u32)> {
         let (Ok((head, crc)), Some(seal)) = (Head::decode(head), Commit::decode(payload)) else {
             continue;
         };
-        if head.kind == Kind::Seal && head.payload_crc == crc32c::crc32c(payload) {
+        // Every field of the head follows from the payload, so all of it is checked, though its
+        // CRC cannot be: that needs the head before.
+        let of_seal = Head {
+            length: COMMIT_LENGTH,
+            kind: Kind::Seal,
+            position: seal.first,
+            commitment: seal.root,
+            payload_crc: crc32c::crc32c(payload),
+        };
+        if head == of_seal {
             return Some((seal, crc));
         }
     }

@@ -172,7 +172,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_frontier_agrees_with_the_definition(entries in prop::collection::vec(any::<[u8; 32]>(), 0..200)) {
+        fn the_frontier_agrees_with_the_definition(
+            entries in prop::collection::vec(any::<[u8; 32]>(), 0..200),
+        ) {
             let mut frontier = Frontier::new();
             let leaves: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
             for entry in &entries {

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod index;
 pub mod page;
 mod position;
+pub mod snapshot;
 pub mod tokens;
 
 #[cfg(test)]

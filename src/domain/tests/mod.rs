@@ -8,11 +8,16 @@
 mod accounts;
 mod acme;
 mod catalogue;
+mod dominance;
+mod history;
 mod keys;
 mod kinds;
 mod members;
+mod model;
 mod order;
 mod organizations;
+mod permissions;
+mod properties;
 mod rotation;
 
 use ulid::Ulid;
@@ -188,6 +193,16 @@ impl Ledger {
     fn later(&mut self, seconds: i64) {
         self.now = self.now.plus_ms(seconds * SECOND_MS);
     }
+
+    /// A state made from the stored payloads alone.
+    fn replayed(&self) -> State {
+        let mut state = State::default();
+        for payload in &self.log {
+            state.apply(&read(payload), commitment(payload)).unwrap();
+            state.settle();
+        }
+        state
+    }
 }
 
 fn open_ledger() -> Command {
@@ -233,6 +248,33 @@ fn read(payload: &[u8]) -> Event {
         value.open(Some(text));
     }
     event
+}
+
+/// All that a state holds, hidden values included, in text that can be compared.
+fn fingerprint(state: &State) -> String {
+    let credentials: Vec<_> = state.everything().credentials;
+    let members = state.members.settled_after(None);
+    let emails: Vec<_> = members.map(|(_, member)| member.email.text()).collect();
+    let records = (
+        &state.organizations,
+        &state.heads,
+        &state.projects,
+        &state.members,
+        &state.accounts,
+        &state.credentials,
+    );
+    let indexes = (
+        &state.counts,
+        &state.emails,
+        &state.account_names,
+        &state.slugs,
+        &state.key_names,
+        &state.owned,
+        &state.commands,
+    );
+    let whole = (state.ledger(), state.last_at(), state.catalogue().text());
+    let hashes = serde_json::to_string(&credentials).unwrap();
+    format!("{whole:?} {records:?} {indexes:?} {emails:?} {hashes}")
 }
 
 /// An event as tests write it: type, subject, data.

@@ -105,7 +105,9 @@ fn the_bytes_of_a_segment_are_those_of_format_1() {
     4264 commitment: 694f779dcfae236525e07769e4d1d6bdd349321eea2d40097447f8db7ef72b59
     4296 payload crc: 2e287fd5
     4300 reserved: 00000000
-    4304 payload: 4b4c434f4d4d495461206c6f6720666f7220746573747321000000000000000002000000900000000200000000000000694f779dcfae236525e07769e4d1d6bdd349321eea2d40097447f8db7ef72b59
+    4304 payload: 4b4c434f4d4d495461206c6f6720666f72207465737473210000000000000000
+    4336 payload: 02000000900000000200000000000000694f779dcfae236525e07769e4d1d6bd
+    4368 payload: d349321eea2d40097447f8db7ef72b59
     4384 length: 0b000000
     4388 crc: 37f6a88c
     4392 kind, flags, reserved: 0100000000000000
@@ -121,7 +123,9 @@ fn the_bytes_of_a_segment_are_those_of_format_1() {
     4488 commitment: ddf0b4b099a7f1eb456f2864e4c40937a1a6e2f17d367766e6c3707af6212faa
     4520 payload crc: be674f40
     4524 reserved: 00000000
-    4528 payload: 4b4c434f4d4d495461206c6f6720666f7220746573747321020000000000000001000000500000000300000000000000ddf0b4b099a7f1eb456f2864e4c40937a1a6e2f17d367766e6c3707af6212faa
+    4528 payload: 4b4c434f4d4d495461206c6f6720666f72207465737473210200000000000000
+    4560 payload: 01000000500000000300000000000000ddf0b4b099a7f1eb456f2864e4c40937
+    4592 payload: a1a6e2f17d367766e6c3707af6212faa
     ");
 }
 
@@ -159,9 +163,11 @@ fn golden(bytes: &[u8]) -> String {
             ("commitment", 24, 32),
             ("payload crc", 56, 4),
             ("reserved", 60, 4),
-            ("payload", 64, payload),
         ] {
             line(name, at + from, length);
+        }
+        for from in (0..payload).step_by(32) {
+            line("payload", at + 64 + from, (payload - from).min(32));
         }
         at += 64 + payload;
     }

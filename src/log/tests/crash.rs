@@ -115,7 +115,7 @@ fn one_history(seed: u64) {
 
 #[test]
 fn what_was_acknowledged_survives_every_history() {
-    for seed in 0..250 {
+    for seed in 0..100 {
         one_history(seed);
     }
 }
@@ -150,7 +150,7 @@ fn a_fault_at_any_operation_loses_nothing() {
     history(&whole, &mut Model::default()).unwrap();
     for at in 0..whole.operations() {
         for fault in [DiskFault::Crash, DiskFault::Error] {
-            for seed in 0..6 {
+            for seed in 0..4 {
                 let what = format!("{fault:?} at {at}, seed {seed}");
                 let disk = MemoryDisk::new(seed);
                 let mut model = Model::default();

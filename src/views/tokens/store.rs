@@ -25,10 +25,11 @@ use crate::domain::kind::Kind;
 use crate::domain::record::Credential;
 
 use super::backlog::Layer;
+use super::form;
 
 /// Raised whenever keys, or the form of a credential in postcard, change: a view of another format
 /// is not read.
-const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 1;
 /// sled's page cache. The records that people list fit; the index serves everything urgent.
 const CACHE_BYTES: u64 = 64 << 20;
 /// Records a batch while loading: at some 500 bytes each, 5 MB.
@@ -134,7 +135,7 @@ impl Store {
         let mut batch = sled::Batch::default();
         for record in &layer.credentials {
             let key = credential_key(record.organization, record.kind, record.id);
-            batch.insert(key.as_slice(), postcard::to_stdvec(&**record)?);
+            batch.insert(key.as_slice(), form::write(record)?);
         }
         for (subject, version, position) in &layer.history {
             let key = history_key(*subject, *version);
@@ -157,7 +158,7 @@ impl Store {
             let mut taken = 0;
             for record in credentials.by_ref().take(LOADED_AT_ONCE) {
                 let key = credential_key(record.organization, record.kind, record.id);
-                batch.insert(key.as_slice(), postcard::to_stdvec(&*record)?);
+                batch.insert(key.as_slice(), form::write(&record)?);
                 taken += 1;
             }
             for (subject, version, position) in history.by_ref().take(LOADED_AT_ONCE) {
@@ -279,7 +280,7 @@ impl NewestFirst {
 
 /// Reads a stored credential.
 pub(super) fn read_credential(value: &IVec) -> Result<Arc<Credential>, StoreError> {
-    Ok(Arc::new(postcard::from_bytes(value)?))
+    Ok(form::read(value)?)
 }
 
 fn next_back(records: &mut sled::Iter) -> Result<Option<(CredentialId, IVec)>, StoreError> {

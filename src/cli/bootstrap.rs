@@ -1,0 +1,159 @@
+//! The first key: the one that no other key can have made.
+//!
+//! It is made where the folder is held, by `init`, by the first `serve` and by `recover`, and it is
+//! shown once.
+
+use serde::Serialize;
+
+use super::exit::Stop;
+use super::rehearsal::rehearse;
+use crate::domain::command::{Actor, Command, CreateOrganization, Request};
+use crate::domain::event::Fact;
+use crate::domain::ids::{CredentialId, OrganizationId, UserId};
+use crate::domain::secret::Token;
+use crate::ledger::boot::{self, Settings};
+use crate::ledger::{Ledger, Record, Submission};
+
+/// What a bootstrap key may do: all in its organization, and make and see every other one.
+pub(super) const SCOPES: [&str; 2] = ["admin:*", "platform:*"];
+
+/// The name of an organization that nobody named.
+pub(super) const ORGANIZATION: &str = "Default";
+
+/// The address of an owner whom nobody named.
+pub(super) const OWNER_EMAIL: &str = "owner@localhost";
+
+/// What a new ledger begins with.
+#[derive(Debug)]
+pub(super) struct First {
+    pub(super) organization: String,
+    pub(super) owner_email: String,
+    pub(super) origin: Option<String>,
+}
+
+impl Default for First {
+    fn default() -> Self {
+        Self {
+            organization: ORGANIZATION.to_owned(),
+            owner_email: OWNER_EMAIL.to_owned(),
+            origin: None,
+        }
+    }
+}
+
+/// A bootstrap key on its way to whoever asked for it.
+#[derive(Debug)]
+pub(super) struct Issued {
+    pub(super) organization: OrganizationId,
+    pub(super) owner: Option<UserId>,
+    pub(super) key: CredentialId,
+    pub(super) token: Token,
+    pub(super) vkey: String,
+}
+
+#[derive(Serialize)]
+struct IssuedJson<'a> {
+    organization_id: OrganizationId,
+    owner_id: Option<UserId>,
+    key_id: CredentialId,
+    raw_key: &'a str,
+    vkey: &'a str,
+    /// Members sign in by a link that only a running server can take.
+    sign_in_url: Option<&'a str>,
+}
+
+impl Issued {
+    /// The one object on stdout.
+    pub(super) fn json(&self) -> anyhow::Result<String> {
+        Ok(serde_json::to_string(&IssuedJson {
+            organization_id: self.organization,
+            owner_id: self.owner,
+            key_id: self.key,
+            raw_key: self.token.reveal(),
+            vkey: &self.vkey,
+            sign_in_url: None,
+        })?)
+    }
+
+    /// The same for people.
+    pub(super) fn text(&self) -> String {
+        let owner = self.owner.map(|id| id.to_string());
+        format!(
+            "Organization  {}\n\
+             Owner         {}\n\
+             Key id        {}\n\
+             Verifier key  {}\n\
+             \n\
+             The key, which is shown this once and kept nowhere. It may do everything:\n\
+             \n\
+             {}\n",
+            self.organization,
+            owner.as_deref().unwrap_or("none"),
+            self.key,
+            self.vkey,
+            self.token.reveal(),
+        )
+    }
+}
+
+/// Makes a ledger with its first organization and key, in an empty folder.
+pub(super) fn create(settings: Settings, first: First) -> Result<(Ledger, Issued), Stop> {
+    let command = Command::CreateOrganization(CreateOrganization {
+        name: first.organization,
+        owner_email: first.owner_email,
+        key_scopes: SCOPES.map(str::to_owned).to_vec(),
+    });
+    let request = by_operator(command);
+    rehearse(&request, &settings.clock)?;
+    let ledger = boot::create(settings, first.origin)?;
+    let issued = issue(&ledger, request);
+    if issued.is_err() {
+        ledger.stop();
+    }
+    Ok((ledger, issued?))
+}
+
+/// Submits a command that makes a key, and waits until it is durable.
+pub(super) fn issue(ledger: &Ledger, request: Request) -> Result<Issued, Stop> {
+    let answer = ledger.submit_blocking(Submission::bare(request))?;
+    let (mut organization, mut owner, mut key) = (None, None, None);
+    for record in &answer.records {
+        match record {
+            Record::Organization(record) => organization = Some(record.id),
+            Record::Member(record) => owner = Some(record.id),
+            Record::Credential(record) => {
+                organization = Some(record.organization);
+                key = Some(record.id);
+            }
+            Record::Ledger | Record::Project(_) | Record::ServiceAccount(_) => {}
+        }
+    }
+    match (organization, key, answer.token) {
+        (Some(organization), Some(key), Some(token)) => Ok(Issued {
+            organization,
+            owner,
+            key,
+            token,
+            vkey: verifier_key(ledger)?,
+        }),
+        (_, _, _) => Err(anyhow::anyhow!("the command made no key").into()),
+    }
+}
+
+/// A request of whoever holds the folder.
+pub(super) const fn by_operator(command: Command) -> Request {
+    Request {
+        actor: Actor::Operator,
+        command,
+        if_match: None,
+    }
+}
+
+/// What auditors check the ledger's signatures with, as its first event says.
+fn verifier_key(ledger: &Ledger) -> Result<String, Stop> {
+    let first = ledger.event(0).map_err(anyhow::Error::from)?;
+    match first.event.fact {
+        Fact::LedgerOpened(opened) => Ok(opened.vkey),
+        other => Err(anyhow::anyhow!("the first event is {}", other.name()).into()),
+    }
+}

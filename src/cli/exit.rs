@@ -1,0 +1,211 @@
+//! How a command ends: one number for each thing that whoever started it may want to do next.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+
+use crate::ledger::SubmitError;
+use crate::ledger::boot::BootError;
+use crate::log::{FloorError, LockError, OpenError, ReadError};
+use crate::seal::SealError;
+
+/// The list in `--help`.
+pub(super) const EXIT_CODES: &str = "\
+Exit codes:
+  0  all went well
+  1  it failed: the system or the network said no
+  2  it was refused: wrong usage, or not possible in this folder
+  3  stored data is damaged; the message names file, offset, position and the way out
+  4  the ledger failed while it ran; start it again and it recovers";
+
+/// How a command ended, other than well.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Exit {
+    /// The system or the network said no.
+    Failed,
+    /// Wrong usage, or not possible as things are.
+    Refused,
+    /// Stored bytes are not what was written.
+    Damaged,
+    /// A write failed half-way: only a restart shows what is there.
+    Poisoned,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Failed => 1,
+            Exit::Refused => 2,
+            Exit::Damaged => 3,
+            Exit::Poisoned => 4,
+        })
+    }
+}
+
+/// Why a command ended, and how.
+#[derive(Debug)]
+pub(super) struct Stop {
+    pub(super) exit: Exit,
+    pub(super) why: anyhow::Error,
+}
+
+impl Stop {
+    /// A refusal in one sentence.
+    pub(super) fn refused(why: impl std::fmt::Display) -> Self {
+        Self {
+            exit: Exit::Refused,
+            why: anyhow!("{why}"),
+        }
+    }
+
+    /// The ledger failed while it ran.
+    pub(super) fn poisoned(why: &str) -> Self {
+        Self {
+            exit: Exit::Poisoned,
+            why: anyhow!("the ledger has failed and must be started again: {why}"),
+        }
+    }
+}
+
+/// What nobody has a better number for has failed.
+impl From<anyhow::Error> for Stop {
+    fn from(why: anyhow::Error) -> Self {
+        Self {
+            exit: Exit::Failed,
+            why,
+        }
+    }
+}
+
+impl From<SealError> for Stop {
+    fn from(why: SealError) -> Self {
+        Self {
+            exit: of_seal(&why),
+            why: why.into(),
+        }
+    }
+}
+
+impl From<SubmitError> for Stop {
+    fn from(why: SubmitError) -> Self {
+        Self {
+            exit: of_submit(&why),
+            why: why.into(),
+        }
+    }
+}
+
+impl From<BootError> for Stop {
+    fn from(why: BootError) -> Self {
+        Self {
+            exit: of_boot(&why),
+            why: why.into(),
+        }
+    }
+}
+
+impl From<LockError> for Stop {
+    fn from(why: LockError) -> Self {
+        Self {
+            exit: of_lock(&why),
+            why: why.into(),
+        }
+    }
+}
+
+fn of_seal(why: &SealError) -> Exit {
+    match why {
+        SealError::FolderMissing { .. }
+        | SealError::FolderInUse { .. }
+        | SealError::Exposed { .. }
+        | SealError::FileMissing { .. }
+        | SealError::WrongMaster { .. }
+        | SealError::Decrypt(_)
+        | SealError::BadExport { .. }
+        | SealError::OtherLog { .. }
+        | SealError::KeyDiffers { .. } => Exit::Refused,
+        SealError::Damaged { .. } | SealError::NotAuthentic(_) => Exit::Damaged,
+        SealError::KeyExists(_)
+        | SealError::KeyErased(_)
+        | SealError::TooLong { .. }
+        | SealError::TooManyKeys { .. }
+        | SealError::Encrypt(_)
+        | SealError::Io { .. }
+        | SealError::Stream { .. } => Exit::Failed,
+    }
+}
+
+fn of_submit(why: &SubmitError) -> Exit {
+    match why {
+        SubmitError::Rejected(_) | SubmitError::ClockSuspect | SubmitError::TooLarge => {
+            Exit::Refused
+        }
+        SubmitError::OutcomeUnknown => Exit::Poisoned,
+        SubmitError::QueueFull
+        | SubmitError::ViewsBehind
+        | SubmitError::DiskFull
+        | SubmitError::Stopping => Exit::Failed,
+    }
+}
+
+fn of_boot(why: &BootError) -> Exit {
+    match why {
+        BootError::NotVacant(_)
+        | BootError::NoLedger(_)
+        | BootError::Unfinished(_)
+        | BootError::Mixed { .. }
+        | BootError::OriginInvalid => Exit::Refused,
+        BootError::Lock(why) => of_lock(why),
+        BootError::Keys(why) => of_seal(why),
+        BootError::First(why) => of_submit(why),
+        BootError::Open(why) => of_open(why),
+        BootError::Read(why) => of_read(why),
+        BootError::Floor(why) => of_floor(why),
+        BootError::Checkpoint(_) => Exit::Damaged,
+        BootError::Folder { .. }
+        | BootError::Create(_)
+        | BootError::File(_)
+        | BootError::Note(_)
+        | BootError::Tokens(_)
+        | BootError::Broken(_)
+        | BootError::Snapshots(_)
+        | BootError::Catalogue(_) => Exit::Failed,
+    }
+}
+
+fn of_lock(why: &LockError) -> Exit {
+    match why {
+        LockError::Held(_) => Exit::Refused,
+        LockError::File { .. } => Exit::Failed,
+    }
+}
+
+fn of_open<E: std::error::Error>(why: &OpenError<E>) -> Exit {
+    match why {
+        OpenError::SegmentBytes(_) => Exit::Refused,
+        OpenError::NoLog(_)
+        | OpenError::Damaged(_)
+        | OpenError::Snapshot { .. }
+        | OpenError::Replay { .. } => Exit::Damaged,
+        OpenError::File(_) => Exit::Failed,
+    }
+}
+
+fn of_read(why: &ReadError) -> Exit {
+    match why {
+        ReadError::Damaged(_) => Exit::Damaged,
+        ReadError::Absent { .. } | ReadError::File(_) => Exit::Failed,
+    }
+}
+
+fn of_floor(why: &FloorError) -> Exit {
+    match why {
+        FloorError::Exists(_) => Exit::Refused,
+        FloorError::Missing(_)
+        | FloorError::Smaller { .. }
+        | FloorError::Contradiction { .. }
+        | FloorError::Damaged(_) => Exit::Damaged,
+        FloorError::Poisoned(_) => Exit::Poisoned,
+        FloorError::NoteLength { .. } | FloorError::Full(_) | FloorError::File(_) => Exit::Failed,
+    }
+}

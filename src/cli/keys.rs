@@ -1,0 +1,212 @@
+//! `keyledger keys`: the backup of the keys folder, made and read back.
+//!
+//! A copy of the data folder without its keys is a ledger whose people and secrets are blank; the
+//! export is the one backup of them.
+
+use std::fs::File;
+use std::path::PathBuf;
+
+use age::secrecy::SecretString;
+use anyhow::Context;
+use clap::{Args, Subcommand};
+
+use super::exit::Stop;
+use super::files::{NewFile, read_secret};
+use super::folder::FolderArgs;
+use super::output::say;
+use crate::clock::Entropy;
+use crate::log::FolderLock;
+use crate::seal::export::WORK_FACTOR;
+use crate::seal::{DecryptWith, EncryptFor, ImportTarget, KeyStore, export_keys, import_keys};
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  keyledger keys export --out keys.age --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
+  keyledger keys export --out keys.age --passphrase-file /run/secrets/passphrase
+
+The server may run meanwhile. Keep the file, and what opens it, apart from the data folder.";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  keyledger keys import --data-dir /restored --in keys.age --identity-file key.txt
+  keyledger keys import --data-dir /restored --in keys.age --passphrase-file /run/secrets/passphrase
+
+The server must be stopped. Keys that are there already are never replaced.";
+
+/// Back up the keys that seal and sign, or bring them back
+#[derive(Args, Debug)]
+pub(super) struct Keys {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Export(Export),
+    Import(Import),
+}
+
+/// Write all keys into one file, encrypted with age
+#[derive(Args, Debug)]
+#[command(after_long_help = EXPORT_EXAMPLES)]
+struct Export {
+    #[command(flatten)]
+    folder: FolderArgs,
+
+    /// The file to make; there must be none yet
+    #[arg(long, value_name = "FILE")]
+    #[arg(env = "KEYLEDGER_OUT", hide_env_values = true)]
+    out: PathBuf,
+
+    /// Encrypt to the passphrase in this file
+    #[arg(long, value_name = "FILE", required_unless_present = "recipient")]
+    #[arg(env = "KEYLEDGER_PASSPHRASE_FILE", hide_env_values = true)]
+    passphrase_file: Option<PathBuf>,
+
+    /// Encrypt to whoever holds the identity of this age recipient; may be given again
+    #[arg(
+        long,
+        value_name = "AGE1",
+        conflicts_with = "passphrase_file",
+        value_delimiter = ','
+    )]
+    #[arg(value_parser = recipient)]
+    #[arg(env = "KEYLEDGER_RECIPIENT", hide_env_values = true)]
+    recipient: Vec<age::x25519::Recipient>,
+}
+
+/// Read keys back from an export
+#[derive(Args, Debug)]
+#[command(after_long_help = IMPORT_EXAMPLES)]
+struct Import {
+    #[command(flatten)]
+    folder: FolderArgs,
+
+    /// The export
+    #[arg(long = "in", value_name = "FILE")]
+    #[arg(env = "KEYLEDGER_IN", hide_env_values = true)]
+    from: PathBuf,
+
+    /// Decrypt with the passphrase in this file
+    #[arg(long, value_name = "FILE", required_unless_present = "identity_file")]
+    #[arg(env = "KEYLEDGER_PASSPHRASE_FILE", hide_env_values = true)]
+    passphrase_file: Option<PathBuf>,
+
+    /// Decrypt with the age identities in this file
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    #[arg(env = "KEYLEDGER_IDENTITY_FILE", hide_env_values = true)]
+    identity_file: Option<PathBuf>,
+}
+
+fn recipient(text: &str) -> Result<age::x25519::Recipient, &'static str> {
+    text.parse()
+}
+
+impl Keys {
+    pub(super) fn run(self) -> Result<(), Stop> {
+        match self.command {
+            Command::Export(export) => export.run(),
+            Command::Import(import) => import.run(),
+        }
+    }
+}
+
+impl Export {
+    fn run(self) -> Result<(), Stop> {
+        self.folder.check()?;
+        let to = match &self.passphrase_file {
+            Some(file) => EncryptFor::Passphrase {
+                passphrase: secret_string(&read_secret(file)?),
+                work_factor: WORK_FACTOR,
+            },
+            None => EncryptFor::Recipients(self.recipient),
+        };
+        let keys = self.folder.folder().keys();
+        let store = KeyStore::open(&keys, self.folder.master_key_file.as_deref())?;
+        let mut file = NewFile::create(&self.out)?;
+        let data_keys = export_keys(&store, &to, &mut file)?;
+        file.finish()?;
+        let (log, out) = (hex::encode(store.log_id()), self.out.display());
+        say(&format!(
+            "the keys of log {log}, {data_keys} of them data keys, are in {out}"
+        ));
+        Ok(())
+    }
+}
+
+impl Import {
+    fn run(self) -> Result<(), Stop> {
+        self.folder.check()?;
+        let with = match (&self.passphrase_file, &self.identity_file) {
+            (Some(file), _) => DecryptWith::Passphrase(secret_string(&read_secret(file)?)),
+            (None, Some(file)) => DecryptWith::Identities(identities(&read_secret(file)?)?),
+            (None, None) => return Err(Stop::refused("nothing to decrypt with")),
+        };
+        let from = File::open(&self.from)
+            .with_context(|| format!("cannot open {}", self.from.display()))?;
+        let folder = self.folder.folder();
+        std::fs::create_dir_all(folder.path())
+            .with_context(|| format!("cannot make {}", folder.path().display()))?;
+        let _lock = FolderLock::take(&folder.path().join("lock"))?;
+        let keys = folder.keys();
+        let target = ImportTarget {
+            dir: &keys,
+            master_file: self.folder.master_key_file.as_deref(),
+            // Whether they are the keys of the log beside them is checked when it is opened.
+            log_id: None,
+        };
+        let done = import_keys(target, &with, from, &mut Entropy::system())?;
+        let log = hex::encode(done.log_id);
+        say(&format!(
+            "the keys of log {log}, {} of them data keys: {} files written to {}",
+            done.data_keys,
+            done.written,
+            keys.display()
+        ));
+        Ok(())
+    }
+}
+
+fn secret_string(text: &str) -> SecretString {
+    SecretString::from(text.to_owned())
+}
+
+/// The identities in a file as `age-keygen` writes it: one a line, comments between.
+fn identities(text: &str) -> Result<Vec<age::x25519::Identity>, Stop> {
+    let lines = text.lines().map(str::trim).enumerate();
+    let mut identities = Vec::new();
+    for (index, line) in lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#')) {
+        // The parser's own words are left out: they could repeat what it was given.
+        let identity = line.parse().map_err(|_why: &'static str| {
+            Stop::refused(format!("line {} is not an age identity", index + 1))
+        })?;
+        identities.push(identity);
+    }
+    if identities.is_empty() {
+        return Err(Stop::refused("the file holds no age identity"));
+    }
+    Ok(identities)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn identities_are_read_as_age_keygen_writes_them() {
+        use age::secrecy::ExposeSecret;
+        let one = age::x25519::Identity::generate();
+        let text = format!(
+            "# created: today\n# public key: {}\n{}\n\n",
+            one.to_public(),
+            one.to_string().expose_secret()
+        );
+        let read = identities(&text).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(read[0].to_public(), one.to_public());
+        assert!(identities("# nothing\n").is_err());
+        let wrong = identities("AGE-SECRET-KEY-1NOT").err();
+        let said = wrong.map(|stop| stop.why.to_string());
+        assert_eq!(said.as_deref(), Some("line 1 is not an age identity"));
+    }
+}

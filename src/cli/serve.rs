@@ -1,0 +1,282 @@
+//! `keyledger serve`: opens the ledger and answers until it is told to stop.
+//!
+//! A stop is orderly: new work is refused, what is running may end, what is taken is written. A
+//! ledger that has failed is not: nothing more may be believed of it, so the process ends at once
+//! and the next start recovers.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use clap::builder::BoolishValueParser;
+use ipnet::IpNet;
+use tokio::net::TcpListener;
+use tokio::runtime::{self, Runtime};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::bootstrap::{self, First};
+use super::exit::Stop;
+use super::files::{self, NewFile};
+use super::folder::{FolderArgs, SegmentArgs};
+use super::logging::{self, LogFormat, LogLevel};
+use super::output;
+use crate::config::{Network, PublicUrl};
+use crate::http::{self, HttpSettings};
+use crate::ledger::boot::{self, Settings};
+use crate::ledger::{Health, Ledger};
+
+/// How long running requests may go on after a stop was asked for. Whoever starts servers usually
+/// kills them 30 seconds after asking; this leaves time to flush.
+const DRAIN: Duration = Duration::from_secs(20);
+
+/// How long the ledger may take to write what it has taken: seconds of a slow disk.
+const FLUSH: Duration = Duration::from_secs(8);
+
+const EXAMPLES: &str = "\
+Examples:
+  keyledger serve --data-dir /var/lib/keyledger
+  keyledger serve --listen 0.0.0.0:8080 --behind-proxy --public-url https://keys.acme.example \\
+    --trusted-proxies 10.0.0.0/8
+  KEYLEDGER_BOOTSTRAP_KEY_FILE=/run/secrets/first-key keyledger serve --log-format json
+
+On an empty folder it first does what `keyledger init` does: on a terminal it prints the key, once;
+otherwise it writes it to the file of --bootstrap-key-file or refuses.
+
+SIGTERM or ctrl-c: it takes nothing new, finishes what it has, and exits with 0; a second one makes
+it stop waiting. `listening on http://ADDR` on stderr says that it is ready.";
+
+/// Serve the ledger over HTTP
+#[derive(Args, Debug)]
+#[command(after_long_help = EXAMPLES)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    folder: FolderArgs,
+
+    #[command(flatten)]
+    segments: SegmentArgs,
+
+    /// Where to listen; port 0 takes any that is free
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(env = "KEYLEDGER_LISTEN", hide_env_values = true)]
+    listen: SocketAddr,
+
+    /// What clients call this server, for links [default: http://ADDR]
+    #[arg(long, value_name = "URL")]
+    #[arg(env = "KEYLEDGER_PUBLIC_URL", hide_env_values = true)]
+    public_url: Option<PublicUrl>,
+
+    /// Networks of the proxies that may say which client a request comes from
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[arg(env = "KEYLEDGER_TRUSTED_PROXIES", hide_env_values = true)]
+    trusted_proxies: Vec<IpNet>,
+
+    /// A proxy in front speaks TLS; needed to listen on anything but a loopback address
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "KEYLEDGER_BEHIND_PROXY", hide_env_values = true)]
+    behind_proxy: bool,
+
+    /// The clock is right, although it says that the last event is more than 400 days old
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "KEYLEDGER_ACCEPT_CLOCK", hide_env_values = true)]
+    accept_clock: bool,
+
+    /// Where the first key of a new ledger is written, outside the data folder; there must be none
+    #[arg(long, value_name = "FILE")]
+    #[arg(env = "KEYLEDGER_BOOTSTRAP_KEY_FILE", hide_env_values = true)]
+    bootstrap_key_file: Option<PathBuf>,
+
+    /// The form of log lines on stderr
+    #[arg(long, value_enum, value_name = "FORM", default_value = "human")]
+    #[arg(env = "KEYLEDGER_LOG_FORMAT", hide_env_values = true)]
+    log_format: LogFormat,
+
+    /// How much the log says
+    #[arg(long, value_enum, value_name = "LEVEL", default_value = "info")]
+    #[arg(env = "KEYLEDGER_LOG_LEVEL", hide_env_values = true)]
+    log_level: LogLevel,
+}
+
+impl Serve {
+    pub(super) fn run(self) -> Result<(), Stop> {
+        let network = Network {
+            listen: self.listen,
+            public_url: self.public_url.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            behind_proxy: self.behind_proxy,
+        };
+        network.check().map_err(Stop::refused)?;
+        logging::start(self.log_format, self.log_level).context("cannot start the log")?;
+        let ledger = self.open()?;
+        let runtime = runtime::Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime.context("cannot start the runtime")?;
+        let outcome = runtime.block_on(serve(&ledger, &network, self.log_format));
+        let outcome = match outcome {
+            Ok(()) => flush(&runtime, &ledger),
+            Err(stop) => Err(stop),
+        };
+        // What still runs is cut off: it was given its time, or must not go on.
+        runtime.shutdown_background();
+        outcome
+    }
+
+    fn open(&self) -> Result<Ledger, Stop> {
+        let mut settings = self.folder.settings(self.segments)?;
+        settings.accept_clock = self.accept_clock;
+        let folder = &settings.folder;
+        let vacant = folder.is_vacant();
+        if vacant.with_context(|| format!("cannot read {}", folder.path().display()))? {
+            self.create(settings)
+        } else {
+            Ok(boot::open(settings)?)
+        }
+    }
+
+    /// Makes the ledger, provided that there is somebody or something to take its key.
+    fn create(&self, settings: Settings) -> Result<Ledger, Stop> {
+        let Some(path) = &self.bootstrap_key_file else {
+            if !io::stdout().is_terminal() {
+                let folder = settings.folder.path().display();
+                return Err(Stop::refused(format!(
+                    "there is no ledger in {folder} and nobody to show its first key to: run \
+                     `keyledger init`, or name a file for it with --bootstrap-key-file"
+                )));
+            }
+            let (ledger, issued) = bootstrap::create(settings, First::default())?;
+            return match output::print(&issued.text()) {
+                Ok(()) => Ok(ledger),
+                Err(why) => Err(lost(&ledger, why)),
+            };
+        };
+        if files::is_inside(path, settings.folder.path())? {
+            return Err(Stop::refused(format!(
+                "{} lies in the data folder, which never holds a key in the clear",
+                path.display()
+            )));
+        }
+        let mut file = NewFile::create(path)?;
+        let (ledger, issued) = bootstrap::create(settings, First::default())?;
+        let written = writeln!(file, "{}", issued.token.reveal());
+        match written
+            .map_err(anyhow::Error::from)
+            .and_then(|()| file.finish())
+        {
+            Ok(()) => Ok(ledger),
+            Err(why) => Err(lost(&ledger, why)),
+        }
+    }
+}
+
+/// Nobody has the first key: the ledger is there, and `recover` makes another.
+fn lost(ledger: &Ledger, why: anyhow::Error) -> Stop {
+    ledger.stop();
+    why.context("the ledger is made and its key is lost; run `keyledger recover`")
+        .into()
+}
+
+/// Answers until a signal, the server's own end, or a failure of the ledger.
+async fn serve(ledger: &Ledger, network: &Network, format: LogFormat) -> Result<(), Stop> {
+    let mut signals = Signals::listen().context("cannot wait for signals")?;
+    let listen = network.listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.with_context(|| format!("cannot listen on {listen}"))?;
+    let bound = listener.local_addr().context("cannot tell the address")?;
+    let (stop, mut stopping) = watch::channel(false);
+    let settings = HttpSettings {
+        trusted: network.trusted_proxies.clone(),
+    };
+    let asked = async move {
+        // A sender that is gone asks for the end too.
+        drop(stopping.wait_for(|stop| *stop).await);
+    };
+    let server = http::serve(listener, ledger.clone(), settings, asked);
+    tokio::pin!(server);
+    announce(bound, format);
+
+    tokio::select! {
+        ended = &mut server => return ended.context("the server has ended").map_err(Stop::from),
+        why = failure(ledger) => return Err(Stop::poisoned(&why)),
+        () = signals.next() => tracing::info!("stopping"),
+    }
+    stop.send_replace(true);
+    tokio::select! {
+        ended = &mut server => ended.context("the server has ended").map_err(Stop::from),
+        why = failure(ledger) => Err(Stop::poisoned(&why)),
+        () = signals.next() => {
+            tracing::warn!("stopping without waiting for running requests");
+            Ok(())
+        }
+        () = tokio::time::sleep(DRAIN) => {
+            tracing::warn!(seconds = DRAIN.as_secs(), "requests still run and are cut off");
+            Ok(())
+        }
+    }
+}
+
+/// Tells people, tests and process managers that it is ready.
+fn announce(bound: SocketAddr, format: LogFormat) {
+    match format {
+        LogFormat::Human => output::say(&format!("listening on http://{bound}")),
+        LogFormat::Json => tracing::info!("listening on http://{bound}"),
+    }
+}
+
+/// Comes when the ledger has failed.
+async fn failure(ledger: &Ledger) -> String {
+    let mut health = ledger.health();
+    loop {
+        match &*health.borrow_and_update() {
+            Health::Failed(why) => return why.clone(),
+            Health::Good => {}
+        }
+        if health.changed().await.is_err() {
+            return "its writer has gone".to_owned();
+        }
+    }
+}
+
+/// Writes what the ledger has taken.
+fn flush(runtime: &Runtime, ledger: &Ledger) -> Result<(), Stop> {
+    let stopping = ledger.clone();
+    let stopped = runtime.spawn_blocking(move || stopping.stop());
+    let outcome = runtime.block_on(async { tokio::time::timeout(FLUSH, stopped).await });
+    match &*ledger.health().borrow() {
+        Health::Failed(why) => return Err(Stop::poisoned(why)),
+        Health::Good => {}
+    }
+    match outcome {
+        Ok(joined) => joined
+            .context("the ledger did not stop in order")
+            .map_err(Stop::from),
+        Err(_elapsed) => Err(anyhow::anyhow!(
+            "the ledger did not stop within {} seconds; the next start recovers",
+            FLUSH.as_secs()
+        )
+        .into()),
+    }
+}
+
+/// The two signals that ask for an orderly stop.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What the settings of a server mean, and which of them do not go together.
+//!
+//! Flags and environment variables are read by clap alone and arrive here as values. Nothing here
+//! opens a file or a socket: a setting is right or it is refused with the reason.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use axum::http::Uri;
+use ipnet::IpNet;
+
+/// How a server is reached.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Network {
+    /// Where it listens; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// What its clients call it, where that is not the address it listens on.
+    pub public_url: Option<PublicUrl>,
+    /// Who may say which client a request comes from. Empty: nobody.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The operator says that something in front of it speaks TLS.
+    pub behind_proxy: bool,
+}
+
+/// Secrets would cross a network in the clear.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error(
+    "{0} can be reached from other machines and this server does not speak TLS: put a proxy that \
+     does in front of it and say --behind-proxy, or listen on a loopback address"
+)]
+pub struct Exposed(SocketAddr);
+
+impl Network {
+    /// Refuses to carry secrets over a network without TLS.
+    ///
+    /// # Errors
+    /// [`Exposed`], unless the address is a loopback one or a proxy is vouched for.
+    pub fn check(&self) -> Result<(), Exposed> {
+        if self.listen.ip().to_canonical().is_loopback() || self.behind_proxy {
+            Ok(())
+        } else {
+            Err(Exposed(self.listen))
+        }
+    }
+
+    /// The public URL, which is the address that was bound unless it was set.
+    #[must_use]
+    pub fn public_url(&self, bound: SocketAddr) -> PublicUrl {
+        self.public_url
+            .clone()
+            .unwrap_or_else(|| PublicUrl(format!("http://{bound}")))
+    }
+}
+
+/// The scheme and authority under which clients know the server, without a slash at the end.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct PublicUrl(String);
+
+impl PublicUrl {
+    /// The text: `https://keys.example.com`.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether clients come by TLS.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.0.starts_with("https://")
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Not a URL that links can begin with.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("must be http:// or https://, a host and perhaps a port, and nothing behind them")]
+pub struct InvalidPublicUrl;
+
+impl FromStr for PublicUrl {
+    type Err = InvalidPublicUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidPublicUrl> {
+        let text = text.strip_suffix('/').unwrap_or(text).to_ascii_lowercase();
+        let rest = text
+            .strip_prefix("https://")
+            .or_else(|| text.strip_prefix("http://"));
+        let bare =
+            rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@']));
+        // The host and the port are for the parser to judge.
+        match text.parse::<Uri>() {
+            Ok(uri) if bare && uri.host().is_some_and(|host| !host.is_empty()) => Ok(Self(text)),
+            Ok(_) | Err(_) => Err(InvalidPublicUrl),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_cross_no_network_in_the_clear() {
+        for (listen, behind_proxy, fine) in [
+            ("127.0.0.1:8080", false, true),
+            ("127.9.9.9:0", false, true),
+            ("[::1]:8080", false, true),
+            ("[::ffff:127.0.0.1]:80", false, true),
+            ("0.0.0.0:8080", false, false),
+            ("[::]:8080", false, false),
+            ("192.0.2.7:8080", false, false),
+            ("0.0.0.0:8080", true, true),
+        ] {
+            let network = Network {
+                listen: listen.parse().unwrap(),
+                public_url: None,
+                trusted_proxies: Vec::new(),
+                behind_proxy,
+            };
+            assert_eq!(network.check().is_ok(), fine, "{listen}");
+        }
+    }
+
+    #[test]
+    fn a_public_url_is_a_scheme_and_an_authority() {
+        for (text, expect) in [
+            ("https://Keys.Example.com", Some("https://keys.example.com")),
+            (
+                "https://keys.example.com/",
+                Some("https://keys.example.com"),
+            ),
+            ("http://localhost:8080", Some("http://localhost:8080")),
+            ("http://[::1]:8080", Some("http://[::1]:8080")),
+            ("", None),
+            ("keys.example.com", None),
+            ("ftp://keys.example.com", None),
+            ("https://", None),
+            ("https:///", None),
+            ("https://user@keys.example.com", None),
+            ("https://keys.example.com/path", None),
+            ("https://keys.example.com?q", None),
+            ("https://keys.example.com#f", None),
+            ("https://keys example.com", None),
+        ] {
+            let url = text.parse::<PublicUrl>().ok();
+            assert_eq!(url.as_ref().map(PublicUrl::as_str), expect, "{text:?}");
+        }
+        assert!("https://a".parse::<PublicUrl>().unwrap().is_https());
+        assert!(!"http://a".parse::<PublicUrl>().unwrap().is_https());
+    }
+}

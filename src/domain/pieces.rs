@@ -1,0 +1,256 @@
+//! The state in pieces: what a snapshot holds, and how it becomes a state again.
+//!
+//! Pieces are taken while writing goes on. Each record carries the position of its last change, so
+//! a replay from the snapshot's own position leaves alone what a record holds already; all indexes
+//! are made anew from the records. Personal values are in here in their sealed form alone.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::catalogue::{CatalogueText, InvalidCatalogue};
+use super::decide::fold_case;
+use super::envelope::{Digest32, Event};
+use super::ids::{
+    CredentialId, LogId, OrganizationId, ProjectId, ServiceAccountId, Subject, UserId,
+};
+use super::record::{Credential, Member, Organization, OrganizationHead, Project, ServiceAccount};
+use super::state::{LedgerHead, Remembered, State};
+use super::time::Timestamp;
+
+/// What stands once in a ledger.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Once {
+    log_id: Option<LogId>,
+    origin: String,
+    version: u32,
+    catalogue: CatalogueText,
+    last_at: Option<Timestamp>,
+}
+
+/// One record of a state.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub enum Piece {
+    /// An organization.
+    Organization(Arc<Organization>),
+    /// The end of its chain.
+    Head(Arc<OrganizationHead>),
+    /// A project.
+    Project(Arc<Project>),
+    /// A member.
+    Member(Arc<Member>),
+    /// A service account.
+    Account(Arc<ServiceAccount>),
+    /// A credential.
+    Credential(Arc<Credential>),
+    /// A remembered command.
+    Command(Digest32, Arc<Remembered>),
+}
+
+/// How far the pieces of a state have been taken.
+#[derive(Clone, Debug)]
+pub enum Taken {
+    /// Nothing yet, or up to this organization.
+    Organizations(Option<OrganizationId>),
+    /// Up to this chain.
+    Heads(Option<OrganizationId>),
+    /// Up to this project.
+    Projects(Option<ProjectId>),
+    /// Up to this member.
+    Members(Option<UserId>),
+    /// Up to this service account.
+    Accounts(Option<ServiceAccountId>),
+    /// Up to this credential.
+    Credentials(Option<CredentialId>),
+    /// Up to this command.
+    Commands(Option<Digest32>),
+    /// Everything.
+    All,
+}
+
+impl State {
+    /// What stands once, as of now.
+    #[must_use]
+    pub fn once(&self) -> Once {
+        Once {
+            log_id: self.ledger.log_id,
+            origin: self.ledger.origin.clone(),
+            version: self.ledger.version,
+            catalogue: self.catalogue.text().clone(),
+            last_at: self.last_at,
+        }
+    }
+
+    /// Takes up to `max` settled records after those that `taken` names.
+    #[must_use]
+    pub fn pieces(&self, taken: &Taken, max: usize) -> (Vec<Piece>, Taken) {
+        macro_rules! take {
+            ($from:expr, $after:expr, $here:ident, $next:expr, $piece:expr) => {{
+                let found: Vec<_> = $from.settled_after(*$after).take(max).collect();
+                let after = if found.len() < max {
+                    $next
+                } else {
+                    Taken::$here(found.last().map(|(key, _)| **key))
+                };
+                (found.into_iter().map($piece).collect(), after)
+            }};
+        }
+        match taken {
+            Taken::Organizations(after) => {
+                take!(
+                    self.organizations,
+                    after,
+                    Organizations,
+                    Taken::Heads(None),
+                    |(_, v)| { Piece::Organization(Arc::clone(v)) }
+                )
+            }
+            Taken::Heads(after) => {
+                take!(self.heads, after, Heads, Taken::Projects(None), |(_, v)| {
+                    Piece::Head(Arc::clone(v))
+                })
+            }
+            Taken::Projects(after) => {
+                take!(
+                    self.projects,
+                    after,
+                    Projects,
+                    Taken::Members(None),
+                    |(_, v)| { Piece::Project(Arc::clone(v)) }
+                )
+            }
+            Taken::Members(after) => {
+                take!(
+                    self.members,
+                    after,
+                    Members,
+                    Taken::Accounts(None),
+                    |(_, v)| { Piece::Member(Arc::clone(v)) }
+                )
+            }
+            Taken::Accounts(after) => {
+                take!(
+                    self.accounts,
+                    after,
+                    Accounts,
+                    Taken::Credentials(None),
+                    |(_, v)| { Piece::Account(Arc::clone(v)) }
+                )
+            }
+            Taken::Credentials(after) => {
+                take!(
+                    self.credentials,
+                    after,
+                    Credentials,
+                    Taken::Commands(None),
+                    |(_, v)| { Piece::Credential(Arc::clone(v)) }
+                )
+            }
+            Taken::Commands(after) => {
+                take!(self.commands, after, Commands, Taken::All, |(k, v)| {
+                    Piece::Command(*k, Arc::clone(v))
+                })
+            }
+            Taken::All => (Vec::new(), Taken::All),
+        }
+    }
+
+    /// A state with what stands once, and no record yet.
+    pub fn from_once(once: Once) -> Result<Self, InvalidCatalogue> {
+        let mut state = Self::default();
+        state.adopt(once.catalogue)?;
+        state.ledger = LedgerHead {
+            log_id: once.log_id,
+            origin: once.origin,
+            version: once.version,
+        };
+        state.last_at = once.last_at;
+        Ok(state)
+    }
+
+    /// Puts a record in its place, with the indexes that follow from it. Members come opened.
+    pub fn restore(&mut self, piece: Piece) {
+        match piece {
+            Piece::Organization(record) => self.organizations.restore(record.id, record),
+            Piece::Head(head) => self.heads.restore(head.id, head),
+            Piece::Project(record) => {
+                self.count(record.organization, |counts| counts.projects += 1);
+                self.projects.restore(record.id, record);
+            }
+            Piece::Member(record) => self.restore_member(record),
+            Piece::Account(record) => self.restore_account(record),
+            Piece::Credential(record) => self.restore_credential(record),
+            Piece::Command(command, remembered) => {
+                self.commands_staged.push(command);
+                self.commands.restore(command, remembered);
+            }
+        }
+    }
+
+    /// Ends the restoring: remembered commands get back into their order, indexes are settled.
+    pub fn restored(&mut self) {
+        let commands = &self.commands;
+        let first = |command: &Digest32| commands.get(command).map(|known| known.first);
+        self.commands_staged.sort_by_key(first);
+        drop(self.settle());
+    }
+
+    fn restore_member(&mut self, record: Arc<Member>) {
+        if !record.removed {
+            let is_owner = self
+                .catalogue
+                .role(&record.role)
+                .is_some_and(|role| role.owner);
+            self.count(record.organization, |counts| {
+                counts.members += 1;
+                counts.owners += u64::from(is_owner);
+            });
+            if let Some(email) = record.email.text() {
+                self.emails
+                    .set((record.organization, fold_case(email)), record.id);
+            }
+        }
+        self.members.restore(record.id, record);
+    }
+
+    fn restore_account(&mut self, record: Arc<ServiceAccount>) {
+        self.slugs
+            .set((record.organization, record.slug.clone()), record.id);
+        if !record.deleted {
+            self.account_names
+                .set((record.organization, fold_case(&record.name)), record.id);
+            self.count(record.organization, |counts| counts.service_accounts += 1);
+        }
+        self.accounts.restore(record.id, record);
+    }
+
+    fn restore_credential(&mut self, mut record: Arc<Credential>) {
+        let grant = self.shared_grant(&record.grant);
+        if let Some(owned) = Arc::get_mut(&mut record) {
+            owned.grant = grant;
+            for secret in &mut owned.secrets {
+                secret.prefix = self.shared_prefix(&secret.prefix);
+            }
+        }
+        if record.ended.is_none() {
+            self.index_live(&record);
+            self.count(record.organization, |counts| counts.live_credentials += 1);
+        }
+        self.credentials.restore(record.id, record);
+    }
+
+    /// Whether the state holds what an event did already: a snapshot is taken while writing goes
+    /// on, so a record may be ahead of the snapshot's position.
+    #[must_use]
+    pub(super) fn holds(&self, event: &Event) -> bool {
+        let stamp = match event.subject {
+            Subject::Ledger(_) => return false,
+            Subject::Organization(id) => self.organization(id).map(|record| &record.stamp),
+            Subject::Project(id) => self.project(id).map(|record| &record.stamp),
+            Subject::Member(id) => self.member(id).map(|record| &record.stamp),
+            Subject::ServiceAccount(id) => self.account(id).map(|record| &record.stamp),
+            Subject::Credential(id) => self.credential(id).map(|record| &record.stamp),
+        };
+        stamp.is_some_and(|stamp| stamp.position >= event.position)
+    }
+}

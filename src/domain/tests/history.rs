@@ -1,0 +1,293 @@
+//! Random histories: small numbers that are read as commands, so that proptest can shrink them.
+
+use proptest::prelude::*;
+
+use super::acme::{Acme, strings};
+use crate::domain::command::{
+    Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
+    DeleteServiceAccount, Expiry, KeyTarget, RemoveMember, Request, RevokeKey, RotateKey,
+    UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
+use crate::domain::kind::Kind;
+use crate::domain::record::{Grant, Metadata};
+use crate::domain::staged::Staged;
+
+/// One command, to be read against the state as it then is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// Picks the actor.
+    pub(super) who: u8,
+    /// Picks the command.
+    pub(super) what: u8,
+    /// Picks its target.
+    pub(super) which: u8,
+    /// Picks its values.
+    pub(super) how: u8,
+}
+
+pub(super) fn step() -> impl Strategy<Value = Step> {
+    any::<[u8; 4]>().prop_map(|[who, what, which, how]| Step {
+        who,
+        what,
+        which,
+        how,
+    })
+}
+
+impl Step {
+    /// Seconds before the command: mostly few, sometimes half a day.
+    pub(super) fn gap(self) -> i64 {
+        match self.how % 8 {
+            0 => 43_200,
+            1 => 60,
+            _ => 1,
+        }
+    }
+}
+
+const SCOPES: [&[&str]; 10] = [
+    &["cases:read"],
+    &["cases:read", "cases:write"],
+    &["member:manage", "cases:read"],
+    &["member:manage", "keys:read", "analysis:run"],
+    &["admin:*"],
+    &["*"],
+    &["platform:*"],
+    &["projects:read", "projects:write"],
+    &["nonsense"],
+    &["*", "ledger:read"],
+];
+const ROLES: [&str; 7] = [
+    "viewer",
+    "engineer",
+    "workspace_manager",
+    "administrator",
+    "tenant_admin",
+    "owner",
+    "king",
+];
+const NAMES: [&str; 6] = ["CI", "ci", "Bot", "Stra\u{df}e", "STRASSE", ""];
+
+fn pick<T: Copy>(from: &[T], n: u8) -> T {
+    from[usize::from(n) % from.len()]
+}
+
+/// One of a map's keys, as the next command sees them.
+fn any_of<K: Clone + Ord, V>(map: &Staged<K, V>, from: &K, n: u8) -> Option<K> {
+    let keys = map.keys_from(from, |_| true);
+    (!keys.is_empty()).then(|| keys[usize::from(n) % keys.len()].clone())
+}
+
+fn actor(acme: &Acme, step: &Step) -> Actor {
+    if step.who < 100 {
+        return pick(
+            &[Actor::Operator, acme.owner, acme.admin, acme.platform],
+            step.who,
+        );
+    }
+    // Mostly one that is accepted, sometimes any.
+    let first = CredentialId(ulid::Ulid(0));
+    let mut all = acme.state.credentials.keys_from(&first, |_| true);
+    if step.who < 240 {
+        all.retain(|key| {
+            let holder = acme.holder_of(*key);
+            acme.state.authority(holder, acme.now).is_ok()
+        });
+    }
+    if all.is_empty() {
+        return Actor::Operator;
+    }
+    let credential = pick(&all, step.who);
+    let secrets = &acme.credential(credential).secrets;
+    let secret = match step.how % 4 {
+        0 => secrets.first(),
+        _ => secrets.last(),
+    };
+    let secret = secret.unwrap().id;
+    Actor::Bearer { credential, secret }
+}
+
+pub(super) fn request(acme: &Acme, step: &Step) -> Request {
+    let organization = if step.which == 255 {
+        acme.globex
+    } else {
+        acme.organization
+    };
+    Request {
+        actor: actor(acme, step),
+        command: command(acme, step, organization),
+        if_match: (step.how == 77).then_some(2),
+    }
+}
+
+fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
+    let (which, how) = (step.which, step.how);
+    let name = pick(&NAMES, how).to_owned();
+    let project = any_of(&acme.state.projects, &ProjectId(ulid::Ulid(0)), which).unwrap();
+    match step.what % 16 {
+        0 => CreateOrganization {
+            name,
+            owner_email: String::from("eve@initech.example"),
+            key_scopes: strings(pick(&SCOPES, how)),
+        }
+        .into(),
+        1 => UpdateOrganization {
+            organization,
+            name: Some(name),
+            token_prefix: (how > 99).then(|| String::from("acme")),
+        }
+        .into(),
+        2 => CreateProject { organization, name }.into(),
+        3 => UpdateProject {
+            organization,
+            project,
+            name: (how > 99).then_some(name),
+            archived: Some(how.is_multiple_of(2)),
+        }
+        .into(),
+        4 => AddMember {
+            organization,
+            email: format!(
+                "{}@Acme.Example",
+                pick(&["ann", "carl", "CARL", "dora"], how)
+            ),
+            name: Some(name),
+            role: pick(&ROLES, which).to_owned(),
+        }
+        .into(),
+        5 | 6 => member_command(acme, step, organization),
+        7..=9 => account_command(acme, step, organization),
+        10 | 11 => create_key(acme, step, organization, project).into(),
+        _ => key_command(acme, step, organization),
+    }
+}
+
+fn member_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
+    let first = crate::domain::ids::UserId(ulid::Ulid(0));
+    let member = any_of(&acme.state.members, &first, step.which).unwrap();
+    if step.what.is_multiple_of(2) {
+        return RemoveMember {
+            organization,
+            member,
+        }
+        .into();
+    }
+    let role = pick(&ROLES, step.how).to_owned();
+    ChangeMemberRole {
+        organization,
+        member,
+        role,
+    }
+    .into()
+}
+
+fn account_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
+    let how = step.how;
+    let scopes = (!how.is_multiple_of(3)).then(|| strings(pick(&SCOPES, how)));
+    let role = (!how.is_multiple_of(5)).then(|| pick(&ROLES, how).to_owned());
+    let first = crate::domain::ids::ServiceAccountId(ulid::Ulid(0));
+    let known = any_of(&acme.state.accounts, &first, step.which);
+    match (known, step.what % 16) {
+        (Some(account), 8) => UpdateServiceAccount {
+            organization,
+            account,
+            name: (how.is_multiple_of(7)).then(|| pick(&NAMES, how).to_owned()),
+            description: None,
+            role: (how.is_multiple_of(2)).then_some(role),
+            scopes: (how.is_multiple_of(4)).then_some(scopes),
+            is_active: (how % 3 != 1).then_some(how.is_multiple_of(3)),
+        }
+        .into(),
+        (Some(account), 9) if how > 99 => DeleteServiceAccount {
+            organization,
+            account,
+        }
+        .into(),
+        (_, _) => {
+            let mut command = acme.service_account(pick(&NAMES, step.which));
+            command.organization = organization;
+            command.role = role;
+            command.scopes = scopes;
+            command.into()
+        }
+    }
+}
+
+fn create_key(
+    acme: &Acme,
+    step: &Step,
+    organization: OrganizationId,
+    project: ProjectId,
+) -> CreateKey {
+    let kind = pick(&Kind::ALL, step.which / 2);
+    let first = crate::domain::ids::ServiceAccountId(ulid::Ulid(0));
+    let account = any_of(&acme.state.accounts, &first, step.how);
+    let first = crate::domain::ids::UserId(ulid::Ulid(0));
+    let member = any_of(&acme.state.members, &first, step.how).unwrap();
+    let (mut grant, mut bound) = (Grant::default(), None);
+    let owner = match (kind, account) {
+        (Kind::Personal, _) => Owner::User(member),
+        (Kind::ServiceAccount, Some(account)) => Owner::ServiceAccount(account),
+        (_, _) => Owner::Organization(organization),
+    };
+    match kind {
+        Kind::Organization | Kind::Personal | Kind::ServiceAccount | Kind::Admin => {
+            grant.scopes = strings(pick(&SCOPES, step.how));
+        }
+        Kind::Access => grant.role = Some(pick(&ROLES, step.how).to_owned()),
+        Kind::Project => {
+            grant.preset = Some(pick(&["status", "read-only", "admin"], step.how).to_owned());
+        }
+    }
+    if kind == Kind::Project || (kind == Kind::Organization && step.how.is_multiple_of(3)) {
+        bound = Some(project);
+    }
+    CreateKey {
+        organization,
+        kind,
+        owner,
+        project: bound,
+        name: pick(&NAMES, step.which).to_owned(),
+        description: None,
+        grant,
+        expiry: match step.how % 4 {
+            0 => Expiry::InDays(1),
+            1 => Expiry::InDays(2),
+            _ => Expiry::Never,
+        },
+        metadata: Metadata::new(),
+    }
+}
+
+fn key_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
+    let first = CredentialId(ulid::Ulid(0));
+    let key = any_of(&acme.state.credentials, &first, step.which).unwrap();
+    let target = KeyTarget {
+        organization,
+        key,
+        kind: None,
+    };
+    match (step.what % 16, step.how % 4) {
+        (12, _) => UpdateKey {
+            target,
+            name: (step.how.is_multiple_of(3)).then(|| pick(&NAMES, step.how).to_owned()),
+            description: None,
+            scopes: (step.how % 3 != 1).then(|| strings(pick(&SCOPES, step.how))),
+        }
+        .into(),
+        (13, _) => RotateKey {
+            target,
+            grace_period_seconds: pick(&[0, 30, 86_400, 2_592_001], step.how),
+        }
+        .into(),
+        (14, 0 | 1) => Command::DisableKey(target),
+        (14, _) => Command::EnableKey(target),
+        (_, 0) => RevokeKey {
+            target,
+            reason: Some(String::from("leaked")),
+        }
+        .into(),
+        (_, _) => Command::EnableKey(target),
+    }
+}

@@ -1,0 +1,113 @@
+//! Snapshots of the state, taken piecewise while writing goes on.
+//!
+//! The writer orders one every so many events, with position and frontier as of that moment; this
+//! thread then copies the settled records, some thousand at a time, and writes them. A snapshot that
+//! fails is given up: the log can always do without.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::boot::BootError;
+use super::stamp::open_member;
+use crate::domain::pieces::{Piece, Taken};
+use crate::domain::state::State;
+use crate::log::StartFrom;
+use crate::merkle::Frontier;
+use crate::seal::KeyStore;
+use crate::views::snapshot::{self, Head, SnapshotError, Writer};
+
+/// Events from one snapshot to the next.
+pub(crate) const EVENTS_BETWEEN: u64 = 500_000;
+
+/// Records copied under one hold of the state: some 100 microseconds.
+const RECORDS_AT_ONCE: usize = 4_096;
+
+/// Writes the snapshots that are ordered, until nobody can order any more.
+pub(crate) fn run(folder: &Path, state: &Mutex<State>, orders: &Receiver<Head>) {
+    for head in orders {
+        let position = head.position;
+        match write(folder, state, head) {
+            Ok(()) => tracing::info!(position, "snapshot written"),
+            Err(why) => {
+                let why = super::writer::error_chain(&why);
+                tracing::warn!(position, why, "a snapshot was given up");
+            }
+        }
+    }
+}
+
+fn write(folder: &Path, state: &Mutex<State>, head: Head) -> Result<(), SnapshotError> {
+    let mut writer = Writer::begin(folder, head)?;
+    let mut taken = Taken::Organizations(None);
+    while !matches!(taken, Taken::All) {
+        let held = state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (pieces, after) = held.pieces(&taken, RECORDS_AT_ONCE);
+        drop(held);
+        writer.add(pieces)?;
+        taken = after;
+    }
+    writer.finish()
+}
+
+/// The newest snapshot that can be read whole, with where to replay from; else the beginning.
+/// `skip` snapshots are passed over: they were tried and did not fit the log.
+pub(crate) fn load(
+    folder: &Path,
+    keys: &KeyStore,
+    skip: usize,
+) -> Result<(State, StartFrom), BootError> {
+    let paths = snapshot::list(folder)?;
+    for path in paths.into_iter().skip(skip) {
+        match load_one(&path, keys) {
+            Ok(loaded) => return Ok(loaded),
+            Err(why) => {
+                let why = super::writer::error_chain(&why);
+                tracing::warn!(path = %path.display(), why, "a snapshot was passed over");
+            }
+        }
+    }
+    Ok((State::default(), StartFrom::default()))
+}
+
+fn load_one(path: &PathBuf, keys: &KeyStore) -> Result<(State, StartFrom), SnapshotError> {
+    let state = std::cell::RefCell::new(State::default());
+    let begin = |head: &Head| {
+        let begun = State::from_once(head.once.clone());
+        *state.borrow_mut() = begun.map_err(|_why| SnapshotError::Unfit("its catalogue"))?;
+        Ok(())
+    };
+    let take = |piece| {
+        let piece = match piece {
+            Piece::Member(mut member) => {
+                let opened = open_member(keys, Arc::make_mut(&mut member));
+                opened.map_err(|why| {
+                    let why = super::writer::error_chain(&why);
+                    tracing::warn!(why, "a member's values do not open");
+                    SnapshotError::Unfit("a sealed value does not open")
+                })?;
+                Piece::Member(member)
+            }
+            other @ (Piece::Organization(_)
+            | Piece::Head(_)
+            | Piece::Project(_)
+            | Piece::Account(_)
+            | Piece::Credential(_)
+            | Piece::Command(..)) => other,
+        };
+        state.borrow_mut().restore(piece);
+        Ok(())
+    };
+    let head = snapshot::read(path, keys.log_id(), begin, take)?;
+    let mut state = state.into_inner();
+    state.restored();
+    let frontier = Frontier::from_parts(head.position, head.frontier)
+        .map_err(|_why| SnapshotError::Unfit("its frontier"))?;
+    Ok((
+        state,
+        StartFrom {
+            frontier,
+            ..StartFrom::default()
+        },
+    ))
+}

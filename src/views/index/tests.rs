@@ -1,1 +1,0 @@
-//! Verdicts against the table of their codes and against a plain model.

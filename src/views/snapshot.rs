@@ -1,0 +1,223 @@
+//! Snapshots: the state in a file, so that a start need not replay the whole log.
+//!
+//! Derived and discardable: a snapshot that cannot be read whole, or that another version of the
+//! code wrote, is passed over. It holds the log's id, position, frontier and root as of its
+//! beginning, then the records in pieces, each with the position of its last change.
+//!
+//! Form: `KLSNAP01`, then blocks `len u32 | crc32c u32 | postcard`, little-endian; the first block is
+//! the head, the last one counts the blocks before it. Files come by temp + fsync + rename.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::domain::pieces::{Once, Piece};
+use crate::merkle::Hash;
+
+const MAGIC: &[u8; 8] = b"KLSNAP01";
+
+/// Snapshots of other versions of the code are passed over: raise it with any record's form.
+const CODE_VERSION: u32 = 1;
+
+/// The longest block: 4,096 records of at most 16 KiB each.
+const BLOCK_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+/// Snapshots that are kept: the newest, and one for when that does not fit the log.
+const KEPT: usize = 2;
+
+/// What a snapshot is of.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+pub struct Head {
+    code_version: u32,
+    /// The log.
+    pub log_id: [u8; 16],
+    /// The position from which to replay: the tree's size then.
+    pub position: u64,
+    /// The frontier's hashes then.
+    pub frontier: Vec<Hash>,
+    /// The root then.
+    pub root: Hash,
+    /// What stands once in the ledger.
+    pub once: Once,
+}
+
+impl Head {
+    /// The head of a snapshot by this version of the code.
+    #[must_use]
+    pub fn new(
+        log_id: [u8; 16],
+        (position, frontier, root): (u64, Vec<Hash>, Hash),
+        once: Once,
+    ) -> Self {
+        Self {
+            code_version: CODE_VERSION,
+            log_id,
+            position,
+            frontier,
+            root,
+            once,
+        }
+    }
+}
+
+#[derive(Deserialize, Serialize)]
+enum Block {
+    Head(Box<Head>),
+    Pieces(Vec<Piece>),
+    End { blocks: u64 },
+}
+
+/// Why a snapshot was not written or not read.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The file system.
+    #[error("a snapshot file cannot be used")]
+    File(#[from] io::Error),
+    /// A record that does not serialize.
+    #[error("a snapshot cannot be encoded")]
+    Encode(#[from] postcard::Error),
+    /// Not a whole snapshot of this version.
+    #[error("not a whole snapshot of this version: {0}")]
+    Unfit(&'static str),
+}
+
+/// A snapshot in the making.
+#[derive(Debug)]
+pub struct Writer {
+    folder: PathBuf,
+    temporary: PathBuf,
+    position: u64,
+    out: BufWriter<File>,
+    blocks: u64,
+}
+
+impl Writer {
+    /// Begins a snapshot in `folder`, which is made if need be.
+    pub fn begin(folder: &Path, head: Head) -> Result<Self, SnapshotError> {
+        fs::create_dir_all(folder)?;
+        let temporary = folder.join("new.tmp");
+        let mut out = BufWriter::new(File::create(&temporary)?);
+        out.write_all(MAGIC)?;
+        let position = head.position;
+        let folder = folder.to_owned();
+        let mut writer = Self {
+            folder,
+            temporary,
+            position,
+            out,
+            blocks: 0,
+        };
+        writer.block(&Block::Head(Box::new(head)))?;
+        Ok(writer)
+    }
+
+    /// Adds records.
+    pub fn add(&mut self, pieces: Vec<Piece>) -> Result<(), SnapshotError> {
+        self.block(&Block::Pieces(pieces))
+    }
+
+    /// Ends the snapshot, durable under its name, and removes those beyond the newest two.
+    pub fn finish(mut self) -> Result<(), SnapshotError> {
+        let blocks = self.blocks;
+        self.block(&Block::End { blocks })?;
+        self.out.flush()?;
+        self.out.get_ref().sync_all()?;
+        fs::rename(
+            &self.temporary,
+            self.folder.join(format!("{:020}.snap", self.position)),
+        )?;
+        File::open(&self.folder)?.sync_all()?;
+        for old in list(&self.folder)?.into_iter().skip(KEPT) {
+            fs::remove_file(old)?;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, block: &Block) -> Result<(), SnapshotError> {
+        let bytes = postcard::to_stdvec(block)?;
+        let length = u32::try_from(bytes.len())
+            .ok()
+            .filter(|length| *length <= BLOCK_BYTES_MAX);
+        let length = length.ok_or(SnapshotError::Unfit("a block is too long"))?;
+        self.out.write_all(&length.to_le_bytes())?;
+        self.out.write_all(&crc32c::crc32c(&bytes).to_le_bytes())?;
+        self.out.write_all(&bytes)?;
+        self.blocks += 1;
+        Ok(())
+    }
+}
+
+/// The snapshots of a folder, newest first; none where there is no folder.
+pub fn list(folder: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(why) => return Err(why.into()),
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "snap")
+        {
+            paths.push(path);
+        }
+    }
+    paths.sort();
+    paths.reverse();
+    Ok(paths)
+}
+
+/// Reads a snapshot of the log `log_id`, calling `take` for each record. What it took before an
+/// error must be thrown away.
+pub fn read(
+    path: &Path,
+    log_id: [u8; 16],
+    begin: impl FnOnce(&Head) -> Result<(), SnapshotError>,
+    mut take: impl FnMut(Piece) -> Result<(), SnapshotError>,
+) -> Result<Head, SnapshotError> {
+    let mut from = BufReader::with_capacity(1 << 20, File::open(path)?);
+    let mut magic = [0; 8];
+    from.read_exact(&mut magic)?;
+    if magic != *MAGIC {
+        return Err(SnapshotError::Unfit("another magic"));
+    }
+    let Block::Head(head) = next(&mut from)? else {
+        return Err(SnapshotError::Unfit("no head"));
+    };
+    if head.code_version != CODE_VERSION || head.log_id != log_id {
+        return Err(SnapshotError::Unfit("another version or log"));
+    }
+    begin(&head)?;
+    let mut seen = 1;
+    loop {
+        match next(&mut from)? {
+            Block::Pieces(pieces) => pieces.into_iter().try_for_each(&mut take)?,
+            Block::End { blocks } if blocks == seen => return Ok(*head),
+            Block::End { .. } | Block::Head(_) => {
+                return Err(SnapshotError::Unfit("blocks are missing"));
+            }
+        }
+        seen += 1;
+    }
+}
+
+fn next<T: DeserializeOwned>(from: &mut impl Read) -> Result<T, SnapshotError> {
+    let mut word = [0; 4];
+    from.read_exact(&mut word)?;
+    let length = u32::from_le_bytes(word);
+    from.read_exact(&mut word)?;
+    if length > BLOCK_BYTES_MAX {
+        return Err(SnapshotError::Unfit("a block is too long"));
+    }
+    let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
+    from.read_exact(&mut bytes)?;
+    if crc32c::crc32c(&bytes) != u32::from_le_bytes(word) {
+        return Err(SnapshotError::Unfit("a block's checksum is wrong"));
+    }
+    Ok(postcard::from_bytes(&bytes)?)
+}

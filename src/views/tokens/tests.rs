@@ -1,1 +1,0 @@
-//! The token view against a plain model of it.
