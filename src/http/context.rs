@@ -66,11 +66,8 @@ pub(super) async fn frame(State(app): State<App>, mut request: Request, next: Ne
         response = Problem::timeout().into_response();
     }
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let allow = response.headers_mut().remove(header::ALLOW);
+        // The router adds `Allow` outside of this layer.
         response = problem.render(&id);
-        if let (StatusCode::METHOD_NOT_ALLOWED, Some(allow)) = (response.status(), allow) {
-            response.headers_mut().insert(header::ALLOW, allow);
-        }
     }
     let status = response.status().as_u16();
     tracing::debug!(%method, route, status, request_id = &*id, "request");

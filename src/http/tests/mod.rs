@@ -5,7 +5,11 @@
 
 mod api_keys;
 mod conventions;
+mod order;
+mod permissions;
 mod records;
+mod routes;
+mod tenants;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;

@@ -119,7 +119,10 @@ fn the_stored_form_is_that_of_its_format_number() {
     let bytes = super::form::write(&full(2)).unwrap();
     assert_eq!(*super::form::read(&bytes).unwrap(), full(2));
     let digest = hex::encode(Sha256::digest(&bytes));
-    assert_eq!((super::store::FORMAT, &digest[..16]), (1, "dfcf4692893c8057"));
+    assert_eq!(
+        (super::store::FORMAT, &digest[..16]),
+        (1, "dfcf4692893c8057")
+    );
 }
 
 #[test]
