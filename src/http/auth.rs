@@ -25,8 +25,13 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Some(value) = single(&parts.headers, &header::AUTHORIZATION)? else {
+        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
             return Err(Problem::unauthenticated(false));
+        };
+        // Two credentials at once are refused; one that is not text is not accepted.
+        let value = match value.to_str() {
+            Ok(_) => single(&parts.headers, &header::AUTHORIZATION)?.unwrap_or_default(),
+            Err(_) => return Err(Problem::unauthenticated(true)),
         };
         let token = match value.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),

@@ -12,8 +12,9 @@ use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use sha2::{Digest, Sha256};
+use tracing::Instrument;
 
 use super::App;
 use super::problem::Problem;
@@ -32,6 +33,8 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Longest idempotency key, in bytes.
 const IDEMPOTENCY_KEY_MAX: usize = 255;
+/// The version that no record has: they count from 1.
+const NO_VERSION: u32 = 0;
 /// Longest request id.
 const REQUEST_ID_MAX: usize = 128;
 /// What is kept of a client's name.
@@ -56,15 +59,16 @@ pub(super) async fn frame(State(app): State<App>, mut request: Request, next: Ne
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let method = request.method().clone();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let mut response = next.run(request).await;
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        let allow = response.headers_mut().remove(header::ALLOW);
-        response = problem.render(&id);
-        if let Some(allow) = allow {
-            response.headers_mut().insert(header::ALLOW, allow);
-        }
-    }
     let route = route.as_ref().map_or("-", MatchedPath::as_str);
+    let span = tracing::info_span!("request", request_id = &*id, route);
+    let mut response = next.run(request).instrument(span).await;
+    if response.status() == StatusCode::REQUEST_TIMEOUT {
+        response = Problem::timeout().into_response();
+    }
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        // The router adds `Allow` outside of this layer.
+        response = problem.render(&id);
+    }
     let status = response.status().as_u16();
     tracing::debug!(%method, route, status, request_id = &*id, "request");
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -150,18 +154,44 @@ impl FromRequestParts<App> for Context {
 }
 
 impl Context {
-    /// `If-Match`: a version, or `None` where any will do.
+    /// 400 for a header that a write or a verification cannot read. Asked before the form of a
+    /// body is looked at.
+    pub(super) fn check(&self) -> Result<(), Problem> {
+        self.if_match()?;
+        self.idempotency_key()?;
+        self.min_position()?;
+        Ok(())
+    }
+
+    /// `If-Match`: a version, or `None` where any will do. A tag that is none of ours is that of
+    /// no version.
     pub(super) fn if_match(&self) -> Result<Option<u32>, Problem> {
-        match single(&self.headers, &header::IF_MATCH)? {
-            None | Some("*") => Ok(None),
-            Some(tag) => {
-                let version = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
-                let version = version.and_then(|version| version.parse().ok());
-                version.map(Some).ok_or_else(|| {
-                    let detail = "If-Match takes one ETag of a record, such as \"3\"";
-                    Problem::bad_request("if_match_invalid", detail)
-                })
+        let tag = match single(&self.headers, &header::IF_MATCH)? {
+            None | Some("*") => return Ok(None),
+            Some(tag) => tag,
+        };
+        let (weak, tag) = tag
+            .strip_prefix("W/")
+            .map_or((false, tag), |tag| (true, tag));
+        let opaque = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        let Some(opaque) = opaque.filter(|opaque| !opaque.contains('"')) else {
+            let detail = "If-Match takes one ETag of a record, such as \"3\"";
+            return Err(Problem::bad_request("if_match_invalid", detail));
+        };
+        let version = opaque.parse().ok().filter(|version: &u32| {
+            // The strong comparison: a weak tag matches nothing, and a version has one spelling.
+            !weak && version.to_string() == opaque
+        });
+        Ok(Some(version.unwrap_or(NO_VERSION)))
+    }
+
+    fn idempotency_key(&self) -> Result<Option<&str>, Problem> {
+        match single(&self.headers, &IDEMPOTENCY_KEY)? {
+            Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX => {
+                let detail = "Idempotency-Key has 1 to 255 characters";
+                Err(Problem::bad_request("idempotency_key_invalid", detail))
             }
+            key => Ok(key),
         }
     }
 
@@ -173,13 +203,9 @@ impl Context {
         actor: Option<Principal>,
         body: &[u8],
     ) -> Result<Option<Idempotency>, Problem> {
-        let Some(key) = single(&self.headers, &IDEMPOTENCY_KEY)? else {
+        let Some(key) = self.idempotency_key()? else {
             return Ok(None);
         };
-        if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX {
-            let detail = "Idempotency-Key has 1 to 255 characters";
-            return Err(Problem::bad_request("idempotency_key_invalid", detail));
-        }
         let organization = organization.map(|id| id.to_string()).unwrap_or_default();
         let actor = actor.map(|id| id.to_string()).unwrap_or_default();
         let mut command = Sha256::new();
@@ -194,14 +220,18 @@ impl Context {
         }))
     }
 
+    fn min_position(&self) -> Result<Option<u64>, Problem> {
+        let text = single(&self.headers, &LEDGER_MIN_POSITION)?;
+        text.map(str::parse).transpose().map_err(|_no_number| {
+            Problem::bad_request("position_invalid", "Ledger-Min-Position is a position")
+        })
+    }
+
     /// Waits until the position of `Ledger-Min-Position` is visible.
     pub(super) async fn wait(&self, app: &App) -> Result<(), Problem> {
-        let Some(text) = single(&self.headers, &LEDGER_MIN_POSITION)? else {
+        let Some(position) = self.min_position()? else {
             return Ok(());
         };
-        let position: u64 = text.parse().map_err(|_no_number| {
-            Problem::bad_request("position_invalid", "Ledger-Min-Position is a position")
-        })?;
         if position >= app.ledger.reader().next_position() {
             return Err(Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

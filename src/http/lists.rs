@@ -1,5 +1,6 @@
 //! Lists: `limit`, `cursor`, filters, and the `Link` to the next page.
 
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use axum::Json;
@@ -7,34 +8,99 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer, Error as _};
+use serde::{Deserialize, Serialize};
 
+use super::body::{ShapeError, Tree};
 use super::problem::Problem;
 use crate::views::page::{Page, PageAsk};
 
 /// Most records of a page, and as many as there are unless fewer are asked for.
 pub(super) const PAGE_MAX: usize = 200;
 
-/// A query string, refused with the name of the parameter at fault.
+/// A query string, which is read once the caller has been let in.
 pub(super) struct Query<T> {
-    pub(super) asked: T,
     /// The request's own address, for the link to the next page.
     pub(super) uri: Uri,
+    form: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Query<T> {
+impl<T, S: Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        let query = parts.uri.query().unwrap_or_default();
-        serde_urlencoded::from_str(query)
-            .map(|asked| Self {
-                asked,
-                uri: parts.uri.clone(),
-            })
-            .map_err(|why| Problem::bad_request("query_invalid", format!("query: {why}")))
+        Ok(Self {
+            uri: parts.uri.clone(),
+            form: PhantomData,
+        })
     }
+}
+
+impl<T: DeserializeOwned> Query<T> {
+    /// What is asked, or a refusal with the name of the parameter at fault.
+    pub(super) fn read(&self) -> Result<T, Problem> {
+        let query = self.uri.query().unwrap_or_default();
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
+            .map_err(|_no_pairs| Problem::bad_request("query_invalid", "not a query"))?;
+        let pairs = pairs.into_iter();
+        let tree = Tree::Map(pairs.map(|(name, text)| (name, Tree::Text(text))).collect());
+        T::deserialize(tree)
+            .map_err(|why: ShapeError| Problem::invalid_query(why.path, why.message))
+    }
+}
+
+/// `limit` and `cursor` of a list without filters.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pages {
+    #[serde(default, deserialize_with = "number")]
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+impl Pages {
+    pub(super) fn ask(&self) -> Result<PageAsk, Problem> {
+        ask(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// The same of a list of records with a status.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StatusPages {
+    status: Option<String>,
+    #[serde(default, deserialize_with = "number")]
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+impl StatusPages {
+    pub(super) fn ask(&self) -> Result<PageAsk, Problem> {
+        ask(self.limit, self.cursor.as_deref())
+    }
+
+    /// The status asked for, which must be one of `known`.
+    pub(super) fn status(&self, known: &[&'static str]) -> Result<Option<&'static str>, Problem> {
+        match self.status.as_deref() {
+            None => Ok(None),
+            Some(name) => match known.iter().find(|known| **known == name) {
+                Some(known) => Ok(Some(known)),
+                None => Err(Problem::invalid_query(
+                    "status",
+                    format!("must be one of {}", known.join(", ")),
+                )),
+            },
+        }
+    }
+}
+
+/// A number of a query, where everything is text.
+pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    let text = String::deserialize(from)?;
+    let number = text.parse();
+    number
+        .map(Some)
+        .map_err(|_no_number| D::Error::custom("is not a number"))
 }
 
 /// Where a list begins and how long it may be.
@@ -51,9 +117,9 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     match asked {
         None => Ok(PAGE_MAX),
         Some(limit @ 1..=PAGE_MAX) => Ok(limit),
-        Some(_) => Err(Problem::bad_request(
-            "query_invalid",
-            format!("limit is 1 to {PAGE_MAX}"),
+        Some(_) => Err(Problem::invalid_query(
+            "limit",
+            format!("must be 1 to {PAGE_MAX}"),
         )),
     }
 }
@@ -85,10 +151,27 @@ pub(super) fn array<T: Serialize>(uri: &Uri, records: &[T], next: Option<&str>) 
             .map(str::to_owned)
             .chain([format!("cursor={cursor}")])
             .collect();
-        let link = format!("<{}?{}>; rel=\"next\"", uri.path(), pairs.join("&"));
-        if let Ok(value) = HeaderValue::from_str(&link) {
+        let target = plain(&format!("{}?{}", uri.path(), pairs.join("&")));
+        if let Ok(value) = HeaderValue::from_str(&format!("<{target}>; rel=\"next\"")) {
             response.headers_mut().insert(header::LINK, value);
         }
     }
     response
+}
+
+/// An address with what a `Link` cannot hold escaped.
+fn plain(target: &str) -> String {
+    let mut text = String::with_capacity(target.len());
+    for byte in target.bytes() {
+        match byte {
+            b'<' | b'>' | b'"' => {}
+            0x21..=0x7e => {
+                text.push(char::from(byte));
+                continue;
+            }
+            0..=0x20 | 0x7f..=0xff => {}
+        }
+        text.push_str(&format!("%{byte:02X}"));
+    }
+    text
 }

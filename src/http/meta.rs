@@ -9,6 +9,7 @@ use utoipa::OpenApi;
 
 use super::App;
 use super::problem::{Problem, ProblemBody};
+use crate::ledger::Health;
 
 /// The document's head; the routes add themselves.
 #[derive(OpenApi)]
@@ -47,7 +48,8 @@ pub(super) async fn livez() -> &'static str {
 #[utoipa::path(get, path = "/readyz", tag = "service", security(()),
     responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
 pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
-    if app.ready.load(Ordering::Acquire) {
+    let good = *app.ledger.health().borrow() == Health::Good;
+    if good && app.ready.load(Ordering::Acquire) {
         Ok("ok\n")
     } else {
         Err(Problem::not_ready())

@@ -15,13 +15,17 @@ mod problem;
 mod records;
 mod verify;
 
+#[cfg(test)]
+mod tests;
+
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{RawPathParams, State};
+use axum::extract::rejection::{MatchedPathRejection, RawPathParamsRejection};
+use axum::extract::{MatchedPath, RawPathParams, State};
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
@@ -32,6 +36,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock::Entropy;
+use crate::domain::access::Action;
 use crate::domain::ids::OrganizationId;
 use crate::ledger::Ledger;
 use auth::Caller;
@@ -176,34 +181,54 @@ async fn no_such_route() -> Problem {
 /// 405 comes after 401, 404 and 403: who may not know a path learns nothing of it.
 async fn method_not_allowed(
     State(app): State<App>,
+    route: Result<MatchedPath, MatchedPathRejection>,
     caller: Result<Caller, Problem>,
-    params: RawPathParams,
+    params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Problem {
-    let caller = match caller {
-        Ok(caller) => caller,
-        Err(problem) => return problem,
-    };
-    for (name, value) in &params {
-        if name == "organization_id" {
-            let known = value.parse::<OrganizationId>().ok().and_then(|id| {
-                let own = caller.authority.organization.is_none_or(|own| own == id);
-                let sees = own || caller.authority.platform;
-                app.ledger
-                    .views()
-                    .directory
-                    .organization(id)
-                    .filter(|_| sees)
-            });
-            if known.is_none() {
-                return Problem::not_found("organization");
-            }
+    let refusal = match (
+        weakest(route.as_ref().map_or("", MatchedPath::as_str)),
+        caller,
+    ) {
+        (None, _) => None,
+        (Some(_), Err(problem)) => Some(problem),
+        (Some(Weakest::AtHome(action)), Ok(caller)) => caller.may_at_home(&app, action).err(),
+        (Some(Weakest::Everywhere(action)), Ok(caller)) => {
+            caller.may_everywhere(&app, action).err()
         }
+        (Some(Weakest::In(action)), Ok(caller)) => match organization_of(params) {
+            Some(organization) => caller.may(&app, action, organization).err(),
+            None => Some(Problem::not_found("organization")),
+        },
+    };
+    refusal.unwrap_or_else(Problem::method_not_allowed)
+}
+
+/// The least that somebody must be allowed who is told of a path's methods, and where.
+enum Weakest {
+    AtHome(Action),
+    Everywhere(Action),
+    In(Action),
+}
+
+fn weakest(route: &str) -> Option<Weakest> {
+    let tail = route.strip_prefix("/platform/organizations");
+    match tail.map(|tail| tail.strip_prefix("/{organization_id}")) {
+        Some(Some(tail)) if tail.starts_with("/credentials") => Some(Weakest::In(Action::Oversee)),
+        Some(Some(_)) => Some(Weakest::In(Action::ReadPlatform)),
+        Some(None) => Some(Weakest::Everywhere(Action::ManageOrganizations)),
+        None if route.starts_with("/v1/verify") => Some(Weakest::AtHome(Action::Verify)),
+        // The service about itself is open to all.
+        None => None,
     }
-    Problem::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        "this path does not take the method; Allow names those that it takes",
-    )
+}
+
+fn organization_of(
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Option<OrganizationId> {
+    let params = params.ok()?;
+    let mut params = params.iter();
+    let (_, id) = params.find(|(name, _)| *name == "organization_id")?;
+    id.parse().ok()
 }
 
 /// A handler that panics is a 500, and the process lives.

@@ -122,6 +122,33 @@ impl Problem {
         problem
     }
 
+    /// 400 for one parameter of the query.
+    pub(super) fn invalid_query(field: impl Into<String>, message: impl Into<String>) -> Self {
+        let mut problem = Self::invalid_field("query_invalid", field, message);
+        problem.status = StatusCode::BAD_REQUEST;
+        problem
+    }
+
+    /// 405; which methods there are is said by the router.
+    #[must_use]
+    pub(super) fn method_not_allowed() -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            "this path does not take the method; Allow names those that it takes",
+        )
+    }
+
+    /// 408: the request took too long to arrive or to be worked on.
+    #[must_use]
+    pub(super) fn timeout() -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "timeout",
+            "the request took too long",
+        )
+    }
+
     /// 500: what happened is in the log, under the request's id.
     pub(super) fn internal(what: &'static str, why: &dyn std::error::Error) -> Self {
         let mut chain = why.to_string();
@@ -179,6 +206,8 @@ impl Problem {
         }
         let kind = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, kind);
+        // Some statuses may be kept by caches unless they are told.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         (self.status, headers, text).into_response()
     }
 }

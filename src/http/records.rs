@@ -143,6 +143,25 @@ pub(super) struct IssuedKey {
     pub(super) raw_key: Option<String>,
 }
 
+/// The statuses of members.
+pub(super) const MEMBER_STATUSES: [&str; 2] = ["active", "removed"];
+/// The statuses of service accounts.
+pub(super) const ACCOUNT_STATUSES: [&str; 3] = ["active", "disabled", "deleted"];
+
+/// The status of a member.
+pub(super) fn member_status(record: &Member) -> &'static str {
+    if record.removed { "removed" } else { "active" }
+}
+
+/// The status of a service account.
+pub(super) fn account_status(record: &ServiceAccount) -> &'static str {
+    match (record.deleted, record.disabled) {
+        (true, _) => "deleted",
+        (false, true) => "disabled",
+        (false, false) => "active",
+    }
+}
+
 /// Secrets that a record lists, newest ones: history has the rest.
 const SECRETS_SHOWN_MAX: usize = 10;
 
@@ -189,7 +208,7 @@ impl From<&Arc<Member>> for MemberRecord {
             email: record.email.text().map(str::to_owned),
             name: name.map(str::to_owned),
             role: record.role.clone(),
-            status: if record.removed { "removed" } else { "active" },
+            status: member_status(record),
             sign_in_url: None,
             origin: Origin::from(&record.stamp),
         }
@@ -198,11 +217,7 @@ impl From<&Arc<Member>> for MemberRecord {
 
 impl From<&Arc<ServiceAccount>> for ServiceAccountRecord {
     fn from(record: &Arc<ServiceAccount>) -> Self {
-        let status = match (record.deleted, record.disabled) {
-            (true, _) => "deleted",
-            (false, true) => "disabled",
-            (false, false) => "active",
-        };
+        let status = account_status(record);
         Self {
             id: record.id.to_string(),
             organization_id: record.organization.to_string(),

@@ -118,9 +118,9 @@ pub(super) async fn verify(
     request: Request,
 ) -> Result<Response, Problem> {
     let access = caller.may_at_home(&app, Action::Verify)?;
+    let asked: VerifyRequest = read(request, &context, VERIFY_BYTES_MAX).await?;
     context.wait(&app).await?;
-    let asked: VerifyRequest = read(request, VERIFY_BYTES_MAX).await?;
-    let verdict = judge(&app, access.authority(), &asked)?;
+    let verdict = judge(&app, access.authority(), &asked).map_err(|field| no_id(field.into()))?;
     answer(&shown(&verdict))
 }
 
@@ -134,18 +134,18 @@ pub(super) async fn batch(
     request: Request,
 ) -> Result<Response, Problem> {
     let access = caller.may_at_home(&app, Action::Verify)?;
-    context.wait(&app).await?;
-    let asked: BatchRequest = read(request, BATCH_BYTES_MAX).await?;
+    let asked: BatchRequest = read(request, &context, BATCH_BYTES_MAX).await?;
     if asked.keys.len() > BATCH_MAX {
         let message = format!("must have at most {BATCH_MAX} keys");
         return Err(Problem::invalid_field("field_too_long", "keys", message));
     }
+    context.wait(&app).await?;
     // The position of the whole is that before its first look-up.
     let position = app.ledger.views().position().unwrap_or(0);
-    let verdicts = asked
-        .keys
-        .iter()
-        .map(|key| judge(&app, access.authority(), key));
+    let verdicts = asked.keys.iter().enumerate().map(|(index, key)| {
+        judge(&app, access.authority(), key)
+            .map_err(|field| no_id(format!("keys[{index}].{field}")))
+    });
     let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
     answer(&BatchResponse {
         position,
@@ -154,27 +154,33 @@ pub(super) async fn batch(
 }
 
 /// The fast way for what is right; the slow one names the field that is wrong.
-async fn read<T: serde::de::DeserializeOwned>(request: Request, max: usize) -> Result<T, Problem> {
-    let (bytes, kind) = body::bytes(request, max).await?;
-    body::check_kind(kind.as_deref())?;
+async fn read<T: serde::de::DeserializeOwned>(
+    request: Request,
+    context: &Context,
+    max: usize,
+) -> Result<T, Problem> {
+    let bytes = body::unparsed(request, context, max).await?;
     match serde_json::from_slice(&bytes) {
         Ok(value) => Ok(value),
         Err(_) => body::parse(&bytes),
     }
 }
 
-fn judge(app: &App, authority: &Authority, asked: &VerifyRequest) -> Result<Verdict, Problem> {
-    let wrong =
-        |field: &str| Problem::invalid_field("field_invalid", field, "is not an id of this form");
+fn no_id(field: String) -> Problem {
+    Problem::invalid_field("field_invalid", field, "is not an id of this form")
+}
+
+/// The verdict, or the field that should be an id and is none.
+fn judge(app: &App, authority: &Authority, asked: &VerifyRequest) -> Result<Verdict, &'static str> {
     let project = asked.project_id.as_deref().map(str::parse).transpose();
     let organization = asked.organization_id.as_deref().map(str::parse).transpose();
     let ask = Ask {
         authority,
         key: &asked.key,
         required_scopes: &asked.required_scopes,
-        project: project.map_err(|_no_id| wrong("project_id"))?,
+        project: project.map_err(|_no_id| "project_id")?,
         any_project: asked.any_project,
-        organization: organization.map_err(|_no_id| wrong("organization_id"))?,
+        organization: organization.map_err(|_no_id| "organization_id")?,
     };
     Ok(app.ledger.views().index.verify(&ask, app.ledger.now()))
 }

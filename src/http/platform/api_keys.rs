@@ -1,9 +1,8 @@
 //! `/platform/organizations/{organization_id}/api-keys`: organization keys.
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
@@ -21,9 +20,9 @@ use crate::domain::time::Timestamp;
 use crate::http::App;
 use crate::http::answer::{shown, submit};
 use crate::http::auth::Caller;
-use crate::http::body::{self, nullable};
+use crate::http::body::{self, NoFields, nullable};
 use crate::http::context::Context;
-use crate::http::lists::Query;
+use crate::http::lists::{Pages, Query, array};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{IssuedKey, KeyRecord};
 
@@ -98,7 +97,7 @@ pub(in crate::http) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::WritePlatform, organization)?;
-    let body = body::json::<ApiKeyCreateRequest>(request).await?;
+    let body = body::json::<ApiKeyCreateRequest>(request, &context).await?;
     let asked = body.value;
     // A text that is no id of a project names no project of this organization either.
     let project = asked
@@ -173,7 +172,9 @@ pub(in crate::http) async fn update(
     request: Request,
 ) -> Result<Response, Problem> {
     let target = known(&app, &caller, organization, key)?;
-    let patch = body::json::<ApiKeyUpdateRequest>(request).await?.value;
+    let patch = body::json::<ApiKeyUpdateRequest>(request, &context)
+        .await?
+        .value;
     let ApiKeyUpdateRequest {
         name,
         description,
@@ -202,7 +203,7 @@ pub(in crate::http) async fn revoke(
     request: Request,
 ) -> Result<Response, Problem> {
     let target = known(&app, &caller, organization, key)?;
-    let body = body::optional_json::<ApiKeyRevokeRequest>(request).await?;
+    let body = body::optional_json::<ApiKeyRevokeRequest>(request, &context).await?;
     let command = Command::RevokeKey(RevokeKey {
         target,
         reason: body.value.reason,
@@ -224,7 +225,7 @@ pub(in crate::http) async fn rotate(
     request: Request,
 ) -> Result<Response, Problem> {
     let target = known(&app, &caller, organization, key)?;
-    let body = body::optional_json::<ApiKeyRotateRequest>(request).await?;
+    let body = body::optional_json::<ApiKeyRotateRequest>(request, &context).await?;
     let grace_period_seconds = body.value.grace_period_seconds.unwrap_or(0);
     let command = Command::RotateKey(RotateKey {
         target,
@@ -237,47 +238,57 @@ pub(in crate::http) async fn rotate(
 /// Has a key refused until it is enabled.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/disable",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    request_body = Option<NoFields>,
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn disable(
     State(app): State<App>,
     caller: Caller,
     context: Context,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let target = known(&app, &caller, organization, key)?;
-    let command = (Command::DisableKey(target), Some([].as_slice()));
+    let body = body::optional_json::<NoFields>(request, &context).await?;
+    let command = (Command::DisableKey(target), Some(body.bytes.as_slice()));
     answered(&app, &submit(&app, &caller, &context, command).await?)
 }
 
 /// Has a disabled key accepted again.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/enable",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    request_body = Option<NoFields>,
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn enable(
     State(app): State<App>,
     caller: Caller,
     context: Context,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
 ) -> Result<Response, Problem> {
     let target = known(&app, &caller, organization, key)?;
-    let command = (Command::EnableKey(target), Some([].as_slice()));
+    let body = body::optional_json::<NoFields>(request, &context).await?;
+    let command = (Command::EnableKey(target), Some(body.bytes.as_slice()));
     answered(&app, &submit(&app, &caller, &context, command).await?)
 }
 
 /// The last calls made with a key: none are recorded yet.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/usage",
-    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    tag = "api keys",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<Object>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn usage(
     State(app): State<App>,
     caller: Caller,
     context: Context,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<Pages>,
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::ReadPlatform, organization)?;
     context.wait(&app).await?;
     find(&app, organization, key, Some(Kind::Organization))?;
-    Ok(Json(Vec::<()>::new()).into_response())
+    query.read()?.ask()?;
+    Ok(array::<()>(&query.uri, &[], None))
 }
 
 /// Leave to write, and the key as the path names it.

@@ -27,7 +27,7 @@ use crate::http::answer::{mismatch, shown, submit, written};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
-use crate::http::lists::{Query, array, ask, page};
+use crate::http::lists::{Query, array, ask, number, page};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{IssuedKey, KeyRecord};
 use crate::ledger::{Answer, Record};
@@ -49,6 +49,7 @@ pub(in crate::http) struct Filters {
     /// Part of the name, in any case.
     q: Option<String>,
     /// 1 to 200; 200 unless given.
+    #[serde(default, deserialize_with = "number")]
     limit: Option<usize>,
     /// From the `Link` of the page before.
     cursor: Option<String>,
@@ -56,12 +57,7 @@ pub(in crate::http) struct Filters {
 
 impl Filters {
     fn read(&self, kind: Option<Kind>, now: Timestamp) -> Result<Option<Filter<'_>>, Problem> {
-        let wrong = |name: &str| {
-            Problem::bad_request(
-                "query_invalid",
-                format!("{name} is not a value that it can have"),
-            )
-        };
+        let wrong = |name: &str| Problem::invalid_query(name, "is not a value that it can have");
         let asked = self
             .kind
             .as_deref()
@@ -116,10 +112,7 @@ pub(in crate::http) fn list_of(
     kind: Option<Kind>,
     query: &Query<Filters>,
 ) -> Result<Response, Problem> {
-    let Query {
-        asked: filters,
-        uri,
-    } = query;
+    let (filters, uri) = (query.read()?, &query.uri);
     let ask = ask(filters.limit, filters.cursor.as_deref())?;
     let now = app.ledger.now();
     // A surface of one kind asked for another one holds nothing.
@@ -217,7 +210,7 @@ pub(in crate::http) async fn revoke(
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::Oversee, organization)?;
     find(&app, organization, key, None)?;
-    let body = body::optional_json::<ApiKeyRevokeRequest>(request).await?;
+    let body = body::optional_json::<ApiKeyRevokeRequest>(request, &context).await?;
     let target = KeyTarget {
         organization,
         key,

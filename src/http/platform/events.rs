@@ -15,7 +15,7 @@ use crate::domain::kind::Kind;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::context::Context;
-use crate::http::lists::{Query, array, limit};
+use crate::http::lists::{Query, array, limit, number};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::history::Past;
 
@@ -53,6 +53,7 @@ struct EventActor {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct HistoryPages {
+    #[serde(default, deserialize_with = "number")]
     limit: Option<usize>,
     cursor: Option<String>,
 }
@@ -81,8 +82,9 @@ async fn history(
     subject: Subject,
     query: &Query<HistoryPages>,
 ) -> Result<Response, Problem> {
-    let limit = limit(query.asked.limit)?;
-    let after = match query.asked.cursor.as_deref().map(str::parse::<u32>) {
+    let asked = query.read()?;
+    let limit = limit(asked.limit)?;
+    let after = match asked.cursor.as_deref().map(str::parse::<u32>) {
         None => 0,
         Some(Ok(version)) => version,
         Some(Err(_)) => {
@@ -93,12 +95,16 @@ async fn history(
         }
     };
     // Reads of the log are file reads: off the async threads.
-    let read = move || app.ledger.events_of(subject, after, limit);
+    let read = move || app.ledger.events_of(subject, after, limit + 1);
     let events = tokio::task::spawn_blocking(read).await;
     let events = events.map_err(|why| Problem::internal("a history read panicked", &why))??;
-    let next = events.last().filter(|_| events.len() == limit);
+    // One more was read to tell whether there is a next page.
+    let shown = events.get(..limit);
+    let next = shown.and_then(<[Past]>::last);
+    let next = next.filter(|_| events.len() > limit);
     let next = next.map(|past| past.event.subject_version.to_string());
-    let records: Vec<EventRecord> = events.iter().map(record).collect();
+    let records = events.iter().take(limit).map(record);
+    let records: Vec<EventRecord> = records.collect();
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 

@@ -7,7 +7,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Path;
-use super::organizations::Pages;
 use crate::domain::access::Action;
 use crate::domain::command::{AddMember, ChangeMemberRole, Command, RemoveMember};
 use crate::domain::ids::{OrganizationId, UserId};
@@ -16,9 +15,9 @@ use crate::http::answer::{mismatch, shown, submit, written};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
-use crate::http::lists::{Query, page};
+use crate::http::lists::{Query, StatusPages, page};
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::MemberRecord;
+use crate::http::records::{MEMBER_STATUSES, MemberRecord, member_status};
 use crate::ledger::{Answer, Record};
 
 /// A new member.
@@ -51,7 +50,7 @@ pub(in crate::http) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::WritePlatform, organization)?;
-    let body = body::json::<MemberCreate>(request).await?;
+    let body = body::json::<MemberCreate>(request, &context).await?;
     let MemberCreate { email, role, name } = body.value;
     let command = Command::AddMember(AddMember {
         organization,
@@ -63,22 +62,26 @@ pub(in crate::http) async fn create(
     answered(StatusCode::CREATED, &answer)
 }
 
-/// Lists members, newest first, removed ones too.
+/// Lists members, newest first; `active` and `removed` ones unless one `status` is asked for.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/members", tag = "members",
-    params(("organization_id" = String, Path), ("limit" = Option<usize>, Query),
-        ("cursor" = Option<String>, Query)),
+    params(("organization_id" = String, Path), ("status" = Option<String>, Query),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<MemberRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     State(app): State<App>,
     caller: Caller,
     context: Context,
     Path(organization): Path<OrganizationId>,
-    query: Query<Pages>,
+    query: Query<StatusPages>,
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::ReadPlatform, organization)?;
     context.wait(&app).await?;
     let directory = &app.ledger.views().directory;
-    let found = directory.members(organization, query.asked.ask()?, |_| true);
+    let asked = query.read()?;
+    let status = asked.status(&MEMBER_STATUSES)?;
+    let found = directory.members(organization, asked.ask()?, |record| {
+        status.is_none_or(|status| status == member_status(record))
+    });
     Ok(page(&query.uri, &found, |record| {
         MemberRecord::from(record)
     }))
@@ -114,7 +117,7 @@ pub(in crate::http) async fn update(
     request: Request,
 ) -> Result<Response, Problem> {
     known(&app, &caller, organization, member)?;
-    let MemberPatch { role } = body::json(request).await?.value;
+    let MemberPatch { role } = body::json(request, &context).await?.value;
     let command = Command::ChangeMemberRole(ChangeMemberRole {
         organization,
         member,

@@ -16,11 +16,10 @@ use crate::http::answer::{mismatch, shown, submit, written};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
-use crate::http::lists::{self, Query, page};
+use crate::http::lists::{Pages, Query, page};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{KeyRecord, MemberRecord, OrganizationRecord};
 use crate::ledger::{Answer, Record};
-use crate::views::page::PageAsk;
 
 /// A new organization.
 #[derive(Deserialize, ToSchema)]
@@ -51,20 +50,6 @@ pub(in crate::http) struct OrganizationCreated {
     raw_key: Option<String>,
 }
 
-/// `limit` and `cursor` of a list without filters.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct Pages {
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-impl Pages {
-    pub(super) fn ask(&self) -> Result<PageAsk, Problem> {
-        lists::ask(self.limit, self.cursor.as_deref())
-    }
-}
-
 /// Makes an organization, its owner and a first key with `admin:*`.
 #[utoipa::path(post, path = "/platform/organizations", tag = "organizations",
     request_body = OrganizationCreate,
@@ -76,7 +61,7 @@ pub(in crate::http) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     caller.may_everywhere(&app, Action::ManageOrganizations)?;
-    let body = body::json::<OrganizationCreate>(request).await?;
+    let body = body::json::<OrganizationCreate>(request, &context).await?;
     let command = Command::CreateOrganization(CreateOrganization {
         name: body.value.name,
         owner_email: body.value.owner_email,
@@ -118,7 +103,7 @@ pub(in crate::http) async fn list(
     caller.may_everywhere(&app, Action::ManageOrganizations)?;
     context.wait(&app).await?;
     let directory = &app.ledger.views().directory;
-    let found = directory.organizations(query.asked.ask()?, |_| true);
+    let found = directory.organizations(query.read()?.ask()?, |_| true);
     Ok(page(&query.uri, &found, |record| {
         OrganizationRecord::from(record)
     }))
@@ -156,7 +141,7 @@ pub(in crate::http) async fn update(
     request: Request,
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::WritePlatform, organization)?;
-    let OrganizationPatch { name, token_prefix } = body::json(request).await?.value;
+    let OrganizationPatch { name, token_prefix } = body::json(request, &context).await?.value;
     let command = Command::UpdateOrganization(UpdateOrganization {
         organization,
         name,

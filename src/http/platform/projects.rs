@@ -7,7 +7,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Path;
-use super::organizations::Pages;
 use crate::domain::access::Action;
 use crate::domain::command::{Command, CreateProject, UpdateProject};
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -16,7 +15,7 @@ use crate::http::answer::{mismatch, shown, submit, written};
 use crate::http::auth::Caller;
 use crate::http::body;
 use crate::http::context::Context;
-use crate::http::lists::{Query, page};
+use crate::http::lists::{Pages, Query, page};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::ProjectRecord;
 use crate::ledger::{Answer, Record};
@@ -49,7 +48,7 @@ pub(in crate::http) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::WritePlatform, organization)?;
-    let body = body::json::<ProjectCreate>(request).await?;
+    let body = body::json::<ProjectCreate>(request, &context).await?;
     let command = Command::CreateProject(CreateProject {
         organization,
         name: body.value.name,
@@ -73,7 +72,7 @@ pub(in crate::http) async fn list(
     caller.may(&app, Action::ReadPlatform, organization)?;
     context.wait(&app).await?;
     let directory = &app.ledger.views().directory;
-    let found = directory.projects(organization, query.asked.ask()?, |_| true);
+    let found = directory.projects(organization, query.read()?.ask()?, |_| true);
     Ok(page(&query.uri, &found, |record| {
         ProjectRecord::from(record)
     }))
@@ -120,7 +119,7 @@ pub(in crate::http) async fn update(
     {
         return Err(Problem::not_found("project"));
     }
-    let ProjectPatch { name, archived } = body::json(request).await?.value;
+    let ProjectPatch { name, archived } = body::json(request, &context).await?.value;
     let command = Command::UpdateProject(UpdateProject {
         organization,
         project,

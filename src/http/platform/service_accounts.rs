@@ -7,7 +7,6 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Path;
-use super::organizations::Pages;
 use crate::domain::access::Action;
 use crate::domain::command::{
     Command, CreateServiceAccount, DeleteServiceAccount, UpdateServiceAccount,
@@ -18,9 +17,9 @@ use crate::http::answer::{mismatch, shown, submit, written};
 use crate::http::auth::Caller;
 use crate::http::body::{self, nullable};
 use crate::http::context::Context;
-use crate::http::lists::{Query, page};
+use crate::http::lists::{Query, StatusPages, page};
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::ServiceAccountRecord;
+use crate::http::records::{ACCOUNT_STATUSES, ServiceAccountRecord, account_status};
 use crate::ledger::{Answer, Record};
 
 /// A new service account.
@@ -59,7 +58,7 @@ pub(in crate::http) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::WritePlatform, organization)?;
-    let body = body::json::<ServiceAccountCreate>(request).await?;
+    let body = body::json::<ServiceAccountCreate>(request, &context).await?;
     let ServiceAccountCreate {
         name,
         description,
@@ -76,11 +75,12 @@ pub(in crate::http) async fn create(
     answered(StatusCode::CREATED, &answer)
 }
 
-/// Lists service accounts, newest first, deleted ones too.
+/// Lists service accounts, newest first; `active`, `disabled` and `deleted` ones unless one
+/// `status` is asked for.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/service-accounts",
     tag = "service accounts",
-    params(("organization_id" = String, Path), ("limit" = Option<usize>, Query),
-        ("cursor" = Option<String>, Query)),
+    params(("organization_id" = String, Path), ("status" = Option<String>, Query),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<ServiceAccountRecord>),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
@@ -88,12 +88,16 @@ pub(in crate::http) async fn list(
     caller: Caller,
     context: Context,
     Path(organization): Path<OrganizationId>,
-    query: Query<Pages>,
+    query: Query<StatusPages>,
 ) -> Result<Response, Problem> {
     caller.may(&app, Action::ReadPlatform, organization)?;
     context.wait(&app).await?;
     let directory = &app.ledger.views().directory;
-    let found = directory.accounts(organization, query.asked.ask()?, |_| true);
+    let asked = query.read()?;
+    let status = asked.status(&ACCOUNT_STATUSES)?;
+    let found = directory.accounts(organization, asked.ask()?, |record| {
+        status.is_none_or(|status| status == account_status(record))
+    });
     Ok(page(&query.uri, &found, |record| {
         ServiceAccountRecord::from(record)
     }))
@@ -134,7 +138,9 @@ pub(in crate::http) async fn update(
     request: Request,
 ) -> Result<Response, Problem> {
     known(&app, &caller, organization, account)?;
-    let patch = body::json::<ServiceAccountPatch>(request).await?.value;
+    let patch = body::json::<ServiceAccountPatch>(request, &context)
+        .await?
+        .value;
     let command = Command::UpdateServiceAccount(UpdateServiceAccount {
         organization,
         account,

@@ -1,0 +1,189 @@
+//! JSON bodies: read within a bound, and refused with the name of the field at fault.
+//!
+//! A body is read only after the caller has been let in. Too long: 413. Of another media type: 415.
+//! A header that cannot be read, or a body that is not JSON: 400. JSON of another shape: 422 naming
+//! the field.
+
+mod shape;
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::{DeserializeOwned, Deserializer};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::context::Context;
+use super::problem::Problem;
+pub(super) use shape::{ShapeError, Tree};
+
+/// Longest body of a request that writes: the longest description, reason and metadata, escaped.
+pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
+
+/// A body with the bytes that it was read from: the digest of an idempotent command is over them.
+pub(super) struct Body<T> {
+    pub(super) value: T,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The body of a command that has no fields.
+#[derive(Default, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NoFields {}
+
+/// Reads a JSON body.
+pub(super) async fn json<T: DeserializeOwned>(
+    request: Request,
+    context: &Context,
+) -> Result<Body<T>, Problem> {
+    let (bytes, headers) = bytes(request, BODY_BYTES_MAX).await?;
+    check_kind(&headers)?;
+    context.check()?;
+    parse(&bytes).map(|value| Body { value, bytes })
+}
+
+/// Reads a JSON body that may be missing altogether.
+pub(super) async fn optional_json<T: DeserializeOwned + Default>(
+    request: Request,
+    context: &Context,
+) -> Result<Body<T>, Problem> {
+    let (bytes, headers) = bytes(request, BODY_BYTES_MAX).await?;
+    if !bytes.is_empty() {
+        check_kind(&headers)?;
+    }
+    context.check()?;
+    let value = if bytes.is_empty() {
+        T::default()
+    } else {
+        parse(&bytes)?
+    };
+    Ok(Body { value, bytes })
+}
+
+/// Reads a JSON body as bytes that are still to be parsed, of at most `max`.
+pub(super) async fn unparsed(
+    request: Request,
+    context: &Context,
+    max: usize,
+) -> Result<Vec<u8>, Problem> {
+    let (bytes, headers) = bytes(request, max).await?;
+    check_kind(&headers)?;
+    context.check()?;
+    Ok(bytes)
+}
+
+async fn bytes(request: Request, max: usize) -> Result<(Vec<u8>, HeaderMap), Problem> {
+    let (parts, body) = request.into_parts();
+    match Limited::new(body, max).collect().await {
+        Ok(collected) => Ok((collected.to_bytes().into(), parts.headers)),
+        Err(why) if why.is::<LengthLimitError>() => Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("a body has at most {max} bytes here"),
+        )),
+        Err(_) => Err(Problem::bad_request(
+            "body_unreadable",
+            "the body ended too early",
+        )),
+    }
+}
+
+/// 415 unless the media type is JSON.
+fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+    let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
+    let (kind, another) = (kinds.next(), kinds.next());
+    let essence = kind
+        .and_then(|kind| kind.to_str().ok())
+        .and_then(|kind| kind.split(';').next())
+        .map(str::trim);
+    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+        return Err(Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "media_type_not_json",
+            "send Content-Type: application/json",
+        ));
+    }
+    if another.is_some() {
+        return Err(Problem::bad_request(
+            "header_twice",
+            "the header content-type stands twice",
+        ));
+    }
+    Ok(())
+}
+
+/// Parses JSON into `T`, or names the field at fault.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let tree: Tree = serde_json::from_slice(bytes).map_err(|why| {
+        let detail = format!("not JSON: line {}, column {}", why.line(), why.column());
+        Problem::bad_request("not_json", detail)
+    })?;
+    T::deserialize(tree).map_err(|why| {
+        let field = if why.path.is_empty() {
+            "body".to_owned()
+        } else {
+            why.path
+        };
+        Problem::invalid_field(why.code, field, why.message)
+    })
+}
+
+/// Tells a field that is null from one that is missing: `Some(None)` against `None`.
+pub(super) fn nullable<'de, T, D>(from: D) -> Result<Option<Option<T>>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    Option::<T>::deserialize(from).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    #[expect(dead_code, reason = "only the errors are looked at")]
+    struct Sample {
+        name: String,
+        days: Option<u32>,
+        list: Option<Vec<String>>,
+    }
+
+    #[test]
+    fn a_bad_body_names_its_field() {
+        for (body, expected) in [
+            (r#"{"name":"a"}"#, "Ok"),
+            (
+                r#"{"name":1}"#,
+                "name: invalid type: integer `1`, expected a string",
+            ),
+            ("{}", "name: is missing"),
+            (
+                r#"{"name":"a","x":1}"#,
+                "x: unknown; known are name, days, list",
+            ),
+            (
+                r#"{"name":"a","days":-1}"#,
+                "days: invalid value: integer `-1`, expected u32",
+            ),
+            (
+                r#"{"name":"a","list":["b",2]}"#,
+                "list[1]: invalid type: integer `2`, expected a string",
+            ),
+            ("[]", "body: must be an object"),
+            (r#"{"name":"a","name":"b"}"#, "name: stands twice"),
+            (
+                r#"{"name":"a","days":1e2}"#,
+                "days: invalid type: floating point `100.0`, expected u32",
+            ),
+            ("{", "not JSON: line 1, column 1"),
+        ] {
+            let outcome = match parse::<Sample>(body.as_bytes()) {
+                Ok(_) => "Ok".to_owned(),
+                Err(problem) => problem.detail().to_owned(),
+            };
+            assert_eq!(outcome, expected, "{body}");
+        }
+    }
+}

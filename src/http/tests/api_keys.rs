@@ -1,0 +1,562 @@
+//! API keys as the platform documents them: fields, statuses, and what happens to the secret.
+
+use serde_json::{Value, json};
+
+use super::{START, World, ask, ids, text, with};
+use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::kind::Kind;
+
+/// A key of Acme with everything set, as the answer to its creation shows it.
+fn made(world: &World) -> (Value, String) {
+    let path = format!("{}/api-keys", world.acme.path);
+    let body = json!({
+        "name": "CI pipeline",
+        "description": "SOC deploy pipeline",
+        "scopes": ["analysis:run", "projects:read", "cases:write"],
+        "expires_in_days": 365,
+        "project_id": world.acme.project,
+        "metadata": {"team": "SOC"},
+    });
+    let reply = world.post(&world.acme.admin, &path, &body);
+    let answer = reply.expect(201);
+    assert_eq!(reply.header("etag"), Some("\"1\""));
+    assert_eq!(
+        answer.as_object().unwrap().len(),
+        2,
+        "key and raw_key: {answer}"
+    );
+    (answer["key"].clone(), text(&answer["raw_key"]))
+}
+
+#[test]
+fn a_new_key_is_shown_whole_and_its_secret_once() {
+    let world = World::new();
+    let (key, raw) = made(&world);
+    let id: CredentialId = text(&key["id"]).parse().unwrap();
+    let secret: SecretId = text(&key["secrets"][0]["id"]).parse().unwrap();
+    assert_eq!(raw.split('_').nth(1), Some(secret.0.to_string().as_str()));
+    let expected = json!({
+        "id": id.to_string(),
+        "kind": "organization",
+        "status": "active",
+        "is_active": true,
+        "version": 1,
+        "organization_id": world.acme.id,
+        "project_id": world.acme.project,
+        "owner": {"type": "organization", "id": world.acme.id},
+        "name": "CI pipeline",
+        "description": "SOC deploy pipeline",
+        "scopes": ["analysis:run", "projects:read", "cases:write"],
+        "role": null,
+        "preset": null,
+        "key_prefix": raw[..12],
+        "key_hint": raw[raw.len() - 4..],
+        "metadata": {"team": "SOC"},
+        "created_by": world.acme.key,
+        "issued_via": world.acme.key,
+        "created_at": START,
+        "updated_at": START,
+        "expires_at": "2027-04-24T15:30:00.000Z",
+        "last_used_at": null,
+        "secrets": [{
+            "id": secret.to_string(),
+            "created_at": START,
+            "valid_until": "2027-04-24T15:30:00.000Z",
+            "last_used_at": null,
+        }],
+        "ended": null,
+    });
+    assert_eq!(key, expected);
+    let path = format!("{}/api-keys/{id}", world.acme.path);
+    let shown = world.get(&world.acme.admin, &path);
+    assert_eq!(shown.expect(200), expected);
+    assert_eq!(shown.header("etag"), Some("\"1\""));
+    assert_eq!(shown.header("cache-control"), Some("no-store"));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let world = World::new();
+    let path = format!("{}/api-keys", world.acme.path);
+    let body = json!({
+        "name": "n", "scopes": ["projects:read"], "description": null, "expires_in_days": null,
+        "expires_at": null, "project_id": null, "metadata": null,
+    });
+    let sparse = json!({"name": "n", "scopes": ["projects:read"]});
+    for body in [body, sparse] {
+        let key = world.post(&world.acme.admin, &path, &body).expect(201)["key"].clone();
+        for (field, value) in [
+            ("description", json!("")),
+            ("expires_at", json!(null)),
+            ("project_id", json!(null)),
+            ("metadata", json!({})),
+        ] {
+            assert_eq!(key[field], value, "{field}");
+        }
+    }
+    let at = json!({"name": "n", "scopes": ["projects:read"], "expires_at": "2026-05-01T00:00:00+02:00"});
+    let key = world.post(&world.acme.admin, &path, &at).expect(201)["key"].clone();
+    assert_eq!(key["expires_at"], "2026-04-30T22:00:00.000Z");
+}
+
+#[test]
+fn a_patch_changes_name_description_and_scopes_alone() {
+    let world = World::new();
+    let (key, _) = made(&world);
+    let path = format!("{}/api-keys/{}", world.acme.path, text(&key["id"]));
+    world.clock.advance_ms(1_000);
+    let patch = |body: &Value| world.patch(&world.acme.admin, &path, body);
+
+    let reply = patch(&json!({"name": "CD", "description": null, "scopes": ["cases:read"]}));
+    let changed = with(
+        &key,
+        &json!({
+            "name": "CD", "description": "", "scopes": ["cases:read"], "version": 3,
+            "updated_at": "2026-04-24T15:30:01.000Z",
+        }),
+    );
+    assert_eq!(reply.expect(200), changed);
+    assert_eq!(reply.header("etag"), Some("\"3\""));
+    let position = world.next_position();
+    assert_eq!(
+        reply.header("ledger-position"),
+        Some((position - 1).to_string().as_str())
+    );
+
+    // What changes nothing is no event.
+    assert_eq!(patch(&json!({})).expect(200), changed);
+    assert_eq!(patch(&json!({"name": "CD"})).expect(200), changed);
+    assert_eq!(world.next_position(), position);
+    for field in [
+        "project_id",
+        "expires_at",
+        "is_active",
+        "raw_key",
+        "metadata",
+        "id",
+    ] {
+        let reply = patch(&json!({field: "x"}));
+        assert_eq!(reply.refused(422), "field_unknown", "{field}");
+        assert_eq!(reply.json()["errors"][0]["field"], field);
+    }
+    assert_eq!(patch(&json!({"scopes": []})).refused(422), "field_empty");
+    assert_eq!(
+        patch(&json!({"scopes": ["cases:fly"]})).refused(422),
+        "unknown_scope"
+    );
+    assert_eq!(world.next_position(), position);
+}
+
+#[test]
+fn a_revoked_key_stays_revoked() {
+    let world = World::new();
+    let (key, raw) = made(&world);
+    let path = format!("{}/api-keys/{}", world.acme.path, text(&key["id"]));
+    world.clock.advance_ms(1_000);
+    let now = "2026-04-24T15:30:01.000Z";
+    let revoke = |body: &Value| world.post(&world.acme.admin, &format!("{path}/revoke"), body);
+
+    let reply = revoke(&json!({"reason": "Manually rotated after leak"}));
+    let answer = reply.expect(200);
+    let event = text(&answer["ended"]["event_id"]);
+    let mut secrets = key["secrets"].clone();
+    secrets[0]["valid_until"] = json!(now);
+    let revoked = with(
+        &key,
+        &json!({
+            "status": "revoked", "is_active": false, "version": 2, "updated_at": now,
+            "secrets": secrets,
+            "ended": {"at": now, "event_id": event, "reason": "Manually rotated after leak"},
+        }),
+    );
+    assert_eq!(answer, revoked);
+    let position = world.next_position();
+    // Once more: the same answer, no new event, and no other reason.
+    assert_eq!(revoke(&json!({"reason": "again"})).expect(200), revoked);
+    let bare = ask("POST", &format!("{path}/revoke")).by(&world.acme.admin);
+    assert_eq!(world.send(bare).expect(200), revoked);
+    assert_eq!(world.get(&world.acme.admin, &path).expect(200), revoked);
+
+    let post = |verb: &str| world.post(&world.acme.admin, &format!("{path}/{verb}"), &json!({}));
+    for verb in ["rotate", "enable", "disable"] {
+        assert_eq!(post(verb).refused(409), "credential_ended", "{verb}");
+    }
+    let patched = world.patch(&world.acme.admin, &path, &json!({"name": "x"}));
+    assert_eq!(patched.refused(409), "credential_ended");
+    assert_eq!(
+        world.get(&raw, &path).refused(401),
+        "credential_not_accepted"
+    );
+    assert_eq!(world.next_position(), position);
+    let long = json!({"reason": "x".repeat(501)});
+    assert_eq!(revoke(&long).refused(422), "field_too_long");
+}
+
+#[test]
+fn a_rotation_keeps_id_and_scopes() {
+    let world = World::new();
+    let (key, old) = made(&world);
+    let path = format!("{}/api-keys/{}", world.acme.path, text(&key["id"]));
+    world.clock.advance_ms(1_000);
+    let rotate = |body: &Value| world.post(&world.acme.admin, &format!("{path}/rotate"), body);
+
+    let reply = rotate(&json!({"grace_period_seconds": 60}));
+    let answer = reply.expect(200);
+    let new = text(&answer["raw_key"]);
+    assert_ne!(new, old);
+    let now = "2026-04-24T15:30:01.000Z";
+    let first = with(
+        &key["secrets"][0],
+        &json!({"valid_until": "2026-04-24T15:31:01.000Z"}),
+    );
+    let second = json!({
+        "id": answer["key"]["secrets"][0]["id"], "created_at": now,
+        "valid_until": key["expires_at"], "last_used_at": null,
+    });
+    assert_ne!(second["id"], first["id"]);
+    let rotated = with(
+        &key,
+        &json!({
+            "key_prefix": new[..12], "key_hint": new[new.len() - 4..], "version": 2,
+            "updated_at": now, "secrets": [second, first],
+        }),
+    );
+    assert_eq!(answer, json!({"key": rotated, "raw_key": new}));
+    assert_eq!(reply.header("etag"), Some("\"2\""));
+
+    // Without a body the old value ends at once, and with it what is left of older ones.
+    let bare = ask("POST", &format!("{path}/rotate")).by(&world.acme.admin);
+    let answer = world.send(bare).expect(200);
+    let secrets = answer["key"]["secrets"].as_array().unwrap().clone();
+    assert_eq!(secrets.len(), 3);
+    for secret in &secrets[1..] {
+        assert_eq!(secret["valid_until"], now);
+    }
+    for (body, code) in [
+        (json!({"grace_period_seconds": 2_592_001}), "grace_too_long"),
+        (json!({"grace_period_seconds": -1}), "field_invalid"),
+        (json!({"grace": 1}), "field_unknown"),
+    ] {
+        assert_eq!(rotate(&body).refused(422), code);
+    }
+}
+
+#[test]
+fn a_key_is_disabled_and_enabled() {
+    let world = World::new();
+    let (key, raw) = made(&world);
+    let path = format!("{}/api-keys/{}", world.acme.path, text(&key["id"]));
+    let post =
+        |verb: &str, body: &Value| world.post(&world.acme.admin, &format!("{path}/{verb}"), body);
+    let disabled = with(
+        &key,
+        &json!({"status": "disabled", "is_active": false, "version": 2}),
+    );
+    assert_eq!(post("disable", &json!({})).expect(200), disabled);
+    assert_eq!(post("disable", &json!({})).expect(200), disabled);
+    assert_eq!(
+        world.get(&raw, &path).refused(401),
+        "credential_not_accepted"
+    );
+    assert_eq!(
+        post("enable", &json!({"x": 1})).refused(422),
+        "field_unknown"
+    );
+    let bare = ask("POST", &format!("{path}/enable")).by(&world.acme.admin);
+    assert_eq!(
+        world.send(bare).expect(200),
+        with(&key, &json!({"version": 3}))
+    );
+    assert_eq!(world.get(&raw, &path).refused(403), "forbidden");
+}
+
+#[test]
+fn usage_is_a_list() {
+    let world = World::new();
+    let (key, _) = made(&world);
+    let path = format!("{}/api-keys/{}/usage", world.acme.path, text(&key["id"]));
+    let reply = world.get(&world.acme.admin, &path);
+    assert_eq!(reply.expect(200), json!([]));
+    assert_eq!(reply.header("cache-control"), Some("no-store"));
+    let wrong = world.get(&world.acme.admin, &format!("{path}?limit=0"));
+    assert_eq!(wrong.refused(400), "query_invalid");
+}
+
+#[test]
+fn the_history_of_a_key_has_no_hashes() {
+    let world = World::new();
+    let (key, _) = made(&world);
+    let id = text(&key["id"]);
+    let path = format!("{}/api-keys/{id}", world.acme.path);
+    let rotate = ask("POST", &format!("{path}/rotate"))
+        .by(&world.acme.admin)
+        .with("x-request-id", "rotation-1")
+        .with("user-agent", "curl/8.4");
+    let rotated = world.send(rotate).expect(200)["key"]["secrets"].clone();
+
+    let events = world
+        .get(&world.acme.admin, &format!("{path}/events"))
+        .expect(200);
+    let actor = |agent: Value| {
+        json!({
+            "type": "credential", "id": world.acme.key, "via": world.acme.key,
+            "network": {"ip": "203.0.113.10", "user_agent": agent},
+        })
+    };
+    let event = |at: usize, changes: &Value| {
+        let base = json!({
+            "id": events[at]["id"], "position": world.next_position() - 2 + at as u64, "type": "",
+            "version": 1, "occurred_at": START, "subject": id, "subject_version": at + 1,
+            "actor": actor(Value::Null), "request_id": events[at]["request_id"], "data": {},
+        });
+        with(&base, changes)
+    };
+    let created = json!({
+        "kind": "organization",
+        "owner": {"type": "organization", "id": world.acme.id},
+        "project_id": world.acme.project,
+        "name": "CI pipeline",
+        "description": "SOC deploy pipeline",
+        "grant": {
+            "scopes": ["analysis:run", "projects:read", "cases:write"],
+            "role": null, "preset": null,
+        },
+        "expires_at": "2027-04-24T15:30:00.000Z",
+        "metadata": {"team": "SOC"},
+        "created_by": world.acme.key,
+        "issued_via": world.acme.key,
+        "secret": {"id": key["secrets"][0]["id"], "prefix": "rfk", "hint": key["key_hint"]},
+    });
+    let hint = &events[1]["data"]["secret"]["hint"];
+    let renewed = json!({
+        "secret": {"id": rotated[0]["id"], "prefix": "rfk", "hint": hint},
+        "previous_valid_until": START,
+    });
+    assert_eq!(
+        events,
+        json!([
+            event(0, &json!({"type": "api_key.created", "data": created})),
+            event(
+                1,
+                &json!({
+                    "type": "api_key.rotated", "data": renewed, "actor": actor(json!("curl/8.4")),
+                    "request_id": "rotation-1",
+                })
+            ),
+        ])
+    );
+
+    let page = world.get(&world.acme.admin, &format!("{path}/events?limit=1"));
+    assert_eq!(page.expect(200), json!([events[0]]));
+    let next = format!("<{path}/events?limit=1&cursor=1>; rel=\"next\"");
+    assert_eq!(page.header("link"), Some(next.as_str()));
+    let last = world.get(
+        &world.acme.admin,
+        &format!("{path}/events?limit=1&cursor=1"),
+    );
+    assert_eq!(last.expect(200), json!([events[1]]));
+    assert_eq!(last.header("link"), None, "the end is known");
+}
+
+#[test]
+fn lists_are_newest_first_filtered_and_paged() {
+    let world = World::new();
+    let path = format!("{}/api-keys", world.acme.path);
+    let key = |name: &str, more: Value| {
+        let base = json!({"name": name, "scopes": ["cases:read"], "project_id": null});
+        world.key(&with(&base, &more)).0
+    };
+    let alpha = key("Alpha", json!({}));
+    let beta = key("Beta alpha", json!({"project_id": world.acme.project}));
+    let gamma = key("Gamma", json!({}));
+    let (personal, _) = world.issue(Kind::Personal, &world.acme.owner, &["cases:read"]);
+    for (id, verb) in [(&alpha, "revoke"), (&gamma, "disable")] {
+        world
+            .post(
+                &world.acme.admin,
+                &format!("{path}/{id}/{verb}"),
+                &json!({}),
+            )
+            .expect(200);
+    }
+    let list = |query: &str| {
+        let reply = world.get(&world.acme.admin, &format!("{path}{query}"));
+        (
+            ids(&reply.expect(200)),
+            reply.header("link").map(str::to_owned),
+        )
+    };
+    let first = &world.acme.key;
+    for (query, expected) in [
+        ("", vec![&gamma, &beta, &alpha, first]),
+        ("?status=revoked", vec![&alpha]),
+        ("?status=active", vec![&beta, first]),
+        ("?status=disabled", vec![&gamma]),
+        ("?status=expired", vec![]),
+        ("?kind=organization", vec![&gamma, &beta, &alpha, first]),
+        ("?kind=personal", vec![]),
+        ("?q=ALPHA", vec![&beta, &alpha]),
+        ("?q=alpha&status=active", vec![&beta]),
+    ] {
+        let expected: Vec<String> = expected.into_iter().cloned().collect();
+        assert_eq!(list(query), (expected, None), "{query}");
+    }
+    assert_eq!(
+        list(&format!("?project_id={}", world.acme.project)).0,
+        [beta.clone()]
+    );
+    assert_eq!(list(&format!("?owner={}", world.acme.id)).0.len(), 4);
+    assert_eq!(list(&format!("?owner={}", world.acme.owner)).0.len(), 0);
+
+    let (page, link) = list("?limit=3&status=&q=".replace("status=&", "").as_str());
+    assert_eq!(page, [gamma.clone(), beta.clone(), alpha.clone()]);
+    let link = link.unwrap();
+    let next = link
+        .strip_prefix('<')
+        .unwrap()
+        .strip_suffix(">; rel=\"next\"")
+        .unwrap();
+    assert!(
+        next.starts_with(&format!("{path}?limit=3&q=&cursor=")),
+        "{next}"
+    );
+    let rest = world.get(&world.acme.admin, next);
+    assert_eq!(ids(&rest.expect(200)), [first.clone()]);
+    assert_eq!(rest.header("link"), None);
+
+    // The oversight of every kind shows the others too.
+    let all = format!("{}/credentials", world.acme.path);
+    let all = |query: &str| {
+        world
+            .get(&world.acme.admin, &format!("{all}{query}"))
+            .expect(200)
+    };
+    assert_eq!(ids(&all("")).len(), 5);
+    assert_eq!(ids(&all("?kind=personal")), [personal.clone()]);
+    assert_eq!(
+        ids(&all(&format!("?owner={}", world.acme.owner))),
+        [personal]
+    );
+}
+
+#[test]
+fn a_wrong_query_names_its_parameter() {
+    let world = World::new();
+    let path = format!("{}/api-keys", world.acme.path);
+    for (query, field) in [
+        ("status=gone", "status"),
+        ("kind=other", "kind"),
+        ("owner=x", "owner"),
+        ("project_id=org_x", "project_id"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=many", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("page=2", "page"),
+    ] {
+        let reply = world.get(&world.acme.admin, &format!("{path}?{query}"));
+        assert_eq!(reply.refused(400), "query_invalid", "{query}");
+        assert_eq!(reply.json()["errors"][0]["field"], field, "{query}");
+    }
+    let reply = world.get(&world.acme.admin, &format!("{path}?cursor=nonsense"));
+    assert_eq!(reply.refused(400), "cursor_invalid");
+}
+
+#[test]
+fn a_wrong_body_names_its_field() {
+    let world = World::new();
+    let path = format!("{}/api-keys", world.acme.path);
+    let good = json!({
+        "name": "n", "scopes": ["cases:read"], "expires_in_days": null, "expires_at": null,
+        "project_id": null, "metadata": null, "description": null,
+    });
+    let position = world.next_position();
+    for (change, code, field) in [
+        (json!({"name": " "}), "field_empty", "name"),
+        (json!({"name": "x".repeat(201)}), "field_too_long", "name"),
+        (
+            json!({"name": "a\u{0}b"}),
+            "field_control_characters",
+            "name",
+        ),
+        (json!({"name": null}), "field_invalid", "name"),
+        (
+            json!({"description": "x".repeat(2_001)}),
+            "field_too_long",
+            "description",
+        ),
+        (json!({"scopes": []}), "field_empty", "scopes"),
+        (json!({"scopes": ["nonsense"]}), "unknown_scope", "scopes"),
+        (json!({"scopes": ["cases:*"]}), "unknown_scope", "scopes"),
+        (json!({"scopes": ["*"]}), "scope_not_for_kind", "scopes"),
+        (
+            json!({"scopes": ["cases:read", "cases:read"]}),
+            "scope_twice",
+            "scopes",
+        ),
+        (json!({"scopes": "cases:read"}), "field_invalid", "scopes"),
+        (
+            json!({"scopes": ["cases:read", 7]}),
+            "field_invalid",
+            "scopes[1]",
+        ),
+        (
+            json!({"expires_in_days": 0}),
+            "expiry_days_out_of_range",
+            "expires_in_days",
+        ),
+        (
+            json!({"expires_in_days": 3_651}),
+            "expiry_days_out_of_range",
+            "expires_in_days",
+        ),
+        (
+            json!({"expires_in_days": 1.5}),
+            "field_invalid",
+            "expires_in_days",
+        ),
+        (json!({"expires_at": START}), "expiry_in_past", "expires_at"),
+        (
+            json!({"expires_at": "tomorrow"}),
+            "expiry_invalid",
+            "expires_at",
+        ),
+        (
+            json!({"expires_at": "2027-01-01T00:00:00Z", "expires_in_days": 1}),
+            "expiry_invalid",
+            "expires_at",
+        ),
+        (
+            json!({"project_id": world.globex.project}),
+            "unknown_project",
+            "project_id",
+        ),
+        (
+            json!({"project_id": "prj_x"}),
+            "unknown_project",
+            "project_id",
+        ),
+        (json!({"metadata": {"a": 1}}), "field_invalid", "metadata.a"),
+        (
+            json!({"metadata": {"a": "x".repeat(4_096)}}),
+            "metadata_too_large",
+            "metadata",
+        ),
+    ] {
+        let reply = world.post(&world.acme.admin, &path, &with(&good, &change));
+        assert_eq!(reply.refused(422), code, "{change}");
+        assert_eq!(reply.json()["errors"][0]["field"], field, "{change}");
+    }
+    let twice = r#"{"name":"a","scopes":["cases:read"],"name":"b"}"#;
+    let twice = ask("POST", &path)
+        .by(&world.acme.admin)
+        .json(&good)
+        .body(twice);
+    let reply = world.send(twice);
+    assert_eq!(reply.refused(422), "field_invalid");
+    assert_eq!(
+        reply.json()["errors"],
+        json!([{"field": "name", "message": "stands twice"}])
+    );
+    assert_eq!(world.next_position(), position);
+}

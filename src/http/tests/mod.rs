@@ -1,0 +1,352 @@
+//! The routes, called below the socket on a ledger in a temporary folder whose clock stands still.
+//!
+//! Two tenants, Acme and Globex, each with an owner, a project, a service account and a key with
+//! `admin:*`; beside them whoever runs the platform.
+
+mod api_keys;
+mod conventions;
+mod order;
+mod permissions;
+mod records;
+mod routes;
+mod tenants;
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tower::ServiceExt;
+
+use super::HttpSettings;
+use crate::clock::{Clock, Entropy, ManualClock};
+use crate::domain::command::{
+    Actor, Command, CreateKey, CreateOrganization, Expiry, Request as Asked,
+};
+use crate::domain::ids::Owner;
+use crate::domain::kind::Kind;
+use crate::domain::record::{Grant, Metadata};
+use crate::ledger::boot::{self, Folder, Settings};
+use crate::ledger::{Answer, Ledger, Record, Submission};
+use crate::log::LogSettings;
+
+/// 2026-04-24T15:30:00Z.
+const START_MS: i64 = 1_777_044_600_000;
+/// The same as records show it.
+const START: &str = "2026-04-24T15:30:00.000Z";
+/// Where every request seems to come from.
+const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 10)), 50_000);
+
+/// A ledger with two tenants and a router over it.
+struct World {
+    ledger: Ledger,
+    router: Router,
+    runtime: Runtime,
+    clock: Arc<ManualClock>,
+    acme: Tenant,
+    globex: Tenant,
+    /// A token with `platform:*`.
+    platform: String,
+    _folder: TempDir,
+}
+
+/// A tenant, by its ids.
+struct Tenant {
+    id: String,
+    /// `/platform/organizations/<id>`.
+    path: String,
+    owner: String,
+    project: String,
+    account: String,
+    /// A key with `admin:*`, and its token.
+    key: String,
+    admin: String,
+}
+
+impl World {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, hands) = Clock::manual(START_MS);
+        let settings = Settings {
+            log: LogSettings {
+                segment_bytes: 1 << 20,
+                ..LogSettings::default()
+            },
+            clock,
+            entropy: Entropy::seeded(1),
+            ..Settings::usual(Folder::new(folder.path().join("data")))
+        };
+        let ledger = boot::create(settings, None).unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_time().build().unwrap();
+        let router = super::router(ledger.clone(), HttpSettings::default());
+        let vacant = || Tenant {
+            id: String::new(),
+            path: String::new(),
+            owner: String::new(),
+            project: String::new(),
+            account: String::new(),
+            key: String::new(),
+            admin: String::new(),
+        };
+        let mut world = Self {
+            ledger,
+            router,
+            runtime,
+            clock: hands,
+            acme: vacant(),
+            globex: vacant(),
+            platform: String::new(),
+            _folder: folder,
+        };
+        world.acme = world.tenant("Acme", "ann@acme.example");
+        world.globex = world.tenant("Globex", "bob@globex.example");
+        world.platform = world
+            .organization("Operations", "eve@ops.example", "platform:*")
+            .3;
+        world
+    }
+
+    fn operator(&self, command: Command) -> Answer {
+        let request = Asked {
+            actor: Actor::Operator,
+            command,
+            if_match: None,
+        };
+        self.ledger
+            .submit_blocking(Submission::bare(request))
+            .unwrap()
+    }
+
+    /// Ids of an organization, its owner and its key, and the key's token.
+    fn organization(
+        &self,
+        name: &str,
+        email: &str,
+        scope: &str,
+    ) -> (String, String, String, String) {
+        let answer = self.operator(Command::CreateOrganization(CreateOrganization {
+            name: name.to_owned(),
+            owner_email: email.to_owned(),
+            key_scopes: vec![scope.to_owned()],
+        }));
+        let token = answer.token.unwrap().reveal().to_owned();
+        match answer.records.as_slice() {
+            [
+                Record::Organization(org),
+                Record::Member(owner),
+                Record::Credential(key),
+            ] => (
+                org.id.to_string(),
+                owner.id.to_string(),
+                key.id.to_string(),
+                token,
+            ),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn tenant(&self, name: &str, email: &str) -> Tenant {
+        let (id, owner, key, admin) = self.organization(name, email, "admin:*");
+        let path = format!("/platform/organizations/{id}");
+        let made = |path: &str, body: &Value| self.post(&admin, path, body).created();
+        let project = made(&format!("{path}/projects"), &json!({"name": "Website"}));
+        let account = json!({"name": "CI Bot", "role": "engineer"});
+        let account = made(&format!("{path}/service-accounts"), &account);
+        Tenant {
+            id,
+            path,
+            owner,
+            project,
+            account,
+            key,
+            admin,
+        }
+    }
+
+    /// A credential of Acme as the operator makes it: its id and its token.
+    fn issue(&self, kind: Kind, owner: &str, scopes: &[&str]) -> (String, String) {
+        let owner = match kind {
+            Kind::Personal => Owner::User(owner.parse().unwrap()),
+            Kind::ServiceAccount => Owner::ServiceAccount(owner.parse().unwrap()),
+            Kind::Organization | Kind::Access | Kind::Admin | Kind::Project => {
+                Owner::Organization(owner.parse().unwrap())
+            }
+        };
+        let answer = self.operator(Command::CreateKey(CreateKey {
+            organization: self.acme.id.parse().unwrap(),
+            kind,
+            owner,
+            project: None,
+            name: format!("a credential {}", self.next_position()),
+            description: None,
+            grant: Grant {
+                scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+                ..Grant::default()
+            },
+            expiry: Expiry::Never,
+            metadata: Metadata::new(),
+        }));
+        let token = answer.token.unwrap().reveal().to_owned();
+        match answer.records.first() {
+            Some(Record::Credential(key)) => (key.id.to_string(), token),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The token of a key of Acme with these scopes.
+    fn holder(&self, scopes: &[&str]) -> String {
+        self.issue(Kind::Organization, &self.acme.id, scopes).1
+    }
+
+    /// A key of Acme, made by its administrator: its id and its token.
+    fn key(&self, body: &Value) -> (String, String) {
+        let path = format!("{}/api-keys", self.acme.path);
+        let made = self.post(&self.acme.admin, &path, body).expect(201);
+        (text(&made["key"]["id"]), text(&made["raw_key"]))
+    }
+
+    fn next_position(&self) -> u64 {
+        self.ledger.reader().next_position()
+    }
+
+    fn send(&self, ask: Ask) -> Reply {
+        self.runtime.block_on(self.reply(ask))
+    }
+
+    async fn reply(&self, ask: Ask) -> Reply {
+        let response = self.router.clone().oneshot(ask.0).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            text: String::from_utf8(bytes.to_vec()).unwrap(),
+        }
+    }
+
+    fn get(&self, by: &str, path: &str) -> Reply {
+        self.send(ask("GET", path).by(by))
+    }
+
+    fn post(&self, by: &str, path: &str, body: &Value) -> Reply {
+        self.send(ask("POST", path).by(by).json(body))
+    }
+
+    fn patch(&self, by: &str, path: &str, body: &Value) -> Reply {
+        self.send(ask("PATCH", path).by(by).json(body))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.ledger.stop();
+    }
+}
+
+/// A request on its way.
+struct Ask(Request<Body>);
+
+fn ask(method: &str, path: &str) -> Ask {
+    let mut request = Request::new(Body::empty());
+    *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
+    *request.uri_mut() = path.parse().unwrap();
+    request.extensions_mut().insert(ConnectInfo(PEER));
+    Ask(request)
+}
+
+impl Ask {
+    fn by(self, token: &str) -> Self {
+        self.with("authorization", &format!("Bearer {token}"))
+    }
+
+    /// Adds a header, also one that is there already.
+    fn with(mut self, name: &str, value: &str) -> Self {
+        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+        let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        self.0.headers_mut().append(name, value);
+        self
+    }
+
+    fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
+        *self.0.body_mut() = Body::from(bytes.into());
+        self
+    }
+
+    fn json(self, body: &Value) -> Self {
+        self.with(header::CONTENT_TYPE.as_str(), "application/json")
+            .body(body.to_string())
+    }
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+struct Reply {
+    status: u16,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Reply {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|why| panic!("{why}: {self:?}"))
+    }
+
+    /// The body of an answer that must have this status.
+    #[track_caller]
+    fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status, status, "{self:?}");
+        self.json()
+    }
+
+    /// The id of what was made.
+    #[track_caller]
+    fn created(&self) -> String {
+        text(&self.expect(201)["id"])
+    }
+
+    /// The code of a problem that must have this status.
+    #[track_caller]
+    fn refused(&self, status: u16) -> String {
+        let problem = self.expect(status);
+        assert_eq!(problem["status"], status);
+        assert_eq!(
+            self.header("content-type"),
+            Some("application/problem+json")
+        );
+        text(&problem["code"])
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+fn text(value: &Value) -> String {
+    value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value}"))
+        .to_owned()
+}
+
+/// A record with some of its fields changed; fields that it does not have are refused.
+fn with(record: &Value, changes: &Value) -> Value {
+    let mut record = record.clone();
+    for (field, value) in changes.as_object().unwrap() {
+        let old = record.get_mut(field).unwrap_or_else(|| panic!("{field}"));
+        *old = value.clone();
+    }
+    record
+}
+
+/// The ids of a list, in its order.
+fn ids(list: &Value) -> Vec<String> {
+    let list = list.as_array().unwrap();
+    list.iter().map(|record| text(&record["id"])).collect()
+}

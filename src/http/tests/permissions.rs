@@ -1,0 +1,204 @@
+//! Who may do what: one table over every route and every sort of caller.
+
+use std::collections::BTreeSet;
+
+use super::routes::{documented, filled};
+use super::{World, ask};
+use crate::domain::command::{AddMember, Command, CreateServiceAccount};
+use crate::domain::kind::Kind;
+use crate::ledger::Record;
+
+const ROLES: [&str; 6] = [
+    "viewer",
+    "team_member",
+    "engineer",
+    "workspace_manager",
+    "administrator",
+    "owner",
+];
+const SINGLES: [&str; 6] = [
+    "keys:read",
+    "keys:verify",
+    "member:manage",
+    "admin:*",
+    "platform:*",
+    "cases:read",
+];
+
+// `+` allowed, `1` 401, `-` 403, `4` 404. The columns: nobody, garbage, another tenant's
+// administrator; then organization keys, service accounts' tokens and personal tokens with the
+// worth of each role in the order of ROLES; then keys with one of SINGLES.
+const OPEN: &str = "+++ ++++++ ++++++ ++++++ ++++++";
+const READ: &str = "114 ++++++ ++++++ ++++++ +-+++-";
+const WRITE: &str = "114 ----++ ----++ ----++ --+++-";
+const VERIFY: &str = "11+ ----++ ----++ ----++ -+-++-";
+const PLATFORM: &str = "11- ------ ------ ------ ----+-";
+
+/// What stands before the paths of one organization.
+const O: &str = "/platform/organizations/{organization_id}";
+
+const TABLE: [(&str, &str, &str, &str); 37] = [
+    ("GET", "", "/livez", OPEN),
+    ("GET", "", "/readyz", OPEN),
+    ("GET", "", "/openapi.json", OPEN),
+    ("GET", "", "/docs", OPEN),
+    ("POST", "", "/v1/verify", VERIFY),
+    ("POST", "", "/v1/verify/batch", VERIFY),
+    ("POST", "", "/platform/organizations", PLATFORM),
+    ("GET", "", "/platform/organizations", PLATFORM),
+    ("GET", O, "", READ),
+    ("PATCH", O, "", WRITE),
+    ("GET", O, "/projects", READ),
+    ("POST", O, "/projects", WRITE),
+    ("GET", O, "/projects/{project_id}", READ),
+    ("PATCH", O, "/projects/{project_id}", WRITE),
+    ("GET", O, "/members", READ),
+    ("POST", O, "/members", WRITE),
+    ("GET", O, "/members/{member_id}", READ),
+    ("PATCH", O, "/members/{member_id}", WRITE),
+    ("DELETE", O, "/members/{member_id}", WRITE),
+    ("GET", O, "/service-accounts", READ),
+    ("POST", O, "/service-accounts", WRITE),
+    ("GET", O, "/service-accounts/{sa_id}", READ),
+    ("PATCH", O, "/service-accounts/{sa_id}", WRITE),
+    ("DELETE", O, "/service-accounts/{sa_id}", WRITE),
+    ("GET", O, "/api-keys", READ),
+    ("POST", O, "/api-keys", WRITE),
+    ("GET", O, "/api-keys/{key_id}", READ),
+    ("PATCH", O, "/api-keys/{key_id}", WRITE),
+    ("GET", O, "/api-keys/{key_id}/usage", READ),
+    ("GET", O, "/api-keys/{key_id}/events", READ),
+    ("POST", O, "/api-keys/{key_id}/revoke", WRITE),
+    ("POST", O, "/api-keys/{key_id}/rotate", WRITE),
+    ("POST", O, "/api-keys/{key_id}/disable", WRITE),
+    ("POST", O, "/api-keys/{key_id}/enable", WRITE),
+    ("GET", O, "/credentials", WRITE),
+    ("GET", O, "/credentials/{key_id}", WRITE),
+    ("POST", O, "/credentials/{key_id}/revoke", WRITE),
+];
+
+#[test]
+fn the_table_names_every_route() {
+    let table = TABLE.iter();
+    let table =
+        table.map(|(method, base, path, _)| ((*method).to_owned(), format!("{base}{path}")));
+    let table: BTreeSet<_> = table.collect();
+    let documented: BTreeSet<_> = documented().into_iter().collect();
+    assert_eq!(table, documented);
+    assert_eq!(table.len(), TABLE.len(), "no route stands twice");
+}
+
+/// Whoever calls, with a name for messages; in the order of the columns.
+fn callers(world: &World) -> Vec<(String, Option<String>)> {
+    let garbage = "rfk_01KQ01SD60AADFP7C33DS9A67N_nonsense".to_owned();
+    let mut callers = vec![
+        ("nobody".to_owned(), None),
+        ("garbage".to_owned(), Some(garbage)),
+        ("a stranger".to_owned(), Some(world.globex.admin.clone())),
+    ];
+    let catalogue = world.ledger.views().index.catalogue();
+    let scopes = |role: &str| catalogue.role(role).unwrap().scopes.clone();
+    for kind in [Kind::Organization, Kind::ServiceAccount, Kind::Personal] {
+        for role in ROLES {
+            let scopes = scopes(role);
+            let mut scopes: Vec<&str> = scopes.iter().map(String::as_str).collect();
+            let owner = match kind {
+                Kind::ServiceAccount => account(world, role),
+                Kind::Personal => {
+                    scopes = vec!["*"];
+                    member(world, role)
+                }
+                Kind::Organization | Kind::Access | Kind::Admin | Kind::Project => {
+                    world.acme.id.clone()
+                }
+            };
+            let (_, token) = world.issue(kind, &owner, &scopes);
+            callers.push((format!("{} {role}", kind.name()), Some(token)));
+        }
+    }
+    for scope in SINGLES {
+        callers.push((scope.to_owned(), Some(world.holder(&[scope]))));
+    }
+    callers
+}
+
+fn account(world: &World, role: &str) -> String {
+    let made = world.operator(Command::CreateServiceAccount(CreateServiceAccount {
+        organization: world.acme.id.parse().unwrap(),
+        name: role.to_owned(),
+        description: None,
+        role: Some(role.to_owned()),
+        scopes: None,
+    }));
+    match made.records.first() {
+        Some(Record::ServiceAccount(account)) => account.id.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn member(world: &World, role: &str) -> String {
+    let made = world.operator(Command::AddMember(AddMember {
+        organization: world.acme.id.parse().unwrap(),
+        email: format!("{role}@acme.example"),
+        name: None,
+        role: role.to_owned(),
+    }));
+    match made.records.first() {
+        Some(Record::Member(member)) => member.id.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_route_admits_whom_it_should() {
+    let world = World::new();
+    let callers = callers(&world);
+    let position = world.next_position();
+    let mut wrong = Vec::new();
+    for (method, base, path, row) in TABLE {
+        let template = format!("{base}{path}");
+        let path = filled(&template, &world.acme, &world.acme);
+        let columns: Vec<char> = row.chars().filter(|column| *column != ' ').collect();
+        assert_eq!(columns.len(), callers.len());
+        for ((name, token), expected) in callers.iter().zip(columns) {
+            // Whoever is let in fails later: the permission is asked before the body is read.
+            let request = ask(method, &path).with("if-match", "\"999\"");
+            let request = match token {
+                Some(token) => request.by(token),
+                None => request,
+            };
+            let request = match method {
+                "POST" | "PATCH" => request.with("content-type", "text/plain").body("x"),
+                _ => request,
+            };
+            let reply = world.send(request);
+            let outcome = match reply.status {
+                401 => '1',
+                403 if reply.refused(403) == "forbidden" => '-',
+                404 => '4',
+                200 | 412 | 415 => '+',
+                _ => '?',
+            };
+            if outcome != expected {
+                wrong.push(format!(
+                    "{method} {template} by {name}: {outcome}, not {expected}"
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert_eq!(world.next_position(), position, "nothing was appended");
+}
+
+#[test]
+fn a_role_that_is_lost_is_lost_at_once() {
+    let world = World::new();
+    let member = member(&world, "administrator");
+    let (_, token) = world.issue(Kind::Personal, &member, &["*"]);
+    let path = format!("{}/credentials", world.acme.path);
+    world.get(&token, &path).expect(200);
+    let role = serde_json::json!({"role": "viewer"});
+    let one = format!("{}/members/{member}", world.acme.path);
+    world.patch(&world.acme.admin, &one, &role).expect(200);
+    assert_eq!(world.get(&token, &path).refused(403), "forbidden");
+}

@@ -1,0 +1,51 @@
+//! Every route of the OpenAPI document, with paths and bodies that are right.
+
+use serde_json::{Value, json};
+
+use super::Tenant;
+
+/// Methods and path templates, as documented.
+pub(super) fn documented() -> Vec<(String, String)> {
+    let document = serde_json::to_value(crate::http::document()).unwrap();
+    let mut routes = Vec::new();
+    for (template, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let known = ["get", "post", "patch", "put", "delete"];
+            assert!(known.contains(&method.as_str()), "{method} {template}");
+            routes.push((method.to_uppercase(), template.clone()));
+        }
+    }
+    assert!(routes.len() > 25, "{routes:?}");
+    routes
+}
+
+/// The path of a record of `rest` in the organization of `place`.
+pub(super) fn filled(template: &str, place: &Tenant, rest: &Tenant) -> String {
+    let path = template
+        .replace("{organization_id}", &place.id)
+        .replace("{key_id}", &rest.key)
+        .replace("{sa_id}", &rest.account)
+        .replace("{member_id}", &rest.owner)
+        .replace("{project_id}", &rest.project);
+    assert!(!path.contains('{'), "{path}");
+    path
+}
+
+/// A body that the route takes, where it takes one.
+pub(super) fn body(method: &str, template: &str) -> Option<Value> {
+    let last = template.rsplit('/').next().unwrap_or_default();
+    match (method, last) {
+        ("POST", "organizations") => Some(json!({"name": "n", "owner_email": "a@b.example"})),
+        ("POST", "api-keys") => Some(json!({"name": "n", "scopes": ["cases:read"]})),
+        ("POST", "service-accounts") => Some(json!({"name": "n", "role": "viewer"})),
+        ("POST", "members") => Some(json!({"email": "a@b.example", "role": "viewer"})),
+        ("POST", "projects") => Some(json!({"name": "n"})),
+        ("POST", "verify") => Some(json!({"key": "x"})),
+        ("POST", "batch") => Some(json!({"keys": [{"key": "x"}]})),
+        ("POST", "revoke" | "rotate" | "disable" | "enable") => Some(json!({})),
+        ("PATCH", "{member_id}") => Some(json!({"role": "viewer"})),
+        ("PATCH", _) => Some(json!({"name": "n"})),
+        ("GET" | "DELETE", _) => None,
+        _ => panic!("{method} {template}"),
+    }
+}
