@@ -1,4 +1,4 @@
-//! `…/{id}/events`: a record's history, with everything but hashes and sealed values.
+//! `.../{id}/events`: a record's history, with everything but hashes and sealed values.
 
 use axum::extract::State;
 use axum::response::Response;

@@ -93,7 +93,8 @@ pub(in crate::http) async fn create(
 /// Lists all organizations, newest first.
 #[utoipa::path(get, path = "/platform/organizations", tag = "organizations",
     params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<OrganizationRecord>), (status = "4XX", body = ProblemBody)))]
+    responses((status = 200, body = Vec<OrganizationRecord>),
+        (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     State(app): State<App>,
     caller: Caller,

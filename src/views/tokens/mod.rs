@@ -103,7 +103,8 @@ impl TokenView {
         self.shared.backlog.push(batch);
     }
 
-    /// Whether the backlog is at its limit: what creates records must wait, what ends them need not.
+    /// Whether the backlog is at its limit: what creates records must wait, what ends them need
+    /// not.
     #[must_use]
     pub fn backlog_full(&self) -> bool {
         self.shared.backlog.is_full()
@@ -216,7 +217,8 @@ impl Shared {
         let broken = || self.is_broken.load(Ordering::Acquire);
         while self.backlog.wait(broken) {
             if let Err(broken) = self.settle_one() {
-                tracing::error!(error = &broken as &dyn std::error::Error, why = %broken.why, "token view broken");
+                let error = &broken as &dyn std::error::Error;
+                tracing::error!(error, why = %broken.why, "token view broken");
             }
         }
     }
