@@ -147,6 +147,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     }
     let lock = FolderLock::take(&folder.lock())?;
     let keys = KeyStore::open(&folder.keys(), settings.master_key_file.as_deref())?;
+    keys.remove_leftovers()?;
     let log_id = keys.log_id();
     let disk = settings.disk.clone();
     let file = CheckpointFile::open(disk, &folder.checkpoints(), log_id)?;

@@ -154,3 +154,14 @@ fn a_member_whose_key_is_destroyed_is_blank_at_the_next_start_and_frees_the_addr
         assert_ne!(again, dora);
     }
 }
+
+#[test]
+fn a_key_that_a_crash_left_half_written_is_removed_at_the_next_start() {
+    let world = World::new(4);
+    let keys = world.setup.folder().keys();
+    let left = keys.join(".tmp-dk_half");
+    fs::write(&left, b"half a key").unwrap();
+    let world = world.restarted();
+    assert!(!left.exists());
+    world.run(create_organization("Acme", "ann@acme.example"));
+}
