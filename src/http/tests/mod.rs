@@ -5,11 +5,15 @@
 
 mod api_keys;
 mod conventions;
+mod documents;
+mod garbage;
 mod order;
 mod permissions;
 mod records;
 mod routes;
+mod secrets;
 mod tenants;
+mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
