@@ -29,6 +29,7 @@ use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
 use super::HttpSettings;
+use super::codes::CODES;
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::domain::command::{
     Actor, Command, CreateKey, CreateOrganization, Expiry, Request as Asked,
@@ -324,7 +325,10 @@ impl Reply {
             self.header("content-type"),
             Some("application/problem+json")
         );
-        text(&problem["code"])
+        let code = text(&problem["code"]);
+        let known = CODES.iter().any(|(s, c, _)| (*s, *c) == (status, &code));
+        assert!(known, "{status} {code} is not in the table of codes");
+        code
     }
 
     fn header(&self, name: &str) -> Option<&str> {
