@@ -4,9 +4,11 @@
 //! `admin:*`; beside them whoever runs the platform.
 
 mod api_keys;
+mod bodies;
 mod conventions;
 mod documents;
 mod garbage;
+mod lists;
 mod order;
 mod permissions;
 mod records;
