@@ -152,8 +152,8 @@ pub(super) const fn by_operator(command: Command) -> Request {
 /// What auditors check the ledger's signatures with, as its first event says.
 fn verifier_key(ledger: &Ledger) -> Result<String, Stop> {
     let first = ledger.event(0).map_err(anyhow::Error::from)?;
-    match first.event.fact {
-        Fact::LedgerOpened(opened) => Ok(opened.vkey),
-        other => Err(anyhow::anyhow!("the first event is {}", other.name()).into()),
-    }
+    let Fact::LedgerOpened(opened) = first.event.fact else {
+        return Err(anyhow::anyhow!("the first event opens no ledger").into());
+    };
+    Ok(opened.vkey)
 }

@@ -36,7 +36,7 @@ pub(super) struct Init {
     #[arg(env = "KEYLEDGER_OWNER_EMAIL", hide_env_values = true)]
     owner_email: String,
 
-    /// The name under which checkpoints are signed, for ever [default: keyledger/<log id>]
+    /// The name under which checkpoints are signed, for ever [default: keyledger/ and the log id]
     #[arg(long, value_name = "NAME")]
     #[arg(env = "KEYLEDGER_ORIGIN", hide_env_values = true)]
     origin: Option<String>,

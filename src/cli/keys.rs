@@ -21,7 +21,7 @@ use crate::seal::{DecryptWith, EncryptFor, ImportTarget, KeyStore, export_keys, 
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
-  keyledger keys export --out keys.age --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p
+  keyledger keys export --out keys.age --recipient age1ql3z7hjy54pw3hyww5ayyfg7zqgv...
   keyledger keys export --out keys.age --passphrase-file /run/secrets/passphrase
 
 The server may run meanwhile. Keep the file, and what opens it, apart from the data folder.";

@@ -1,7 +1,7 @@
 //! The command line: what an operator who holds the data folder can do.
 //!
 //! Parsing only parses; each command's file says what it takes and then does it. Data goes to
-//! stdout, talk to stderr, and the way it ended is the exit code ([`exit`]). Commands reach the
+//! stdout, talk to stderr, and the way it ended is the exit code (`exit`). Commands reach the
 //! ledger as everybody does, by `ledger.submit`, with the operator as actor.
 
 mod bootstrap;

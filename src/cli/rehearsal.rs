@@ -1,7 +1,7 @@
 //! Asking the rules first: whether a new ledger would take its first organization.
 //!
-//! Nothing is written. A refusal that came after the folder was made would leave a ledger there that
-//! nobody has a key to.
+//! Nothing is written. A refusal that came after the folder was made would leave a ledger there
+//! that nobody has a key to.
 
 use ulid::Ulid;
 

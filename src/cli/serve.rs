@@ -64,7 +64,7 @@ pub(super) struct Serve {
     #[arg(env = "KEYLEDGER_LISTEN", hide_env_values = true)]
     listen: SocketAddr,
 
-    /// What clients call this server, for links [default: http://ADDR]
+    /// What clients call this server [default: the address it listens on]
     #[arg(long, value_name = "URL")]
     #[arg(env = "KEYLEDGER_PUBLIC_URL", hide_env_values = true)]
     public_url: Option<PublicUrl>,
@@ -195,6 +195,8 @@ async fn serve(ledger: &Ledger, network: &Network, format: LogFormat) -> Result<
     let server = http::serve(listener, ledger.clone(), settings, asked);
     tokio::pin!(server);
     announce(bound, format);
+    let url = network.public_url(bound);
+    tracing::info!(%url, "clients know this server by its public URL");
 
     tokio::select! {
         ended = &mut server => return ended.context("the server has ended").map_err(Stop::from),

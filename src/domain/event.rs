@@ -61,7 +61,11 @@ macro_rules! events {
             }
 
             /// Reads the `data` of a stored event.
-            pub fn read(name: &str, version: u16, data: &RawValue) -> Result<Self, UnreadableEvent> {
+            pub fn read(
+                name: &str,
+                version: u16,
+                data: &RawValue,
+            ) -> Result<Self, UnreadableEvent> {
                 match (name, version) {
                     $(($wire, $version) => Ok(Self::$name(serde_json::from_str(data.get())?)),)*
                     (_, _) => {

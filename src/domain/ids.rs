@@ -189,8 +189,7 @@ impl FromStr for Subject {
 }
 
 /// Who a credential acts for; `{"type": …, "id": …}` in JSON.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
-#[serde(tag = "type", content = "id", rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Owner {
     /// The organization (workspace) itself.
     Organization(OrganizationId),
@@ -198,6 +197,56 @@ pub enum Owner {
     User(UserId),
     /// A service account: the credential ends with the account.
     ServiceAccount(ServiceAccountId),
+}
+
+/// The JSON form of an owner.
+#[derive(Deserialize, Serialize)]
+#[serde(tag = "type", content = "id", rename_all = "snake_case")]
+enum TaggedOwner {
+    Organization(OrganizationId),
+    User(UserId),
+    ServiceAccount(ServiceAccountId),
+}
+
+impl Serialize for Owner {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        if !to.is_human_readable() {
+            // Compact formats have no tags beside the content; the id's text says it all.
+            return to.collect_str(self);
+        }
+        match *self {
+            Self::Organization(id) => TaggedOwner::Organization(id),
+            Self::User(id) => TaggedOwner::User(id),
+            Self::ServiceAccount(id) => TaggedOwner::ServiceAccount(id),
+        }
+        .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Owner {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        if !from.is_human_readable() {
+            let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
+            return text.parse().map_err(D::Error::custom);
+        }
+        Ok(match TaggedOwner::deserialize(from)? {
+            TaggedOwner::Organization(id) => Self::Organization(id),
+            TaggedOwner::User(id) => Self::User(id),
+            TaggedOwner::ServiceAccount(id) => Self::ServiceAccount(id),
+        })
+    }
+}
+
+impl FromStr for Owner {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once('_').map(|(prefix, _)| prefix) {
+            Some(UserId::PREFIX) => text.parse().map(Self::User),
+            Some(ServiceAccountId::PREFIX) => text.parse().map(Self::ServiceAccount),
+            Some(_) | None => text.parse().map(Self::Organization),
+        }
+    }
 }
 
 impl fmt::Display for Owner {

@@ -95,7 +95,7 @@ pub enum Rejection {
         preset: String,
     },
     /// An owner that is not of this organization, or not of the sort that the kind has.
-    #[error("there is no such owner of a credential of the kind {} in this organization", kind.name())]
+    #[error("a credential of the kind {} has no such owner in this organization", kind.name())]
     UnknownOwner {
         /// The kind.
         kind: Kind,

@@ -4,7 +4,7 @@
 //! thread then copies the settled records, some thousand at a time, and writes them. A snapshot that
 //! fails is given up: the log can always do without.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -70,7 +70,7 @@ pub(crate) fn load(
     Ok((State::default(), StartFrom::default()))
 }
 
-fn load_one(path: &PathBuf, keys: &KeyStore) -> Result<(State, StartFrom), SnapshotError> {
+fn load_one(path: &Path, keys: &KeyStore) -> Result<(State, StartFrom), SnapshotError> {
     let state = std::cell::RefCell::new(State::default());
     let begin = |head: &Head| {
         let begun = State::from_once(head.once.clone());

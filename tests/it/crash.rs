@@ -1,9 +1,9 @@
 //! A server that is killed again and again, and what its clients were told.
 //!
-//! Several clients create, rotate and revoke keys of several organizations at once, until the server
-//! is killed without a warning. After each restart every write that was answered must be there, in
-//! force and in the key's history, and nothing else: a write that was not answered may have happened
-//! or not, but not by half.
+//! Several clients create, rotate and revoke keys of several organizations at once, until the
+//! server is killed without a warning. After each restart every write that was answered must be
+//! there, in force and in the key's history, and nothing else: a write that was not answered may
+//! have happened or not, but not by half.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::harness::{Api, Dice, Server, init, seed, text};
 
-const KILLS: u64 = 20;
+const KILLS: u64 = 40;
 const CLIENTS: usize = 8;
 const ORGANIZATIONS: usize = 3;
 
@@ -29,6 +29,9 @@ const LINGER_US_MAX: u64 = 3_000;
 
 /// Segments of the smallest size, so that lives end near their borders too.
 const SEGMENTS: [&str; 2] = ["--segment-mib", "1"];
+
+/// How a server ends whose ledger has failed.
+const POISONED: i32 = 4;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_answered_write_outlives_a_kill() {
@@ -67,6 +70,40 @@ async fn every_answered_write_outlives_a_kill() {
     let server = Server::start(root.path(), &SEGMENTS);
     check(&server.api(&bootstrap), &tenants, clients).await;
     assert!(segments(root.path()) > 1, "the log never filled a segment");
+}
+
+#[tokio::test]
+async fn a_failed_write_ends_the_server_and_a_restart_knows_what_is_there() {
+    let root = tempdir().unwrap();
+    let made = init(root.path(), &SEGMENTS);
+    let bootstrap = text(&made, "raw_key");
+    let mut server = Server::start_limitable(root.path(), &SEGMENTS);
+    let api = server.api(bootstrap);
+    let tenants = found(&api).await;
+    let create = json!({"name": "Key", "scopes": ["projects:read"]});
+    let answered = api
+        .post(&tenants[0].keys, &create)
+        .await
+        .unwrap()
+        .expect(201);
+    let answered = text(&answered, "raw_key");
+
+    // The log's next write is refused by the system, as by a disk that has gone.
+    server.limit_files(1);
+    let reply = api.post(&tenants[0].keys, &create).await;
+    if let Ok(reply) = reply {
+        assert_eq!(reply.expect(503)["code"], "outcome_unknown");
+    }
+    let ended = server.end();
+    assert_eq!(ended.status.code(), Some(POISONED), "{}", ended.log);
+
+    let server = Server::start(root.path(), &SEGMENTS);
+    let api = server.api(bootstrap);
+    assert_eq!(api.verdict(answered).await, "valid");
+    api.post(&tenants[0].keys, &create)
+        .await
+        .unwrap()
+        .expect(201);
 }
 
 fn segments(data: &Path) -> usize {

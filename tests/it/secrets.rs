@@ -1,1 +1,368 @@
+//! Where a secret may be: in the one answer that made it, and nowhere else.
+//!
+//! Every endpoint of the OpenAPI document is driven with good and with bad requests, secrets of
+//! ours among what is wrong with them. Then every file of the data folder, every line of the log
+//! and everything that was answered is searched for the secrets, and what is said in words for
+//! their hashes too. Hashes of ours may stand in stored payloads: they cannot be guessed.
 
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tempfile::tempdir;
+
+use crate::harness::{Api, Server, init, json as printed, run, send, text};
+
+/// Hex digits of a token's random part, and of the checksum behind it.
+const RANDOM_CHARS: usize = 64;
+const CHECKSUM_CHARS: usize = 8;
+
+const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
+
+#[tokio::test]
+async fn a_secret_is_in_no_file_no_log_line_and_no_later_answer() {
+    let root = tempdir().unwrap();
+    let data = root.path().join("data");
+    let segments = ["--segment-mib", "1"];
+    let made = init(&data, &segments);
+    let recovered = printed(&run([
+        "recover",
+        "--json",
+        "--data-dir",
+        data.to_str().unwrap(),
+    ]));
+    let mut seen = Seen::default();
+    seen.secrets.push(text(&made, "raw_key").to_owned());
+    seen.secrets.push(text(&recovered, "raw_key").to_owned());
+    for format in ["human", "json"] {
+        let more = ["--log-level", "debug", "--log-format", format];
+        let server = Server::start(&data, &[&segments[..], &more].concat());
+        let api = server.api(text(&made, "raw_key"));
+        let world = build(&api, &mut seen, format).await;
+        let document = api.get("/openapi.json").await.unwrap().expect(200);
+        sweep(&api, &document, &world, &mut seen).await;
+        let ended = server.stop();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        seen.say("log", &ended.log);
+        seen.say("stdout", &ended.output);
+    }
+    assert!(seen.secrets.len() > 10 && seen.said.len() > 500);
+    seen.check_words();
+    seen.check_files(&data);
+}
+
+/// Everything that was handed out and everything that was said.
+#[derive(Debug, Default)]
+struct Seen {
+    secrets: Vec<String>,
+    said: BTreeMap<String, String>,
+}
+
+impl Seen {
+    /// Sends a request and keeps what came back, the secret apart from the rest.
+    async fn send(&mut self, what: &str, request: RequestBuilder) -> Value {
+        let reply = send(request).await.unwrap();
+        let mut body = reply.json();
+        if let Some(secret) = body.get_mut("raw_key").map(Value::take) {
+            self.secrets.extend(secret.as_str().map(str::to_owned));
+            self.say(what, &body.to_string());
+        } else {
+            self.say(what, &reply.text);
+        }
+        self.say(
+            &format!("{what} (headers)"),
+            &format!("{:?}", reply.headers),
+        );
+        assert!(reply.status != 500, "{what}: {}", reply.text);
+        body
+    }
+
+    fn say(&mut self, what: &str, words: &str) {
+        let said = self.said.entry(what.to_owned()).or_default();
+        said.push_str(words);
+        said.push('\n');
+    }
+
+    /// The newest secret.
+    fn last(&self) -> &str {
+        self.secrets.last().unwrap()
+    }
+
+    fn check_words(&self) {
+        let mut found = Vec::new();
+        for secret in &self.secrets {
+            let hash = hex::encode(Sha256::digest(secret.as_bytes()));
+            for (what, words) in &self.said {
+                if words.contains(random_part(secret)) {
+                    found.push(format!("a secret in {what}"));
+                }
+                if words.contains(&hash) {
+                    found.push(format!("a hash in {what}"));
+                }
+            }
+        }
+        found.sort();
+        found.dedup();
+        assert!(found.is_empty(), "{found:#?}");
+    }
+
+    fn check_files(&self, folder: &Path) {
+        let mut needles = BTreeMap::new();
+        for secret in &self.secrets {
+            let digits = random_part(secret);
+            for needle in [digits.as_bytes().to_vec(), hex::decode(digits).unwrap()] {
+                needles.insert(<[u8; 8]>::try_from(&needle[..8]).unwrap(), needle);
+            }
+        }
+        let files = search(folder, &needles);
+        assert!(files > 10, "only {files} files");
+    }
+}
+
+/// The part of a token that nobody can guess.
+fn random_part(secret: &str) -> &str {
+    let end = secret.len() - CHECKSUM_CHARS;
+    &secret[end - RANDOM_CHARS..end]
+}
+
+/// Reads every file below a folder; the needles by their first eight bytes.
+fn search(folder: &Path, needles: &BTreeMap<[u8; 8], Vec<u8>>) -> usize {
+    let mut files = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files += search(&path, needles);
+            continue;
+        }
+        files += 1;
+        let bytes = std::fs::read(&path).unwrap();
+        for (at, window) in bytes.windows(8).enumerate() {
+            if window[0] == 0 {
+                continue;
+            }
+            let needle = needles.get(window);
+            let found = needle.is_some_and(|needle| bytes[at..].starts_with(needle));
+            assert!(!found, "a secret in {} at {at}", path.display());
+        }
+    }
+    files
+}
+
+/// What the paths of the document can name.
+#[derive(Debug)]
+struct World {
+    ids: BTreeMap<&'static str, String>,
+    revoked: String,
+    narrow: String,
+}
+
+/// Records of every type, and secrets in every state.
+async fn build(api: &Api, seen: &mut Seen, name: &str) -> World {
+    let post = |path: &str| api.request(Method::POST, path);
+    let body = json!({"name": name, "owner_email": "owner@example.com"});
+    let path = "/platform/organizations";
+    let organization = seen.send("new organization", post(path).json(&body)).await;
+    let organization = text(&organization["organization"], "id").to_owned();
+    let base = format!("{path}/{organization}");
+    let mut ids = BTreeMap::new();
+    for (id, surface, body) in [
+        ("project_id", "projects", json!({"name": "Project"})),
+        (
+            "member_id",
+            "members",
+            json!({"email": "viewer@example.com", "role": "viewer"}),
+        ),
+        (
+            "sa_id",
+            "service-accounts",
+            json!({"name": "Robot", "role": "engineer"}),
+        ),
+    ] {
+        let made = seen
+            .send(surface, post(&format!("{base}/{surface}")).json(&body))
+            .await;
+        ids.insert(id, text(&made, "id").to_owned());
+    }
+    let keys = format!("{base}/api-keys");
+    let mut made = Vec::new();
+    for name in ["narrow", "revoked", "target"] {
+        let body = json!({"name": name, "scopes": ["projects:read"], "metadata": {"a": "b"}});
+        let key = seen.send("new key", post(&keys).json(&body)).await;
+        made.push((text(&key["key"], "id").to_owned(), seen.last().to_owned()));
+    }
+    let [narrow, revoked, target] = made.try_into().unwrap();
+    seen.send("rotate", post(&format!("{keys}/{}/rotate", target.0)))
+        .await;
+    let grace = json!({"grace_period_seconds": 60});
+    seen.send(
+        "rotate",
+        post(&format!("{keys}/{}/rotate", target.0)).json(&grace),
+    )
+    .await;
+    let reason = json!({"reason": "leaked"});
+    seen.send(
+        "revoke",
+        post(&format!("{keys}/{}/revoke", revoked.0)).json(&reason),
+    )
+    .await;
+    ids.insert("organization_id", organization);
+    ids.insert("key_id", target.0);
+    World {
+        ids,
+        revoked: revoked.1,
+        narrow: narrow.1,
+    }
+}
+
+/// Drives every endpoint: by everybody, with every body, and with a secret in every wrong place.
+async fn sweep(api: &Api, document: &Value, world: &World, seen: &mut Seen) {
+    let secret = seen.last().to_owned();
+    for (template, item) in document["paths"].as_object().unwrap() {
+        for method in METHODS.iter().filter(|method| item[**method].is_object()) {
+            let what = format!("{method} {template}");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let path = filled(template, &world.ids);
+            for caller in [
+                api.bare(method.clone(), &path),
+                api.with_key(&world.revoked).request(method.clone(), &path),
+                api.with_key(&world.narrow).request(method.clone(), &path),
+                api.bare(method.clone(), &path)
+                    .header(AUTHORIZATION, format!("Basic {secret}")),
+                api.request(method.clone(), &path)
+                    .header(AUTHORIZATION, &secret),
+            ] {
+                seen.send(&format!("{what}, callers"), caller).await;
+            }
+            for (wrong, request) in misplaced(api, &method, template, &path, &secret) {
+                seen.send(&format!("{what}, {wrong}"), request).await;
+            }
+            for body in wrong_bodies(&secret) {
+                let request = api.request(method.clone(), &path).body(body.clone());
+                let request = request.header(CONTENT_TYPE, "application/json");
+                let shape = body.replace(&secret, "SECRET");
+                seen.send(&format!("{what}, body {shape}"), request).await;
+            }
+        }
+    }
+    for key in [&secret, &world.revoked, &world.narrow, &"x".to_owned()] {
+        let body = json!({"key": key, "required_scopes": ["projects:write"]});
+        seen.send(
+            "verify",
+            api.request(Method::POST, "/v1/verify").json(&body),
+        )
+        .await;
+        let body = json!({"keys": [{"key": key}, {"key": key, "project_id": key}]});
+        seen.send(
+            "batch",
+            api.request(Method::POST, "/v1/verify/batch").json(&body),
+        )
+        .await;
+    }
+}
+
+/// Requests with the secret where an id, a filter or a header's value should stand.
+fn misplaced(
+    api: &Api,
+    method: &Method,
+    template: &str,
+    path: &str,
+    secret: &str,
+) -> Vec<(&'static str, RequestBuilder)> {
+    let request = |path: &str| api.request(method.clone(), path);
+    let header = |name: &'static str| request(path).header(HeaderName::from_static(name), secret);
+    let mut ids = BTreeMap::new();
+    for id in [
+        "organization_id",
+        "key_id",
+        "member_id",
+        "project_id",
+        "sa_id",
+    ] {
+        ids.insert(id, secret.to_owned());
+    }
+    vec![
+        ("ids", request(&filled(template, &ids))),
+        ("filter", request(&format!("{path}?q={secret}"))),
+        ("cursor", request(&format!("{path}?cursor={secret}"))),
+        ("limit", request(&format!("{path}?limit={secret}"))),
+        ("status", request(&format!("{path}?status={secret}"))),
+        (
+            "unknown filter",
+            request(&format!("{path}?{secret}={secret}")),
+        ),
+        ("version", request(path).header(IF_MATCH, secret)),
+        ("request id", header("x-request-id")),
+        ("command", header("idempotency-key")),
+        ("position", header("ledger-min-position")),
+        (
+            "media type",
+            request(path).header(CONTENT_TYPE, secret).body("{}"),
+        ),
+        ("another page", request(&format!("/{secret}"))),
+    ]
+}
+
+fn wrong_bodies(secret: &str) -> Vec<String> {
+    let mut bodies = vec![
+        String::new(),
+        "{}".to_owned(),
+        secret.to_owned(),
+        format!("{{\"key\": \"{secret}"),
+        json!(secret).to_string(),
+        json!([secret]).to_string(),
+        json!({secret: 1}).to_string(),
+    ];
+    for field in [
+        "key",
+        "keys",
+        "name",
+        "scopes",
+        "role",
+        "email",
+        "reason",
+        "project_id",
+    ] {
+        bodies.push(json!({field: [secret]}).to_string());
+        bodies.push(json!({field: {secret: secret}}).to_string());
+    }
+    for field in [
+        "keys",
+        "scopes",
+        "required_scopes",
+        "metadata",
+        "is_active",
+        "archived",
+    ] {
+        bodies.push(json!({"name": "x", "key": "x", field: secret}).to_string());
+    }
+    for field in [
+        "role",
+        "project_id",
+        "expires_at",
+        "expires_in_days",
+        "token_prefix",
+    ] {
+        let scopes = ["projects:read"];
+        bodies.push(json!({"name": "x", "scopes": scopes, field: secret}).to_string());
+        bodies.push(json!({"name": "x", field: secret}).to_string());
+        bodies.push(json!({"email": "x@example.com", field: secret}).to_string());
+        bodies.push(json!({field: secret}).to_string());
+    }
+    bodies.push(json!({"name": "x", "scopes": [secret]}).to_string());
+    bodies.push(json!({"scopes": [secret]}).to_string());
+    bodies.push(json!({"grace_period_seconds": secret}).to_string());
+    bodies
+}
+
+/// A path of the document with ids in its places.
+fn filled(template: &str, ids: &BTreeMap<&str, String>) -> String {
+    let mut path = template.to_owned();
+    for (name, id) in ids {
+        path = path.replace(&format!("{{{name}}}"), id);
+    }
+    assert!(!path.contains('{'), "{path}");
+    path
+}

@@ -1,7 +1,8 @@
 //! Decisions: what a command does to the state as it stands, or why it is refused. Pure.
 //!
-//! Time, ids and randomness come in as [`Facts`]; the same input gives the same output. Checks stand
-//! in one order everywhere: standing, tenant, permission, form, dominance, version, conflicts.
+//! Time, ids and randomness come in as [`Facts`]; the same input gives the same output. Checks
+//! stand in one order everywhere: standing, tenant, permission, what the kind does, form,
+//! dominance, version, conflicts.
 
 mod accounts;
 mod checks;

@@ -41,7 +41,9 @@ fn the_record_has_a_slug_and_a_role() {
     let id = ServiceAccountId(acme.facts().ids[0]);
     let outcome = acme.when(acme.owner, command);
     outcome.then(&[&format!(
-        r#"service_account.created {id} {{"name":"CI Bot","slug":"ci-bot","description":"Robot that publishes versions from Git","role":"engineer","scopes":null,"created_by":"{}"}}"#,
+        r#"service_account.created {id} {{"name":"CI Bot","slug":"ci-bot",
+            "description":"Robot that publishes versions from Git","role":"engineer","scopes":null,
+            "created_by":"{}"}}"#,
         acme.ann
     )]);
 }
@@ -104,7 +106,11 @@ fn an_edit_says_what_changed_and_no_change_is_no_event() {
         ..acme.edit_account(id)
     };
     acme.when(acme.admin, all.clone()).then(&[
-        &format!(r#"service_account.updated {id} {{"changed":["name","description","role","scopes"],"name":"Bot","description":"two\nlines","role":null,"scopes":["cases:write","cases:read"]}}"#),
+        &format!(
+            r#"service_account.updated {id} {{"changed":["name","description","role","scopes"],
+            "name":"Bot","description":"two\nlines","role":null,"scopes":["cases:write",
+            "cases:read"]}}"#
+        ),
         &format!("service_account.disabled {id} {{}}"),
     ]);
     acme.when(acme.admin, all).then_nothing();

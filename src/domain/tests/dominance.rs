@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::acme::Acme;
-use super::history::{request, step};
+use super::history::{crowded, request, step};
 use super::{Done, Ledger};
 use crate::domain::command::Actor;
 use crate::domain::event::Fact;
@@ -250,7 +250,7 @@ fn check(
 
 proptest! {
     #![proptest_config(ProptestConfig {
-        cases: 128,
+        cases: 192,
         failure_persistence: None,
         ..ProptestConfig::default()
     })]
@@ -259,7 +259,7 @@ proptest! {
     fn nobody_gives_or_revives_what_they_do_not_have(
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let mut acme = Acme::new();
+        let mut acme = crowded(Acme::new());
         for step in steps {
             acme.later(step.gap());
             let request = request(&acme, &step);
@@ -278,7 +278,7 @@ proptest! {
     fn the_model_and_the_rules_agree_on_what_everybody_can_do(
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let mut acme = Acme::new();
+        let mut acme = crowded(Acme::new());
         for step in steps {
             acme.later(step.gap());
             let request = request(&acme, &step);

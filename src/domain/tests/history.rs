@@ -35,6 +35,40 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     })
 }
 
+/// Adds people and credentials of every strength: managers, bound and expiring keys, accounts.
+pub(super) fn crowded(mut acme: Acme) -> Acme {
+    acme.bearer(&["member:manage", "cases:read"]);
+    acme.bearer(&["member:manage", "cases:read", "keys:read", "analysis:run"]);
+    let bound = CreateKey {
+        project: Some(acme.project),
+        ..acme.api_key(&["admin:*"])
+    };
+    let short = CreateKey {
+        expiry: Expiry::InDays(2),
+        ..acme.api_key(&["admin:*"])
+    };
+    for command in [bound, short] {
+        acme.make(command);
+    }
+    for role in ["viewer", "administrator", "owner"] {
+        acme.member(&format!("{role}@acme.example"), role);
+    }
+    acme.personal(acme.ann, &["admin:*"]);
+    for (name, role, scopes) in [
+        (
+            "weak",
+            None,
+            &["cases:read", "cases:write", "member:manage"][..],
+        ),
+        ("engineer", Some("engineer"), &["cases:write", "keys:read"]),
+        ("strong", Some("administrator"), &["admin:*"]),
+    ] {
+        let account = acme.account(name, role, Some(scopes));
+        acme.account_token(account, "token", scopes);
+    }
+    acme
+}
+
 impl Step {
     /// Seconds before the command: mostly few, sometimes half a day.
     pub(super) fn gap(self) -> i64 {
@@ -234,6 +268,11 @@ fn create_key(
     match kind {
         Kind::Organization | Kind::Personal | Kind::ServiceAccount | Kind::Admin => {
             grant.scopes = strings(pick(&SCOPES, step.how));
+            let account = account.filter(|_| kind == Kind::ServiceAccount && step.how < 200);
+            let account = account.and_then(|account| acme.state.account(account));
+            if let Some(scopes) = account.and_then(|account| account.scopes.clone()) {
+                grant.scopes = scopes;
+            }
         }
         Kind::Access => grant.role = Some(pick(&ROLES, step.how).to_owned()),
         Kind::Project => {

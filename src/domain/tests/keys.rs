@@ -201,7 +201,10 @@ fn an_edit_is_partial_and_says_what_changed() {
         ..acme.edit(key)
     };
     acme.when(acme.owner, both).then(&[
-        &format!(r#"api_key.updated {key} {{"changed":["name","description"],"name":"Deploy","description":"of the site","role":null,"expires_at":null,"metadata":{{}}}}"#),
+        &format!(
+            r#"api_key.updated {key} {{"changed":["name","description"],"name":"Deploy",
+            "description":"of the site","role":null,"expires_at":null,"metadata":{{}}}}"#
+        ),
         &format!(r#"api_key.scopes_edited {key} {{"scopes":["cases:read"]}}"#),
     ]);
     let cleared = UpdateKey {

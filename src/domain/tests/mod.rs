@@ -16,9 +16,11 @@ mod members;
 mod model;
 mod order;
 mod organizations;
+mod payloads;
 mod permissions;
 mod properties;
 mod rotation;
+mod texts;
 
 use ulid::Ulid;
 
@@ -288,12 +290,14 @@ fn line(event: &Event) -> String {
 }
 
 impl Outcome {
-    /// Exactly these events: type, subject, data.
+    /// Exactly these events: type, subject, data. Long ones may be broken over lines.
     #[track_caller]
     fn then(self, expected: &[&str]) {
         let done = self.accepted();
-        let lines: Vec<String> = done.events.iter().map(line).collect();
-        assert_eq!(lines, expected);
+        let events: Vec<String> = done.events.iter().map(line).collect();
+        let unbroken = |text: &&str| text.lines().map(str::trim_start).collect::<String>();
+        let expected: Vec<String> = expected.iter().map(unbroken).collect();
+        assert_eq!(events, expected);
     }
 
     /// All is as asked already.

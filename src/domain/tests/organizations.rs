@@ -41,7 +41,8 @@ fn a_ledger_opens_once_and_before_all_else() {
     let none = Rejection::NotFound { what: "ledger" };
     ledger.when(Actor::Operator, first).refused(none);
     ledger.when(Actor::Operator, open_ledger()).then(&[
-        r#"ledger.opened 07070707070707070707070707070707 {"log_id":"07070707070707070707070707070707","origin":"keyledger.example/log","vkey":"keyledger.example/log+00000000+AA=="}"#,
+        r#"ledger.opened 07070707070707070707070707070707 
+            {"log_id":"07070707070707070707070707070707","origin":"keyledger.example/log","vkey":"keyledger.example/log+00000000+AA=="}"#,
         "catalogue.adopted 07070707070707070707070707070707 {...}",
     ]);
     ledger
@@ -90,10 +91,20 @@ fn an_organization_begins_with_its_owner_and_a_first_key() {
     let hash = hex::encode(crate::domain::secret::SecretHash::of(&token).0);
     let hint = &token[token.len() - 4..];
     outcome.then(&[
-        r#"organization.created org_00000000000000000000000005 {"name":"Acme","token_prefix":"rfk","created_by":null}"#,
-        r#"member.added usr_00000000000000000000000006 {"email":{"sealed":1,"key":"dk_00000000000000000000000003","nonce":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ","text":"YW5uQGFjbWUuZXhhbXBsZQAAAAAAAAAAAAAAAAAAAAA="},"name":null,"role":"owner","created_by":null}"#,
+        r#"organization.created org_00000000000000000000000005 {"name":"Acme","token_prefix":"rfk",
+            "created_by":null}"#,
+        r#"member.added usr_00000000000000000000000006 {"email":{"sealed":1,
+            "key":"dk_00000000000000000000000003","nonce":"CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJ",
+            "text":"YW5uQGFjbWUuZXhhbXBsZQAAAAAAAAAAAAAAAAAAAAA="},"name":null,"role":"owner",
+            "created_by":null}"#,
         &format!(
-            r#"api_key.created key_00000000000000000000000007 {{"kind":"organization","owner":{{"type":"organization","id":"org_00000000000000000000000005"}},"project_id":null,"name":"Bootstrap key","description":null,"grant":{{"scopes":["admin:*"],"role":null,"preset":null}},"expires_at":null,"metadata":{{}},"created_by":"usr_00000000000000000000000006","issued_via":null,"secret":{{"id":"sec_00000000000000000000000008","hash":"{hash}","prefix":"rfk","hint":"{hint}"}}}}"#
+            r#"api_key.created key_00000000000000000000000007 {{"kind":"organization",
+                "owner":{{"type":"organization","id":"org_00000000000000000000000005"}},
+                "project_id":null,"name":"Bootstrap key","description":null,
+                "grant":{{"scopes":["admin:*"],"role":null,"preset":null}},"expires_at":null,
+                "metadata":{{}},"created_by":"usr_00000000000000000000000006","issued_via":null,
+                "secret":{{"id":"sec_00000000000000000000000008","hash":"{hash}","prefix":"rfk",
+                "hint":"{hint}"}}}}"#
         ),
     ]);
 }

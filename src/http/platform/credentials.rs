@@ -74,7 +74,7 @@ impl Filters {
         };
         let owner = match self.owner.as_deref() {
             None => None,
-            Some(id) => Some(owner_with(id).ok_or_else(|| wrong("owner"))?),
+            Some(id) => Some(id.parse::<Owner>().map_err(|_no_id| wrong("owner"))?),
         };
         let project = self
             .project_id
@@ -103,14 +103,6 @@ fn status_named(name: &str) -> Option<Status> {
     ]
     .into_iter()
     .find(|status| status.name() == name)
-}
-
-fn owner_with(id: &str) -> Option<Owner> {
-    let organization = id.parse().map(Owner::Organization).ok();
-    let user = || id.parse().map(Owner::User).ok();
-    organization
-        .or_else(user)
-        .or_else(|| id.parse().map(Owner::ServiceAccount).ok())
 }
 
 /// One page of credentials.

@@ -6,7 +6,6 @@
 //! own takes them to the store; records flow out to readers, who block on the disk.
 
 mod backlog;
-mod form;
 mod list;
 mod store;
 

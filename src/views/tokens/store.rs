@@ -25,7 +25,6 @@ use crate::domain::kind::Kind;
 use crate::domain::record::Credential;
 
 use super::backlog::Layer;
-use super::form;
 
 /// Raised whenever keys, or the form of a credential in postcard, change: a view of another format
 /// is not read.
@@ -135,7 +134,7 @@ impl Store {
         let mut batch = sled::Batch::default();
         for record in &layer.credentials {
             let key = credential_key(record.organization, record.kind, record.id);
-            batch.insert(key.as_slice(), form::write(record)?);
+            batch.insert(key.as_slice(), postcard::to_stdvec(record)?);
         }
         for (subject, version, position) in &layer.history {
             let key = history_key(*subject, *version);
@@ -158,7 +157,7 @@ impl Store {
             let mut taken = 0;
             for record in credentials.by_ref().take(LOADED_AT_ONCE) {
                 let key = credential_key(record.organization, record.kind, record.id);
-                batch.insert(key.as_slice(), form::write(&record)?);
+                batch.insert(key.as_slice(), postcard::to_stdvec(&record)?);
                 taken += 1;
             }
             for (subject, version, position) in history.by_ref().take(LOADED_AT_ONCE) {
@@ -280,7 +279,7 @@ impl NewestFirst {
 
 /// Reads a stored credential.
 pub(super) fn read_credential(value: &IVec) -> Result<Arc<Credential>, StoreError> {
-    Ok(form::read(value)?)
+    Ok(Arc::new(postcard::from_bytes(value)?))
 }
 
 fn next_back(records: &mut sled::Iter) -> Result<Option<(CredentialId, IVec)>, StoreError> {

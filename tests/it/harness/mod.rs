@@ -19,9 +19,12 @@ pub(crate) use api::{Api, Reply, send};
 pub(crate) use dice::{Dice, seed};
 pub(crate) use server::{Ended, Server};
 
+/// Where the binary is.
+const BINARY: &str = env!("CARGO_BIN_EXE_keyledger");
+
 /// The binary, with nothing in its environment that could change what a test means.
 pub(crate) fn keyledger<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_keyledger"));
+    let mut command = Command::new(BINARY);
     command.env_clear().stdin(Stdio::null()).args(args);
     command
 }

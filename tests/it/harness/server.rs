@@ -2,12 +2,12 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, ChildStderr, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::Api;
 
@@ -23,6 +23,7 @@ pub(crate) struct Server {
     child: Child,
     address: String,
     log: Option<JoinHandle<String>>,
+    output: Option<JoinHandle<String>>,
 }
 
 /// How a server ended.
@@ -32,6 +33,8 @@ pub(crate) struct Ended {
     pub(crate) status: ExitStatus,
     /// All that it said.
     pub(crate) log: String,
+    /// All that it handed out on stdout.
+    pub(crate) output: String,
 }
 
 impl Server {
@@ -45,22 +48,44 @@ impl Server {
 
     /// The same, for a start that may be refused.
     pub(crate) fn try_start(data: &Path, more: &[&str]) -> Result<Self, Ended> {
-        let data = data.to_str().unwrap();
-        let mut args = vec!["serve", "--data-dir", data, "--listen", "127.0.0.1:0"];
-        args.extend(more);
-        let mut command = super::keyledger(args);
+        Self::spawn(super::keyledger(serve_args(data, more)))
+    }
+
+    /// The same, with writes beyond a limit on the size of files failing instead of killing.
+    pub(crate) fn start_limitable(data: &Path, more: &[&str]) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().stdin(Stdio::null());
+        command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\"", super::BINARY]);
+        command.args(serve_args(data, more));
+        Self::spawn(command).unwrap()
+    }
+
+    /// Makes every write of the server beyond so many bytes of a file fail from now on.
+    pub(crate) fn limit_files(&self, bytes: u64) {
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
+    }
+
+    fn spawn(mut command: Command) -> Result<Self, Ended> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (log, ready) = follow(child.stderr.take().unwrap());
+        let stdout = child.stdout.take().unwrap();
+        let output = thread::spawn(move || std::io::read_to_string(stdout).unwrap());
         match ready.recv_timeout(START) {
             Ok(address) => Ok(Self {
                 child,
                 address,
                 log: Some(log),
+                output: Some(output),
             }),
             Err(mpsc::RecvTimeoutError::Disconnected) => Err(Ended {
                 status: child.wait().unwrap(),
                 log: log.join().unwrap(),
+                output: output.join().unwrap(),
             }),
             Err(mpsc::RecvTimeoutError::Timeout) => {
                 child.kill().unwrap();
@@ -88,8 +113,11 @@ impl Server {
 
     /// Sends a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
-        kill_process(pid, signal).unwrap();
+        kill_process(self.pid(), signal).unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap()
     }
 
     /// Kills it without a warning, as a crash does.
@@ -101,22 +129,32 @@ impl Server {
     /// Waits until it has ended by itself.
     pub(crate) fn end(&mut self) -> Ended {
         let status = self.child.wait().unwrap();
-        let log = self.log.take().map(|log| log.join().unwrap());
+        let read = |thread: Option<JoinHandle<String>>| thread.map(|read| read.join().unwrap());
         Ended {
             status,
-            log: log.unwrap_or_default(),
+            log: read(self.log.take()).unwrap_or_default(),
+            output: read(self.output.take()).unwrap_or_default(),
         }
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        if self.log.is_some() {
-            // It has ended already, or it does now.
-            drop(self.child.kill());
-            drop(self.child.wait());
+        let Some(log) = self.log.take() else { return };
+        // It has ended already, or it does now.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if thread::panicking() {
+            println!("the server said:\n{}", log.join().unwrap_or_default());
         }
     }
+}
+
+fn serve_args<'a>(data: &'a Path, more: &[&'a str]) -> Vec<&'a str> {
+    let data = data.to_str().unwrap();
+    let mut args = vec!["serve", "--data-dir", data, "--listen", "127.0.0.1:0"];
+    args.extend(more);
+    args
 }
 
 /// Reads the log to its end; the address comes as soon as it is there.

@@ -1,0 +1,112 @@
+//! Why a ledger could not be made or opened. Paths and reasons, never a secret.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::domain::catalogue::InvalidCatalogue;
+use crate::domain::event::UnreadableEvent;
+use crate::ledger::SubmitError;
+use crate::log::{CreateError, FileError, FloorError, LockError, OpenError, ReadError};
+use crate::merkle::{CheckpointError, NoteError};
+use crate::seal::SealError;
+use crate::views::snapshot::SnapshotError;
+use crate::views::tokens::{BrokenView, OpenError as TokensError};
+
+/// Why a ledger could not be made or opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BootError {
+    /// The folder holds something already.
+    #[error("the folder {} is not empty; a ledger is made in an empty one", .0.display())]
+    NotVacant(PathBuf),
+    /// The folder holds no ledger.
+    #[error("there is no ledger in {}; make one with `keyledger init`", .0.display())]
+    NoLedger(PathBuf),
+    /// An unfinished `init`.
+    #[error("the ledger in {} was never opened: an `init` was cut short; remove the folder and start anew", .0.display())]
+    Unfinished(PathBuf),
+    /// Another log's keys or checkpoints.
+    #[error("the {what} of another ledger stand in this folder")]
+    Mixed {
+        /// What is foreign.
+        what: &'static str,
+    },
+    /// The origin cannot be the name of a signing key.
+    #[error("an origin has 1 to 255 bytes, no white space and no plus sign")]
+    OriginInvalid,
+    /// The folder cannot be used.
+    #[error("cannot use {}", path.display())]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// Another process has it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The keys.
+    #[error("the keys cannot be used")]
+    Keys(#[from] SealError),
+    /// The log could not be made.
+    #[error("the log cannot be made")]
+    Create(#[from] CreateError),
+    /// The log could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError<ReplayError>),
+    /// The log could not be read.
+    #[error("the log cannot be read")]
+    Read(#[from] ReadError),
+    /// A file of the log.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The checkpoint file.
+    #[error("the checkpoint file cannot be used")]
+    Floor(#[from] FloorError),
+    /// A checkpoint is not ours.
+    #[error("the newest checkpoint does not verify")]
+    Checkpoint(#[from] CheckpointError),
+    /// The signing key cannot be used under the origin.
+    #[error("the signing key cannot be used")]
+    Note(#[from] NoteError),
+    /// The views.
+    #[error("the token view cannot be opened")]
+    Tokens(#[from] TokensError),
+    /// The token view, just made, does not take what it should.
+    #[error("the token view cannot be loaded")]
+    Broken(#[from] BrokenView),
+    /// The folder of snapshots.
+    #[error("the snapshots cannot be listed")]
+    Snapshots(#[from] SnapshotError),
+    /// The embedded catalogue.
+    #[error("the catalogue is not valid")]
+    Catalogue(#[from] InvalidCatalogue),
+    /// The first command was refused.
+    #[error("the ledger's first command was refused")]
+    First(#[from] SubmitError),
+}
+
+/// An event in the log that cannot be applied.
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayError {
+    /// It cannot be read.
+    #[error("event {position} cannot be read")]
+    Unreadable {
+        /// Where.
+        position: u64,
+        /// Why.
+        #[source]
+        source: UnreadableEvent,
+    },
+    /// Its sealed values cannot be opened.
+    #[error("event {position} holds a sealed value that does not open: {why}")]
+    Sealed {
+        /// Where.
+        position: u64,
+        /// Why.
+        why: String,
+    },
+    /// It does not fit.
+    #[error(transparent)]
+    Misfit(#[from] crate::domain::Misfit),
+}

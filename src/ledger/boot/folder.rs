@@ -1,0 +1,64 @@
+//! Where everything stands in a data folder.
+//!
+//! `log`, `checkpoints` and `keys` are the truth; `views` and `snapshots` may be deleted at will.
+
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+/// Where everything is in a data folder.
+#[derive(Clone, Debug)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The data folder at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self(path.into())
+    }
+
+    /// The folder itself.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub(super) fn log(&self) -> PathBuf {
+        self.0.join("log")
+    }
+
+    pub(super) fn checkpoints(&self) -> PathBuf {
+        self.0.join("checkpoints")
+    }
+
+    /// The keys.
+    #[must_use]
+    pub fn keys(&self) -> PathBuf {
+        self.0.join("keys")
+    }
+
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
+    }
+
+    pub(super) fn views(&self) -> PathBuf {
+        self.0.join("views")
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
+    /// Whether a ledger is, or should be, here.
+    #[must_use]
+    pub fn holds_ledger(&self) -> bool {
+        self.log().is_dir()
+    }
+
+    /// Whether nothing at all is here.
+    pub fn is_vacant(&self) -> io::Result<bool> {
+        match fs::read_dir(&self.0) {
+            Ok(mut entries) => Ok(entries.next().is_none()),
+            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(why) => Err(why),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Starting the threads of an opened ledger: writer, signer, snapshots, scrub.
+
+use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::watch;
+
+use super::{BootError, Settings, unusable};
+use crate::clock::ClockGuard;
+use crate::domain::state::State;
+use crate::ledger::checkpoints::{Signed, Signing};
+use crate::ledger::lanes::Lanes;
+use crate::ledger::snapshots::{self, EVENTS_BETWEEN};
+use crate::ledger::writer::{Writer, error_chain};
+use crate::ledger::{Health, Ledger, Shared};
+use crate::log::{FolderLock, Log, Reader};
+use crate::seal::KeyStore;
+use crate::views::Views;
+
+/// What opening has made.
+pub(super) struct Parts {
+    pub(super) keys: KeyStore,
+    pub(super) log: Log,
+    pub(super) views: Views,
+    pub(super) state: State,
+    pub(super) lock: FolderLock,
+}
+
+pub(super) fn start(
+    parts: Parts,
+    signing: Signing,
+    settings: Settings,
+) -> Result<Ledger, BootError> {
+    let Parts {
+        keys,
+        log,
+        views,
+        state,
+        lock,
+    } = parts;
+    let last_ms = state.last_at().map(|at| at.0);
+    let mut guard = ClockGuard::start(settings.clock.read(), last_ms);
+    if settings.accept_clock {
+        guard.accept(settings.clock.read());
+    }
+    let mut entropy = settings.entropy;
+    // Ids go on behind those of the newest event, whatever the clock says now.
+    entropy.ulids_after(ulid::Ulid::from_parts(millis(last_ms), u128::MAX));
+    let shared = Arc::new(Shared {
+        lanes: Lanes::default(),
+        views,
+        keys,
+        clock: settings.clock,
+        last_ms: AtomicI64::new(last_ms.unwrap_or(0)),
+        clock_accepted: AtomicBool::new(false),
+        health: watch::Sender::new(Health::Good),
+        log_id: log.log_id(),
+    });
+    let reader = log.reader();
+    let signed = Signed::default();
+    if log.next_position() > 0 {
+        signed.announce(log.next_position(), log.frontier().root());
+    }
+    let (snapshots, orders) = mpsc::sync_channel(0);
+    let snapshot_due = log.next_position().max(1).next_multiple_of(EVENTS_BETWEEN);
+    let state = Arc::new(Mutex::new(state));
+    let writer = Writer {
+        shared: Arc::clone(&shared),
+        log,
+        state: Arc::clone(&state),
+        snapshots,
+        snapshot_due,
+        entropy,
+        guard,
+        signed: signed.clone(),
+    };
+    let scrubbed = (reader.clone(), Arc::clone(&shared));
+    let snapshots = settings.folder.snapshots();
+    let threads = [
+        // The lock goes with the writer: the folder is free when nothing writes any more.
+        spawn("ledger-writer", move || {
+            writer.run();
+            drop(lock);
+        }),
+        spawn("ledger-signer", move || signing.run(&signed)),
+        spawn("ledger-snapshot", move || {
+            snapshots::run(&snapshots, &state, &orders);
+        }),
+        spawn("ledger-scrub", move || scrub(&scrubbed.0, &scrubbed.1)),
+    ];
+    let threads = threads.into_iter().collect::<Result<_, _>>();
+    let threads = threads.map_err(|source| unusable(&settings.folder, source))?;
+    Ok(Ledger {
+        shared,
+        reader,
+        threads: Arc::new(Mutex::new(threads)),
+    })
+}
+
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.to_owned()).spawn(run)
+}
+
+fn millis(ms: Option<i64>) -> u64 {
+    ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0)
+}
+
+/// Checks what the start did not; damage stops writes and signing.
+fn scrub(reader: &Reader, shared: &Shared) {
+    let mut scrub = reader.scrub();
+    loop {
+        match scrub.step() {
+            Ok(true) if !shared.lanes.is_closed() => {}
+            Ok(_) => return,
+            Err(why) => {
+                let text = error_chain(&why);
+                tracing::error!(why = text, "the log is damaged");
+                shared.health.send_replace(Health::Failed(text));
+                return;
+            }
+        }
+    }
+}
