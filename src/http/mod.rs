@@ -7,7 +7,9 @@
 mod answer;
 mod auth;
 mod body;
+mod codes;
 mod context;
+mod document;
 mod lists;
 mod meta;
 mod platform;
@@ -80,7 +82,7 @@ fn routes() -> OpenApiRouter<App> {
     use platform::{
         api_keys, credentials, events, members, organizations, projects, service_accounts,
     };
-    OpenApiRouter::with_openapi(meta::Document::openapi())
+    OpenApiRouter::with_openapi(document::Head::openapi())
         .routes(routes!(organizations::create, organizations::list))
         .routes(routes!(organizations::show, organizations::update))
         .routes(routes!(projects::create, projects::list))
@@ -112,10 +114,16 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(meta::docs))
 }
 
+fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = routes().split_for_parts();
+    document::complete(&mut document);
+    (router, document)
+}
+
 /// The OpenAPI document, as it is served.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    routes().split_for_parts().1
+    parts().1
 }
 
 /// The service over a ledger, ready to be called.
@@ -124,7 +132,7 @@ pub fn router(ledger: Ledger, settings: HttpSettings) -> Router {
 }
 
 fn app(ledger: Ledger, settings: HttpSettings) -> (Router, Arc<AtomicBool>) {
-    let (router, document) = routes().split_for_parts();
+    let (router, document) = parts();
     let document = document.to_pretty_json().unwrap_or_default();
     let app = App {
         ledger,

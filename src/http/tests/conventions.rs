@@ -1,4 +1,4 @@
-//! What holds on every route: problems, request ids, ETags, positions, idempotency.
+//! What holds on every route: problems, request ids, `ETag`s, positions, idempotency.
 
 use serde_json::{Value, json};
 

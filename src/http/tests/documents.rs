@@ -41,6 +41,8 @@ fn the_stored_document_is_the_one_that_is_served() {
 fn the_document_tells_every_route_whole() {
     let document = serde_json::to_value(crate::http::document()).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
+    let about = document["info"]["description"].as_str().unwrap();
+    assert!(about.contains("| 409 | `last_owner` |"), "{about}");
     let security = &document["components"]["securitySchemes"]["bearer"];
     assert_eq!(security, &json!({"type": "http", "scheme": "bearer"}));
     for (method, template) in documented() {
