@@ -95,7 +95,10 @@ impl Rights {
     pub fn under(self, ceiling: Ceiling, catalogue: &Catalogue) -> Self {
         match ceiling {
             // Owners are people: an access token with their role has its scopes alone.
-            Ceiling::Organization => Self { owner: false, ..self },
+            Ceiling::Organization => Self {
+                owner: false,
+                ..self
+            },
             // `*` is stored with the role at issuance, so both are what the member has now and
             // never more than the member had then.
             Ceiling::Member(member) => Self {
@@ -106,9 +109,16 @@ impl Rights {
             Ceiling::ServiceAccount(role) => {
                 let free = self.scopes.without(catalogue.management());
                 let scopes = free.or(self.scopes.and(role.scopes));
-                Self { scopes, owner: false, platform: false }
+                Self {
+                    scopes,
+                    owner: false,
+                    platform: false,
+                }
             }
-            Ceiling::Nothing => Self { scopes: ScopeSet::default(), ..self },
+            Ceiling::Nothing => Self {
+                scopes: ScopeSet::default(),
+                ..self
+            },
         }
     }
 }
@@ -190,7 +200,11 @@ impl Authority {
     }
 
     fn rights(&self) -> Rights {
-        Rights { scopes: self.scopes, owner: self.owner, platform: self.platform }
+        Rights {
+            scopes: self.scopes,
+            owner: self.owner,
+            platform: self.platform,
+        }
     }
 
     /// What a grant is worth by itself, in nobody's hand.

@@ -1,5 +1,5 @@
 //! HTTP: the only module that knows it. It maps requests to commands and records to JSON, and holds
-//! no rule; statuses are made in [`problem`] alone.
+//! no rule; statuses are made in `problem` alone.
 //!
 //! Order of checks, everywhere: who (401), tenant (404), permission (403), method (405), size (413),
 //! media type (415), form (400), content (422), authority (403), version (412), conflicts (409).

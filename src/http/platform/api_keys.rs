@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Path;
-use super::credentials::{Filters, answered, find, issued, list_of};
+use super::credentials::{Filters, answered, find, find_for_write, issued, list_of};
 use crate::domain::access::Action;
 use crate::domain::command::{
     Command, CreateKey, Expiry, KeyTarget, RevokeKey, RotateKey, UpdateKey,
@@ -300,7 +300,7 @@ fn known(
 ) -> Result<KeyTarget, Problem> {
     caller.may(app, Action::WritePlatform, organization)?;
     let kind = Some(Kind::Organization);
-    find(app, organization, key, kind)?;
+    find_for_write(app, organization, key, kind)?;
     Ok(KeyTarget {
         organization,
         key,

@@ -83,6 +83,7 @@ impl World {
         let settings = Settings {
             log: LogSettings {
                 segment_bytes: 1 << 20,
+                headroom_bytes: 0,
                 ..LogSettings::default()
             },
             clock,
