@@ -1,8 +1,9 @@
-//! HTTP: the only module that knows it. It maps requests to commands and records to JSON, and holds
-//! no rule; statuses are made in `problem` alone.
+//! HTTP: the only module that knows it. It maps requests to commands and records to JSON, and
+//! holds no rule; statuses are made in `problem` alone.
 //!
-//! Order of checks, everywhere: who (401), tenant (404), permission (403), method (405), size (413),
-//! media type (415), form (400), content (422), authority (403), version (412), conflicts (409).
+//! Order of checks, everywhere: who (401), tenant (404), permission (403), method (405), size
+//! (413), media type (415), form (400), content (422), authority (403), version (412), conflicts
+//! (409).
 
 mod answer;
 mod auth;
@@ -142,18 +143,22 @@ fn app(ledger: Ledger, settings: HttpSettings) -> (Router, Arc<AtomicBool>) {
         request_ids: Arc::new(Mutex::new(Entropy::system())),
     };
     let ready = Arc::clone(&app.ready);
+    (layered(router, app), ready)
+}
+
+/// What surrounds the routes, the outermost last.
+fn layered(router: Router<App>, app: App) -> Router {
     let timeout = tower_http::timeout::TimeoutLayer::with_status_code(
         StatusCode::REQUEST_TIMEOUT,
         REQUEST_TIMEOUT,
     );
-    let router = router
+    router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_route)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(timeout)
         .layer(from_fn_with_state(app.clone(), context::frame))
-        .with_state(app);
-    (router, ready)
+        .with_state(app)
 }
 
 /// Serves until `shutdown` is done, then drains: not ready, no new connections, open requests end.

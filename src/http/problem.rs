@@ -82,7 +82,7 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
-    /// 401: no credential, or one that is not accepted (RFC 6750 §3).
+    /// 401: no credential, or one that is not accepted (RFC 6750, 3).
     #[must_use]
     pub(super) fn unauthenticated(presented: bool) -> Self {
         let (code, detail, challenge) = if presented {

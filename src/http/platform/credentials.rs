@@ -157,12 +157,23 @@ pub(in crate::http) fn find_for_write(
     }
 }
 
+/// A record as an answer shows it. A replay shows what the first answer did, also of a credential
+/// that has expired since.
+pub(in crate::http) fn as_answered(app: &App, answer: &Answer, record: &Credential) -> KeyRecord {
+    let now = if answer.replayed {
+        record.stamp.updated_at
+    } else {
+        app.ledger.now()
+    };
+    KeyRecord::new(record, now)
+}
+
 /// The answer to a change of a credential.
 pub(in crate::http) fn answered(app: &App, answer: &Answer) -> Result<Response, Problem> {
     let Some(Record::Credential(record)) = answer.records.first() else {
         return Err(mismatch());
     };
-    let body = KeyRecord::new(record, app.ledger.now());
+    let body = as_answered(app, answer, record);
     Ok(written(StatusCode::OK, answer, record.stamp.version, &body))
 }
 
@@ -176,7 +187,7 @@ pub(in crate::http) fn issued(
         return Err(mismatch());
     };
     let body = IssuedKey {
-        key: KeyRecord::new(record, app.ledger.now()),
+        key: as_answered(app, answer, record),
         raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
     };
     Ok(written(status, answer, record.stamp.version, &body))

@@ -1,5 +1,5 @@
-//! The platform surface: `/platform/organizations/…`. A thin mapping from HTTP to commands and from
-//! records to JSON; it holds no rule.
+//! The platform surface: `/platform/organizations/...`. A thin mapping from HTTP to commands and
+//! from records to JSON; it holds no rule.
 
 pub(super) mod api_keys;
 pub(super) mod credentials;

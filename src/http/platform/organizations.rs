@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Path;
+use super::credentials::as_answered;
 use crate::domain::access::Action;
 use crate::domain::catalogue::ADMIN;
 use crate::domain::command::{Command, CreateOrganization, UpdateOrganization};
@@ -79,7 +80,7 @@ pub(in crate::http) async fn create(
     let created = OrganizationCreated {
         organization: organization.into(),
         owner: owner.into(),
-        key: KeyRecord::new(key, app.ledger.now()),
+        key: as_answered(&app, &answer, key),
         raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
     };
     Ok(written(
@@ -93,7 +94,8 @@ pub(in crate::http) async fn create(
 /// Lists all organizations, newest first.
 #[utoipa::path(get, path = "/platform/organizations", tag = "organizations",
     params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<OrganizationRecord>), (status = "4XX", body = ProblemBody)))]
+    responses((status = 200, body = Vec<OrganizationRecord>),
+        (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     State(app): State<App>,
     caller: Caller,

@@ -93,7 +93,8 @@ fn what_is_left_out_has_its_default() {
             assert_eq!(key[field], value, "{field}");
         }
     }
-    let at = json!({"name": "n", "scopes": ["projects:read"], "expires_at": "2026-05-01T00:00:00+02:00"});
+    let at = "2026-05-01T00:00:00+02:00";
+    let at = json!({"name": "n", "scopes": ["projects:read"], "expires_at": at});
     let key = world.post(&world.acme.admin, &path, &at).expect(201)["key"].clone();
     assert_eq!(key["expires_at"], "2026-04-30T22:00:00.000Z");
 }
@@ -291,7 +292,7 @@ fn the_history_of_a_key_has_no_hashes() {
         .by(&world.acme.admin)
         .with("x-request-id", "rotation-1")
         .with("user-agent", "curl/8.4");
-    let rotated = world.send(rotate).expect(200)["key"]["secrets"].clone();
+    let rotated = world.send(rotate).expect(200)["key"].clone();
 
     let events = world
         .get(&world.acme.admin, &format!("{path}/events"))
@@ -304,8 +305,8 @@ fn the_history_of_a_key_has_no_hashes() {
     };
     let event = |at: usize, changes: &Value| {
         let base = json!({
-            "id": events[at]["id"], "position": world.next_position() - 2 + at as u64, "type": "",
-            "version": 1, "occurred_at": START, "subject": id, "subject_version": at + 1,
+            "id": events[at]["id"], "position": world.next_position() - 1 - at as u64, "type": "",
+            "version": 1, "occurred_at": START, "subject": id, "subject_version": 2 - at,
             "actor": actor(Value::Null), "request_id": events[at]["request_id"], "data": {},
         });
         with(&base, changes)
@@ -326,33 +327,56 @@ fn the_history_of_a_key_has_no_hashes() {
         "issued_via": world.acme.key,
         "secret": {"id": key["secrets"][0]["id"], "prefix": "rfk", "hint": key["key_hint"]},
     });
-    let hint = &events[1]["data"]["secret"]["hint"];
+    let second = &rotated["secrets"][0]["id"];
     let renewed = json!({
-        "secret": {"id": rotated[0]["id"], "prefix": "rfk", "hint": hint},
+        "secret": {"id": second, "prefix": "rfk", "hint": rotated["key_hint"]},
         "previous_valid_until": START,
     });
     assert_eq!(
         events,
         json!([
-            event(0, &json!({"type": "api_key.created", "data": created})),
             event(
-                1,
+                0,
                 &json!({
                     "type": "api_key.rotated", "data": renewed, "actor": actor(json!("curl/8.4")),
                     "request_id": "rotation-1",
                 })
             ),
+            event(1, &json!({"type": "api_key.created", "data": created})),
         ])
     );
+}
 
-    let page = world.get(&world.acme.admin, &format!("{path}/events?limit=1"));
-    assert_eq!(page.expect(200), json!([events[0]]));
-    let next = format!("<{path}/events?limit=1&cursor=1>; rel=\"next\"");
-    assert_eq!(page.header("link"), Some(next.as_str()));
-    let last = world.get(
-        &world.acme.admin,
-        &format!("{path}/events?limit=1&cursor=1"),
-    );
-    assert_eq!(last.expect(200), json!([events[1]]));
-    assert_eq!(last.header("link"), None, "the end is known");
+#[test]
+fn a_history_is_paged_from_its_newest_event() {
+    let world = World::new();
+    let (key, _) = made(&world);
+    let path = format!("{}/api-keys/{}", world.acme.path, text(&key["id"]));
+    for verb in ["disable", "enable"] {
+        let path = format!("{path}/{verb}");
+        world.post(&world.acme.admin, &path, &json!({})).expect(200);
+    }
+    let path = format!("{path}/events");
+    for (query, versions, next) in [
+        ("", vec![3, 2, 1], None),
+        ("?limit=3", vec![3, 2, 1], None),
+        ("?limit=2", vec![3, 2], Some("limit=2&cursor=2")),
+        ("?limit=2&cursor=2", vec![1], None),
+        ("?limit=1&cursor=3", vec![2], Some("limit=1&cursor=2")),
+        ("?cursor=1", vec![], None),
+        ("?cursor=0", vec![], None),
+        ("?cursor=9", vec![3, 2, 1], None),
+    ] {
+        let page = world.get(&world.acme.admin, &format!("{path}{query}"));
+        let events = page.expect(200);
+        let events = events.as_array().unwrap().iter();
+        let shown: Vec<u64> = events
+            .map(|event| event["subject_version"].as_u64().unwrap())
+            .collect();
+        assert_eq!(shown, versions, "{query}");
+        let next = next.map(|next| format!("<{path}?{next}>; rel=\"next\""));
+        assert_eq!(page.header("link"), next.as_deref(), "{query}");
+    }
+    let wrong = world.get(&world.acme.admin, &format!("{path}?cursor=x"));
+    assert_eq!(wrong.refused(400), "cursor_invalid");
 }

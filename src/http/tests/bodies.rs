@@ -102,16 +102,18 @@ fn a_field_that_is_wrong_is_named() {
         assert_eq!(reply.refused(422), code, "{change}");
         assert_eq!(reply.json()["errors"][0]["field"], field, "{change}");
     }
-    let twice = r#"{"name":"a","scopes":["cases:read"],"name":"b"}"#;
-    let twice = ask("POST", &path)
-        .by(&world.acme.admin)
-        .json(&good)
-        .body(twice);
-    let reply = world.send(twice);
-    assert_eq!(reply.refused(422), "field_invalid");
-    assert_eq!(
-        reply.json()["errors"],
-        json!([{"field": "name", "message": "stands twice"}])
-    );
+    for (twice, field) in [
+        (r#"{"name":"a","scopes":["cases:read"],"name":"b"}"#, "name"),
+        (
+            r#"{"name":"a","scopes":["cases:read"],"metadata":{"b":"1","b":"2"}}"#,
+            "metadata.b",
+        ),
+    ] {
+        let request = ask("POST", &path).by(&world.acme.admin).json(&good);
+        let reply = world.send(request.body(twice));
+        assert_eq!(reply.refused(422), "field_invalid");
+        let error = json!([{"field": field, "message": "stands twice"}]);
+        assert_eq!(reply.json()["errors"], error);
+    }
     assert_eq!(world.next_position(), position);
 }

@@ -1,11 +1,13 @@
 //! The service about itself: the OpenAPI document, its page, liveness and readiness.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use super::routes::documented;
 use super::{World, ask};
+use crate::clock::Entropy;
 
 /// Set to write the file instead of comparing it.
 const BLESS: &str = "KEYLEDGER_BLESS";
@@ -125,6 +127,28 @@ fn the_service_says_whether_it_lives_and_is_ready() {
     assert_eq!(reply.refused(503), "not_ready");
     assert_eq!(reply.header("retry-after"), Some("1"));
     assert_eq!(world.send(ask("GET", "/livez")).status, 200);
+}
+
+async fn boom() -> &'static str {
+    panic!("a defect")
+}
+
+#[test]
+fn a_handler_that_panics_is_a_problem() {
+    let mut world = World::new();
+    let app = crate::http::App {
+        ledger: world.ledger.clone(),
+        settings: Arc::default(),
+        ready: Arc::default(),
+        document: "".into(),
+        request_ids: Arc::new(Mutex::new(Entropy::system())),
+    };
+    let router = axum::Router::new().route("/boom", axum::routing::get(boom));
+    world.router = crate::http::layered(router, app);
+    let reply = world.send(ask("GET", "/boom").with("x-request-id", "r-1"));
+    assert_eq!(reply.refused(500), "internal");
+    assert_eq!(reply.json()["request_id"], "r-1");
+    assert!(!reply.text.contains("a defect"), "{reply:?}");
 }
 
 #[test]

@@ -96,6 +96,7 @@ fn the_content_of_a_creation_is_checked_in_order() {
     let world = World::new();
     let path = format!("{}/api-keys", world.acme.path);
     let manager = world.holder(&["member:manage"]);
+    let (foreign, past) = (&world.globex.project, "2020-01-01T00:00:00Z");
     let body = |body: Value| ask("POST", &path).by(&manager).json(&body);
     refused_in_turn(
         &world,
@@ -116,16 +117,12 @@ fn the_content_of_a_creation_is_checked_in_order() {
                 "unknown_scope",
             ),
             (
-                body(
-                    json!({"name": "n", "scopes": ["admin:*"], "project_id": world.globex.project}),
-                ),
+                body(json!({"name": "n", "scopes": ["admin:*"], "project_id": foreign})),
                 422,
                 "unknown_project",
             ),
             (
-                body(
-                    json!({"name": "n", "scopes": ["admin:*"], "expires_at": "2020-01-01T00:00:00Z"}),
-                ),
+                body(json!({"name": "n", "scopes": ["admin:*"], "expires_at": past})),
                 422,
                 "expiry_in_past",
             ),
