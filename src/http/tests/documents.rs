@@ -5,12 +5,26 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use super::CODES;
 use super::routes::documented;
 use super::{World, ask};
 use crate::clock::Entropy;
 
 /// Set to write the file instead of comparing it.
 const BLESS: &str = "KEYLEDGER_BLESS";
+
+#[test]
+fn the_readme_lists_every_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let rows =
+        |(status, code, when): &(u16, &str, &str)| format!("| {status} | `{code}` | {when} |\n");
+    let table: String = CODES.iter().map(rows).collect();
+    assert!(
+        readme.contains(&table),
+        "the table of codes should be:\n{table}"
+    );
+}
 
 #[test]
 #[expect(
