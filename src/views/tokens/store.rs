@@ -301,8 +301,22 @@ fn next_back(records: &mut sled::Iter) -> Result<Option<(CredentialId, IVec)>, S
 }
 
 fn open_db(folder: &Path) -> Result<Db, StoreError> {
+    await_release(folder)?;
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES);
     Ok(config.open()?)
+}
+
+/// sled's threads let go of its file a little after its handle is dropped; who opens it before
+/// that is refused. The lock that sled takes is waited for and given back.
+fn await_release(folder: &Path) -> io::Result<()> {
+    match std::fs::File::open(folder.join("db")) {
+        Ok(file) => {
+            file.lock()?;
+            file.unlock()
+        }
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(why),
+    }
 }
 
 /// How far the store has come, if it is of this format.
