@@ -8,6 +8,7 @@
 mod answer;
 mod auth;
 mod body;
+mod call;
 mod codes;
 mod context;
 mod document;

@@ -1,6 +1,5 @@
 //! `.../{id}/events`: a record's history, with everything but hashes and sealed values.
 
-use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,9 +11,7 @@ use crate::domain::access::Action;
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, Subject};
 use crate::domain::kind::Kind;
-use crate::http::App;
-use crate::http::auth::Caller;
-use crate::http::context::Context;
+use crate::http::call::Call;
 use crate::http::lists::{Query, array, limit, number};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::history::Past;
@@ -65,22 +62,19 @@ pub(in crate::http) struct HistoryPages {
         ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn of_api_key(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    let record = find(&app, organization, key, Some(Kind::Organization))?;
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let record = find(&call, organization, key, Some(Kind::Organization))?;
     let history_of = (Subject::Credential(key), record.stamp.version);
-    history(app, history_of, &query).await
+    history(call, history_of, &query).await
 }
 
 /// A page of the events of a record that has `newest` of them: its versions count from 1.
 async fn history(
-    app: App,
+    call: Call,
     (subject, newest): (Subject, u32),
     query: &Query<HistoryPages>,
 ) -> Result<Response, Problem> {
@@ -99,7 +93,7 @@ async fn history(
     let limit = limit.min(last as usize);
     let after = last.saturating_sub(u32::try_from(limit).unwrap_or(u32::MAX));
     // Reads of the log are file reads: off the async threads.
-    let read = move || app.ledger.events_of(subject, after, limit);
+    let read = move || call.app.ledger.events_of(subject, after, limit);
     let events = tokio::task::spawn_blocking(read).await;
     let events = events.map_err(|why| Problem::internal("a history read panicked", &why))??;
     let next = (after > 0).then(|| (after + 1).to_string());
