@@ -23,6 +23,6 @@ pub mod state;
 pub mod time;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use apply::Misfit;

@@ -12,7 +12,7 @@ use super::catalogue::{CatalogueText, InvalidCatalogue};
 use super::decide::fold_case;
 use super::envelope::{Digest32, Event};
 use super::ids::{
-    CredentialId, LogId, OrganizationId, ProjectId, ServiceAccountId, Subject, UserId,
+    CredentialId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId, Subject, UserId,
 };
 use super::record::{Credential, Member, Organization, OrganizationHead, Project, ServiceAccount};
 use super::state::{LedgerHead, Remembered, State};
@@ -26,6 +26,7 @@ pub struct Once {
     version: u32,
     catalogue: CatalogueText,
     last_at: Option<Timestamp>,
+    last_id: Option<EventId>,
 }
 
 /// One record of a state.
@@ -68,6 +69,22 @@ pub enum Taken {
     All,
 }
 
+impl Piece {
+    /// The position of the newest event that the piece shows.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        match self {
+            Self::Organization(record) => record.stamp.position,
+            Self::Head(head) => head.position,
+            Self::Project(record) => record.stamp.position,
+            Self::Member(record) => record.stamp.position,
+            Self::Account(record) => record.stamp.position,
+            Self::Credential(record) => record.stamp.position,
+            Self::Command(_, remembered) => remembered.last,
+        }
+    }
+}
+
 impl State {
     /// What stands once, as of now.
     #[must_use]
@@ -78,6 +95,7 @@ impl State {
             version: self.ledger.version,
             catalogue: self.catalogue.text().clone(),
             last_at: self.last_at,
+            last_id: self.last_id,
         }
     }
 
@@ -165,6 +183,7 @@ impl State {
             version: once.version,
         };
         state.last_at = once.last_at;
+        state.last_id = once.last_id;
         Ok(state)
     }
 
@@ -181,17 +200,14 @@ impl State {
             Piece::Account(record) => self.restore_account(record),
             Piece::Credential(record) => self.restore_credential(record),
             Piece::Command(command, remembered) => {
-                self.commands_staged.push(command);
+                self.commands_staged.push((remembered.first, command));
                 self.commands.restore(command, remembered);
             }
         }
     }
 
-    /// Ends the restoring: remembered commands get back into their order, indexes are settled.
+    /// Ends the restoring: what follows from the records is settled.
     pub fn restored(&mut self) {
-        let commands = &self.commands;
-        let first = |command: &Digest32| commands.get(command).map(|known| known.first);
-        self.commands_staged.sort_by_key(first);
         drop(self.settle());
     }
 

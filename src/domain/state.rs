@@ -4,7 +4,7 @@
 //! settles them when the batch is durable or abandons them. Nothing here is ever shown to a reader:
 //! views get the records that [`State::settle`] hands out.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
@@ -15,7 +15,8 @@ use super::catalogue::{Catalogue, InvalidCatalogue};
 use super::command::Actor;
 use super::envelope::Digest32;
 use super::ids::{
-    CredentialId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId, Subject, UserId,
+    CredentialId, EventId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId, Subject,
+    UserId,
 };
 use super::record::{
     Credential, Grant, Member, Organization, OrganizationHead, Project, ServiceAccount, Status,
@@ -70,6 +71,7 @@ pub(super) struct Before {
     ledger: LedgerHead,
     catalogue: Arc<Catalogue>,
     last_at: Option<Timestamp>,
+    last_id: Option<EventId>,
 }
 
 /// Every record as of the newest event.
@@ -78,6 +80,7 @@ pub struct State {
     pub(super) ledger: LedgerHead,
     pub(super) catalogue: Arc<Catalogue>,
     pub(super) last_at: Option<Timestamp>,
+    pub(super) last_id: Option<EventId>,
     pub(super) before: Option<Before>,
     pub(super) organizations: Staged<OrganizationId, Organization>,
     pub(super) heads: Staged<OrganizationId, OrganizationHead>,
@@ -97,8 +100,9 @@ pub struct State {
     /// Live credentials of members and service accounts, which end with their owner.
     pub(super) owned: Staged<(Owner, CredentialId), ()>,
     pub(super) commands: Staged<Digest32, Remembered>,
-    pub(super) commands_order: VecDeque<Digest32>,
-    pub(super) commands_staged: Vec<Digest32>,
+    /// Remembered commands by the position of their first event.
+    pub(super) commands_order: BTreeMap<u64, Digest32>,
+    pub(super) commands_staged: Vec<(u64, Digest32)>,
     pub(super) grants: BTreeMap<Grant, Arc<Grant>>,
     pub(super) prefixes: BTreeMap<Box<str>, Arc<str>>,
 }
@@ -137,6 +141,12 @@ impl State {
     #[must_use]
     pub fn last_at(&self) -> Option<Timestamp> {
         self.last_at
+    }
+
+    /// The newest event's id; no id in the log is greater.
+    #[must_use]
+    pub fn last_id(&self) -> Option<EventId> {
+        self.last_id
     }
 
     /// An organization.
@@ -261,7 +271,7 @@ impl State {
         self.commands_order
             .extend(mem::take(&mut self.commands_staged));
         while self.commands_order.len() > COMMANDS_REMEMBERED {
-            if let Some(oldest) = self.commands_order.pop_front() {
+            if let Some((_, oldest)) = self.commands_order.pop_first() {
                 self.commands.remove(oldest);
             }
         }
@@ -285,6 +295,7 @@ impl State {
                 ledger: self.ledger.clone(),
                 catalogue: Arc::clone(&self.catalogue),
                 last_at: self.last_at,
+                last_id: self.last_id,
             });
         }
     }
@@ -295,6 +306,7 @@ impl State {
             self.ledger = before.ledger;
             self.catalogue = before.catalogue;
             self.last_at = before.last_at;
+            self.last_id = before.last_id;
         }
         self.organizations.abandon();
         self.heads.abandon();

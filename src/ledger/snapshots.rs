@@ -4,6 +4,7 @@
 //! thread then copies the settled records, some thousand at a time, and writes them. A snapshot that
 //! fails is given up: the log can always do without.
 
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,8 +18,8 @@ use crate::merkle::Frontier;
 use crate::seal::KeyStore;
 use crate::views::snapshot::{self, Head, SnapshotError, Writer};
 
-/// Events from one snapshot to the next.
-pub(crate) const EVENTS_BETWEEN: u64 = 500_000;
+/// Events from one snapshot to the next, usually.
+pub(crate) const EVENTS_BETWEEN: NonZeroU64 = NonZeroU64::new(500_000).expect("it is not 0");
 
 /// Records copied under one hold of the state: some 100 microseconds.
 const RECORDS_AT_ONCE: usize = 4_096;
@@ -50,13 +51,18 @@ fn write(folder: &Path, state: &Mutex<State>, head: Head) -> Result<(), Snapshot
     writer.finish()
 }
 
+/// A state to replay on.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    pub(crate) state: State,
+    pub(crate) start: StartFrom,
+    /// The log must have so many events: a record shows the last of them.
+    pub(crate) next_position_min: u64,
+}
+
 /// The newest snapshot that can be read whole, with where to replay from; else the beginning.
 /// `skip` snapshots are passed over: they were tried and did not fit the log.
-pub(crate) fn load(
-    folder: &Path,
-    keys: &KeyStore,
-    skip: usize,
-) -> Result<(State, StartFrom), BootError> {
+pub(crate) fn load(folder: &Path, keys: &KeyStore, skip: usize) -> Result<Loaded, BootError> {
     let paths = snapshot::list(folder)?;
     for path in paths.into_iter().skip(skip) {
         match load_one(&path, keys) {
@@ -67,17 +73,19 @@ pub(crate) fn load(
             }
         }
     }
-    Ok((State::default(), StartFrom::default()))
+    Ok(Loaded::default())
 }
 
-fn load_one(path: &Path, keys: &KeyStore) -> Result<(State, StartFrom), SnapshotError> {
+fn load_one(path: &Path, keys: &KeyStore) -> Result<Loaded, SnapshotError> {
+    let mut next_position_min = 0;
     let state = std::cell::RefCell::new(State::default());
     let begin = |head: &Head| {
         let begun = State::from_once(head.once.clone());
         *state.borrow_mut() = begun.map_err(|_why| SnapshotError::Unfit("its catalogue"))?;
         Ok(())
     };
-    let take = |piece| {
+    let take = |piece: Piece| {
+        next_position_min = next_position_min.max(piece.position() + 1);
         let piece = match piece {
             Piece::Member(mut member) => {
                 let opened = open_member(keys, Arc::make_mut(&mut member));
@@ -103,11 +111,13 @@ fn load_one(path: &Path, keys: &KeyStore) -> Result<(State, StartFrom), Snapshot
     state.restored();
     let frontier = Frontier::from_parts(head.position, head.frontier)
         .map_err(|_why| SnapshotError::Unfit("its frontier"))?;
-    Ok((
+    let start = StartFrom {
+        frontier,
+        ..StartFrom::default()
+    };
+    Ok(Loaded {
         state,
-        StartFrom {
-            frontier,
-            ..StartFrom::default()
-        },
-    ))
+        start,
+        next_position_min,
+    })
 }

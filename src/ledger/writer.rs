@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::checkpoints::Signed;
 use super::lanes::Job;
-use super::snapshots::EVENTS_BETWEEN;
 use super::stamp::{StampError, Stamped, Stamper};
 use super::{Answer, Health, Outcome, Record, Shared, Submission, SubmitError};
 use crate::clock::{ClockGuard, Entropy};
@@ -42,6 +41,7 @@ pub(crate) struct Writer {
     /// Where snapshots are ordered, and the position from which the next one is due.
     pub(crate) snapshots: SyncSender<Head>,
     pub(crate) snapshot_due: u64,
+    pub(crate) events_between_snapshots: u64,
     pub(crate) entropy: Entropy,
     pub(crate) guard: ClockGuard,
     pub(crate) signed: Signed,
@@ -310,7 +310,7 @@ impl Writer {
             self.state().once(),
         );
         if self.snapshots.try_send(head).is_ok() {
-            self.snapshot_due = position + EVENTS_BETWEEN;
+            self.snapshot_due = position + self.events_between_snapshots;
         }
     }
 

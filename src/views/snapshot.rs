@@ -4,8 +4,8 @@
 //! code wrote, is passed over. It holds the log's id, position, frontier and root as of its
 //! beginning, then the records in pieces, each with the position of its last change.
 //!
-//! Form: `KLSNAP01`, then blocks `len u32 | crc32c u32 | postcard`, little-endian; the first block is
-//! the head, the last one counts the blocks before it. Files come by temp + fsync + rename.
+//! Form: `KLSNAP01`, then blocks `len u32 | crc32c u32 | postcard`, little-endian; the first block
+//! is the head, the last one counts the blocks before it. Files come by temp + fsync + rename.
 
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
@@ -20,9 +20,9 @@ use crate::merkle::Hash;
 const MAGIC: &[u8; 8] = b"KLSNAP01";
 
 /// Snapshots of other versions of the code are passed over: raise it with any record's form.
-const CODE_VERSION: u32 = 1;
+const CODE_VERSION: u32 = 2;
 
-/// The longest block: 4,096 records of at most 16 KiB each.
+/// The longest block: 4,096 records of at most 16 KiB each. What is longer goes in two.
 const BLOCK_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
 /// Snapshots that are kept: the newest, and one for when that does not fit the log.
@@ -116,37 +116,64 @@ impl Writer {
 
     /// Adds records.
     pub fn add(&mut self, pieces: Vec<Piece>) -> Result<(), SnapshotError> {
-        self.block(&Block::Pieces(pieces))
+        self.add_below(pieces, BLOCK_BYTES_MAX)
     }
 
-    /// Ends the snapshot, durable under its name, and removes those beyond the newest two.
+    /// Adds records in blocks of at most so many bytes.
+    fn add_below(&mut self, pieces: Vec<Piece>, bytes: u32) -> Result<(), SnapshotError> {
+        let second = pieces.len() / 2;
+        let block = Block::Pieces(pieces);
+        let encoded = postcard::to_stdvec(&block)?;
+        let fits = u32::try_from(encoded.len()).is_ok_and(|length| length <= bytes);
+        let (false, Block::Pieces(mut first)) = (fits || second == 0, block) else {
+            return self.put(&encoded);
+        };
+        let second = first.split_off(second);
+        self.add_below(first, bytes)?;
+        self.add_below(second, bytes)
+    }
+
+    /// Ends the snapshot, durable under its name, and removes all others but the one before it.
+    /// One that claims to be newer is not of this log, or the log has lost what it was of.
     pub fn finish(mut self) -> Result<(), SnapshotError> {
         let blocks = self.blocks;
         self.block(&Block::End { blocks })?;
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
-        fs::rename(
-            &self.temporary,
-            self.folder.join(format!("{:020}.snap", self.position)),
-        )?;
+        let path = self.folder.join(format!("{:020}.snap", self.position));
+        fs::rename(&self.temporary, &path)?;
         File::open(&self.folder)?.sync_all()?;
-        for old in list(&self.folder)?.into_iter().skip(KEPT) {
-            fs::remove_file(old)?;
+        let (newer, older): (Vec<_>, Vec<_>) = list(&self.folder)?
+            .into_iter()
+            .filter(|other| *other != path)
+            .partition(|other| *other > path);
+        for other in newer.into_iter().chain(older.into_iter().skip(KEPT - 1)) {
+            fs::remove_file(other)?;
         }
         Ok(())
     }
 
     fn block(&mut self, block: &Block) -> Result<(), SnapshotError> {
-        let bytes = postcard::to_stdvec(block)?;
+        self.put(&postcard::to_stdvec(block)?)
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let length = u32::try_from(bytes.len())
             .ok()
             .filter(|length| *length <= BLOCK_BYTES_MAX);
         let length = length.ok_or(SnapshotError::Unfit("a block is too long"))?;
         self.out.write_all(&length.to_le_bytes())?;
-        self.out.write_all(&crc32c::crc32c(&bytes).to_le_bytes())?;
-        self.out.write_all(&bytes)?;
+        self.out.write_all(&crc32c::crc32c(bytes).to_le_bytes())?;
+        self.out.write_all(bytes)?;
         self.blocks += 1;
         Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        // What was given up gives its room back; what was finished has another name by now.
+        drop(fs::remove_file(&self.temporary));
     }
 }
 

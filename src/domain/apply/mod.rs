@@ -50,6 +50,7 @@ impl State {
     /// What an event changes beside its subject: the time, its organization's chain, its command.
     fn apply_place(&mut self, event: &Event, commitment: Digest32) {
         self.last_at = self.last_at.max(Some(event.occurred_at));
+        self.last_id = self.last_id.max(Some(event.id));
         if let Some(place) = event.organization
             && self
                 .head(place.id)
@@ -75,7 +76,7 @@ impl State {
             .filter(|known| known.last + 1 == last)
             .map_or(last, |known| known.first);
         if first == last {
-            self.commands_staged.push(command);
+            self.commands_staged.push((first, command));
         }
         self.commands.set(
             command,
@@ -207,7 +208,12 @@ impl State {
                 counts.owners = counts.owners.saturating_sub(u64::from(was_owner));
             });
             if let Some(email) = record.email.text() {
-                self.emails.remove((record.organization, fold_case(email)));
+                let address = (record.organization, fold_case(email));
+                let holder = self.emails.get(&address);
+                // Behind a snapshot, a later member may hold the address already.
+                if holder.is_some_and(|holder| **holder == id) {
+                    self.emails.remove(address);
+                }
             }
         } else {
             return Err(WRONG_SUBJECT);
@@ -265,8 +271,7 @@ impl State {
             record.disabled = false;
         } else if let Fact::ServiceAccountDeleted(_) = fact {
             record.deleted = true;
-            self.account_names
-                .remove((record.organization, fold_case(&record.name)));
+            self.free_account_name(&record);
             self.count(record.organization, |counts| {
                 counts.service_accounts = counts.service_accounts.saturating_sub(1);
             });
@@ -305,14 +310,27 @@ impl State {
     }
 
     fn account_updated(&mut self, record: &mut ServiceAccount, data: &ServiceAccountUpdated) {
-        self.account_names
-            .remove((record.organization, fold_case(&record.name)));
-        self.account_names
-            .set((record.organization, fold_case(&data.name)), record.id);
+        self.free_account_name(record);
+        let name = (record.organization, fold_case(&data.name));
+        let holder = self.account_names.get(&name);
+        let holder = holder.and_then(|holder| self.accounts.get(holder));
+        // Behind a snapshot, an account may hold the name that got it by a later event.
+        if holder.is_none_or(|holder| holder.stamp.position < record.stamp.position) {
+            self.account_names.set(name, record.id);
+        }
         record.name.clone_from(&data.name);
         record.description.clone_from(&data.description);
         record.role.clone_from(&data.role);
         record.scopes.clone_from(&data.scopes);
+    }
+
+    /// Frees the name of a service account, unless a later one has taken it.
+    fn free_account_name(&mut self, record: &ServiceAccount) {
+        let name = (record.organization, fold_case(&record.name));
+        let holder = self.account_names.get(&name);
+        if holder.is_some_and(|holder| **holder == record.id) {
+            self.account_names.remove(name);
+        }
     }
 
     pub(super) fn count(&mut self, organization: OrganizationId, change: impl FnOnce(&mut Counts)) {

@@ -18,6 +18,7 @@ mod order;
 mod organizations;
 mod payloads;
 mod permissions;
+mod pieces;
 mod properties;
 mod rotation;
 mod texts;
@@ -32,7 +33,8 @@ use super::envelope::{
     commitment,
 };
 use super::event::Fact;
-use super::ids::{LogId, Principal, Subject};
+use super::ids::{CredentialId, LogId, Principal, Subject};
+use super::record::Status;
 use super::rejection::Rejection;
 use super::secret::Token;
 use super::state::State;
@@ -53,6 +55,8 @@ struct Ledger {
     /// The payloads, as they would be stored.
     log: Vec<Vec<u8>>,
     commands: u64,
+    /// Whether every command carries an idempotency key.
+    keyed: bool,
 }
 
 /// What a command came to.
@@ -83,6 +87,7 @@ impl Ledger {
             now: START,
             log: Vec::new(),
             commands: 0,
+            keyed: false,
         }
     }
 
@@ -174,6 +179,8 @@ impl Ledger {
                 previous: head.map(|head| Digest32(head.commitment)),
             }
         });
+        // In no order, as digests are.
+        let key = self.keyed.then(|| commitment(&self.commands.to_be_bytes()));
         let mut nonce = [0; 16];
         nonce[..8].copy_from_slice(&position.to_be_bytes());
         Event {
@@ -185,8 +192,8 @@ impl Ledger {
             subject_version: self.state.version(change.subject) + 1,
             actor,
             request_id: None,
-            command_id: None,
-            command_digest: None,
+            command_id: key,
+            command_digest: key,
             nonce: Nonce16(nonce),
             fact: change.fact,
         }
@@ -253,10 +260,17 @@ fn read(payload: &[u8]) -> Event {
 }
 
 /// All that a state holds, hidden values included, in text that can be compared.
-fn fingerprint(state: &State) -> String {
+pub(crate) fn fingerprint(state: &State) -> String {
     let credentials: Vec<_> = state.everything().credentials;
     let members = state.members.settled_after(None);
     let emails: Vec<_> = members.map(|(_, member)| member.email.text()).collect();
+    // An expired credential no longer has its name; whether it is still noted there is all one.
+    let expired = |id: &CredentialId| {
+        let now = state.last_at().unwrap_or(START);
+        state.credential(*id).unwrap().status(now) == Status::Expired
+    };
+    let names = state.key_names.settled_after(None);
+    let names: Vec<_> = names.filter(|(_, holder)| !expired(holder)).collect();
     let records = (
         &state.organizations,
         &state.heads,
@@ -270,11 +284,17 @@ fn fingerprint(state: &State) -> String {
         &state.emails,
         &state.account_names,
         &state.slugs,
-        &state.key_names,
+        names,
         &state.owned,
         &state.commands,
+        &state.commands_order,
     );
-    let whole = (state.ledger(), state.last_at(), state.catalogue().text());
+    let whole = (
+        state.ledger(),
+        state.last_at(),
+        state.last_id(),
+        state.catalogue().text(),
+    );
     let hashes = serde_json::to_string(&credentials).unwrap();
     format!("{whole:?} {records:?} {indexes:?} {emails:?} {hashes}")
 }

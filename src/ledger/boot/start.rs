@@ -11,7 +11,7 @@ use crate::clock::ClockGuard;
 use crate::domain::state::State;
 use crate::ledger::checkpoints::{Signed, Signing};
 use crate::ledger::lanes::Lanes;
-use crate::ledger::snapshots::{self, EVENTS_BETWEEN};
+use crate::ledger::snapshots;
 use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
 use crate::log::{FolderLock, Log, Reader};
@@ -46,7 +46,8 @@ pub(super) fn start(
     }
     let mut entropy = settings.entropy;
     // Ids go on behind those of the newest event, whatever the clock says now.
-    entropy.ulids_after(ulid::Ulid::from_parts(millis(last_ms), u128::MAX));
+    let last_id = state.last_id().map_or(ulid::Ulid::nil(), |id| id.0);
+    entropy.ulids_after(last_id);
     let shared = Arc::new(Shared {
         lanes: Lanes::default(),
         views,
@@ -63,7 +64,8 @@ pub(super) fn start(
         signed.announce(log.next_position(), log.frontier().root());
     }
     let (snapshots, orders) = mpsc::sync_channel(0);
-    let snapshot_due = log.next_position().max(1).next_multiple_of(EVENTS_BETWEEN);
+    let between = settings.events_between_snapshots.get();
+    let snapshot_due = log.next_position().max(1).next_multiple_of(between);
     let state = Arc::new(Mutex::new(state));
     let writer = Writer {
         shared: Arc::clone(&shared),
@@ -71,21 +73,30 @@ pub(super) fn start(
         state: Arc::clone(&state),
         snapshots,
         snapshot_due,
+        events_between_snapshots: between,
         entropy,
         guard,
         signed: signed.clone(),
     };
     let scrubbed = (reader.clone(), Arc::clone(&shared));
     let snapshots = settings.folder.snapshots();
+    #[cfg(test)]
+    let state_of_writer = Arc::clone(&state);
+    // The lock goes with the last thread that writes: the folder is free when nothing does.
+    let lock = Arc::new(lock);
+    let (locked, locked_too) = (Arc::clone(&lock), Arc::clone(&lock));
     let threads = [
-        // The lock goes with the writer: the folder is free when nothing writes any more.
         spawn("ledger-writer", move || {
             writer.run();
             drop(lock);
         }),
-        spawn("ledger-signer", move || signing.run(&signed)),
+        spawn("ledger-signer", move || {
+            signing.run(&signed);
+            drop(locked);
+        }),
         spawn("ledger-snapshot", move || {
             snapshots::run(&snapshots, &state, &orders);
+            drop(locked_too);
         }),
         spawn("ledger-scrub", move || scrub(&scrubbed.0, &scrubbed.1)),
     ];
@@ -95,15 +106,13 @@ pub(super) fn start(
         shared,
         reader,
         threads: Arc::new(Mutex::new(threads)),
+        #[cfg(test)]
+        state: state_of_writer,
     })
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(run)
-}
-
-fn millis(ms: Option<i64>) -> u64 {
-    ms.and_then(|ms| u64::try_from(ms).ok()).unwrap_or(0)
 }
 
 /// Checks what the start did not; damage stops writes and signing.
