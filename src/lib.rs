@@ -15,3 +15,6 @@ pub mod log;
 pub mod merkle;
 pub mod seal;
 pub mod views;
+
+#[cfg(test)]
+mod tidy;

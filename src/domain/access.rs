@@ -1,8 +1,8 @@
 //! Who may do what: one pure function over the catalogue, and the authority that it asks.
 //!
 //! An [`Authority`] is what a credential can do at an instant, computed from its record, its
-//! owner's present standing and the catalogue. Commands pass [`may`] in `decide`; reads get an [`Access`],
-//! which only [`may`] can make.
+//! owner's present standing and the catalogue. Commands pass [`may`] in `decide`; reads get an
+//! [`Access`], which only [`may`] can make.
 
 use super::catalogue::{Catalogue, PLATFORM, ScopeSet};
 use super::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId};

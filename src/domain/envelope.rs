@@ -6,7 +6,7 @@
 //! {"position","id","type","version","occurred_at","organization_id","organization_sequence",
 //!  "organization_previous","subject","subject_version",
 //!  "actor":{"type","id","via","network"},"request_id","command_id","command_digest","nonce",
-//!  "data":{…}}
+//!  "data":{...}}
 //! ```
 //!
 //! The commitment of an event is SHA-256 of these bytes; the nonce (16 random bytes) makes it

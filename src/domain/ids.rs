@@ -188,7 +188,7 @@ impl FromStr for Subject {
     }
 }
 
-/// Who a credential acts for; `{"type": …, "id": …}` in JSON.
+/// Who a credential acts for; `{"type": ..., "id": ...}` in JSON.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Owner {
     /// The organization (workspace) itself.

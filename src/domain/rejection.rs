@@ -104,7 +104,11 @@ pub enum Rejection {
     #[error("there is no such project in this organization")]
     UnknownProject,
     /// The kind is never bound to a project, or always.
-    #[error("a credential of the kind {} {}", kind.name(), if *bound { "is not bound to a project" } else { "must name a project" })]
+    #[error(
+        "a credential of the kind {} {}",
+        kind.name(),
+        if *bound { "is not bound to a project" } else { "must name a project" }
+    )]
     ProjectBinding {
         /// The kind.
         kind: Kind,

@@ -1,9 +1,9 @@
 //! The floor: signed checkpoints, so that a lost end of the log is a detected event.
 //!
-//! After a durable batch the writer announces size and root; at most once a second this thread signs
-//! the newest and appends the note to `DATA/checkpoints/`, synced. It must never sign a size below
-//! one signed before; the checkpoint file refuses that too. When there is no room for notes, signing
-//! pauses and the log goes on; when a write of the file has failed, signing ends.
+//! After a durable batch the writer announces size and root; at most once a second this thread
+//! signs the newest and appends the note to `DATA/checkpoints/`, synced. It must never sign a size
+//! below one signed before; the checkpoint file refuses that too. When there is no room for notes,
+//! signing pauses and the log goes on; when a write of the file has failed, signing ends.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;

@@ -5,8 +5,8 @@
 //! views change and answers go out. Every answer that saw the overlay, refusals too, waits for the
 //! batch. Data flows one way; nothing here knows HTTP.
 //!
-//! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the loop),
-//! `checkpoints` (the floor), [`boot`] (make and open), [`history`] (reading it back).
+//! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
+//! loop), `checkpoints` (the floor), [`boot`] (make and open), [`history`] (reading it back).
 
 pub mod boot;
 pub mod history;
@@ -16,6 +16,9 @@ mod checkpoints;
 mod snapshots;
 mod stamp;
 mod writer;
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -168,6 +171,9 @@ pub struct Ledger {
     shared: Arc<Shared>,
     reader: Reader,
     threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
+    /// What the writer decides on: tests compare it, and hold it to hold the writer.
+    #[cfg(test)]
+    state: Arc<std::sync::Mutex<crate::domain::state::State>>,
 }
 
 impl Ledger {

@@ -1,8 +1,8 @@
 //! Snapshots of the state, taken piecewise while writing goes on.
 //!
 //! The writer orders one every so many events, with position and frontier as of that moment; this
-//! thread then copies the settled records, some thousand at a time, and writes them. A snapshot that
-//! fails is given up: the log can always do without.
+//! thread then copies the settled records, some thousand at a time, and writes them. A snapshot
+//! that fails is given up: the log can always do without.
 
 use std::num::NonZeroU64;
 use std::path::Path;

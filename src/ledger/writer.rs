@@ -314,7 +314,8 @@ impl Writer {
         }
     }
 
-    /// The disk is full: what can be refused is, and ends are decided again alone, with the reserve.
+    /// The disk is full: what can be refused is, and ends are decided again alone, with the
+    /// reserve.
     fn without_room(
         &mut self,
         decided: Vec<(Job, Result<Decided, SubmitError>)>,

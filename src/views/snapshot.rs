@@ -248,3 +248,102 @@ fn next<T: DeserializeOwned>(from: &mut impl Read) -> Result<T, SnapshotError> {
     }
     Ok(postcard::from_bytes(&bytes)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::domain::state::State;
+    use crate::views::fixtures::credential;
+
+    const LOG_ID: [u8; 16] = [7; 16];
+
+    fn head(log_id: [u8; 16], position: u64) -> Head {
+        let tree = (position, vec![[1; 32]], [2; 32]);
+        Head::new(log_id, tree, State::default().once())
+    }
+
+    fn pieces(count: u128) -> Vec<Piece> {
+        let records = (1..=count).map(|id| Piece::Credential(Arc::new(credential(1, id))));
+        records.collect()
+    }
+
+    /// Writes a snapshot of some records in blocks of at most so many bytes.
+    fn write(folder: &Path, head: Head, bytes: u32) -> PathBuf {
+        let path = folder.join(format!("{:020}.snap", head.position));
+        let mut writer = Writer::begin(folder, head).unwrap();
+        writer.add_below(pieces(9), bytes).unwrap();
+        writer.finish().unwrap();
+        path
+    }
+
+    fn taken(path: &Path) -> Result<Vec<Piece>, SnapshotError> {
+        let mut taken = Vec::new();
+        let take = |piece| {
+            taken.push(piece);
+            Ok(())
+        };
+        read(path, LOG_ID, |_| Ok(()), take)?;
+        Ok(taken)
+    }
+
+    #[test]
+    fn records_too_long_for_one_block_go_in_several() {
+        let folder = tempfile::tempdir().unwrap();
+        let one = write(folder.path(), head(LOG_ID, 1), BLOCK_BYTES_MAX);
+        let many = write(folder.path(), head(LOG_ID, 2), 500);
+        assert!(fs::metadata(&many).unwrap().len() > fs::metadata(&one).unwrap().len());
+        assert_eq!(taken(&one).unwrap(), pieces(9));
+        assert_eq!(taken(&many).unwrap(), pieces(9));
+    }
+
+    #[test]
+    fn two_snapshots_are_kept_and_none_that_claims_to_be_newer() {
+        let folder = tempfile::tempdir().unwrap();
+        let names = || {
+            let paths = list(folder.path()).unwrap();
+            let stem = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u64>().ok();
+            paths.iter().filter_map(stem).collect::<Vec<_>>()
+        };
+        for (position, kept) in [
+            (5, vec![5]),
+            (9, vec![9, 5]),
+            (12, vec![12, 9]),
+            (10, vec![10, 9]),
+        ] {
+            write(folder.path(), head(LOG_ID, position), 500);
+            assert_eq!(names(), kept);
+        }
+        // What is given up leaves nothing.
+        let mut writer = Writer::begin(folder.path(), head(LOG_ID, 20)).unwrap();
+        writer.add(pieces(2)).unwrap();
+        drop(writer);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_whole_or_not_ours_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let foreign = write(folder.path(), head([8; 16], 3), 500);
+        assert!(taken(&foreign).is_err());
+        let old = Head {
+            code_version: CODE_VERSION - 1,
+            ..head(LOG_ID, 4)
+        };
+        assert!(taken(&write(folder.path(), old, 500)).is_err());
+        let path = write(folder.path(), head(LOG_ID, 5), 500);
+        let whole = fs::read(&path).unwrap();
+        assert!(taken(&path).is_ok());
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(taken(&path).is_err(), "cut to {length} bytes");
+        }
+        for at in 0..whole.len() {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x10;
+            fs::write(&path, changed).unwrap();
+            assert!(taken(&path).is_err(), "byte {at} changed");
+        }
+    }
+}

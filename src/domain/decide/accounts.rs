@@ -238,7 +238,7 @@ pub(super) fn create_account(
     ))
 }
 
-/// The first of `ci-bot`, `ci-bot-2`, `ci-bot-3`, … that no account has or had.
+/// The first of `ci-bot`, `ci-bot-2`, `ci-bot-3`, ... that no account has or had.
 fn free_slug(state: &State, organization: OrganizationId, name: &str) -> String {
     let base: String = slug::slugify(name).chars().take(SLUG_CHARS_MAX).collect();
     let base = base.trim_matches('-');

@@ -11,7 +11,7 @@ pub(super) const NAME_CHARS_MAX: usize = 200;
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 2_000;
 /// Longest reason of a revocation, in characters.
 pub(super) const REASON_CHARS_MAX: usize = 500;
-/// Longest e-mail address: RFC 5321 §4.5.3.1.3 leaves 254 between its angle brackets.
+/// Longest e-mail address: RFC 5321, 4.5.3.1.3, leaves 254 between its angle brackets.
 pub(super) const EMAIL_BYTES_MAX: usize = 254;
 /// Most scopes that one credential lists.
 pub(super) const SCOPES_PER_CREDENTIAL_MAX: usize = 100;

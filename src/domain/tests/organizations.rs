@@ -42,7 +42,8 @@ fn a_ledger_opens_once_and_before_all_else() {
     ledger.when(Actor::Operator, first).refused(none);
     ledger.when(Actor::Operator, open_ledger()).then(&[
         r#"ledger.opened 07070707070707070707070707070707 
-            {"log_id":"07070707070707070707070707070707","origin":"keyledger.example/log","vkey":"keyledger.example/log+00000000+AA=="}"#,
+            {"log_id":"07070707070707070707070707070707","origin":"keyledger.example/log",
+            "vkey":"keyledger.example/log+00000000+AA=="}"#,
         "catalogue.adopted 07070707070707070707070707070707 {...}",
     ]);
     ledger

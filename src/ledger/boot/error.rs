@@ -22,7 +22,11 @@ pub enum BootError {
     #[error("there is no ledger in {}; make one with `keyledger init`", .0.display())]
     NoLedger(PathBuf),
     /// An unfinished `init`.
-    #[error("the ledger in {} was never opened: an `init` was cut short; remove the folder and start anew", .0.display())]
+    #[error(
+        "the ledger in {} was never opened: an `init` was cut short; \
+         remove the folder and start anew",
+        .0.display()
+    )]
     Unfinished(PathBuf),
     /// Another log's keys or checkpoints.
     #[error("the {what} of another ledger stand in this folder")]

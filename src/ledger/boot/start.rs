@@ -40,10 +40,7 @@ pub(super) fn start(
         lock,
     } = parts;
     let last_ms = state.last_at().map(|at| at.0);
-    let mut guard = ClockGuard::start(settings.clock.read(), last_ms);
-    if settings.accept_clock {
-        guard.accept(settings.clock.read());
-    }
+    let guard = guard(&settings, last_ms);
     let mut entropy = settings.entropy;
     // Ids go on behind those of the newest event, whatever the clock says now.
     let last_id = state.last_id().map_or(ulid::Ulid::nil(), |id| id.0);
@@ -78,26 +75,24 @@ pub(super) fn start(
         guard,
         signed: signed.clone(),
     };
-    let scrubbed = (reader.clone(), Arc::clone(&shared));
-    let snapshots = settings.folder.snapshots();
     #[cfg(test)]
     let state_of_writer = Arc::clone(&state);
+    let snapshots = settings.folder.snapshots();
+    let scrubbed = (reader.clone(), Arc::clone(&shared));
     // The lock goes with the last thread that writes: the folder is free when nothing does.
     let lock = Arc::new(lock);
-    let (locked, locked_too) = (Arc::clone(&lock), Arc::clone(&lock));
-    let threads = [
-        spawn("ledger-writer", move || {
-            writer.run();
+    let spawn_locked = |name, work: Box<dyn FnOnce() + Send>| {
+        let lock = Arc::clone(&lock);
+        spawn(name, move || {
+            work();
             drop(lock);
-        }),
-        spawn("ledger-signer", move || {
-            signing.run(&signed);
-            drop(locked);
-        }),
-        spawn("ledger-snapshot", move || {
-            snapshots::run(&snapshots, &state, &orders);
-            drop(locked_too);
-        }),
+        })
+    };
+    let snapshot = move || snapshots::run(&snapshots, &state, &orders);
+    let threads = [
+        spawn_locked("ledger-writer", Box::new(move || writer.run())),
+        spawn_locked("ledger-signer", Box::new(move || signing.run(&signed))),
+        spawn_locked("ledger-snapshot", Box::new(snapshot)),
         spawn("ledger-scrub", move || scrub(&scrubbed.0, &scrubbed.1)),
     ];
     let threads = threads.into_iter().collect::<Result<_, _>>();
@@ -109,6 +104,14 @@ pub(super) fn start(
         #[cfg(test)]
         state: state_of_writer,
     })
+}
+
+fn guard(settings: &Settings, last_ms: Option<i64>) -> ClockGuard {
+    let mut guard = ClockGuard::start(settings.clock.read(), last_ms);
+    if settings.accept_clock {
+        guard.accept(settings.clock.read());
+    }
+    guard
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {

@@ -1,3 +1,5 @@
+//! Creating, appending, reading, rolling: what holds when nothing goes wrong.
+
 use super::*;
 
 #[test]

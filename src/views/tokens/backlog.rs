@@ -1,7 +1,8 @@
 //! What the store has not taken yet: readable at once, taken to the store layer by layer.
 //!
 //! A layer is what one batch of the store takes, atomically with its position and root. Records of
-//! all layers lie in one overlay, the newest of each, and leave it when their layer is in the store.
+//! all layers lie in one overlay, the newest of each, and leave it when their layer is in the
+//! store.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};

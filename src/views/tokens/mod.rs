@@ -107,7 +107,8 @@ impl TokenView {
         self.shared.backlog.push(batch);
     }
 
-    /// Whether the backlog is at its limit: what creates records must wait, what ends them need not.
+    /// Whether the backlog is at its limit: what creates records must wait, what ends them need
+    /// not.
     #[must_use]
     pub fn backlog_full(&self) -> bool {
         self.shared.backlog.is_full()
@@ -224,7 +225,8 @@ impl Shared {
                 continue;
             }
             if let Err(broken) = self.settle_one() {
-                tracing::error!(error = &broken as &dyn std::error::Error, why = %broken.why, "token view broken");
+                let error = &broken as &dyn std::error::Error;
+                tracing::error!(error, why = %broken.why, "token view broken");
             }
         }
     }

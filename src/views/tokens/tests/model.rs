@@ -106,7 +106,10 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
 
     #[test]
-    fn lists_equal_a_plain_model(ops in proptest::collection::vec(op(), 1..20), limit in 1..9_usize) {
+    fn lists_equal_a_plain_model(
+        ops in proptest::collection::vec(op(), 1..20),
+        limit in 1..9_usize,
+    ) {
         let folder = tempfile::tempdir().unwrap();
         let (mut view, _) = TokenView::unattended(folder.path()).unwrap();
         let mut model = BTreeMap::new();

@@ -1,0 +1,239 @@
+//! What is shown, decided on and accepted is the same after every kind of stop.
+
+use std::fs;
+
+use proptest::prelude::*;
+
+use super::company::{create_account, create_organization, found, organization};
+use super::image::image;
+use super::{Setup, World, revoke, target};
+use crate::domain::command::{Actor, Command, RotateKey};
+use crate::domain::envelope::commitment;
+use crate::domain::ids::{CredentialId, OrganizationId};
+use crate::domain::pieces::Taken;
+use crate::ledger::snapshots;
+use crate::merkle::Frontier;
+use crate::views::snapshot::{Head, Writer};
+
+fn remove(setup: &Setup, part: &str) {
+    let path = setup.folder().path().join(part);
+    if path.exists() {
+        fs::remove_dir_all(path).unwrap();
+    }
+}
+
+/// The position of the snapshot that a start would begin with; 0 without one.
+fn snapshot_position(world: &World) -> u64 {
+    let folder = world.setup.folder().path().join("snapshots");
+    let loaded = snapshots::load(&folder, world.ledger.keys(), 0).unwrap();
+    loaded.start.frontier.size()
+}
+
+#[test]
+fn a_restart_changes_nothing_that_anybody_sees() {
+    let mut world = World::new(1);
+    let tokens = found(&mut world);
+    let live = image(&world, &tokens);
+
+    let world = world.restarted();
+    assert_eq!(image(&world, &tokens), live, "after a stop");
+
+    let setup = world.stopped();
+    remove(&setup, "views");
+    let world = setup.open();
+    assert_eq!(image(&world, &tokens), live, "without views");
+
+    let world = world.crashed().open();
+    assert_eq!(image(&world, &tokens), live, "after a crash");
+
+    let setup = world.crashed();
+    remove(&setup, "views");
+    let world = setup.open();
+    assert_eq!(image(&world, &tokens), live, "after a crash, without views");
+}
+
+#[test]
+fn a_start_from_a_snapshot_is_a_start_from_the_log() {
+    let mut setup = Setup::new(2);
+    setup.events_between_snapshots = 7;
+    let mut world = setup.create();
+    let tokens = found(&mut world);
+    let live = image(&world, &tokens);
+    let world = world.restarted();
+    assert!(snapshot_position(&world) > 0);
+    assert_eq!(image(&world, &tokens), live, "from a snapshot");
+    let setup = world.stopped();
+    remove(&setup, "snapshots");
+    let world = setup.open();
+    assert_eq!(snapshot_position(&world), 0);
+    assert_eq!(image(&world, &tokens), live, "from the log");
+    let setup = world.crashed();
+    remove(&setup, "views");
+    let world = setup.open();
+    assert_eq!(image(&world, &tokens), live, "from the log, without views");
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Act {
+    Issue(u8),
+    Rotate(u8, u32),
+    Disable(u8),
+    Enable(u8),
+    Revoke(u8),
+    Account(u8),
+    Restart,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        any::<u8>().prop_map(Act::Issue),
+        any::<u8>().prop_map(Act::Issue),
+        (any::<u8>(), 0_u32..3).prop_map(|(key, grace)| Act::Rotate(key, grace)),
+        any::<u8>().prop_map(Act::Disable),
+        any::<u8>().prop_map(Act::Enable),
+        any::<u8>().prop_map(Act::Revoke),
+        any::<u8>().prop_map(Act::Account),
+        Just(Act::Restart),
+    ]
+}
+
+fn play(world: &World, of: OrganizationId, keys: &mut Vec<CredentialId>, act: Act) {
+    let pick = |n: u8| keys[usize::from(n) % keys.len()];
+    // A refusal is as good as an answer here.
+    let outcome = match act {
+        Act::Issue(name) => {
+            let (record, _) = world.key(of, &format!("key {name}"));
+            keys.push(record.id);
+            return;
+        }
+        Act::Rotate(key, grace) => world.try_submit(
+            Actor::Operator,
+            RotateKey {
+                target: target(of, pick(key)),
+                grace_period_seconds: grace,
+            },
+        ),
+        Act::Disable(key) => world.keyed(key, 1, Command::DisableKey(target(of, pick(key)))),
+        Act::Enable(key) => world.keyed(key, 2, Command::EnableKey(target(of, pick(key)))),
+        Act::Revoke(key) => world.keyed(key, 3, revoke(of, pick(key))),
+        Act::Account(name) => world.keyed(name, 4, create_account(of, &format!("bot {name}"))),
+        Act::Restart => return,
+    };
+    drop(outcome);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig {
+        cases: 6,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
+
+    #[test]
+    fn every_history_with_snapshots_replays_to_what_was_live(
+        acts in prop::collection::vec(act(), 1..40),
+        between in 1_u64..9,
+    ) {
+        let mut setup = Setup::new(3);
+        setup.events_between_snapshots = between;
+        let mut world = setup.create();
+        let of = organization(&world.run(create_organization("Acme", "ann@acme.example")));
+        let mut keys = vec![world.key(of, "first").0.id];
+        for act in acts {
+            world.later(700);
+            if matches!(act, Act::Restart) {
+                let live = image(&world, &[]);
+                world = world.restarted();
+                prop_assert_eq!(image(&world, &[]), live);
+            }
+            play(&world, of, &mut keys, act);
+        }
+        let live = image(&world, &[]);
+        let world = world.restarted();
+        prop_assert_eq!(image(&world, &[]), live.as_str());
+        let setup = world.stopped();
+        remove(&setup, "snapshots");
+        prop_assert_eq!(image(&setup.open(), &[]), live);
+    }
+}
+
+/// A snapshot of `world` that claims to have been begun when the log had `position` events.
+fn snapshot_begun_at(world: &World, position: u64, folder: &std::path::Path) {
+    let reader = world.ledger.reader();
+    let mut frontier = Frontier::new();
+    let scanned = reader.scan(0, position, |_, payload| {
+        frontier.append(&commitment(payload).0);
+    });
+    scanned.unwrap();
+    let state = world.ledger.state.lock().unwrap();
+    let tree = (position, frontier.hashes().to_vec(), frontier.root());
+    let head = Head::new(world.ledger.log_id(), tree, state.once());
+    let mut writer = Writer::begin(folder, head).unwrap();
+    let mut taken = Taken::Organizations(None);
+    while !matches!(taken, Taken::All) {
+        let (pieces, after) = state.pieces(&taken, 2);
+        writer.add(pieces).unwrap();
+        taken = after;
+    }
+    writer.finish().unwrap();
+}
+
+#[test]
+fn a_snapshot_that_does_not_fit_the_log_is_passed_over() {
+    let mut setup = Setup::new(4);
+    setup.events_between_snapshots = 5;
+    let world = setup.create();
+    let of = organization(&world.run(create_organization("Acme", "ann@acme.example")));
+    let common = world.events();
+    let setup = world.stopped();
+    // From here on the same log goes on in two ways.
+    let mut other = Setup::new(5);
+    other.events_between_snapshots = 5;
+    super::copy(setup.folder().path(), other.folder().path());
+    let other = other.open();
+    let tokens: Vec<_> = (0..4)
+        .map(|n| (format!("{n}"), other.key(of, "other").1))
+        .collect();
+    let live = image(&other, &tokens);
+    let other = other.stopped();
+    remove(&other, "snapshots");
+    let folder = other.folder().path().join("snapshots");
+
+    let world = setup.open();
+    for number in 0..20 {
+        world.key(of, &format!("key {number}"));
+    }
+    // Ahead of the log; of the log's own size with another root; begun in what both share, with
+    // records that one of them never had.
+    for position in [world.events(), common + 4, common] {
+        remove(&other, "snapshots");
+        snapshot_begun_at(&world, position, &folder);
+        let (ledger, hands) = other.try_open().unwrap();
+        let opened = World {
+            ledger,
+            hands,
+            setup: Setup::new(6),
+        };
+        assert_eq!(image(&opened, &tokens), live, "{position}");
+        opened.stopped();
+    }
+    // What is newer than a snapshot of its own goes, so that there is room for its own.
+    remove(&other, "snapshots");
+    for position in [world.events(), world.events() - 1, world.events() - 2] {
+        snapshot_begun_at(&world, position, &folder);
+    }
+    fs::write(
+        folder.join("00000000000000000001.snap"),
+        b"KLSNAP01 and nothing more",
+    )
+    .unwrap();
+    let other = other.open();
+    assert_eq!(image(&other, &tokens), live);
+    for number in 0..6 {
+        other.key(of, &format!("more {number}"));
+    }
+    let live = image(&other, &tokens);
+    let other = other.restarted();
+    assert!(snapshot_position(&other) > common);
+    assert_eq!(image(&other, &tokens), live);
+}
