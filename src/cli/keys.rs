@@ -147,7 +147,7 @@ impl Import {
         let folder = self.folder.folder();
         std::fs::create_dir_all(folder.path())
             .with_context(|| format!("cannot make {}", folder.path().display()))?;
-        let _lock = FolderLock::take(&folder.path().join("lock"))?;
+        let _lock = FolderLock::take(&folder.lock())?;
         let keys = folder.keys();
         let target = ImportTarget {
             dir: &keys,

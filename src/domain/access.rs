@@ -65,6 +65,64 @@ impl OwnerStanding<'_> {
     }
 }
 
+/// What a grant is worth, wherever it stands.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Rights {
+    /// The scopes.
+    pub scopes: ScopeSet,
+    /// Whether it covers owners.
+    pub owner: bool,
+    /// Whether it covers all organizations.
+    pub platform: bool,
+}
+
+/// An owner's hold on its credentials.
+#[derive(Clone, Copy, Debug)]
+pub enum Ceiling {
+    /// The organization itself.
+    Organization,
+    /// A member: the rights of its role.
+    Member(Rights),
+    /// A service account: the rights of its role, on management scopes.
+    ServiceAccount(Rights),
+    /// Nobody stands behind it.
+    Nothing,
+}
+
+impl Rights {
+    /// What is left of a grant under its owner's ceiling.
+    #[must_use]
+    pub fn under(self, ceiling: Ceiling, catalogue: &Catalogue) -> Self {
+        match ceiling {
+            // Owners are people: an access token with their role has its scopes alone.
+            Ceiling::Organization => Self {
+                owner: false,
+                ..self
+            },
+            // `*` is stored with the role at issuance, so both are what the member has now and
+            // never more than the member had then.
+            Ceiling::Member(member) => Self {
+                scopes: self.scopes.and(member.scopes),
+                owner: self.owner && member.owner,
+                platform: false,
+            },
+            Ceiling::ServiceAccount(role) => {
+                let free = self.scopes.without(catalogue.management());
+                let scopes = free.or(self.scopes.and(role.scopes));
+                Self {
+                    scopes,
+                    owner: false,
+                    platform: false,
+                }
+            }
+            Ceiling::Nothing => Self {
+                scopes: ScopeSet::default(),
+                ..self
+            },
+        }
+    }
+}
+
 /// What somebody can do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Authority {
@@ -122,30 +180,31 @@ impl Authority {
             expires_at: credential.expires_at,
             ..granted
         };
-        let role = |name: &str| Self::of_role(name, catalogue);
-        match owner {
-            // Owners are people: an access token with their role has its scopes alone.
-            OwnerStanding::Organization => authority.owner = false,
+        let ceiling = match owner {
+            OwnerStanding::Organization => Ceiling::Organization,
             OwnerStanding::Member(member) => {
-                // `*` is stored with the role at issuance, so both are what the member has now
-                // and never more than the member had then.
-                let member = role(&member.role);
-                authority.scopes = authority.scopes.and(member.scopes);
-                authority.owner &= member.owner;
-                authority.platform = false;
+                Ceiling::Member(Self::of_role(&member.role, catalogue).rights())
             }
             OwnerStanding::ServiceAccount(account) => {
-                let ceiling = account.role.as_deref().map(role);
-                let ceiling = ceiling.map(|role| role.scopes).unwrap_or_default();
-                let management = catalogue.management();
-                let frozen = authority.scopes;
-                authority.scopes = frozen.without(management).or(frozen.and(ceiling));
-                authority.owner = false;
-                authority.platform = false;
+                let role = account.role.as_deref();
+                let role = role.map_or_else(Self::nothing, |role| Self::of_role(role, catalogue));
+                Ceiling::ServiceAccount(role.rights())
             }
-            OwnerStanding::Unknown => authority.scopes = ScopeSet::default(),
-        }
+            OwnerStanding::Unknown => Ceiling::Nothing,
+        };
+        let rights = authority.rights().under(ceiling, catalogue);
+        authority.scopes = rights.scopes;
+        authority.owner = rights.owner;
+        authority.platform = rights.platform;
         authority
+    }
+
+    fn rights(&self) -> Rights {
+        Rights {
+            scopes: self.scopes,
+            owner: self.owner,
+            platform: self.platform,
+        }
     }
 
     /// What a grant is worth by itself, in nobody's hand.

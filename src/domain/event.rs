@@ -1,7 +1,7 @@
 //! The facts: one type an event, and the table of their wire names and versions.
 //!
 //! Stored forms are frozen once written. A new version is a new row and a new type; the old type
-//! stays, and `log/upcast.rs` turns it into the new one on reading.
+//! stays, and is turned into the new one on reading.
 
 use std::sync::Arc;
 

@@ -5,42 +5,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-use super::App;
-use super::auth::Caller;
-use super::context::{Context, LEDGER_POSITION};
+use super::context::LEDGER_POSITION;
 use super::problem::Problem;
-use crate::domain::command::{Command, Request};
-use crate::ledger::{Answer, Submission};
+use crate::ledger::Answer;
 
 /// Whether the answer repeats an earlier one.
 const IDEMPOTENCY_REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-
-/// Submits a command; `body` is what the idempotency key stands for, on a POST.
-pub(super) async fn submit(
-    app: &App,
-    caller: &Caller,
-    context: &Context,
-    (command, body): (Command, Option<&[u8]>),
-) -> Result<Answer, Problem> {
-    let organization = command.organization().or(caller.authority.organization);
-    let actor = caller.authority.principal;
-    let idempotency = match body {
-        Some(body) => context.idempotency(app, organization, actor, body)?,
-        None => None,
-    };
-    let request = Request {
-        actor: caller.actor,
-        command,
-        if_match: context.if_match()?,
-    };
-    let submission = Submission {
-        request,
-        request_id: Some(context.request_id.to_string()),
-        network: context.network.clone(),
-        idempotency,
-    };
-    Ok(app.ledger.submit(submission).await?)
-}
 
 /// The answer to a write.
 pub(super) fn written<T: Serialize>(

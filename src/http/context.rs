@@ -20,6 +20,7 @@ use super::App;
 use super::problem::Problem;
 use crate::domain::envelope::Digest32;
 use crate::domain::ids::{OrganizationId, Principal};
+use crate::domain::secret::without_tokens;
 use crate::ledger::{Idempotency, Network};
 
 /// The request's id, in and out.
@@ -77,8 +78,10 @@ pub(super) async fn frame(State(app): State<App>, mut request: Request, next: Ne
     response
 }
 
+/// An id is logged and stored, so that it must not hold a token that somebody put there.
 fn request_id_is_fit(id: &str) -> bool {
     (1..=REQUEST_ID_MAX).contains(&id.len())
+        && without_tokens(id) == id
         && id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))

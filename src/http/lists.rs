@@ -175,3 +175,14 @@ fn plain(target: &str) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_holds_any_query() {
+        let target = plain("/a?q=\u{e9}<>\"%20b&limit=1");
+        assert_eq!(target, "/a?q=%C3%A9%3C%3E%22%20b&limit=1");
+    }
+}

@@ -5,37 +5,10 @@ use std::sync::atomic::Ordering;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
-use utoipa::OpenApi;
 
 use super::App;
 use super::problem::{Problem, ProblemBody};
 use crate::ledger::Health;
-
-/// The document's head; the routes add themselves.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "keyledger",
-        description = "An event-sourced ledger of machine credentials: issue, verify, rotate, \
-            disable and revoke them; every action is an event of one durable log.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0"),
-    ),
-    security(("bearer" = [])),
-    components(schemas(ProblemBody)),
-    modifiers(&Bearer),
-)]
-pub(super) struct Document;
-
-struct Bearer;
-
-impl utoipa::Modify for Bearer {
-    fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-        let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
-        let components = document.components.get_or_insert_with(Default::default);
-        components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
-    }
-}
 
 /// The process is there.
 #[utoipa::path(get, path = "/livez", tag = "service", security(()),

@@ -8,7 +8,10 @@
 mod answer;
 mod auth;
 mod body;
+mod call;
+mod codes;
 mod context;
+mod document;
 mod lists;
 mod meta;
 mod platform;
@@ -81,7 +84,7 @@ fn routes() -> OpenApiRouter<App> {
     use platform::{
         api_keys, credentials, events, members, organizations, projects, service_accounts,
     };
-    OpenApiRouter::with_openapi(meta::Document::openapi())
+    OpenApiRouter::with_openapi(document::Head::openapi())
         .routes(routes!(organizations::create, organizations::list))
         .routes(routes!(organizations::show, organizations::update))
         .routes(routes!(projects::create, projects::list))
@@ -113,10 +116,16 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(meta::docs))
 }
 
+fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = routes().split_for_parts();
+    document::complete(&mut document);
+    (router, document)
+}
+
 /// The OpenAPI document, as it is served.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    routes().split_for_parts().1
+    parts().1
 }
 
 /// The service over a ledger, ready to be called.
@@ -125,7 +134,7 @@ pub fn router(ledger: Ledger, settings: HttpSettings) -> Router {
 }
 
 fn app(ledger: Ledger, settings: HttpSettings) -> (Router, Arc<AtomicBool>) {
-    let (router, document) = routes().split_for_parts();
+    let (router, document) = parts();
     let document = document.to_pretty_json().unwrap_or_default();
     let app = App {
         ledger,
@@ -135,18 +144,22 @@ fn app(ledger: Ledger, settings: HttpSettings) -> (Router, Arc<AtomicBool>) {
         request_ids: Arc::new(Mutex::new(Entropy::system())),
     };
     let ready = Arc::clone(&app.ready);
+    (layered(router, app), ready)
+}
+
+/// What surrounds the routes, the outermost last.
+fn layered(router: Router<App>, app: App) -> Router {
     let timeout = tower_http::timeout::TimeoutLayer::with_status_code(
         StatusCode::REQUEST_TIMEOUT,
         REQUEST_TIMEOUT,
     );
-    let router = router
+    router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_route)
         .layer(CatchPanicLayer::custom(panicked))
         .layer(timeout)
         .layer(from_fn_with_state(app.clone(), context::frame))
-        .with_state(app);
-    (router, ready)
+        .with_state(app)
 }
 
 /// Serves until `shutdown` is done, then drains: not ready, no new connections, open requests end.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::rejection::Rejection;
+use crate::domain::secret::without_tokens;
 use crate::ledger::SubmitError;
 use crate::ledger::history::HistoryError;
 use crate::views::page::InvalidCursor;
@@ -151,13 +152,8 @@ impl Problem {
 
     /// 500: what happened is in the log, under the request's id.
     pub(super) fn internal(what: &'static str, why: &dyn std::error::Error) -> Self {
-        let mut chain = why.to_string();
-        let mut cause = why.source();
-        while let Some(inner) = cause {
-            chain = format!("{chain}: {inner}");
-            cause = inner.source();
-        }
-        tracing::error!(why = chain, "{what}");
+        let why = crate::ledger::error_chain(why);
+        tracing::error!(why, "{what}");
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
@@ -194,10 +190,14 @@ impl Problem {
             kind: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Unknown"),
             status: self.status.as_u16(),
-            detail: self.detail.clone(),
+            detail: without_tokens(&self.detail),
             code: self.code,
             request_id: request_id.to_owned(),
-            errors: self.errors.clone(),
+            errors: self
+                .errors
+                .iter()
+                .map(FieldProblem::without_tokens)
+                .collect(),
         };
         let text = serde_json::to_vec(&body).unwrap_or_default();
         let mut headers = HeaderMap::new();
@@ -209,6 +209,17 @@ impl Problem {
         // Some statuses may be kept by caches unless they are told.
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         (self.status, headers, text).into_response()
+    }
+}
+
+impl FieldProblem {
+    /// What a client puts in the wrong place must not come back in an error that somebody pastes
+    /// into a ticket.
+    fn without_tokens(&self) -> Self {
+        Self {
+            field: without_tokens(&self.field),
+            message: without_tokens(&self.message),
+        }
     }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! After a durable batch the writer announces size and root; at most once a second this thread
 //! signs the newest and appends the note to `DATA/checkpoints/`, synced. It must never sign a size
-//! below one signed before; the checkpoint file refuses that too. When the file's room is spent,
-//! signing stops and ends go on.
+//! below one signed before; the checkpoint file refuses that too. When there is no room for notes,
+//! signing pauses and the log goes on; when a write of the file has failed, signing ends.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::log::{CheckpointFile, SignedCheckpoint};
-use crate::merkle::{Checkpoint, NoteSigner};
+use crate::log::{CheckpointFile, FloorError, SignedCheckpoint};
+use crate::merkle::{Checkpoint, CheckpointError, NoteSigner};
 
 use super::writer::error_chain;
 
@@ -93,33 +93,43 @@ impl Signing {
     /// Signs until stopped, or until the file takes no more.
     pub(crate) fn run(mut self, signed: &Signed) {
         while let Next::Sign { size, root } = signed.next() {
-            if let Err(why) = self.sign(size, root) {
-                tracing::error!(
-                    why,
-                    "signing has stopped; the log goes on without newer checkpoints"
-                );
-                return;
+            match self.sign(size, root) {
+                Ok(()) => {}
+                Err(SignError::File(why @ FloorError::Poisoned(_))) => {
+                    let why = error_chain(&why);
+                    tracing::error!(why, "signing has ended; the log goes on");
+                    return;
+                }
+                Err(why) => {
+                    let why = error_chain(&why);
+                    tracing::warn!(why, "a checkpoint was not signed; the next one may be");
+                }
             }
             signed.pause();
         }
     }
 
-    fn sign(&mut self, size: u64, root: [u8; 32]) -> Result<(), String> {
+    fn sign(&mut self, size: u64, root: [u8; 32]) -> Result<(), SignError> {
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             size,
             root,
         };
-        let note = checkpoint
-            .sign(&self.signer)
-            .map_err(|why| error_chain(&why))?;
+        let note = checkpoint.sign(&self.signer)?;
         let seconds = u64::try_from(self.clock.now_ms() / 1_000).unwrap_or(0);
-        let signed = SignedCheckpoint {
+        Ok(self.file.append(SignedCheckpoint {
             size,
             root,
             seconds,
             note,
-        };
-        self.file.append(signed).map_err(|why| error_chain(&why))
+        })?)
     }
+}
+
+#[derive(Debug, thiserror::Error)]
+enum SignError {
+    #[error("the checkpoint cannot be signed")]
+    Note(#[from] CheckpointError),
+    #[error("the checkpoint cannot be stored")]
+    File(#[from] FloorError),
 }

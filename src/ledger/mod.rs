@@ -38,6 +38,8 @@ use crate::seal::KeyStore;
 use crate::views::Views;
 use lanes::Lanes;
 
+pub(crate) use writer::error_chain;
+
 /// Where a request came from: personal, so it is sealed before it is stored.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Network {

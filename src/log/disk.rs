@@ -24,6 +24,12 @@ pub enum Disk {
     Memory(MemoryDisk),
 }
 
+/// Free bytes of the file system that holds `path`, for a user who is not root.
+pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
+    let system = rustix::fs::statvfs(path)?;
+    Ok(system.f_bavail.saturating_mul(system.f_frsize))
+}
+
 impl Disk {
     pub(crate) fn create_folder(&self, path: &Path) -> io::Result<()> {
         match self {
@@ -33,6 +39,14 @@ impl Disk {
                     .map_or(Ok(()), |parent| self.sync_folder(parent))
             }
             Self::Memory(_) => Ok(()),
+        }
+    }
+
+    /// Free bytes where `path` is; without bound where writes themselves count.
+    pub(crate) fn free_bytes(&self, path: &Path) -> io::Result<u64> {
+        match self {
+            Self::Real => free_bytes(path),
+            Self::Memory(_) => Ok(u64::MAX),
         }
     }
 

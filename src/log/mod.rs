@@ -97,6 +97,8 @@ pub use scrub::Scrub;
 pub use segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use spares::SpareMaking;
 
+pub(crate) use disk::free_bytes;
+
 use append::{WriteFrom, Writer};
 use clean::CleanMark;
 use error::FileIo;
@@ -121,11 +123,18 @@ pub const BATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Bytes of a segment by default.
 pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Free bytes that are left to others by default: two checkpoint files of 1 MiB that a start
+/// renews, and sled's buffers of 512 KiB several times over.
+pub const HEADROOM_BYTES: u64 = 8 * 1024 * 1024;
+
 /// How a log is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct LogSettings {
     /// Bytes of a new segment; those that exist keep theirs. A multiple of 4096.
     pub segment_bytes: u64,
+    /// Free bytes that making a spare leaves to the rest of the folder: checkpoints, data keys and
+    /// views go on where creations are refused already.
+    pub headroom_bytes: u64,
     /// Who makes spare segments.
     pub spares: SpareMaking,
 }
@@ -134,6 +143,7 @@ impl Default for LogSettings {
     fn default() -> Self {
         Self {
             segment_bytes: SEGMENT_BYTES,
+            headroom_bytes: HEADROOM_BYTES,
             spares: SpareMaking::Background,
         }
     }

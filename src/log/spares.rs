@@ -51,6 +51,7 @@ struct Shelf {
     disk: Disk,
     folder: PathBuf,
     segment_bytes: u64,
+    headroom_bytes: u64,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -81,6 +82,7 @@ impl Spares {
             disk: log.disk.clone(),
             folder: log.folder.clone(),
             segment_bytes: settings.segment_bytes,
+            headroom_bytes: settings.headroom_bytes,
             state: Mutex::new(State {
                 ready: Vec::new(),
                 unchecked: found,
@@ -210,6 +212,10 @@ impl Shelf {
     }
 
     fn make(&self, number: u64) -> io::Result<()> {
+        let needed = self.segment_bytes.saturating_add(self.headroom_bytes);
+        if self.disk.free_bytes(&self.folder)? < needed {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         let path = spare_path(&self.folder, number);
         let temporary = path.with_added_extension("tmp");
         let made = self.disk.create_zeroed(&temporary, self.segment_bytes);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
@@ -336,7 +336,8 @@ async fn find(api: &Api, path: &str, key: &mut Key) -> bool {
 async fn compare_history(api: &Api, path: &str, key: &mut Key) {
     let path = format!("{path}/{}/events?limit=200", key.id);
     let events = api.get(&path).await.unwrap().expect(200);
-    let events = events.as_array().unwrap();
+    // Newest first, like every list.
+    let events: Vec<&Value> = events.as_array().unwrap().iter().rev().collect();
     let mut position = None;
     for (n, event) in events.iter().enumerate() {
         assert_eq!(event["subject_version"], n + 1, "{key:?}: {events:?}");

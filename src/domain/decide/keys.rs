@@ -17,6 +17,9 @@ use crate::domain::rejection::Rejection;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 
+/// Secrets that one credential ever has: daily rotations of almost three years. Its record keeps all
+/// of them, at some 100 bytes each.
+pub(in crate::domain) const SECRETS_PER_CREDENTIAL_MAX: usize = 1_000;
 /// Longest grace period of a rotation: 30 days.
 const GRACE_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
 
@@ -159,6 +162,13 @@ pub(super) fn rotate(
     access.authority().outlive(key.expires_at)?;
     checks::version(request.if_match, key.stamp.version)?;
     live(key, facts.now)?;
+    if key.secrets.len() >= SECRETS_PER_CREDENTIAL_MAX {
+        let max = SECRETS_PER_CREDENTIAL_MAX as u64;
+        return Err(Rejection::LimitReached {
+            what: "secrets of one credential",
+            max,
+        });
+    }
     let grace_end = facts
         .now
         .plus_ms(i64::from(command.grace_period_seconds) * 1_000);

@@ -7,7 +7,7 @@
 mod accounts;
 mod checks;
 mod issue;
-mod keys;
+pub(super) mod keys;
 mod organizations;
 
 pub use checks::fold_case;

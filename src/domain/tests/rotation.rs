@@ -2,6 +2,7 @@
 
 use super::acme::Acme;
 use crate::domain::command::{Actor, CreateKey, Expiry};
+use crate::domain::decide::keys::SECRETS_PER_CREDENTIAL_MAX;
 use crate::domain::ids::CredentialId;
 use crate::domain::rejection::{Beyond, Rejection};
 use crate::domain::time::{DAY_MS, Timestamp};
@@ -51,6 +52,20 @@ fn a_grace_period_is_at_most_30_days() {
         let rotate = acme.rotate(key, seconds);
         assert_eq!(acme.when(acme.owner, rotate).code(), code, "{seconds}");
     }
+}
+
+#[test]
+fn a_key_is_rotated_a_thousand_times_at_most() {
+    let mut acme = Acme::new();
+    let key = acme.key(&["cases:read"]);
+    for _ in 1..SECRETS_PER_CREDENTIAL_MAX {
+        let rotate = acme.rotate(key, 0);
+        acme.when(acme.owner, rotate).accepted();
+    }
+    let rotate = acme.rotate(key, 0);
+    let (what, max) = ("secrets of one credential", 1_000);
+    acme.when(acme.owner, rotate)
+        .refused(Rejection::LimitReached { what, max });
 }
 
 #[test]

@@ -1,13 +1,13 @@
 //! `/platform/organizations/{organization_id}/api-keys`: organization keys.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Path;
-use super::credentials::{Filters, answered, find, issued, list_of};
+use super::credentials::{Filters, answered, find, find_for_write, issued, list_of};
 use crate::domain::access::Action;
 use crate::domain::command::{
     Command, CreateKey, Expiry, KeyTarget, RevokeKey, RotateKey, UpdateKey,
@@ -17,11 +17,9 @@ use crate::domain::kind::Kind;
 use crate::domain::record::{Grant, Metadata};
 use crate::domain::rejection::Rejection;
 use crate::domain::time::Timestamp;
-use crate::http::App;
-use crate::http::answer::{shown, submit};
-use crate::http::auth::Caller;
-use crate::http::body::{self, NoFields, nullable};
-use crate::http::context::Context;
+use crate::http::answer::shown;
+use crate::http::body::{NoFields, nullable};
+use crate::http::call::Call;
 use crate::http::lists::{Pages, Query, array};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{IssuedKey, KeyRecord};
@@ -90,14 +88,12 @@ fn expiry(days: Option<u32>, at: Option<&str>) -> Result<Expiry, Problem> {
     params(("organization_id" = String, Path)), request_body = ApiKeyCreateRequest,
     responses((status = 201, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn create(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::WritePlatform, organization)?;
-    let body = body::json::<ApiKeyCreateRequest>(request, &context).await?;
+    call.may(Action::WritePlatform, organization)?;
+    let body = call.json::<ApiKeyCreateRequest>(request).await?;
     let asked = body.value;
     // A text that is no id of a project names no project of this organization either.
     let project = asked
@@ -120,8 +116,8 @@ pub(in crate::http) async fn create(
         expiry: expiry(asked.expires_in_days, asked.expires_at.as_deref())?,
         metadata: asked.metadata.unwrap_or_default(),
     });
-    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
-    issued(&app, StatusCode::CREATED, &answer)
+    let answer = call.submit(command, Some(&body.bytes)).await?;
+    issued(&call, StatusCode::CREATED, &answer)
 }
 
 /// Lists keys, newest first.
@@ -129,15 +125,12 @@ pub(in crate::http) async fn create(
     params(("organization_id" = String, Path), Filters),
     responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     query: Query<Filters>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    list_of(&app, organization, Some(Kind::Organization), &query)
+    call.may_read(Action::ReadPlatform, organization).await?;
+    list_of(&call, organization, Some(Kind::Organization), &query)
 }
 
 /// Shows a key.
@@ -145,17 +138,14 @@ pub(in crate::http) async fn list(
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    let record = find(&app, organization, key, Some(Kind::Organization))?;
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let record = find(&call, organization, key, Some(Kind::Organization))?;
     Ok(shown(
         record.stamp.version,
-        &KeyRecord::new(&record, app.ledger.now()),
+        &KeyRecord::new(&record, call.now()),
     ))
 }
 
@@ -165,16 +155,12 @@ pub(in crate::http) async fn show(
     request_body = ApiKeyUpdateRequest,
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let target = known(&app, &caller, organization, key)?;
-    let patch = body::json::<ApiKeyUpdateRequest>(request, &context)
-        .await?
-        .value;
+    let target = known(&call, organization, key)?;
+    let patch = call.json::<ApiKeyUpdateRequest>(request).await?.value;
     let ApiKeyUpdateRequest {
         name,
         description,
@@ -186,8 +172,8 @@ pub(in crate::http) async fn update(
         description,
         scopes,
     });
-    let answer = submit(&app, &caller, &context, (command, None)).await?;
-    answered(&app, &answer)
+    let answer = call.submit(command, None).await?;
+    answered(&call, &answer)
 }
 
 /// Ends a key at once and for good.
@@ -196,20 +182,18 @@ pub(in crate::http) async fn update(
     request_body = Option<ApiKeyRevokeRequest>,
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn revoke(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let target = known(&app, &caller, organization, key)?;
-    let body = body::optional_json::<ApiKeyRevokeRequest>(request, &context).await?;
+    let target = known(&call, organization, key)?;
+    let body = call.optional_json::<ApiKeyRevokeRequest>(request).await?;
     let command = Command::RevokeKey(RevokeKey {
         target,
         reason: body.value.reason,
     });
-    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
-    answered(&app, &answer)
+    let answer = call.submit(command, Some(&body.bytes)).await?;
+    answered(&call, &answer)
 }
 
 /// Gives a key a new secret; id and scopes stay.
@@ -218,21 +202,19 @@ pub(in crate::http) async fn revoke(
     request_body = Option<ApiKeyRotateRequest>,
     responses((status = 200, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn rotate(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let target = known(&app, &caller, organization, key)?;
-    let body = body::optional_json::<ApiKeyRotateRequest>(request, &context).await?;
+    let target = known(&call, organization, key)?;
+    let body = call.optional_json::<ApiKeyRotateRequest>(request).await?;
     let grace_period_seconds = body.value.grace_period_seconds.unwrap_or(0);
     let command = Command::RotateKey(RotateKey {
         target,
         grace_period_seconds,
     });
-    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
-    issued(&app, StatusCode::OK, &answer)
+    let answer = call.submit(command, Some(&body.bytes)).await?;
+    issued(&call, StatusCode::OK, &answer)
 }
 
 /// Has a key refused until it is enabled.
@@ -241,16 +223,16 @@ pub(in crate::http) async fn rotate(
     request_body = Option<NoFields>,
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn disable(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let target = known(&app, &caller, organization, key)?;
-    let body = body::optional_json::<NoFields>(request, &context).await?;
-    let command = (Command::DisableKey(target), Some(body.bytes.as_slice()));
-    answered(&app, &submit(&app, &caller, &context, command).await?)
+    let target = known(&call, organization, key)?;
+    let body = call.optional_json::<NoFields>(request).await?;
+    let answer = call
+        .submit(Command::DisableKey(target), Some(body.bytes.as_slice()))
+        .await?;
+    answered(&call, &answer)
 }
 
 /// Has a disabled key accepted again.
@@ -259,16 +241,16 @@ pub(in crate::http) async fn disable(
     request_body = Option<NoFields>,
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn enable(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let target = known(&app, &caller, organization, key)?;
-    let body = body::optional_json::<NoFields>(request, &context).await?;
-    let command = (Command::EnableKey(target), Some(body.bytes.as_slice()));
-    answered(&app, &submit(&app, &caller, &context, command).await?)
+    let target = known(&call, organization, key)?;
+    let body = call.optional_json::<NoFields>(request).await?;
+    let answer = call
+        .submit(Command::EnableKey(target), Some(body.bytes.as_slice()))
+        .await?;
+    answered(&call, &answer)
 }
 
 /// The last calls made with a key: none are recorded yet.
@@ -278,29 +260,25 @@ pub(in crate::http) async fn enable(
         ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<Object>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn usage(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     query: Query<Pages>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    find(&app, organization, key, Some(Kind::Organization))?;
+    call.may_read(Action::ReadPlatform, organization).await?;
+    find(&call, organization, key, Some(Kind::Organization))?;
     query.read()?.ask()?;
     Ok(array::<()>(&query.uri, &[], None))
 }
 
 /// Leave to write, and the key as the path names it.
 fn known(
-    app: &App,
-    caller: &Caller,
+    call: &Call,
     organization: OrganizationId,
     key: CredentialId,
 ) -> Result<KeyTarget, Problem> {
-    caller.may(app, Action::WritePlatform, organization)?;
+    call.may(Action::WritePlatform, organization)?;
     let kind = Some(Kind::Organization);
-    find(app, organization, key, kind)?;
+    find_for_write(call, organization, key, kind)?;
     Ok(KeyTarget {
         organization,
         key,

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -22,11 +22,8 @@ use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Credential, Status};
 use crate::domain::time::Timestamp;
-use crate::http::App;
-use crate::http::answer::{mismatch, shown, submit, written};
-use crate::http::auth::Caller;
-use crate::http::body;
-use crate::http::context::Context;
+use crate::http::answer::{mismatch, shown, written};
+use crate::http::call::Call;
 use crate::http::lists::{Query, array, ask, number, page};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{IssuedKey, KeyRecord};
@@ -107,47 +104,79 @@ fn status_named(name: &str) -> Option<Status> {
 
 /// One page of credentials.
 pub(in crate::http) fn list_of(
-    app: &App,
+    call: &Call,
     organization: OrganizationId,
     kind: Option<Kind>,
     query: &Query<Filters>,
 ) -> Result<Response, Problem> {
     let (filters, uri) = (query.read()?, &query.uri);
     let ask = ask(filters.limit, filters.cursor.as_deref())?;
-    let now = app.ledger.now();
+    let now = call.now();
     // A surface of one kind asked for another one holds nothing.
     let Some(filter) = filters.read(kind, now)? else {
         return Ok(array::<()>(uri, &[], None));
     };
-    let found = app.ledger.views().tokens.list(organization, &filter, ask)?;
+    let found = call.views().tokens.list(organization, &filter, ask)?;
     Ok(page(uri, &found, |key| KeyRecord::new(key, now)))
 }
 
 /// A credential of the organization; of the surface's kind, if it has one.
 pub(in crate::http) fn find(
-    app: &App,
+    call: &Call,
     organization: OrganizationId,
     key: CredentialId,
     kind: Option<Kind>,
 ) -> Result<Arc<Credential>, Problem> {
-    let found = app.ledger.views().tokens.get(organization, key)?;
+    let found = call.views().tokens.get(organization, key)?;
     found
         .filter(|record| kind.is_none_or(|kind| kind == record.kind))
         .ok_or_else(|| Problem::not_found("key"))
 }
 
+/// The same before a write. The ledger decides in the end: a view that cannot be read must not
+/// keep anybody from ending a credential.
+pub(in crate::http) fn find_for_write(
+    call: &Call,
+    organization: OrganizationId,
+    key: CredentialId,
+    kind: Option<Kind>,
+) -> Result<(), Problem> {
+    match call.views().tokens.get(organization, key) {
+        Ok(Some(record)) if kind.is_none_or(|kind| kind == record.kind) => Ok(()),
+        Ok(_) => Err(Problem::not_found("key")),
+        Err(why) => {
+            tracing::error!(
+                why = crate::ledger::error_chain(&why),
+                "the token view could not be read"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// A record as an answer shows it. A replay shows what the first answer did, also of a credential
+/// that has expired since.
+pub(in crate::http) fn as_answered(call: &Call, answer: &Answer, record: &Credential) -> KeyRecord {
+    let now = if answer.replayed {
+        record.stamp.updated_at
+    } else {
+        call.now()
+    };
+    KeyRecord::new(record, now)
+}
+
 /// The answer to a change of a credential.
-pub(in crate::http) fn answered(app: &App, answer: &Answer) -> Result<Response, Problem> {
+pub(in crate::http) fn answered(call: &Call, answer: &Answer) -> Result<Response, Problem> {
     let Some(Record::Credential(record)) = answer.records.first() else {
         return Err(mismatch());
     };
-    let body = KeyRecord::new(record, app.ledger.now());
+    let body = as_answered(call, answer, record);
     Ok(written(StatusCode::OK, answer, record.stamp.version, &body))
 }
 
 /// The answer that carries a new secret.
 pub(in crate::http) fn issued(
-    app: &App,
+    call: &Call,
     status: StatusCode,
     answer: &Answer,
 ) -> Result<Response, Problem> {
@@ -155,7 +184,7 @@ pub(in crate::http) fn issued(
         return Err(mismatch());
     };
     let body = IssuedKey {
-        key: KeyRecord::new(record, app.ledger.now()),
+        key: as_answered(call, answer, record),
         raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
     };
     Ok(written(status, answer, record.stamp.version, &body))
@@ -166,15 +195,12 @@ pub(in crate::http) fn issued(
     tag = "credentials", params(("organization_id" = String, Path), Filters),
     responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     query: Query<Filters>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::Oversee, organization)?;
-    context.wait(&app).await?;
-    list_of(&app, organization, None, &query)
+    call.may_read(Action::Oversee, organization).await?;
+    list_of(&call, organization, None, &query)
 }
 
 /// Shows a credential of any kind.
@@ -182,17 +208,14 @@ pub(in crate::http) async fn list(
     tag = "credentials", params(("organization_id" = String, Path), ("key_id" = String, Path)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::Oversee, organization)?;
-    context.wait(&app).await?;
-    let record = find(&app, organization, key, None)?;
+    call.may_read(Action::Oversee, organization).await?;
+    let record = find(&call, organization, key, None)?;
     Ok(shown(
         record.stamp.version,
-        &KeyRecord::new(&record, app.ledger.now()),
+        &KeyRecord::new(&record, call.now()),
     ))
 }
 
@@ -202,15 +225,13 @@ pub(in crate::http) async fn show(
     request_body = Option<ApiKeyRevokeRequest>,
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn revoke(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::Oversee, organization)?;
-    find(&app, organization, key, None)?;
-    let body = body::optional_json::<ApiKeyRevokeRequest>(request, &context).await?;
+    call.may(Action::Oversee, organization)?;
+    find_for_write(&call, organization, key, None)?;
+    let body = call.optional_json::<ApiKeyRevokeRequest>(request).await?;
     let target = KeyTarget {
         organization,
         key,
@@ -220,6 +241,6 @@ pub(in crate::http) async fn revoke(
         target,
         reason: body.value.reason,
     });
-    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
-    answered(&app, &answer)
+    let answer = call.submit(command, Some(&body.bytes)).await?;
+    answered(&call, &answer)
 }

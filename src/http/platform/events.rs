@@ -1,6 +1,5 @@
 //! `.../{id}/events`: a record's history, with everything but hashes and sealed values.
 
-use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,9 +11,7 @@ use crate::domain::access::Action;
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, Subject};
 use crate::domain::kind::Kind;
-use crate::http::App;
-use crate::http::auth::Caller;
-use crate::http::context::Context;
+use crate::http::call::Call;
 use crate::http::lists::{Query, array, limit, number};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::history::Past;
@@ -58,35 +55,34 @@ pub(in crate::http) struct HistoryPages {
     cursor: Option<String>,
 }
 
-/// The history of a key, oldest first.
+/// The history of a key, newest first.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/events",
     tag = "api keys",
     params(("organization_id" = String, Path), ("key_id" = String, Path),
         ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn of_api_key(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    find(&app, organization, key, Some(Kind::Organization))?;
-    history(app, Subject::Credential(key), &query).await
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let record = find(&call, organization, key, Some(Kind::Organization))?;
+    let history_of = (Subject::Credential(key), record.stamp.version);
+    history(call, history_of, &query).await
 }
 
+/// A page of the events of a record that has `newest` of them: its versions count from 1.
 async fn history(
-    app: App,
-    subject: Subject,
+    call: Call,
+    (subject, newest): (Subject, u32),
     query: &Query<HistoryPages>,
 ) -> Result<Response, Problem> {
     let asked = query.read()?;
     let limit = limit(asked.limit)?;
-    let after = match asked.cursor.as_deref().map(str::parse::<u32>) {
-        None => 0,
-        Some(Ok(version)) => version,
+    let last = match asked.cursor.as_deref().map(str::parse::<u32>) {
+        None => newest,
+        Some(Ok(before)) => newest.min(before.saturating_sub(1)),
         Some(Err(_)) => {
             return Err(Problem::bad_request(
                 "cursor_invalid",
@@ -94,17 +90,14 @@ async fn history(
             ));
         }
     };
+    let limit = limit.min(last as usize);
+    let after = last.saturating_sub(u32::try_from(limit).unwrap_or(u32::MAX));
     // Reads of the log are file reads: off the async threads.
-    let read = move || app.ledger.events_of(subject, after, limit + 1);
+    let read = move || call.app.ledger.events_of(subject, after, limit);
     let events = tokio::task::spawn_blocking(read).await;
     let events = events.map_err(|why| Problem::internal("a history read panicked", &why))??;
-    // One more was read to tell whether there is a next page.
-    let shown = events.get(..limit);
-    let next = shown.and_then(<[Past]>::last);
-    let next = next.filter(|_| events.len() > limit);
-    let next = next.map(|past| past.event.subject_version.to_string());
-    let records = events.iter().take(limit).map(record);
-    let records: Vec<EventRecord> = records.collect();
+    let next = (after > 0).then(|| (after + 1).to_string());
+    let records: Vec<EventRecord> = events.iter().rev().map(record).collect();
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 

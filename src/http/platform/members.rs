@@ -1,6 +1,6 @@
 //! `/platform/organizations/{organization_id}/members`.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -10,11 +10,8 @@ use super::Path;
 use crate::domain::access::Action;
 use crate::domain::command::{AddMember, ChangeMemberRole, Command, RemoveMember};
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::http::App;
-use crate::http::answer::{mismatch, shown, submit, written};
-use crate::http::auth::Caller;
-use crate::http::body;
-use crate::http::context::Context;
+use crate::http::answer::{mismatch, shown, written};
+use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages, page};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{MEMBER_STATUSES, MemberRecord, member_status};
@@ -43,14 +40,12 @@ pub(in crate::http) struct MemberPatch {
     params(("organization_id" = String, Path)), request_body = MemberCreate,
     responses((status = 201, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn create(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::WritePlatform, organization)?;
-    let body = body::json::<MemberCreate>(request, &context).await?;
+    call.may(Action::WritePlatform, organization)?;
+    let body = call.json::<MemberCreate>(request).await?;
     let MemberCreate { email, role, name } = body.value;
     let command = Command::AddMember(AddMember {
         organization,
@@ -58,7 +53,7 @@ pub(in crate::http) async fn create(
         name,
         role,
     });
-    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
+    let answer = call.submit(command, Some(&body.bytes)).await?;
     answered(StatusCode::CREATED, &answer)
 }
 
@@ -68,15 +63,12 @@ pub(in crate::http) async fn create(
         ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<MemberRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     query: Query<StatusPages>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    let directory = &app.ledger.views().directory;
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let directory = &call.views().directory;
     let asked = query.read()?;
     let status = asked.status(&MEMBER_STATUSES)?;
     let found = directory.members(organization, asked.ask()?, |record| {
@@ -92,14 +84,11 @@ pub(in crate::http) async fn list(
     tag = "members", params(("organization_id" = String, Path), ("member_id" = String, Path)),
     responses((status = 200, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, id)): Path<(OrganizationId, UserId)>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    let record = app.ledger.views().directory.member(organization, id);
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let record = call.views().directory.member(organization, id);
     let record = record.ok_or_else(|| Problem::not_found("member"))?;
     Ok(shown(record.stamp.version, &MemberRecord::from(&record)))
 }
@@ -110,20 +99,18 @@ pub(in crate::http) async fn show(
     request_body = MemberPatch,
     responses((status = 200, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, member)): Path<(OrganizationId, UserId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    known(&app, &caller, organization, member)?;
-    let MemberPatch { role } = body::json(request, &context).await?.value;
+    known(&call, organization, member)?;
+    let MemberPatch { role } = call.json(request).await?.value;
     let command = Command::ChangeMemberRole(ChangeMemberRole {
         organization,
         member,
         role,
     });
-    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    let answer = call.submit(command, None).await?;
     answered(StatusCode::OK, &answer)
 }
 
@@ -132,28 +119,21 @@ pub(in crate::http) async fn update(
     tag = "members", params(("organization_id" = String, Path), ("member_id" = String, Path)),
     responses((status = 200, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, member)): Path<(OrganizationId, UserId)>,
 ) -> Result<Response, Problem> {
-    known(&app, &caller, organization, member)?;
+    known(&call, organization, member)?;
     let command = Command::RemoveMember(RemoveMember {
         organization,
         member,
     });
-    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    let answer = call.submit(command, None).await?;
     answered(StatusCode::OK, &answer)
 }
 
-fn known(
-    app: &App,
-    caller: &Caller,
-    organization: OrganizationId,
-    member: UserId,
-) -> Result<(), Problem> {
-    caller.may(app, Action::WritePlatform, organization)?;
-    match app.ledger.views().directory.member(organization, member) {
+fn known(call: &Call, organization: OrganizationId, member: UserId) -> Result<(), Problem> {
+    call.may(Action::WritePlatform, organization)?;
+    match call.views().directory.member(organization, member) {
         Some(_) => Ok(()),
         None => Err(Problem::not_found("member")),
     }

@@ -1,21 +1,19 @@
 //! `/platform/organizations`: tenants.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Path;
+use super::credentials::as_answered;
 use crate::domain::access::Action;
 use crate::domain::catalogue::ADMIN;
 use crate::domain::command::{Command, CreateOrganization, UpdateOrganization};
 use crate::domain::ids::OrganizationId;
-use crate::http::App;
-use crate::http::answer::{mismatch, shown, submit, written};
-use crate::http::auth::Caller;
-use crate::http::body;
-use crate::http::context::Context;
+use crate::http::answer::{mismatch, shown, written};
+use crate::http::call::Call;
 use crate::http::lists::{Pages, Query, page};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{KeyRecord, MemberRecord, OrganizationRecord};
@@ -54,20 +52,15 @@ pub(in crate::http) struct OrganizationCreated {
 #[utoipa::path(post, path = "/platform/organizations", tag = "organizations",
     request_body = OrganizationCreate,
     responses((status = 201, body = OrganizationCreated), (status = "4XX", body = ProblemBody)))]
-pub(in crate::http) async fn create(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
-    request: Request,
-) -> Result<Response, Problem> {
-    caller.may_everywhere(&app, Action::ManageOrganizations)?;
-    let body = body::json::<OrganizationCreate>(request, &context).await?;
+pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Response, Problem> {
+    call.may_everywhere(Action::ManageOrganizations)?;
+    let body = call.json::<OrganizationCreate>(request).await?;
     let command = Command::CreateOrganization(CreateOrganization {
         name: body.value.name,
         owner_email: body.value.owner_email,
         key_scopes: vec![ADMIN.to_owned()],
     });
-    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
+    let answer = call.submit(command, Some(&body.bytes)).await?;
     let [
         Record::Organization(organization),
         Record::Member(owner),
@@ -79,7 +72,7 @@ pub(in crate::http) async fn create(
     let created = OrganizationCreated {
         organization: organization.into(),
         owner: owner.into(),
-        key: KeyRecord::new(key, app.ledger.now()),
+        key: as_answered(&call, &answer, key),
         raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
     };
     Ok(written(
@@ -95,15 +88,10 @@ pub(in crate::http) async fn create(
     params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<OrganizationRecord>),
         (status = "4XX", body = ProblemBody)))]
-pub(in crate::http) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
-    query: Query<Pages>,
-) -> Result<Response, Problem> {
-    caller.may_everywhere(&app, Action::ManageOrganizations)?;
-    context.wait(&app).await?;
-    let directory = &app.ledger.views().directory;
+pub(in crate::http) async fn list(call: Call, query: Query<Pages>) -> Result<Response, Problem> {
+    call.may_read_everywhere(Action::ManageOrganizations)
+        .await?;
+    let directory = &call.views().directory;
     let found = directory.organizations(query.read()?.ask()?, |_| true);
     Ok(page(&query.uri, &found, |record| {
         OrganizationRecord::from(record)
@@ -115,14 +103,11 @@ pub(in crate::http) async fn list(
     params(("organization_id" = String, Path)),
     responses((status = 200, body = OrganizationRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(id): Path<OrganizationId>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, id)?;
-    context.wait(&app).await?;
-    let record = app.ledger.views().directory.organization(id);
+    call.may_read(Action::ReadPlatform, id).await?;
+    let record = call.views().directory.organization(id);
     let record = record.ok_or_else(|| Problem::not_found("organization"))?;
     Ok(shown(
         record.stamp.version,
@@ -135,20 +120,18 @@ pub(in crate::http) async fn show(
     params(("organization_id" = String, Path)), request_body = OrganizationPatch,
     responses((status = 200, body = OrganizationRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::WritePlatform, organization)?;
-    let OrganizationPatch { name, token_prefix } = body::json(request, &context).await?.value;
+    call.may(Action::WritePlatform, organization)?;
+    let OrganizationPatch { name, token_prefix } = call.json(request).await?.value;
     let command = Command::UpdateOrganization(UpdateOrganization {
         organization,
         name,
         token_prefix,
     });
-    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    let answer = call.submit(command, None).await?;
     answered(StatusCode::OK, &answer)
 }
 

@@ -1,6 +1,6 @@
 //! `/platform/organizations/{organization_id}/projects`.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -10,11 +10,8 @@ use super::Path;
 use crate::domain::access::Action;
 use crate::domain::command::{Command, CreateProject, UpdateProject};
 use crate::domain::ids::{OrganizationId, ProjectId};
-use crate::http::App;
-use crate::http::answer::{mismatch, shown, submit, written};
-use crate::http::auth::Caller;
-use crate::http::body;
-use crate::http::context::Context;
+use crate::http::answer::{mismatch, shown, written};
+use crate::http::call::Call;
 use crate::http::lists::{Pages, Query, page};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::ProjectRecord;
@@ -41,19 +38,17 @@ pub(in crate::http) struct ProjectPatch {
     params(("organization_id" = String, Path)), request_body = ProjectCreate,
     responses((status = 201, body = ProjectRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn create(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::WritePlatform, organization)?;
-    let body = body::json::<ProjectCreate>(request, &context).await?;
+    call.may(Action::WritePlatform, organization)?;
+    let body = call.json::<ProjectCreate>(request).await?;
     let command = Command::CreateProject(CreateProject {
         organization,
         name: body.value.name,
     });
-    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
+    let answer = call.submit(command, Some(&body.bytes)).await?;
     answered(StatusCode::CREATED, &answer)
 }
 
@@ -63,15 +58,12 @@ pub(in crate::http) async fn create(
         ("cursor" = Option<String>, Query)),
     responses((status = 200, body = Vec<ProjectRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     query: Query<Pages>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    let directory = &app.ledger.views().directory;
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let directory = &call.views().directory;
     let found = directory.projects(organization, query.read()?.ask()?, |_| true);
     Ok(page(&query.uri, &found, |record| {
         ProjectRecord::from(record)
@@ -84,14 +76,11 @@ pub(in crate::http) async fn list(
     params(("organization_id" = String, Path), ("project_id" = String, Path)),
     responses((status = 200, body = ProjectRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, id)): Path<(OrganizationId, ProjectId)>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    let record = app.ledger.views().directory.project(organization, id);
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let record = call.views().directory.project(organization, id);
     let record = record.ok_or_else(|| Problem::not_found("project"))?;
     Ok(shown(record.stamp.version, &ProjectRecord::from(&record)))
 }
@@ -103,15 +92,12 @@ pub(in crate::http) async fn show(
     request_body = ProjectPatch,
     responses((status = 200, body = ProjectRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, project)): Path<(OrganizationId, ProjectId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::WritePlatform, organization)?;
-    if app
-        .ledger
+    call.may(Action::WritePlatform, organization)?;
+    if call
         .views()
         .directory
         .project(organization, project)
@@ -119,14 +105,14 @@ pub(in crate::http) async fn update(
     {
         return Err(Problem::not_found("project"));
     }
-    let ProjectPatch { name, archived } = body::json(request, &context).await?.value;
+    let ProjectPatch { name, archived } = call.json(request).await?.value;
     let command = Command::UpdateProject(UpdateProject {
         organization,
         project,
         name,
         archived,
     });
-    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    let answer = call.submit(command, None).await?;
     answered(StatusCode::OK, &answer)
 }
 

@@ -1,6 +1,6 @@
 //! `/platform/organizations/{organization_id}/service-accounts`.
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
@@ -12,11 +12,9 @@ use crate::domain::command::{
     Command, CreateServiceAccount, DeleteServiceAccount, UpdateServiceAccount,
 };
 use crate::domain::ids::{OrganizationId, ServiceAccountId};
-use crate::http::App;
-use crate::http::answer::{mismatch, shown, submit, written};
-use crate::http::auth::Caller;
-use crate::http::body::{self, nullable};
-use crate::http::context::Context;
+use crate::http::answer::{mismatch, shown, written};
+use crate::http::body::nullable;
+use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages, page};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{ACCOUNT_STATUSES, ServiceAccountRecord, account_status};
@@ -51,14 +49,12 @@ pub(in crate::http) struct ServiceAccountPatch {
     request_body = ServiceAccountCreate,
     responses((status = 201, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn create(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::WritePlatform, organization)?;
-    let body = body::json::<ServiceAccountCreate>(request, &context).await?;
+    call.may(Action::WritePlatform, organization)?;
+    let body = call.json::<ServiceAccountCreate>(request).await?;
     let ServiceAccountCreate {
         name,
         description,
@@ -71,7 +67,7 @@ pub(in crate::http) async fn create(
         role: Some(role),
         scopes: None,
     });
-    let answer = submit(&app, &caller, &context, (command, Some(&body.bytes))).await?;
+    let answer = call.submit(command, Some(&body.bytes)).await?;
     answered(StatusCode::CREATED, &answer)
 }
 
@@ -84,15 +80,12 @@ pub(in crate::http) async fn create(
     responses((status = 200, body = Vec<ServiceAccountRecord>),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path(organization): Path<OrganizationId>,
     query: Query<StatusPages>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    let directory = &app.ledger.views().directory;
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let directory = &call.views().directory;
     let asked = query.read()?;
     let status = asked.status(&ACCOUNT_STATUSES)?;
     let found = directory.accounts(organization, asked.ask()?, |record| {
@@ -109,14 +102,11 @@ pub(in crate::http) async fn list(
     params(("organization_id" = String, Path), ("sa_id" = String, Path)),
     responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, id)): Path<(OrganizationId, ServiceAccountId)>,
 ) -> Result<Response, Problem> {
-    caller.may(&app, Action::ReadPlatform, organization)?;
-    context.wait(&app).await?;
-    let record = app.ledger.views().directory.account(organization, id);
+    call.may_read(Action::ReadPlatform, organization).await?;
+    let record = call.views().directory.account(organization, id);
     let record = record.ok_or_else(|| Problem::not_found("service account"))?;
     Ok(shown(
         record.stamp.version,
@@ -131,16 +121,12 @@ pub(in crate::http) async fn show(
     request_body = ServiceAccountPatch,
     responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, account)): Path<(OrganizationId, ServiceAccountId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    known(&app, &caller, organization, account)?;
-    let patch = body::json::<ServiceAccountPatch>(request, &context)
-        .await?
-        .value;
+    known(&call, organization, account)?;
+    let patch = call.json::<ServiceAccountPatch>(request).await?.value;
     let command = Command::UpdateServiceAccount(UpdateServiceAccount {
         organization,
         account,
@@ -150,7 +136,7 @@ pub(in crate::http) async fn update(
         scopes: None,
         is_active: patch.is_active,
     });
-    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    let answer = call.submit(command, None).await?;
     answered(StatusCode::OK, &answer)
 }
 
@@ -160,28 +146,25 @@ pub(in crate::http) async fn update(
     params(("organization_id" = String, Path), ("sa_id" = String, Path)),
     responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn remove(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
+    call: Call,
     Path((organization, account)): Path<(OrganizationId, ServiceAccountId)>,
 ) -> Result<Response, Problem> {
-    known(&app, &caller, organization, account)?;
+    known(&call, organization, account)?;
     let command = Command::DeleteServiceAccount(DeleteServiceAccount {
         organization,
         account,
     });
-    let answer = submit(&app, &caller, &context, (command, None)).await?;
+    let answer = call.submit(command, None).await?;
     answered(StatusCode::OK, &answer)
 }
 
 fn known(
-    app: &App,
-    caller: &Caller,
+    call: &Call,
     organization: OrganizationId,
     account: ServiceAccountId,
 ) -> Result<(), Problem> {
-    caller.may(app, Action::WritePlatform, organization)?;
-    match app.ledger.views().directory.account(organization, account) {
+    call.may(Action::WritePlatform, organization)?;
+    match call.views().directory.account(organization, account) {
         Some(_) => Ok(()),
         None => Err(Problem::not_found("service account")),
     }

@@ -1,4 +1,4 @@
-//! What holds on every route: problems, request ids, ETags, positions, idempotency.
+//! What holds on every route: problems, request ids, `ETag`s, positions, idempotency.
 
 use serde_json::{Value, json};
 
@@ -214,6 +214,31 @@ fn a_repeated_command_is_answered_from_the_log() {
         .expect(201);
     let twice = create(&world, "a", &sample()).with("idempotency-key", "b");
     assert_eq!(world.send(twice).refused(400), "header_twice");
+}
+
+#[test]
+fn a_replay_shows_what_was_answered_then() {
+    let world = World::new();
+    let body = json!({"name": "n", "scopes": ["cases:read"], "expires_in_days": 1});
+    let first = world.send(create(&world, "k-1", &body)).expect(201);
+    let one = format!("{}/{}", keys(&world), text(&first["key"]["id"]));
+    world
+        .patch(&world.acme.admin, &one, &json!({"name": "m"}))
+        .expect(200);
+    let replayed = json!({"key": first["key"], "raw_key": null});
+    assert_eq!(
+        world.send(create(&world, "k-1", &body)).expect(201),
+        replayed
+    );
+    world.clock.advance_ms(2 * 24 * 60 * 60 * 1_000);
+    assert_eq!(
+        world.get(&world.acme.admin, &one).expect(200)["status"],
+        "expired"
+    );
+    assert_eq!(
+        world.send(create(&world, "k-1", &body)).expect(201),
+        replayed
+    );
 }
 
 #[test]

@@ -4,12 +4,18 @@
 //! `admin:*`; beside them whoever runs the platform.
 
 mod api_keys;
+mod bodies;
 mod conventions;
+mod documents;
+mod garbage;
+mod lists;
 mod order;
 mod permissions;
 mod records;
 mod routes;
+mod secrets;
 mod tenants;
+mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -25,6 +31,7 @@ use tokio::runtime::Runtime;
 use tower::ServiceExt;
 
 use super::HttpSettings;
+use super::codes::CODES;
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::domain::command::{
     Actor, Command, CreateKey, CreateOrganization, Expiry, Request as Asked,
@@ -76,6 +83,7 @@ impl World {
         let settings = Settings {
             log: LogSettings {
                 segment_bytes: 1 << 20,
+                headroom_bytes: 0,
                 ..LogSettings::default()
             },
             clock,
@@ -320,7 +328,10 @@ impl Reply {
             self.header("content-type"),
             Some("application/problem+json")
         );
-        text(&problem["code"])
+        let code = text(&problem["code"]);
+        let known = CODES.iter().any(|(s, c, _)| (*s, *c) == (status, &code));
+        assert!(known, "{status} {code} is not in the table of codes");
+        code
     }
 
     fn header(&self, name: &str) -> Option<&str> {

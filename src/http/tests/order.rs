@@ -35,7 +35,6 @@ fn a_creation_is_checked_in_order() {
     };
     let json_type = |request: Ask| request.with("content-type", "application/json");
     let no_utf8 = b"{\"name\":\"\xff\"}".to_vec();
-    let body = |body: Value| post().by(&manager).json(&body);
     refused_in_turn(
         &world,
         vec![
@@ -88,6 +87,20 @@ fn a_creation_is_checked_in_order() {
                 "not_json",
             ),
             (json_type(post().by(&manager)), 400, "not_json"),
+        ],
+    );
+}
+
+#[test]
+fn the_content_of_a_creation_is_checked_in_order() {
+    let world = World::new();
+    let path = format!("{}/api-keys", world.acme.path);
+    let manager = world.holder(&["member:manage"]);
+    let (foreign, past) = (&world.globex.project, "2020-01-01T00:00:00Z");
+    let body = |body: Value| ask("POST", &path).by(&manager).json(&body);
+    refused_in_turn(
+        &world,
+        vec![
             (
                 body(json!({"name": "", "scopes": ["x"], "y": 1})),
                 422,
@@ -104,16 +117,12 @@ fn a_creation_is_checked_in_order() {
                 "unknown_scope",
             ),
             (
-                body(
-                    json!({"name": "n", "scopes": ["admin:*"], "project_id": world.globex.project}),
-                ),
+                body(json!({"name": "n", "scopes": ["admin:*"], "project_id": foreign})),
                 422,
                 "unknown_project",
             ),
             (
-                body(
-                    json!({"name": "n", "scopes": ["admin:*"], "expires_at": "2020-01-01T00:00:00Z"}),
-                ),
+                body(json!({"name": "n", "scopes": ["admin:*"], "expires_at": past})),
                 422,
                 "expiry_in_past",
             ),

@@ -43,7 +43,9 @@ impl Folder {
         self.0.join("views")
     }
 
-    pub(super) fn lock(&self) -> PathBuf {
+    /// The lock file: whoever writes holds it.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
         self.0.join("lock")
     }
 

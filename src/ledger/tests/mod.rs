@@ -59,6 +59,7 @@ impl Setup {
             disk: Disk::Real,
             log: LogSettings {
                 segment_bytes: 64 * 1024,
+                headroom_bytes: 0,
                 spares: SpareMaking::ByHand,
             },
             events_between_snapshots: 500_000,

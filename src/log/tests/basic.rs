@@ -293,6 +293,7 @@ fn limits_are_refusals() {
     ));
     let odd = LogSettings {
         segment_bytes: 20_000,
+        headroom_bytes: 0,
         ..SETTINGS
     };
     let made = Log::create(Disk::Memory(disk), Path::new("/other"), LOG_ID, odd);

@@ -13,6 +13,7 @@ use super::*;
 
 const SETTINGS: LogSettings = LogSettings {
     segment_bytes: SEGMENT_BYTES_MIN,
+    headroom_bytes: 0,
     spares: SpareMaking::ByHand,
 };
 const LOG_ID: [u8; 16] = *b"a log for tests!";

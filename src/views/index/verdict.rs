@@ -14,7 +14,7 @@ use crate::domain::time::Timestamp;
 use super::Index;
 use super::code::Code;
 use super::entry::{Ended, Entry, Live};
-use super::worth::{Ceiling, Rights};
+use crate::domain::access::{Ceiling, Rights};
 
 /// What a verification asks.
 #[derive(Clone, Copy, Debug)]
@@ -224,7 +224,7 @@ impl Index {
     /// The hold of an active owner on its credentials; `None` of any other.
     fn ceiling(&self, owner: Owner, catalogue: &Arc<Catalogue>) -> Option<Ceiling> {
         match owner {
-            Owner::Organization(_) => Some(Ceiling::None),
+            Owner::Organization(_) => Some(Ceiling::Organization),
             Owner::User(id) => {
                 let members = self.members.pin();
                 let standing = members.get(&id).filter(|standing| standing.active)?;
@@ -233,7 +233,7 @@ impl Index {
             Owner::ServiceAccount(id) => {
                 let accounts = self.accounts.pin();
                 let standing = accounts.get(&id).filter(|standing| standing.active)?;
-                Some(Ceiling::Account(standing.worth.rights(catalogue)))
+                Some(Ceiling::ServiceAccount(standing.worth.rights(catalogue)))
             }
         }
     }

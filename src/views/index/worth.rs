@@ -1,14 +1,14 @@
 //! What grants are worth under the catalogue in force, computed once a grant rather than once a
 //! verification.
 //!
-//! The rules are those of `Authority::of_credential`, on sets of bits; a test holds the two equal.
+//! The rules are those of `domain/access.rs`; this module only remembers what they come to.
 
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::domain::access::Authority;
-use crate::domain::catalogue::{Catalogue, EVERYTHING, ScopeSet};
+use crate::domain::access::{Authority, Rights};
+use crate::domain::catalogue::Catalogue;
 use crate::domain::record::Grant;
 
 /// A grant with its price: all credentials and roles that grant the same share one.
@@ -25,32 +25,11 @@ struct Price {
     names: Option<Arc<[String]>>,
 }
 
-/// A set of scopes, and what is beyond every scope.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Rights {
-    pub(super) scopes: ScopeSet,
-    pub(super) owner: bool,
-    pub(super) platform: bool,
-    /// Whether it stands for the owner's own rights.
-    everything: bool,
-}
-
 /// How an owner stands.
 pub(super) struct Standing {
     pub(super) active: bool,
     /// Of its role.
     pub(super) worth: Arc<Worth>,
-}
-
-/// An active owner's hold on its credentials.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Ceiling {
-    /// The organization itself: none.
-    None,
-    /// A member: the rights of its role.
-    Member(Rights),
-    /// A service account: the rights of its role, on management scopes.
-    Account(Rights),
 }
 
 impl Worth {
@@ -106,39 +85,8 @@ impl Price {
                 scopes: authority.scopes,
                 owner: authority.owner,
                 platform: authority.platform,
-                everything: grant.scopes.iter().any(|scope| scope == EVERYTHING),
             },
             names: (!lists_itself).then(|| names.flatten().cloned().collect()),
-        }
-    }
-}
-
-impl Rights {
-    /// What a credential with these rights can do under its owner's ceiling.
-    pub(super) fn under(self, ceiling: Ceiling, catalogue: &Catalogue) -> Self {
-        match ceiling {
-            Ceiling::None => self,
-            Ceiling::Member(member) if self.everything => Self {
-                scopes: member.scopes,
-                owner: member.owner,
-                platform: false,
-                ..self
-            },
-            Ceiling::Member(member) => Self {
-                scopes: self.scopes.and(member.scopes),
-                owner: false,
-                platform: false,
-                ..self
-            },
-            Ceiling::Account(account) => {
-                let free = self.scopes.without(catalogue.management());
-                Self {
-                    scopes: free.or(self.scopes.and(account.scopes)),
-                    owner: false,
-                    platform: false,
-                    ..self
-                }
-            }
         }
     }
 }

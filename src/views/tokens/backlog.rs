@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::time::Duration;
 use std::{fmt, mem};
 
 use ulid::Ulid;
@@ -125,6 +126,15 @@ impl Backlog {
         let nothing = |queue: &mut Queue| !queue.stopping && (queue.layers.is_empty() || broken());
         let queue = self.news.wait_while(lock(&self.queue), nothing);
         !queue.unwrap_or_else(PoisonError::into_inner).stopping
+    }
+
+    /// Waits for `timeout`, or until the end.
+    pub(super) fn pause(&self, timeout: Duration) {
+        let going_on = |queue: &mut Queue| !queue.stopping;
+        let waited = self
+            .news
+            .wait_timeout_while(lock(&self.queue), timeout, going_on);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Has the thread look again.

@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 use std::{fmt, io};
 
 use crate::domain::ids::{CredentialId, OrganizationId, Subject};
@@ -49,6 +50,9 @@ pub enum OpenError {
     #[error("the token view's thread cannot be started")]
     Thread(#[from] io::Error),
 }
+
+/// How often a paused view looks whether there is room again.
+const ROOM_LOOKED_FOR_EVERY: Duration = Duration::from_millis(500);
 
 /// The view, with its thread.
 pub struct TokenView {
@@ -216,6 +220,10 @@ impl Shared {
     fn work(&self) {
         let broken = || self.is_broken.load(Ordering::Acquire);
         while self.backlog.wait(broken) {
+            if self.store.is_cramped() {
+                self.backlog.pause(ROOM_LOOKED_FOR_EVERY);
+                continue;
+            }
             if let Err(broken) = self.settle_one() {
                 let error = &broken as &dyn std::error::Error;
                 tracing::error!(error, why = %broken.why, "token view broken");

@@ -34,6 +34,9 @@ const CACHE_BYTES: u64 = 64 << 20;
 /// Records a batch while loading: at some 500 bytes each, 5 MB.
 const LOADED_AT_ONCE: usize = 10_000;
 
+/// Free bytes below which nothing is written: half of what the log leaves to others.
+const ROOM_BYTES_MIN: u64 = crate::log::HEADROOM_BYTES / 2;
+
 const META: &[u8] = b"m";
 
 /// How far a view has come.
@@ -127,6 +130,12 @@ impl Store {
         std::fs::create_dir_all(&self.folder)?;
         *db = Some(caught(|| open_db(&self.folder))?);
         Ok(())
+    }
+
+    /// Whether the disk is so full that writing might fail, which would break the store: then it
+    /// pauses, and what it has not taken is read from RAM.
+    pub(super) fn is_cramped(&self) -> bool {
+        crate::log::free_bytes(&self.folder).is_ok_and(|free| free < ROOM_BYTES_MIN)
     }
 
     /// Takes one layer, whole or not at all.
@@ -292,8 +301,22 @@ fn next_back(records: &mut sled::Iter) -> Result<Option<(CredentialId, IVec)>, S
 }
 
 fn open_db(folder: &Path) -> Result<Db, StoreError> {
+    await_release(folder)?;
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES);
     Ok(config.open()?)
+}
+
+/// sled's threads let go of its file a little after its handle is dropped; who opens it before
+/// that is refused. The lock that sled takes is waited for and given back.
+fn await_release(folder: &Path) -> io::Result<()> {
+    match std::fs::File::open(folder.join("db")) {
+        Ok(file) => {
+            file.lock()?;
+            file.unlock()
+        }
+        Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(why) => Err(why),
+    }
 }
 
 /// How far the store has come, if it is of this format.

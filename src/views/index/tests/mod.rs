@@ -265,6 +265,11 @@ fn scopes_are_shown_as_granted_and_asked_for_as_they_stand() {
         preset: Some("read-only".to_owned()),
         ..Grant::default()
     };
+    // `*` is stored with the role at issuance.
+    let everything = Grant {
+        role: Some("viewer".to_owned()),
+        ..grant(&["*"])
+    };
     let user = Owner::User(UserId(Ulid(7)));
     let all = Owner::Organization(OrganizationId(Ulid(1)));
     for (id, (owner, grant, shown, required, expected)) in (1..).zip([
@@ -287,8 +292,8 @@ fn scopes_are_shown_as_granted_and_asked_for_as_they_stand() {
             "projects:write",
             false,
         ),
-        (user, grant(&["*"]), Some("*"), "issues:read", true),
-        (user, grant(&["*"]), None, "issues:write", false),
+        (user, everything.clone(), None, "issues:read", true),
+        (user, everything, None, "issues:write", false),
         (
             user,
             grant(&["issues:write"]),

@@ -113,9 +113,11 @@ proptest! {
         let folder = tempfile::tempdir().unwrap();
         let (mut view, _) = TokenView::unattended(folder.path()).unwrap();
         let mut model = BTreeMap::new();
+        let mut newest = None;
         for (position, op) in (0..).zip(ops) {
             match op {
                 Op::Put(records) => {
+                    newest = Some(position);
                     apply(&view, position, &records);
                     model.extend(records.into_iter().map(|record| (record.id, record)));
                 }
@@ -124,7 +126,10 @@ proptest! {
                 }
                 Op::Reopen => {
                     view.close().unwrap();
-                    view = TokenView::unattended(folder.path()).unwrap().0;
+                    let (opened, applied) = TokenView::unattended(folder.path()).unwrap();
+                    let position = applied.map(|applied| applied.position);
+                    prop_assert_eq!(position, newest, "what was closed is there again");
+                    view = opened;
                 }
             }
         }

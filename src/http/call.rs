@@ -1,0 +1,131 @@
+//! A call of the API: who calls, with which headers, on which ledger. Every handler begins with one.
+//!
+//! A handler asks leave first ([`Call::may`]), reads its body then ([`Call::json`]), and submits a
+//! command last ([`Call::submit`]): the order of checks is the order of these calls.
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::request::Parts;
+use serde::de::DeserializeOwned;
+
+use super::App;
+use super::auth::Caller;
+use super::body::{self, Body};
+use super::context::Context;
+use super::problem::Problem;
+use crate::domain::access::{Access, Action};
+use crate::domain::command::{self, Command};
+use crate::domain::ids::OrganizationId;
+use crate::domain::time::Timestamp;
+use crate::ledger::{Answer, Submission};
+use crate::views::Views;
+
+/// A call whose credential is accepted.
+pub(super) struct Call {
+    pub(super) app: App,
+    pub(super) caller: Caller,
+    pub(super) context: Context,
+}
+
+impl FromRequestParts<App> for Call {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        let context = Context::from_request_parts(parts, app).await?;
+        Ok(Self {
+            app: app.clone(),
+            caller,
+            context,
+        })
+    }
+}
+
+impl Call {
+    /// What can be read.
+    pub(super) fn views(&self) -> &Views {
+        self.app.ledger.views()
+    }
+
+    /// The instant for statuses.
+    pub(super) fn now(&self) -> Timestamp {
+        self.app.ledger.now()
+    }
+
+    /// Leave to do `action` in `organization`, which must exist.
+    pub(super) fn may(
+        &self,
+        action: Action,
+        organization: OrganizationId,
+    ) -> Result<Access, Problem> {
+        self.caller.may(&self.app, action, organization)
+    }
+
+    /// The same for a read, which sees the position that the client has asked for.
+    pub(super) async fn may_read(
+        &self,
+        action: Action,
+        organization: OrganizationId,
+    ) -> Result<Access, Problem> {
+        let access = self.may(action, organization)?;
+        self.context.wait(&self.app).await?;
+        Ok(access)
+    }
+
+    /// Leave to do `action` across all organizations.
+    pub(super) fn may_everywhere(&self, action: Action) -> Result<Access, Problem> {
+        self.caller.may_everywhere(&self.app, action)
+    }
+
+    /// The same for a read.
+    pub(super) async fn may_read_everywhere(&self, action: Action) -> Result<Access, Problem> {
+        let access = self.may_everywhere(action)?;
+        self.context.wait(&self.app).await?;
+        Ok(access)
+    }
+
+    /// The JSON body.
+    pub(super) async fn json<T: DeserializeOwned>(
+        &self,
+        request: Request,
+    ) -> Result<Body<T>, Problem> {
+        body::json(request, &self.context).await
+    }
+
+    /// The JSON body of a request that may have none.
+    pub(super) async fn optional_json<T: DeserializeOwned + Default>(
+        &self,
+        request: Request,
+    ) -> Result<Body<T>, Problem> {
+        body::optional_json(request, &self.context).await
+    }
+
+    /// Submits a command; `body` is what an idempotency key stands for, on a POST.
+    pub(super) async fn submit(
+        &self,
+        command: Command,
+        body: Option<&[u8]>,
+    ) -> Result<Answer, Problem> {
+        let organization = command
+            .organization()
+            .or(self.caller.authority.organization);
+        let actor = self.caller.authority.principal;
+        let idempotency = match body {
+            Some(body) => self
+                .context
+                .idempotency(&self.app, organization, actor, body)?,
+            None => None,
+        };
+        let if_match = self.context.if_match()?;
+        let submission = Submission {
+            request: command::Request {
+                actor: self.caller.actor,
+                command,
+                if_match,
+            },
+            request_id: Some(self.context.request_id.to_string()),
+            network: self.context.network.clone(),
+            idempotency,
+        };
+        Ok(self.app.ledger.submit(submission).await?)
+    }
+}

@@ -1,0 +1,211 @@
+//! The codes of problems, for those who read: status, code, when.
+//!
+//! Codes are stable. A test holds every answer that it sees against this table.
+
+/// Every code that a route answers with.
+pub(super) const CODES: &[(u16, &str, &str)] = &[
+    (400, "body_unreadable", "the body ended too early"),
+    (
+        400,
+        "cursor_invalid",
+        "the cursor is none that this server has given out",
+    ),
+    (400, "header_invalid", "a header is not plain text"),
+    (
+        400,
+        "header_twice",
+        "a header that may stand once stands twice",
+    ),
+    (
+        400,
+        "idempotency_key_invalid",
+        "`Idempotency-Key` is empty or longer than 255",
+    ),
+    (400, "if_match_invalid", "`If-Match` is not one entity tag"),
+    (400, "not_json", "the body is not JSON, or not UTF-8"),
+    (
+        400,
+        "position_invalid",
+        "`Ledger-Min-Position` is not a number",
+    ),
+    (
+        400,
+        "query_invalid",
+        "a parameter of the query is unknown or out of range",
+    ),
+    (401, "credential_missing", "there is no bearer credential"),
+    (
+        401,
+        "credential_not_accepted",
+        "the credential is unknown, or no longer good",
+    ),
+    (
+        403,
+        "beyond_your_authority",
+        "what is made or changed is more than the caller has",
+    ),
+    (403, "forbidden", "the caller lacks the permission"),
+    (
+        404,
+        "not_found",
+        "no such record in this organization, or no such page",
+    ),
+    (
+        405,
+        "method_not_allowed",
+        "the path does not take the method",
+    ),
+    (408, "timeout", "the request took too long"),
+    (
+        409,
+        "command_still_running",
+        "the first request with this idempotency key is not done",
+    ),
+    (
+        409,
+        "credential_ended",
+        "the credential is revoked or expired",
+    ),
+    (
+        409,
+        "email_taken",
+        "the address belongs to a member already",
+    ),
+    (
+        409,
+        "last_owner",
+        "the organization would be without an owner",
+    ),
+    (409, "limit_reached", "there are as many as there may be"),
+    (409, "member_removed", "the member has been removed"),
+    (409, "name_taken", "the name is taken"),
+    (
+        409,
+        "not_for_kind",
+        "credentials of this kind do not do that",
+    ),
+    (409, "project_archived", "the project is archived"),
+    (
+        409,
+        "service_account_deleted",
+        "the service account has been deleted",
+    ),
+    (
+        412,
+        "version_mismatch",
+        "the record has another version than `If-Match` names",
+    ),
+    (
+        413,
+        "body_too_large",
+        "the body is longer than the route takes",
+    ),
+    (
+        413,
+        "command_too_large",
+        "the command makes an event beyond 65,535 bytes",
+    ),
+    (
+        415,
+        "media_type_not_json",
+        "the body is not sent as `application/json`",
+    ),
+    (422, "email_invalid", "not an e-mail address"),
+    (422, "expiry_days_out_of_range", "not 1 to 3650 days"),
+    (422, "expiry_in_past", "the expiry has passed"),
+    (
+        422,
+        "expiry_invalid",
+        "not RFC 3339, or both forms of expiry at once",
+    ),
+    (
+        422,
+        "field_control_characters",
+        "control characters in a text",
+    ),
+    (422, "field_empty", "a required text or list is empty"),
+    (
+        422,
+        "field_invalid",
+        "a field is of another type, or stands twice",
+    ),
+    (422, "field_missing", "a required field is missing"),
+    (422, "field_too_long", "a text or list is too long"),
+    (422, "field_unknown", "a field that the body does not have"),
+    (422, "grace_too_long", "more than 2592000 seconds"),
+    (
+        422,
+        "grant_not_for_kind",
+        "scopes, role or preset where the kind takes another",
+    ),
+    (
+        422,
+        "idempotency_key_reused",
+        "the idempotency key stands for another body",
+    ),
+    (
+        422,
+        "metadata_too_large",
+        "more than 4096 bytes of metadata",
+    ),
+    (
+        422,
+        "position_unknown",
+        "`Ledger-Min-Position` lies beyond the ledger's end",
+    ),
+    (
+        422,
+        "project_binding",
+        "the kind is always or never bound to a project",
+    ),
+    (
+        422,
+        "scope_beyond_account",
+        "the service account does not have the scope",
+    ),
+    (
+        422,
+        "scope_not_for_kind",
+        "the kind does not take the scope",
+    ),
+    (422, "scope_twice", "a scope stands twice"),
+    (
+        422,
+        "token_prefix_invalid",
+        "not 2 to 8 lower-case letters and digits",
+    ),
+    (422, "unknown_owner", "no such owner in this organization"),
+    (422, "unknown_preset", "no such preset"),
+    (
+        422,
+        "unknown_project",
+        "no such project in this organization",
+    ),
+    (422, "unknown_role", "no such role"),
+    (422, "unknown_scope", "no such scope"),
+    (
+        500,
+        "internal",
+        "a defect of the service; the log has it under the request's id",
+    ),
+    (
+        503,
+        "clock_suspect",
+        "the server's clock is suspect; only ends are taken",
+    ),
+    (503, "not_ready", "the service is starting or ending"),
+    (
+        503,
+        "outcome_unknown",
+        "the write failed half-way; read before you repeat it",
+    ),
+    (
+        503,
+        "position_not_reached",
+        "the position is not visible yet",
+    ),
+    (503, "queue_full", "too many commands are waiting"),
+    (503, "stopping", "the service is ending"),
+    (503, "views_behind", "readers are too far behind"),
+    (507, "disk_full", "the disk is full; only ends are taken"),
+];

@@ -1,0 +1,177 @@
+//! The service about itself: the OpenAPI document, its page, liveness and readiness.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use serde_json::{Value, json};
+
+use super::CODES;
+use super::routes::documented;
+use super::{World, ask};
+use crate::clock::Entropy;
+
+/// Set to write the file instead of comparing it.
+const BLESS: &str = "KEYLEDGER_BLESS";
+
+#[test]
+fn the_readme_lists_every_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = std::fs::read_to_string(path).unwrap();
+    let rows =
+        |(status, code, when): &(u16, &str, &str)| format!("| {status} | `{code}` | {when} |\n");
+    let table: String = CODES.iter().map(rows).collect();
+    assert!(
+        readme.contains(&table),
+        "the table of codes should be:\n{table}"
+    );
+}
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test that writes what it pins is told so by the environment"
+)]
+fn the_stored_document_is_the_one_that_is_served() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas/openapi.json");
+    let document = crate::http::document().to_pretty_json().unwrap() + "\n";
+    if std::env::var(BLESS).is_ok() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &document).unwrap();
+    }
+    let stored = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        stored == document,
+        "run this test with {BLESS}=1 and look at what changes"
+    );
+
+    let world = World::new();
+    let served = world.send(ask("GET", "/openapi.json"));
+    assert_eq!(
+        served.expect(200),
+        serde_json::from_str::<Value>(&document).unwrap()
+    );
+    assert_eq!(served.header("content-type"), Some("application/json"));
+}
+
+#[test]
+fn the_document_tells_every_route_whole() {
+    let document = serde_json::to_value(crate::http::document()).unwrap();
+    assert_eq!(document["openapi"], "3.1.0");
+    let about = document["info"]["description"].as_str().unwrap();
+    assert!(about.contains("| 409 | `last_owner` |"), "{about}");
+    let security = &document["components"]["securitySchemes"]["bearer"];
+    assert_eq!(security, &json!({"type": "http", "scheme": "bearer"}));
+    for (method, template) in documented() {
+        let route = &document["paths"][&template][method.to_lowercase()];
+        let name = format!("{method} {template}");
+        assert!(route["summary"].is_string(), "{name}");
+        assert!(route["operationId"].is_string(), "{name}");
+        let answers = route["responses"].as_object().unwrap();
+        assert!(
+            answers.keys().any(|status| status.starts_with('2')),
+            "{name}"
+        );
+        let open = ["/livez", "/readyz", "/docs", "/openapi.json"].contains(&template.as_str());
+        assert_eq!(
+            route["security"] == json!([{}]),
+            open,
+            "{name}: {}",
+            route["security"]
+        );
+        assert!(open || answers.contains_key("4XX"), "{name}");
+        let parameters = route["parameters"].as_array().cloned().unwrap_or_default();
+        for part in template
+            .split('/')
+            .filter_map(|part| part.strip_prefix('{'))
+        {
+            let part = part.trim_end_matches('}');
+            let told = |parameter: &Value| parameter["name"] == part && parameter["in"] == "path";
+            assert!(parameters.iter().any(told), "{name}: {part}");
+        }
+    }
+    let ids: Vec<&Value> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|item| item.as_object().unwrap().values())
+        .map(|route| &route["operationId"])
+        .collect();
+    let unique: std::collections::BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        unique.len(),
+        ids.len(),
+        "an operationId stands twice: {ids:?}"
+    );
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let world = World::new();
+    let page = world.send(ask("GET", "/docs"));
+    assert_eq!(page.status, 200);
+    assert_eq!(
+        page.header("content-type"),
+        Some("text/html; charset=utf-8")
+    );
+    assert!(page.text.contains("/openapi.json"));
+    for foreign in ["http:", "https:", "src=", "@import"] {
+        assert!(!page.text.contains(foreign), "{foreign}");
+    }
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(
+        policy.starts_with("default-src 'none'; connect-src 'self';"),
+        "{policy}"
+    );
+}
+
+#[test]
+fn the_service_says_whether_it_lives_and_is_ready() {
+    let mut world = World::new();
+    for path in ["/livez", "/readyz"] {
+        let reply = world.send(ask("GET", path));
+        assert_eq!((reply.status, reply.text.as_str()), (200, "ok\n"), "{path}");
+        let head = world.send(ask("HEAD", path));
+        assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
+    }
+    let (router, ready) =
+        crate::http::app(world.ledger.clone(), crate::http::HttpSettings::default());
+    ready.store(false, std::sync::atomic::Ordering::Release);
+    world.router = router;
+    let reply = world.send(ask("GET", "/readyz"));
+    assert_eq!(reply.refused(503), "not_ready");
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    assert_eq!(world.send(ask("GET", "/livez")).status, 200);
+}
+
+async fn boom() -> &'static str {
+    panic!("a defect")
+}
+
+#[test]
+fn a_handler_that_panics_is_a_problem() {
+    let mut world = World::new();
+    let app = crate::http::App {
+        ledger: world.ledger.clone(),
+        settings: Arc::default(),
+        ready: Arc::default(),
+        document: "".into(),
+        request_ids: Arc::new(Mutex::new(Entropy::system())),
+    };
+    let router = axum::Router::new().route("/boom", axum::routing::get(boom));
+    world.router = crate::http::layered(router, app);
+    let reply = world.send(ask("GET", "/boom").with("x-request-id", "r-1"));
+    assert_eq!(reply.refused(500), "internal");
+    assert_eq!(reply.json()["request_id"], "r-1");
+    assert!(!reply.text.contains("a defect"), "{reply:?}");
+}
+
+#[test]
+fn a_ledger_that_stops_takes_no_more_writes() {
+    let world = World::new();
+    world.ledger.stop();
+    let path = format!("{}/projects", world.acme.path);
+    let reply = world.post(&world.acme.admin, &path, &json!({"name": "p"}));
+    assert_eq!(reply.refused(503), "stopping");
+    assert_eq!(reply.header("retry-after"), Some("1"));
+    world.get(&world.acme.admin, &path).expect(200);
+}

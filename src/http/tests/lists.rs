@@ -1,0 +1,118 @@
+//! Lists: newest first, filtered, in pages.
+
+use std::slice::from_ref;
+
+use serde_json::{Value, json};
+
+use super::{World, ids, with};
+use crate::domain::kind::Kind;
+
+/// Acme's keys, oldest first: an active one, a revoked one, an active one that is bound to its
+/// project, a disabled one.
+fn keys(world: &World) -> [String; 4] {
+    let path = format!("{}/api-keys", world.acme.path);
+    let key = |name: &str, more: Value| {
+        let base = json!({"name": name, "scopes": ["cases:read"], "project_id": null});
+        world.key(&with(&base, &more)).0
+    };
+    let alpha = key("Alpha", json!({}));
+    let beta = key("Beta alpha", json!({"project_id": world.acme.project}));
+    let gamma = key("Gamma", json!({}));
+    for (id, verb) in [(&alpha, "revoke"), (&gamma, "disable")] {
+        let path = format!("{path}/{id}/{verb}");
+        world.post(&world.acme.admin, &path, &json!({})).expect(200);
+    }
+    [world.acme.key.clone(), alpha, beta, gamma]
+}
+
+/// The ids of a page, and the address of the next.
+fn page(world: &World, path: &str) -> (Vec<String>, Option<String>) {
+    let reply = world.get(&world.acme.admin, path);
+    let next = reply.header("link").map(|link| {
+        let next = link.strip_prefix('<').unwrap();
+        next.strip_suffix(">; rel=\"next\"").unwrap().to_owned()
+    });
+    (ids(&reply.expect(200)), next)
+}
+
+#[test]
+fn lists_are_newest_first_and_filtered() {
+    let world = World::new();
+    let path = format!("{}/api-keys", world.acme.path);
+    let [first, alpha, beta, gamma] = keys(&world);
+    for (query, expected) in [
+        ("", vec![&gamma, &beta, &alpha, &first]),
+        ("?status=revoked", vec![&alpha]),
+        ("?status=active", vec![&beta, &first]),
+        ("?status=disabled", vec![&gamma]),
+        ("?status=expired", vec![]),
+        ("?kind=organization", vec![&gamma, &beta, &alpha, &first]),
+        ("?kind=personal", vec![]),
+        ("?q=ALPHA", vec![&beta, &alpha]),
+        ("?q=alpha&status=active", vec![&beta]),
+    ] {
+        let expected: Vec<String> = expected.into_iter().cloned().collect();
+        assert_eq!(
+            page(&world, &format!("{path}{query}")),
+            (expected, None),
+            "{query}"
+        );
+    }
+    let list = |query: String| page(&world, &format!("{path}?{query}")).0;
+    assert_eq!(
+        list(format!("project_id={}", world.acme.project)),
+        from_ref(&beta)
+    );
+    assert_eq!(list(format!("owner={}", world.acme.id)).len(), 4);
+    assert!(list(format!("owner={}", world.acme.owner)).is_empty());
+}
+
+#[test]
+fn a_page_names_the_next() {
+    let world = World::new();
+    let path = format!("{}/api-keys", world.acme.path);
+    let [first, alpha, beta, gamma] = keys(&world);
+    let (records, next) = page(&world, &format!("{path}?limit=3&q="));
+    assert_eq!(records, [gamma, beta, alpha]);
+    let next = next.unwrap();
+    assert!(
+        next.starts_with(&format!("{path}?limit=3&q=&cursor=")),
+        "{next}"
+    );
+    assert_eq!(page(&world, &next), (vec![first], None));
+}
+
+#[test]
+fn oversight_lists_every_kind() {
+    let world = World::new();
+    keys(&world);
+    let (personal, _) = world.issue(Kind::Personal, &world.acme.owner, &["cases:read"]);
+    let path = format!("{}/credentials", world.acme.path);
+    let list = |query: &str| page(&world, &format!("{path}{query}")).0;
+    assert_eq!(list("").len(), 5);
+    assert_eq!(list("?kind=personal"), from_ref(&personal));
+    assert_eq!(list(&format!("?owner={}", world.acme.owner)), [personal]);
+}
+
+#[test]
+fn a_wrong_query_names_its_parameter() {
+    let world = World::new();
+    let path = format!("{}/api-keys", world.acme.path);
+    for (query, field) in [
+        ("status=gone", "status"),
+        ("kind=other", "kind"),
+        ("owner=x", "owner"),
+        ("project_id=org_x", "project_id"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=many", "limit"),
+        ("limit=1&limit=2", "limit"),
+        ("page=2", "page"),
+    ] {
+        let reply = world.get(&world.acme.admin, &format!("{path}?{query}"));
+        assert_eq!(reply.refused(400), "query_invalid", "{query}");
+        assert_eq!(reply.json()["errors"][0]["field"], field, "{query}");
+    }
+    let reply = world.get(&world.acme.admin, &format!("{path}?cursor=nonsense"));
+    assert_eq!(reply.refused(400), "cursor_invalid");
+}

@@ -1,0 +1,176 @@
+//! A secret is in the one answer that made it, and its hash is nowhere.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::routes::{body, documented, filled};
+use super::{Ask, Reply, World, ask, text};
+
+/// All that is logged by anybody.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What was sent and answered, and the tokens that came up.
+struct Tape<'a> {
+    world: &'a World,
+    tokens: Vec<String>,
+    /// Each answer as text with its headers, and the token that it may hold.
+    answers: Vec<(String, Option<String>)>,
+}
+
+impl Tape<'_> {
+    fn send(&mut self, request: Ask) -> Reply {
+        let reply = self.world.send(request);
+        let made = serde_json::from_str::<Value>(&reply.text).ok();
+        let made = made.and_then(|body| body["raw_key"].as_str().map(str::to_owned));
+        self.tokens.extend(made.clone());
+        self.answers.push((format!("{reply:?}"), made));
+        reply
+    }
+
+    fn post(&mut self, path: &str, body: &Value) -> Reply {
+        self.send(ask("POST", path).by(&self.world.acme.admin).json(body))
+    }
+}
+
+/// The texts that give a token away: its random part, and its hash as people write hashes.
+fn traces(token: &str) -> Vec<String> {
+    let hash = Sha256::digest(token.as_bytes());
+    let hex = hex::encode(hash);
+    let random = token.rsplit('_').next().unwrap_or_default();
+    vec![
+        random.get(..64).unwrap_or(random).to_owned(),
+        hex.to_uppercase(),
+        hex,
+        STANDARD.encode(hash),
+        URL_SAFE_NO_PAD.encode(hash),
+    ]
+}
+
+/// Makes, renews and repeats; returns the path of a key.
+fn make(tape: &mut Tape<'_>) -> String {
+    let acme = &tape.world.acme;
+    let keys = format!("{}/api-keys", acme.path);
+    let key = json!({"name": "n", "scopes": ["cases:read"], "metadata": {"a": "b"}});
+    let create = || {
+        let request = ask("POST", &keys).by(&acme.admin);
+        request.with("idempotency-key", "k").json(&key)
+    };
+    let made = tape.send(create()).expect(201);
+    assert!(made["raw_key"].is_string());
+    assert!(tape.send(create()).expect(201)["raw_key"].is_null());
+    let one = format!("{keys}/{}", text(&made["key"]["id"]));
+    for seconds in [60, 0] {
+        let rotate = json!({"grace_period_seconds": seconds});
+        let rotated = tape.post(&format!("{one}/rotate"), &rotate).expect(200);
+        assert!(rotated["raw_key"].is_string());
+    }
+    let body = json!({"name": "I", "owner_email": "bill@initech.example"});
+    let organization = ask("POST", "/platform/organizations").by(&tape.world.platform);
+    assert!(tape.send(organization.json(&body)).expect(201)["raw_key"].is_string());
+    one
+}
+
+/// Presents every token where it belongs and where it does not.
+fn present(tape: &mut Tape<'_>, key: &str) {
+    for token in tape.tokens.clone() {
+        tape.post("/v1/verify", &json!({"key": token})).expect(200);
+        tape.post("/v1/verify/batch", &json!({"keys": [{"key": token}]}))
+            .expect(200);
+        tape.post("/v1/verify", &json!({"key": [token]}))
+            .expect(422);
+        tape.send(ask("GET", key).with("authorization", &format!("Basic {token}")));
+        tape.send(ask("GET", &format!("{key}/events")).by(&token));
+    }
+}
+
+/// Every route, on a key and on others' records, without ending who calls.
+fn tour(tape: &mut Tape<'_>, key: &str) {
+    let world = tape.world;
+    let (acme, globex) = (&world.acme, &world.globex);
+    for (method, template) in documented() {
+        let right = body(&method, &template);
+        let own = filled(&template, acme, acme);
+        let key_id = key.rsplit('/').next().unwrap_or_default();
+        for path in [
+            own.replace(&acme.key, key_id),
+            filled(&template, globex, acme),
+        ] {
+            let request = ask(&method, &path).by(&acme.admin);
+            tape.send(match &right {
+                Some(right) => request.json(right),
+                None => request,
+            });
+        }
+    }
+}
+
+#[test]
+fn secrets_are_shown_once_and_hashes_never() {
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer(move || writer.clone())
+        .finish();
+    // For the threads of the ledger too. Other tests of the process write here as well.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
+
+    let world = World::new();
+    let known = [&world.acme.admin, &world.globex.admin, &world.platform];
+    let mut tape = Tape {
+        world: &world,
+        tokens: known.map(Clone::clone).to_vec(),
+        answers: Vec::new(),
+    };
+    let key = make(&mut tape);
+    present(&mut tape, &key);
+    tour(&mut tape, &key);
+
+    let Tape {
+        tokens, answers, ..
+    } = tape;
+    assert!(tokens.len() > 6 && answers.len() > 60);
+    let shown = answers.iter().filter(|(_, own)| own.is_some()).count();
+    assert!(shown >= 4, "{shown}");
+    drop(world);
+    let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let template = "/platform/organizations/{organization_id}/api-keys";
+    assert!(lines.contains(template), "{lines}");
+    assert!(
+        !lines.contains("/platform/organizations/org_"),
+        "a raw path is logged"
+    );
+    assert!(
+        !lines.contains("bill@initech.example"),
+        "an address is logged"
+    );
+    for token in &tokens {
+        for (at, trace) in traces(token).iter().enumerate() {
+            assert!(!lines.contains(trace.as_str()), "{trace} is logged");
+            for (answer, own) in &answers {
+                let own_secret = at == 0 && own.as_ref() == Some(token);
+                assert!(
+                    own_secret || !answer.contains(trace.as_str()),
+                    "{trace} in {answer}"
+                );
+            }
+        }
+    }
+}
