@@ -1,4 +1,4 @@
-//! A call of the API: who calls, with which headers, on which ledger. Every handler begins with one.
+//! A call of the API: who calls, with which headers, on which ledger. Handlers begin with one.
 //!
 //! A handler asks leave first ([`Call::may`]), reads its body then ([`Call::json`]), and submits a
 //! command last ([`Call::submit`]): the order of checks is the order of these calls.

@@ -17,8 +17,8 @@ use crate::domain::rejection::Rejection;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 
-/// Secrets that one credential ever has: daily rotations of almost three years. Its record keeps all
-/// of them, at some 100 bytes each.
+/// Secrets that one credential ever has: daily rotations of almost three years. Its record keeps
+/// all of them, at some 100 bytes each.
 pub(in crate::domain) const SECRETS_PER_CREDENTIAL_MAX: usize = 1_000;
 /// Longest grace period of a rotation: 30 days.
 const GRACE_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
