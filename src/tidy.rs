@@ -1,6 +1,6 @@
 //! The house rules that no lint knows, checked on every source file.
 //!
-//! A rule names the file and the line that break it. What is exempt stands in a table, with why.
+//! A rule names the file and the line that break it; no file is exempt.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,6 @@ use std::path::{Path, PathBuf};
 const COLUMNS_MAX: usize = 100;
 /// Longest file, in lines.
 const LINES_MAX: usize = 500;
-
-/// Files that break these two rules, and why they may.
-const UNTIDY: &[(&str, &str)] = &[
-    ("src/http/tests/api_keys.rs", "to be divided"),
-    ("src/http/tests/order.rs", "a table whose rows are long"),
-];
 
 /// Words that the rules of the ledger must not name: they are pure.
 const IMPURE: &[&str] = &["crate::http", "axum", "tokio", "std::fs", "now()"];
@@ -48,13 +42,12 @@ fn broken(name: &str, text: &str) -> Vec<String> {
             "{name}: a module begins with what it is for, after //!"
         ));
     }
-    let exempt = UNTIDY.iter().any(|(path, _)| *path == name);
-    if text.lines().count() > LINES_MAX && !exempt {
+    if text.lines().count() > LINES_MAX {
         broken.push(format!("{name}: more than {LINES_MAX} lines"));
     }
     for (number, line) in (1..).zip(text.lines()) {
         let mut report = |what: &str| broken.push(format!("{name}:{number}: {what}"));
-        if line.chars().count() > COLUMNS_MAX && !exempt {
+        if line.chars().count() > COLUMNS_MAX {
             report("more than 100 columns");
         }
         if !line.is_ascii() {
