@@ -13,9 +13,11 @@
 //! hiding. Hashes, nonce, `command_id` and `command_digest` are lower-case hex.
 
 use std::borrow::Cow;
+use std::fmt;
+use std::marker::PhantomData;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::event::{Fact, UnreadableEvent};
@@ -28,11 +30,11 @@ pub const PAYLOAD_BYTES_MAX: usize = 65_535;
 
 /// A 32-byte digest that is hex in JSON.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
-pub struct Digest32(#[serde(with = "hex::serde")] pub [u8; 32]);
+pub struct Digest32(#[serde(with = "super::hex_text")] pub [u8; 32]);
 
 /// A 16-byte nonce that is hex in JSON.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
-pub struct Nonce16(#[serde(with = "hex::serde")] pub [u8; 16]);
+pub struct Nonce16(#[serde(with = "super::hex_text")] pub [u8; 16]);
 
 /// What kind of actor did it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -105,13 +107,13 @@ pub struct OrganizationPlace {
     pub previous: Option<Digest32>,
 }
 
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Wire<'a, Actor, Data> {
+/// The keys in their order; what is written is read back in the same order and no other.
+#[derive(Serialize)]
+struct Wire<'a> {
     position: u64,
     id: EventId,
-    #[serde(rename = "type", borrow)]
-    name: Cow<'a, str>,
+    #[serde(rename = "type")]
+    name: &'a str,
     version: u16,
     occurred_at: Timestamp,
     organization_id: Option<OrganizationId>,
@@ -119,13 +121,12 @@ struct Wire<'a, Actor, Data> {
     organization_previous: Option<Digest32>,
     subject: Subject,
     subject_version: u32,
-    actor: Actor,
-    #[serde(borrow)]
-    request_id: Option<Cow<'a, str>>,
+    actor: &'a ActorStamp,
+    request_id: Option<&'a str>,
     command_id: Option<Digest32>,
     command_digest: Option<Digest32>,
     nonce: Nonce16,
-    data: Data,
+    data: &'a Fact,
 }
 
 impl Event {
@@ -135,7 +136,7 @@ impl Event {
         serde_json::to_vec(&Wire {
             position: self.position,
             id: self.id,
-            name: Cow::Borrowed(self.fact.name()),
+            name: self.fact.name(),
             version: self.fact.version(),
             occurred_at: self.occurred_at,
             organization_id: place.map(|place| place.id),
@@ -144,7 +145,7 @@ impl Event {
             subject: self.subject,
             subject_version: self.subject_version,
             actor: &self.actor,
-            request_id: self.request_id.as_deref().map(Cow::Borrowed),
+            request_id: self.request_id.as_deref(),
             command_id: self.command_id,
             command_digest: self.command_digest,
             nonce: self.nonce,
@@ -154,33 +155,153 @@ impl Event {
 
     /// Reads a stored payload; sealed values stay sealed.
     pub fn from_payload(payload: &[u8]) -> Result<Self, UnreadableEvent> {
-        let wire: Wire<'_, ActorStamp, &RawValue> = serde_json::from_slice(payload)?;
-        let previous = wire.organization_previous;
-        let organization = match (wire.organization_id, wire.organization_sequence, previous) {
+        // Looked through once here, and not again for every text in it.
+        let text = std::str::from_utf8(payload).map_err(serde_json::Error::custom)?;
+        let mut text = serde_json::Deserializer::from_str(text);
+        let event = text.deserialize_map(Reading)?;
+        text.end()?;
+        event
+    }
+}
+
+/// Reads an event key by key, in one pass: its type stands before its data.
+struct Reading;
+
+impl<'de> Visitor<'de> for Reading {
+    /// What is JSON of the right form may still be no event that this program knows.
+    type Value = Result<Event, UnreadableEvent>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+        let mut keys = InOrder(map);
+        let position = keys.value("position")?;
+        let id = keys.value("id")?;
+        let name: Cow<'de, str> = keys.seeded("type", Text)?;
+        let version = keys.value("version")?;
+        let occurred_at = keys.value("occurred_at")?;
+        let place = (
+            keys.value("organization_id")?,
+            keys.value("organization_sequence")?,
+            keys.value("organization_previous")?,
+        );
+        let subject = keys.value("subject")?;
+        let subject_version = keys.value("subject_version")?;
+        let actor = keys.value("actor")?;
+        let request_id = keys.value("request_id")?;
+        let command_id = keys.value("command_id")?;
+        let command_digest = keys.value("command_digest")?;
+        let nonce = keys.value("nonce")?;
+        let fact = keys.seeded("data", Data(&name, version))?;
+        keys.end()?;
+        let Some(fact) = fact else {
+            let name = name.into_owned();
+            return Ok(Err(UnreadableEvent::UnknownType { name, version }));
+        };
+        let organization = match OrganizationPlace::of(place) {
+            Ok(organization) => organization,
+            Err(why) => return Ok(Err(why)),
+        };
+        Ok(Ok(Event {
+            position,
+            id,
+            occurred_at,
+            organization,
+            subject,
+            subject_version,
+            actor,
+            request_id,
+            command_id,
+            command_digest,
+            nonce,
+            fact,
+        }))
+    }
+}
+
+impl OrganizationPlace {
+    /// All parts or none; only the first event of a chain has no previous one.
+    fn of(
+        parts: (Option<OrganizationId>, Option<u64>, Option<Digest32>),
+    ) -> Result<Option<Self>, UnreadableEvent> {
+        match parts {
             (Some(id), Some(sequence), previous) if (sequence == 0) == previous.is_none() => {
-                Some(OrganizationPlace {
+                Ok(Some(Self {
                     id,
                     sequence,
                     previous,
-                })
+                }))
             }
-            (None, None, None) => None,
-            (_, _, _) => return Err(UnreadableEvent::OrganizationPlace),
-        };
-        Ok(Self {
-            position: wire.position,
-            id: wire.id,
-            occurred_at: wire.occurred_at,
-            organization,
-            subject: wire.subject,
-            subject_version: wire.subject_version,
-            actor: wire.actor,
-            request_id: wire.request_id.map(Cow::into_owned),
-            command_id: wire.command_id,
-            command_digest: wire.command_digest,
-            nonce: wire.nonce,
-            fact: Fact::read(&wire.name, wire.version, wire.data)?,
-        })
+            (None, None, None) => Ok(None),
+            (_, _, _) => Err(UnreadableEvent::OrganizationPlace),
+        }
+    }
+}
+
+/// A map whose keys must come as they are asked for.
+struct InOrder<M>(M);
+
+impl<'de, M: MapAccess<'de>> InOrder<M> {
+    fn value<T: Deserialize<'de>>(&mut self, key: &'static str) -> Result<T, M::Error> {
+        self.seeded(key, PhantomData)
+    }
+
+    fn seeded<S: DeserializeSeed<'de>>(
+        &mut self,
+        key: &'static str,
+        seed: S,
+    ) -> Result<S::Value, M::Error> {
+        match self.0.next_key_seed(Text)? {
+            Some(found) if found == key => self.0.next_value_seed(seed),
+            Some(_) | None => Err(M::Error::missing_field(key)),
+        }
+    }
+
+    fn end(mut self) -> Result<(), M::Error> {
+        match self.0.next_key_seed(Text)? {
+            Some(key) => Err(M::Error::unknown_field(&key, &[])),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A text, borrowed from the payload where nothing in it is escaped.
+struct Text;
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// The `data` of an event of this type and version.
+struct Data<'a>(&'a str, u16);
+
+impl<'de> DeserializeSeed<'de> for Data<'_> {
+    type Value = Option<Fact>;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        Fact::read(self.0, self.1, from)
     }
 }
 

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::catalogue::CatalogueText;
 use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId};
@@ -60,17 +60,17 @@ macro_rules! events {
                 match self { $(Self::$name(_) => $version,)* }
             }
 
-            /// Reads the `data` of a stored event.
-            pub fn read(
+            /// Reads the `data` of a stored event; `None` if this program does not know the type.
+            pub fn read<'de, D: Deserializer<'de>>(
                 name: &str,
                 version: u16,
-                data: &RawValue,
-            ) -> Result<Self, UnreadableEvent> {
+                data: D,
+            ) -> Result<Option<Self>, D::Error> {
                 match (name, version) {
-                    $(($wire, $version) => Ok(Self::$name(serde_json::from_str(data.get())?)),)*
-                    (_, _) => {
-                        Err(UnreadableEvent::UnknownType { name: name.to_owned(), version })
-                    }
+                    $(($wire, $version) => {
+                        $name::deserialize(data).map(|read| Some(Self::$name(read)))
+                    })*
+                    (_, _) => IgnoredAny::deserialize(data).map(|IgnoredAny| None),
                 }
             }
         }

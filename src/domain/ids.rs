@@ -4,9 +4,10 @@
 //! and their text. In text an id is `<prefix>_<26 characters of Crockford base 32>`.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
-use serde::de::Error as _;
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use ulid::Ulid;
 
@@ -18,19 +19,41 @@ pub struct InvalidId {
 }
 
 fn parse_ulid(prefix: &'static str, text: &str) -> Result<Ulid, InvalidId> {
-    let invalid = InvalidId { prefix };
     let digits = text
         .strip_prefix(prefix)
-        .and_then(|rest| rest.strip_prefix('_'));
-    let digits = digits.ok_or_else(|| invalid.clone())?;
-    // Only the canonical upper-case form: one record has one spelling.
-    let canonical = digits
-        .bytes()
-        .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+        .and_then(|rest| rest.strip_prefix('_'))
+        .ok_or(InvalidId { prefix })?;
+    // Only the canonical form: one record has one spelling. Digits are in upper case, and the first
+    // of them holds three bits, not five.
+    let canonical = matches!(digits.as_bytes().first(), Some(b'0'..=b'7'))
+        && !digits.bytes().any(|byte| byte.is_ascii_lowercase());
     match Ulid::from_string(digits) {
-        Ok(ulid) if canonical && ulid.to_string() == digits => Ok(ulid),
-        Ok(_) | Err(_) => Err(invalid),
+        Ok(ulid) if canonical => Ok(ulid),
+        Ok(_) | Err(_) => Err(InvalidId { prefix }),
     }
+}
+
+/// Reads a value from its text where that stands, without a copy of it.
+pub(super) fn from_text<'de, T, D>(from: D) -> Result<T, D::Error>
+where
+    T: FromStr<Err: fmt::Display>,
+    D: Deserializer<'de>,
+{
+    struct Text<T>(PhantomData<T>);
+
+    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for Text<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a text")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+    }
+
+    from.deserialize_str(Text(PhantomData))
 }
 
 macro_rules! id {
@@ -77,8 +100,7 @@ macro_rules! id {
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
                 if from.is_human_readable() {
-                    let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-                    text.parse().map_err(D::Error::custom)
+                    from_text(from)
                 } else {
                     u128::deserialize(from).map(|bits| Self(Ulid(bits)))
                 }
@@ -226,8 +248,7 @@ impl Serialize for Owner {
 impl<'de> Deserialize<'de> for Owner {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if !from.is_human_readable() {
-            let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-            return text.parse().map_err(D::Error::custom);
+            return from_text(from);
         }
         Ok(match TaggedOwner::deserialize(from)? {
             TaggedOwner::Organization(id) => Self::Organization(id),
@@ -304,8 +325,7 @@ macro_rules! serialized_as_text {
 
             impl<'de> Deserialize<'de> for $name {
                 fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                    let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-                    text.parse().map_err(D::Error::custom)
+                    from_text(from)
                 }
             }
         )*

@@ -11,14 +11,16 @@
 //! form exists once, in the answer that made it: [`Token`] hides itself in `Debug`, has no
 //! `Display`, and is wiped when dropped.
 
+use std::array::TryFromSliceError;
 use std::fmt;
+use std::str::FromStr;
 
-use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::ids::SecretId;
+use super::hex_text;
+use super::ids::{SecretId, from_text};
 
 /// The prefix of tokens unless the organization sets another one.
 pub const DEFAULT_PREFIX: &str = "rfk";
@@ -187,7 +189,7 @@ impl fmt::Debug for SecretHash {
 impl Serialize for SecretHash {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {
-            hex::serde::serialize(self.0, to)
+            hex_text::serialize(&self.0, to)
         } else {
             self.0.serialize(to)
         }
@@ -197,7 +199,7 @@ impl Serialize for SecretHash {
 impl<'de> Deserialize<'de> for SecretHash {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if from.is_human_readable() {
-            hex::serde::deserialize(from).map(Self)
+            hex_text::deserialize(from).map(Self)
         } else {
             <[u8; 32]>::deserialize(from).map(Self)
         }
@@ -214,6 +216,14 @@ impl fmt::Display for KeyHint {
     }
 }
 
+impl FromStr for KeyHint {
+    type Err = TryFromSliceError;
+
+    fn from_str(text: &str) -> Result<Self, TryFromSliceError> {
+        text.as_bytes().try_into().map(Self)
+    }
+}
+
 impl Serialize for KeyHint {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {
@@ -227,9 +237,7 @@ impl Serialize for KeyHint {
 impl<'de> Deserialize<'de> for KeyHint {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         if from.is_human_readable() {
-            let text = <std::borrow::Cow<'de, str>>::deserialize(from)?;
-            let bytes = text.as_bytes().try_into().map_err(D::Error::custom)?;
-            Ok(Self(bytes))
+            from_text(from)
         } else {
             <[u8; 4]>::deserialize(from).map(Self)
         }

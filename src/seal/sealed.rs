@@ -4,6 +4,8 @@
 //! never draw a nonce and never look for a key: both are handed in. Text in, sealed value out,
 //! and back, bound to the one place in the one event of the one log where it stands.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, Payload};
@@ -128,11 +130,13 @@ pub(super) fn decrypt(
 /// The form in a payload; the order of the fields is the order of the keys.
 #[derive(Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
-struct Form {
+struct Form<'a> {
     sealed: u8,
     key: DataKeyId,
-    nonce: String,
-    text: String,
+    #[serde(borrow)]
+    nonce: Cow<'a, str>,
+    #[serde(borrow)]
+    text: Cow<'a, str>,
 }
 
 impl Serialize for Sealed {
@@ -140,8 +144,8 @@ impl Serialize for Sealed {
         let form = Form {
             sealed: VERSION,
             key: self.key,
-            nonce: STANDARD.encode(self.nonce),
-            text: STANDARD.encode(&self.text),
+            nonce: STANDARD.encode(self.nonce).into(),
+            text: STANDARD.encode(&self.text).into(),
         };
         form.serialize(serializer)
     }
@@ -155,13 +159,13 @@ impl<'de> Deserialize<'de> for Sealed {
 }
 
 impl Sealed {
-    fn from_form(form: &Form) -> Result<Self, &'static str> {
+    fn from_form(form: &Form<'_>) -> Result<Self, &'static str> {
         if form.sealed != VERSION {
             return Err("a sealed value of another version");
         }
-        let nonce = STANDARD.decode(&form.nonce).ok();
+        let nonce = STANDARD.decode(&*form.nonce).ok();
         let nonce = nonce.and_then(|nonce| <[u8; NONCE_BYTES]>::try_from(nonce).ok());
-        let text = STANDARD.decode(&form.text).ok();
+        let text = STANDARD.decode(&*form.text).ok();
         let text =
             text.filter(|text| (TAG_BYTES..=PLAIN_BYTES_MAX + TAG_BYTES).contains(&text.len()));
         Ok(Self {

@@ -44,9 +44,11 @@ impl FromStr for DataKeyId {
     /// Takes the one form that `Display` makes: the id is a file name, and two spellings of one
     /// key would be two files.
     fn from_str(text: &str) -> Result<Self, InvalidDataKeyId> {
-        let ulid = text.strip_prefix(DATA_KEY_PREFIX).ok_or(InvalidDataKeyId)?;
-        let id = Ulid::from_string(ulid).ok().map(Self);
-        id.filter(|id| id.to_string() == text)
+        let digits = text.strip_prefix(DATA_KEY_PREFIX).ok_or(InvalidDataKeyId)?;
+        Ulid::from_string(digits)
+            .ok()
+            .filter(|ulid| ulid.array_to_str(&mut [0; ulid::ULID_LEN]) == digits)
+            .map(Self)
             .ok_or(InvalidDataKeyId)
     }
 }
