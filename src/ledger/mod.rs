@@ -24,6 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
 
+use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, occurred_at};
@@ -41,7 +42,7 @@ use lanes::Lanes;
 pub(crate) use writer::error_chain;
 
 /// Where a request came from: personal, so it is sealed before it is stored.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
 pub struct Network {
     /// The client's address.
     pub ip: String,

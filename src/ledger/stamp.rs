@@ -162,10 +162,7 @@ impl Stamper<'_> {
         let holders = [person, organization.map(|id| id.0)];
         for key in holders.into_iter().flatten().map(data_key) {
             if self.keys.data_key(key)?.is_some() {
-                let text = serde_json::to_vec(&serde_json::json!({
-                    "ip": network.ip,
-                    "user_agent": network.user_agent,
-                }))?;
+                let text = serde_json::to_vec(network)?;
                 return Ok(Some(self.seal(key, &text, id, "actor.network")?));
             }
         }
