@@ -57,7 +57,7 @@ impl Token {
         ));
         text.push_str(prefix);
         text.push('_');
-        text.push_str(&id.0.to_string());
+        text.push_str(&id.ulid().to_string());
         text.push('_');
         text.push_str(&random);
         let checksum = crc32fast::hash(text.as_bytes());
@@ -94,7 +94,7 @@ impl fmt::Debug for Token {
 /// The first twelve characters of the token of secret `id`: no secret bytes among them.
 #[must_use]
 pub fn shown_prefix(prefix: &str, id: SecretId) -> String {
-    format!("{prefix}_{}", id.0)
+    format!("{prefix}_{}", id.ulid())
         .chars()
         .take(SHOWN_PREFIX_CHARS)
         .collect()

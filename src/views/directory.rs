@@ -64,7 +64,7 @@ impl Directory {
     /// An organization.
     #[must_use]
     pub fn organization(&self, id: OrganizationId) -> Option<Arc<Organization>> {
-        self.read().organizations.get(&id.0).cloned()
+        self.read().organizations.get(&id.ulid()).cloned()
     }
 
     /// All organizations: for those who may see the whole platform.

@@ -29,7 +29,7 @@ pub(super) fn token(id: SecretId) -> String {
     let token = Token::compose(
         "rfk",
         id,
-        &[id.0.to_bytes(), id.0.to_bytes()]
+        &[id.ulid().to_bytes(), id.ulid().to_bytes()]
             .concat()
             .try_into()
             .unwrap(),
@@ -42,7 +42,7 @@ pub(super) fn secret(id: u128, at: Timestamp) -> Secret {
     let token = Token::compose(
         "rfk",
         id,
-        &[id.0.to_bytes(), id.0.to_bytes()]
+        &[id.ulid().to_bytes(), id.ulid().to_bytes()]
             .concat()
             .try_into()
             .unwrap(),

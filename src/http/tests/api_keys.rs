@@ -33,7 +33,10 @@ fn a_new_key_is_shown_whole_and_its_secret_once() {
     let (key, raw) = made(&world);
     let id: CredentialId = text(&key["id"]).parse().unwrap();
     let secret: SecretId = text(&key["secrets"][0]["id"]).parse().unwrap();
-    assert_eq!(raw.split('_').nth(1), Some(secret.0.to_string().as_str()));
+    assert_eq!(
+        raw.split('_').nth(1),
+        Some(secret.ulid().to_string().as_str())
+    );
     let expected = json!({
         "id": id.to_string(),
         "kind": "organization",

@@ -64,7 +64,7 @@ impl Entry {
                 code,
             })),
             None => Self::Live(Live {
-                secret: secret.id.0.to_bytes(),
+                secret: secret.id.ulid().to_bytes(),
                 ends_at: secret.ends_at.unwrap_or(NEVER),
                 credential: Arc::clone(credential),
                 worth: Arc::clone(worth),

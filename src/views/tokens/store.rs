@@ -350,17 +350,22 @@ fn credential_key(of: OrganizationId, kind: Kind, id: CredentialId) -> [u8; 34] 
         Kind::Admin => 5,
         Kind::Project => 6,
     };
-    joined([b"t".as_slice(), &of.0.to_bytes(), &[kind], &id.0.to_bytes()])
+    joined([
+        b"t".as_slice(),
+        &of.ulid().to_bytes(),
+        &[kind],
+        &id.ulid().to_bytes(),
+    ])
 }
 
 fn history_key(subject: Subject, version: u32) -> [u8; 22] {
     let (kind, id) = match subject {
         Subject::Ledger(id) => (1, id.0),
-        Subject::Organization(id) => (2, id.0.to_bytes()),
-        Subject::Project(id) => (3, id.0.to_bytes()),
-        Subject::Member(id) => (4, id.0.to_bytes()),
-        Subject::ServiceAccount(id) => (5, id.0.to_bytes()),
-        Subject::Credential(id) => (6, id.0.to_bytes()),
+        Subject::Organization(id) => (2, id.ulid().to_bytes()),
+        Subject::Project(id) => (3, id.ulid().to_bytes()),
+        Subject::Member(id) => (4, id.ulid().to_bytes()),
+        Subject::ServiceAccount(id) => (5, id.ulid().to_bytes()),
+        Subject::Credential(id) => (6, id.ulid().to_bytes()),
     };
     joined([b"h".as_slice(), &[kind], &id, &version.to_be_bytes()])
 }

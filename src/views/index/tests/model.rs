@@ -248,11 +248,11 @@ impl Model {
             Owner::Organization(_) => OwnerStanding::Organization,
             Owner::User(id) => self
                 .members
-                .get(&id.0.0)
+                .get(&id.ulid().0)
                 .map_or(unknown, OwnerStanding::Member),
             Owner::ServiceAccount(id) => self
                 .accounts
-                .get(&id.0.0)
+                .get(&id.ulid().0)
                 .map_or(unknown, OwnerStanding::ServiceAccount),
         }
     }
