@@ -6,7 +6,6 @@
 
 use super::catalogue::{Catalogue, PLATFORM, ScopeSet};
 use super::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId};
-use super::kind::Kind;
 use super::record::{Credential, Grant, Member, ServiceAccount};
 use super::rejection::{Beyond, Rejection};
 use super::time::Timestamp;
@@ -338,13 +337,4 @@ pub fn may(
             needs: action.needs(),
         })
     }
-}
-
-/// The kinds that carry `*`.
-#[must_use]
-pub fn takes_everything(kind: Kind) -> bool {
-    matches!(
-        kind.rules().grant,
-        super::kind::GrantForm::ScopesOrEverything
-    )
 }

@@ -345,10 +345,4 @@ impl State {
             credentials: self.credentials.settled(),
         }
     }
-
-    /// How many credentials are settled.
-    #[must_use]
-    pub fn credentials_len(&self) -> usize {
-        self.credentials.len()
-    }
 }
