@@ -76,7 +76,13 @@ fn one_client(folder: &Path, scale: Scale) -> Result<()> {
         median(appends),
     );
     let what = "durable create, 1 client, in process / 512-byte appends with fdatasync";
-    Row::against(what, Budget::AtLeast(0.8), (of_creates, ""), &note).print();
+    if of_creates > of_commits * 1.1 {
+        // A create holds one such append and cannot be the faster one: the rounds were not alike.
+        let why = format!("creates outran the log's own appends, so others disturbed it; {note}");
+        Row::not_run(what, ">= 0.80", &why).print();
+    } else {
+        Row::against(what, Budget::AtLeast(0.8), (of_creates, ""), &note).print();
+    }
     let note = format!("{:.0}/s of {EVENT_BYTES} bytes", median(commits));
     Row::beside(
         "- Log::append of one event / the same",

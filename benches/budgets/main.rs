@@ -18,6 +18,7 @@ mod disk;
 mod http;
 mod live;
 mod memory;
+mod neighbours;
 mod numbers;
 mod replay;
 mod report;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
 
+use neighbours::Jiffies;
 use report::{Report, Row};
 
 /// Credentials that a row is measured with unless it says otherwise.
@@ -177,6 +179,8 @@ fn child(args: &Args, folder: &Path, what: &[&str], report: &mut Report) -> Resu
     if args.large {
         command.arg("--large");
     }
+    let before = Jiffies::read();
+    let mut rows = Vec::new();
     let mut running = command.stdout(Stdio::piped()).spawn()?;
     let printed = running.stdout.take().context("the output is a pipe")?;
     for line in BufReader::new(printed).lines() {
@@ -184,13 +188,19 @@ fn child(args: &Args, folder: &Path, what: &[&str], report: &mut Report) -> Resu
         match Row::from_line(&line) {
             Some(row) => {
                 eprintln!("  {row}");
-                report.add(row);
+                rows.push(row);
             }
             None => eprintln!("  {line}"),
         }
     }
     let status = running.wait()?;
     ensure!(status.success(), "{what:?} ended with {status}");
+    let others = Jiffies::read()
+        .zip(before)
+        .map(|(after, before)| after.others_percent(before));
+    for row in rows {
+        report.add(row.measured_beside(others));
+    }
     Ok(())
 }
 

@@ -10,6 +10,9 @@ use crate::numbers::grouped;
 
 const MARK: &str = "row";
 
+/// Percent of the processors that others may take before a row is no longer measured alone.
+const OTHERS_PERCENT_MAX: u64 = 10;
+
 /// One row.
 #[derive(Clone, Debug)]
 pub(crate) struct Row {
@@ -78,6 +81,17 @@ impl Row {
             verdict,
         } = self;
         println!("{MARK}\t{what}\t{budget}\t{measured}\t{verdict}");
+    }
+
+    /// The row without its verdict, if others took more of the processors than they may.
+    pub(crate) fn measured_beside(mut self, others_percent: Option<u64>) -> Self {
+        if let Some(percent) = others_percent
+            && percent > OTHERS_PERCENT_MAX
+            && self.verdict != "-"
+        {
+            self.verdict = format!("not alone: others took {percent} %");
+        }
+        self
     }
 
     /// The row of a line that [`Row::print`] wrote.
