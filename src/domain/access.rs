@@ -4,8 +4,9 @@
 //! owner's present standing and the catalogue. Commands pass [`may`] in `decide`; reads get an
 //! [`Access`], which only [`may`] can make.
 
-use super::catalogue::{Catalogue, PLATFORM, ScopeSet};
-use super::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId};
+use super::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM, ScopeSet};
+use super::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId, UserId};
+use super::kind::{Deed, Kind};
 use super::record::{Credential, Grant, Member, ServiceAccount};
 use super::rejection::{Beyond, Rejection};
 use super::time::Timestamp;
@@ -15,10 +16,14 @@ use super::time::Timestamp;
 pub enum Action {
     /// Make and list organizations.
     ManageOrganizations,
-    /// Read the platform surface.
+    /// Read the platform surface: members, projects, service accounts, organization keys.
     ReadPlatform,
-    /// Write on the platform surface: keys, service accounts, members, projects.
+    /// Write on the platform surface: members and projects.
     WritePlatform,
+    /// See and manage service accounts, on whichever surface.
+    ManageServiceAccounts,
+    /// Something with the credentials of a kind.
+    Keys(Kind, Deed),
     /// See and end every credential of the organization.
     Oversee,
     /// Verify credentials.
@@ -33,8 +38,27 @@ impl Action {
             Self::ManageOrganizations => PLATFORM,
             Self::ReadPlatform => "keys:read",
             Self::WritePlatform | Self::Oversee => "member:manage",
+            Self::ManageServiceAccounts => "workspace:admin",
             Self::Verify => "keys:verify",
+            Self::Keys(kind, deed) => needs(kind, deed),
         }
+    }
+}
+
+/// The scope that opens a kind's surface for a deed.
+const fn needs(kind: Kind, deed: Deed) -> &'static str {
+    match (kind, deed) {
+        (Kind::Organization, Deed::Read) => "keys:read",
+        (Kind::Organization, _) => "member:manage",
+        (Kind::Personal, _) => EVERYTHING,
+        (Kind::ServiceAccount, _) => "workspace:admin",
+        (Kind::Access, Deed::Read) => "access_tokens:read",
+        (Kind::Access, Deed::Create) => "access_tokens:create",
+        (Kind::Access, Deed::Edit | Deed::Renew) => "access_tokens:edit",
+        (Kind::Access, Deed::Switch | Deed::End) => "access_tokens:manage",
+        (Kind::Admin, _) => ADMIN,
+        (Kind::Project, Deed::Read) => "projects:read",
+        (Kind::Project, _) => "projects:write",
     }
 }
 
@@ -73,6 +97,8 @@ pub struct Rights {
     pub owner: bool,
     /// Whether it covers all organizations.
     pub platform: bool,
+    /// Whether it stands for its member in everything: `*`.
+    pub everything: bool,
 }
 
 /// An owner's hold on its credentials.
@@ -96,6 +122,7 @@ impl Rights {
             // Owners are people: an access token with their role has its scopes alone.
             Ceiling::Organization => Self {
                 owner: false,
+                everything: false,
                 ..self
             },
             // `*` is stored with the role at issuance, so both are what the member has now and
@@ -104,6 +131,7 @@ impl Rights {
                 scopes: self.scopes.and(member.scopes),
                 owner: self.owner && member.owner,
                 platform: false,
+                everything: self.everything,
             },
             Ceiling::ServiceAccount(role) => {
                 let free = self.scopes.without(catalogue.management());
@@ -112,6 +140,7 @@ impl Rights {
                     scopes,
                     owner: false,
                     platform: false,
+                    everything: false,
                 }
             }
             Ceiling::Nothing => Self {
@@ -139,6 +168,8 @@ pub struct Authority {
     pub owner: bool,
     /// Whether it covers all organizations.
     pub platform: bool,
+    /// Whether it stands for its member in everything: `*`.
+    pub everything: bool,
     /// When it ends.
     pub expires_at: Option<Timestamp>,
 }
@@ -155,6 +186,7 @@ impl Authority {
             scopes: catalogue.all(),
             owner: true,
             platform: true,
+            everything: false,
             expires_at: None,
         }
     }
@@ -195,14 +227,18 @@ impl Authority {
         authority.scopes = rights.scopes;
         authority.owner = rights.owner;
         authority.platform = rights.platform;
+        authority.everything = rights.everything;
         authority
     }
 
-    fn rights(&self) -> Rights {
+    /// Scopes and standing alone.
+    #[must_use]
+    pub fn rights(&self) -> Rights {
         Rights {
             scopes: self.scopes,
             owner: self.owner,
             platform: self.platform,
+            everything: self.everything,
         }
     }
 
@@ -224,6 +260,7 @@ impl Authority {
         let scopes = grant.scopes.iter().chain(preset).map(String::as_str);
         authority.scopes = authority.scopes.or(catalogue.expand(scopes));
         authority.platform = grant.scopes.iter().any(|scope| scope == PLATFORM);
+        authority.everything = grant.scopes.iter().any(|scope| scope == EVERYTHING);
         authority
     }
 
@@ -247,7 +284,47 @@ impl Authority {
             scopes: ScopeSet::default(),
             owner: false,
             platform: false,
+            everything: false,
             expires_at: None,
+        }
+    }
+
+    /// The member it acts as.
+    #[must_use]
+    pub fn member(&self) -> Option<UserId> {
+        match self.principal {
+            Some(Principal::User(id)) => Some(id),
+            Some(Principal::Credential(_) | Principal::ServiceAccount(_)) | None => None,
+        }
+    }
+
+    /// Whether it is the operator's, who acts in no organization.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.organization.is_none()
+    }
+
+    /// The table of permissions: whether it may do `action` in its own organization.
+    #[must_use]
+    pub fn allows(&self, catalogue: &Catalogue, action: Action) -> bool {
+        let admin = self.platform || catalogue.holds(self.scopes, ADMIN);
+        let holds = |scope| admin || catalogue.holds(self.scopes, scope);
+        let reads = || holds("keys:read") || holds("member:manage") || self.everything;
+        match action {
+            Action::ManageOrganizations => self.platform,
+            Action::ReadPlatform | Action::Keys(Kind::Organization, Deed::Read) => reads(),
+            Action::ManageServiceAccounts => holds("workspace:admin") || holds("member:manage"),
+            // A member's own and nobody else's, whatever else somebody holds.
+            Action::Keys(Kind::Personal, Deed::Read) => {
+                self.member().is_some() || self.is_operator()
+            }
+            Action::Keys(Kind::Personal, _) => self.everything || self.is_operator(),
+            Action::Keys(Kind::Access, Deed::Renew) => {
+                holds("access_tokens:create") && holds("access_tokens:edit")
+            }
+            Action::WritePlatform | Action::Oversee | Action::Verify | Action::Keys(..) => {
+                holds(action.needs())
+            }
         }
     }
 
@@ -319,15 +396,7 @@ pub fn may(
             });
         }
     }
-    let holds = |scope| catalogue.holds(authority.scopes, scope);
-    let allowed = authority.platform
-        || match action {
-            Action::ManageOrganizations => false,
-            Action::ReadPlatform => holds("keys:read") || holds("member:manage"),
-            Action::WritePlatform | Action::Oversee => holds("member:manage"),
-            Action::Verify => holds("keys:verify"),
-        };
-    if allowed {
+    if authority.allows(catalogue, action) {
         Ok(Access {
             authority,
             organization,

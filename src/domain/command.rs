@@ -6,7 +6,7 @@ use super::ids::{
     CredentialId, LogId, OrganizationId, Owner, ProjectId, SecretId, ServiceAccountId, UserId,
 };
 use super::kind::Kind;
-use super::record::{Grant, Metadata};
+use super::record::{Credential, Grant, Metadata};
 use super::time::Timestamp;
 
 /// Who asks.
@@ -65,6 +65,8 @@ pub enum Command {
     UpdateKey(UpdateKey),
     /// A new secret.
     RotateKey(RotateKey),
+    /// A new credential in the place of an old one.
+    ReplaceKey(ReplaceKey),
     /// Refused until enabled.
     DisableKey(KeyTarget),
     /// Accepted again.
@@ -241,6 +243,57 @@ pub struct CreateKey {
     pub metadata: Metadata,
 }
 
+/// Where a path looks for credentials: those of another kind, owner or project are not found there.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Place {
+    /// The kind that the surface is for; `None`: any.
+    pub kind: Option<Kind>,
+    /// The owner that the path names.
+    pub owner: Option<Owner>,
+    /// The project that the path names.
+    pub project: Option<ProjectId>,
+}
+
+impl Place {
+    /// The surface of one kind.
+    #[must_use]
+    pub const fn of(kind: Kind) -> Self {
+        Self {
+            kind: Some(kind),
+            owner: None,
+            project: None,
+        }
+    }
+
+    /// The part of it that one owner has.
+    #[must_use]
+    pub const fn owned_by(self, owner: Owner) -> Self {
+        Self {
+            owner: Some(owner),
+            ..self
+        }
+    }
+
+    /// The part of it that is bound to one project.
+    #[must_use]
+    pub const fn on(self, project: ProjectId) -> Self {
+        Self {
+            project: Some(project),
+            ..self
+        }
+    }
+
+    /// Whether a credential is found here.
+    #[must_use]
+    pub fn holds(&self, key: &Credential) -> bool {
+        self.kind.is_none_or(|kind| kind == key.kind)
+            && self.owner.is_none_or(|owner| owner == key.owner)
+            && self
+                .project
+                .is_none_or(|project| key.project == Some(project))
+    }
+}
+
 /// A credential as a path names it.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyTarget {
@@ -248,8 +301,8 @@ pub struct KeyTarget {
     pub organization: OrganizationId,
     /// Which.
     pub key: CredentialId,
-    /// The kind that the surface is for; another kind is not found there. `None`: any.
-    pub kind: Option<Kind>,
+    /// Where in the organization the path looks for it.
+    pub place: Place,
 }
 
 /// See [`Command::UpdateKey`]; what is `None` stays.
@@ -263,6 +316,37 @@ pub struct UpdateKey {
     pub description: Option<Option<String>>,
     /// The new scopes.
     pub scopes: Option<Vec<String>>,
+    /// The new role's name or alias.
+    pub role: Option<String>,
+    /// The new expiry.
+    pub expiry: Option<Expiry>,
+    /// The new pairs, in the place of all old ones.
+    pub metadata: Option<Metadata>,
+}
+
+impl UpdateKey {
+    /// An edit that changes nothing yet.
+    #[must_use]
+    pub const fn of(target: KeyTarget) -> Self {
+        Self {
+            target,
+            name: None,
+            description: None,
+            scopes: None,
+            role: None,
+            expiry: None,
+            metadata: None,
+        }
+    }
+}
+
+/// See [`Command::ReplaceKey`].
+#[derive(Clone, Copy, Debug)]
+pub struct ReplaceKey {
+    /// The old one.
+    pub target: KeyTarget,
+    /// When the new one expires; `None`: when the old one does.
+    pub expiry: Option<Expiry>,
 }
 
 /// See [`Command::RotateKey`].
@@ -310,6 +394,7 @@ impl Command {
             Self::CreateKey(c) => Some(c.organization),
             Self::UpdateKey(c) => Some(c.target.organization),
             Self::RotateKey(c) => Some(c.target.organization),
+            Self::ReplaceKey(c) => Some(c.target.organization),
             Self::DisableKey(c) | Self::EnableKey(c) => Some(c.organization),
             Self::RevokeKey(c) => Some(c.target.organization),
         }
@@ -342,12 +427,27 @@ impl Command {
             | Self::CreateKey(_)
             | Self::UpdateKey(_)
             | Self::RotateKey(_)
+            | Self::ReplaceKey(_)
             | Self::EnableKey(_) => Urgency::Ordinary,
         }
     }
 }
 
 impl UpdateServiceAccount {
+    /// An edit that changes nothing yet.
+    #[must_use]
+    pub const fn of(organization: OrganizationId, account: ServiceAccountId) -> Self {
+        Self {
+            organization,
+            account,
+            name: None,
+            description: None,
+            role: None,
+            scopes: None,
+            is_active: None,
+        }
+    }
+
     /// An edit that does nothing but make the account inactive is an end; it needs no dominance.
     #[must_use]
     pub fn urgency(&self) -> Urgency {

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::catalogue::CatalogueText;
@@ -15,6 +14,7 @@ use super::personal::Personal;
 use super::record::{Grant, Metadata, Secret};
 use super::secret::{KeyHint, SecretHash};
 use super::time::Timestamp;
+use super::upcast::older;
 
 /// A stored event that this program cannot read.
 #[derive(Debug, thiserror::Error)]
@@ -70,7 +70,7 @@ macro_rules! events {
                     $(($wire, $version) => {
                         $name::deserialize(data).map(|read| Some(Self::$name(read)))
                     })*
-                    (_, _) => IgnoredAny::deserialize(data).map(|IgnoredAny| None),
+                    (_, _) => older(name, version, data),
                 }
             }
         }
@@ -117,9 +117,9 @@ events! {
     /// It was deleted.
     ServiceAccountDeleted = "service_account.deleted" 1,
     /// A credential was made.
-    KeyCreated = "api_key.created" 1,
-    /// Its name, label, description, role, expiry or metadata changed.
-    KeyUpdated = "api_key.updated" 1,
+    KeyCreated = "api_key.created" 2,
+    /// Its name, label, description, role, expiry, metadata or replacement changed.
+    KeyUpdated = "api_key.updated" 2,
     /// Its scopes changed.
     KeyScopesEdited = "api_key.scopes_edited" 1,
     /// It got a new secret.
@@ -290,13 +290,15 @@ data! {
         created_by: Option<Principal>,
         /// The credential that made it.
         issued_via: Option<CredentialId>,
+        /// The one that it was made to replace.
+        replaces: Option<CredentialId>,
         /// The first secret.
         secret: NewSecret,
     }
 
     /// `api_key.updated`: the whole of what can be edited, as it is afterwards.
     KeyUpdated {
-        /// What changed: name, label, description, role, expiry, metadata.
+        /// What changed: name, label, description, role, expiry, metadata, `replaced_by`.
         changed: Vec<String>,
         /// The name or label.
         name: String,
@@ -308,6 +310,8 @@ data! {
         expires_at: Option<Timestamp>,
         /// The pairs.
         metadata: Metadata,
+        /// The newest one that was made to replace it.
+        replaced_by: Option<CredentialId>,
     }
 
     /// `api_key.scopes_edited`.

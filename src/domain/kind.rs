@@ -59,6 +59,23 @@ pub enum Renewal {
     ReplaceAtOnce,
 }
 
+/// What somebody wants to do with credentials of a kind.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Deed {
+    /// See them.
+    Read,
+    /// Make one.
+    Create,
+    /// Change what the kind lets be changed.
+    Edit,
+    /// Give one a new secret, or put a new one in its place.
+    Renew,
+    /// Disable one and enable it again.
+    Switch,
+    /// End one.
+    End,
+}
+
 /// Fields that an edit may touch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Field {
@@ -85,7 +102,7 @@ pub struct Rules {
     pub grant: GrantForm,
     /// Whether the name is unique among the owner's live credentials of the kind (exactly).
     pub unique_name: bool,
-    /// What an edit may touch; nothing: edits do not exist (405).
+    /// What an edit may touch, the owner's pairs besides; nothing: edits do not exist (405).
     pub edit: &'static [Field],
     /// Whether it can be disabled and enabled again.
     pub can_be_disabled: bool,
@@ -134,6 +151,15 @@ impl Kind {
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// What its surface calls the name.
+    #[must_use]
+    pub fn name_field(self) -> &'static str {
+        match self {
+            Self::Access | Self::Project => "label",
+            Self::Organization | Self::Personal | Self::ServiceAccount | Self::Admin => "name",
+        }
     }
 
     /// The kind's row.

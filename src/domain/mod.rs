@@ -22,6 +22,7 @@ pub mod secret;
 pub mod staged;
 pub mod state;
 pub mod time;
+mod upcast;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -191,6 +191,10 @@ pub struct Credential {
     pub ended: Option<Arc<Ended>>,
     /// The credential that made it.
     pub issued_via: Option<CredentialId>,
+    /// The one that it was made to replace.
+    pub replaces: Option<CredentialId>,
+    /// The newest one that was made to replace it.
+    pub replaced_by: Option<CredentialId>,
     /// All its secrets, oldest first; the last one is the current one.
     pub secrets: Vec<Secret>,
     /// Version, position, origin.

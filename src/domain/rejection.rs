@@ -21,6 +21,10 @@ pub enum Rejection {
         needs: &'static str,
     },
 
+    /// The actor's credential is bound to another project.
+    #[error("your credential works on another project")]
+    WrongProject,
+
     /// A required text is empty.
     #[error("must not be empty")]
     FieldEmpty {
@@ -205,6 +209,9 @@ pub enum Beyond {
     /// An expiry after the actor's own.
     #[error("a credential cannot make one that outlives it")]
     Expiry,
+    /// Somebody else's personal token.
+    #[error("personal tokens are made by the member they belong to")]
+    Person,
 }
 
 impl Rejection {
@@ -215,6 +222,7 @@ impl Rejection {
             Self::CredentialNotAccepted => "credential_not_accepted",
             Self::NotFound { .. } => "not_found",
             Self::Forbidden { .. } => "forbidden",
+            Self::WrongProject => "wrong_project",
             Self::FieldEmpty { .. } => "field_empty",
             Self::FieldTooLong { .. } => "field_too_long",
             Self::FieldControlCharacters { .. } => "field_control_characters",
@@ -263,7 +271,7 @@ impl Rejection {
             | Self::ScopeNotForKind { .. }
             | Self::ScopeBeyondAccount { .. }
             | Self::ScopeTwice { .. } => Some("scopes"),
-            Self::UnknownPreset { .. } => Some("preset"),
+            Self::UnknownPreset { .. } => Some("scope"),
             Self::UnknownOwner { .. } => Some("owner"),
             Self::UnknownRole { .. } => Some("role"),
             Self::UnknownProject | Self::ProjectBinding { .. } => Some("project_id"),
@@ -276,6 +284,7 @@ impl Rejection {
             Self::CredentialNotAccepted
             | Self::NotFound { .. }
             | Self::Forbidden { .. }
+            | Self::WrongProject
             | Self::GrantNotForKind { .. }
             | Self::IdempotencyKeyReused
             | Self::BeyondYourAuthority { .. }

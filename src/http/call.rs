@@ -67,8 +67,20 @@ impl Call {
         organization: OrganizationId,
     ) -> Result<Access, Problem> {
         let access = self.may(action, organization)?;
-        self.context.wait(&self.app).await?;
+        self.wait().await?;
         Ok(access)
+    }
+
+    /// The organization that the caller's credential is of: where surfaces without one in their
+    /// path act.
+    pub(super) fn home(&self) -> Result<OrganizationId, Problem> {
+        let home = self.caller.authority.organization;
+        home.ok_or_else(|| Problem::not_found("organization"))
+    }
+
+    /// Waits until a read sees the position that the client has asked for.
+    pub(super) async fn wait(&self) -> Result<(), Problem> {
+        self.context.wait(&self.app).await
     }
 
     /// Leave to do `action` across all organizations.
@@ -79,7 +91,7 @@ impl Call {
     /// The same for a read.
     pub(super) async fn may_read_everywhere(&self, action: Action) -> Result<Access, Problem> {
         let access = self.may_everywhere(action)?;
-        self.context.wait(&self.app).await?;
+        self.wait().await?;
         Ok(access)
     }
 

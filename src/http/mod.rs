@@ -5,18 +5,28 @@
 //! (413), media type (415), form (400), content (422), authority (403), version (412), conflicts
 //! (409).
 
+mod access_tokens;
+mod accounts;
+mod admin_tokens;
 mod answer;
+mod api_tokens;
 mod auth;
 mod body;
 mod call;
 mod codes;
 mod context;
 mod document;
+mod events;
+mod keys;
 mod lists;
 mod meta;
+mod path;
 mod platform;
 mod problem;
+mod project_tokens;
 mod records;
+mod service_account_tokens;
+mod service_accounts;
 mod verify;
 
 #[cfg(test)]
@@ -42,6 +52,7 @@ use utoipa_axum::routes;
 use crate::clock::Entropy;
 use crate::domain::access::Action;
 use crate::domain::ids::OrganizationId;
+use crate::domain::kind::{Deed, Kind};
 use crate::ledger::Ledger;
 use auth::Caller;
 use problem::Problem;
@@ -81,10 +92,20 @@ impl App {
 }
 
 fn routes() -> OpenApiRouter<App> {
-    use platform::{
-        api_keys, credentials, events, members, organizations, projects, service_accounts,
-    };
     OpenApiRouter::with_openapi(document::Head::openapi())
+        .merge(platform_routes())
+        .merge(workspace_routes())
+        .routes(routes!(verify::verify))
+        .routes(routes!(verify::batch))
+        .routes(routes!(meta::livez))
+        .routes(routes!(meta::readyz))
+        .routes(routes!(meta::openapi))
+        .routes(routes!(meta::docs))
+}
+
+fn platform_routes() -> OpenApiRouter<App> {
+    use platform::{api_keys, credentials, members, organizations, projects, service_accounts};
+    OpenApiRouter::new()
         .routes(routes!(organizations::create, organizations::list))
         .routes(routes!(organizations::show, organizations::update))
         .routes(routes!(projects::create, projects::list))
@@ -104,16 +125,74 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::disable))
         .routes(routes!(api_keys::enable))
         .routes(routes!(api_keys::usage))
-        .routes(routes!(events::of_api_key))
+        .routes(routes!(api_keys::events))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::show))
         .routes(routes!(credentials::revoke))
-        .routes(routes!(verify::verify))
-        .routes(routes!(verify::batch))
-        .routes(routes!(meta::livez))
-        .routes(routes!(meta::readyz))
-        .routes(routes!(meta::openapi))
-        .routes(routes!(meta::docs))
+}
+
+/// The surfaces of the caller's own organization, one a kind.
+fn workspace_routes() -> OpenApiRouter<App> {
+    let personal = OpenApiRouter::new()
+        .routes(routes!(api_tokens::create, api_tokens::list))
+        .routes(routes!(api_tokens::show, api_tokens::remove))
+        .routes(routes!(api_tokens::roll))
+        .routes(routes!(api_tokens::events))
+        .routes(routes!(api_tokens::scopes));
+    let accounts = OpenApiRouter::new()
+        .routes(routes!(service_accounts::create, service_accounts::list))
+        .routes(routes!(
+            service_accounts::show,
+            service_accounts::update,
+            service_accounts::remove
+        ))
+        .routes(routes!(
+            service_account_tokens::create,
+            service_account_tokens::list
+        ))
+        .routes(routes!(
+            service_account_tokens::show,
+            service_account_tokens::remove
+        ))
+        .routes(routes!(service_account_tokens::rotate))
+        .routes(routes!(service_account_tokens::events));
+    let access = OpenApiRouter::new()
+        .routes(routes!(access_tokens::create, access_tokens::list))
+        .routes(routes!(
+            access_tokens::show,
+            access_tokens::update,
+            access_tokens::remove
+        ))
+        .routes(routes!(access_tokens::rotate))
+        .routes(routes!(access_tokens::disable))
+        .routes(routes!(access_tokens::enable))
+        .routes(routes!(access_tokens::events))
+        .routes(routes!(access_tokens::roles));
+    let admin = OpenApiRouter::new()
+        .routes(routes!(admin_tokens::create, admin_tokens::list))
+        .routes(routes!(
+            admin_tokens::show,
+            admin_tokens::update,
+            admin_tokens::remove
+        ))
+        .routes(routes!(admin_tokens::replace))
+        .routes(routes!(admin_tokens::disable))
+        .routes(routes!(admin_tokens::enable))
+        .routes(routes!(admin_tokens::events));
+    let project = OpenApiRouter::new()
+        .routes(routes!(project_tokens::create, project_tokens::list))
+        .routes(routes!(
+            project_tokens::show,
+            project_tokens::update,
+            project_tokens::remove
+        ))
+        .routes(routes!(project_tokens::replace))
+        .routes(routes!(project_tokens::events));
+    personal
+        .merge(accounts)
+        .merge(access)
+        .merge(admin)
+        .merge(project)
 }
 
 fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
@@ -205,6 +284,7 @@ async fn method_not_allowed(
     ) {
         (None, _) => None,
         (Some(_), Err(problem)) => Some(problem),
+        (Some(Weakest::Known), Ok(_)) => None,
         (Some(Weakest::AtHome(action)), Ok(caller)) => caller.may_at_home(&app, action).err(),
         (Some(Weakest::Everywhere(action)), Ok(caller)) => {
             caller.may_everywhere(&app, action).err()
@@ -219,21 +299,38 @@ async fn method_not_allowed(
 
 /// The least that somebody must be allowed who is told of a path's methods, and where.
 enum Weakest {
+    Known,
     AtHome(Action),
     Everywhere(Action),
     In(Action),
 }
 
 fn weakest(route: &str) -> Option<Weakest> {
+    let read = |kind| Action::Keys(kind, Deed::Read);
     let tail = route.strip_prefix("/platform/organizations");
-    match tail.map(|tail| tail.strip_prefix("/{organization_id}")) {
-        Some(Some(tail)) if tail.starts_with("/credentials") => Some(Weakest::In(Action::Oversee)),
-        Some(Some(_)) => Some(Weakest::In(Action::ReadPlatform)),
-        Some(None) => Some(Weakest::Everywhere(Action::ManageOrganizations)),
-        None if route.starts_with("/v1/verify") => Some(Weakest::AtHome(Action::Verify)),
-        // The service about itself is open to all.
-        None => None,
-    }
+    let platform = tail.map(|tail| match tail.strip_prefix("/{organization_id}") {
+        Some(tail) if tail.starts_with("/credentials") => Weakest::In(Action::Oversee),
+        Some(_) => Weakest::In(Action::ReadPlatform),
+        None => Weakest::Everywhere(Action::ManageOrganizations),
+    });
+    let surfaces = [
+        ("/v1/verify", Weakest::AtHome(Action::Verify)),
+        ("/v1/api-tokens/scopes", Weakest::Known),
+        ("/v1/api-tokens", Weakest::AtHome(read(Kind::Personal))),
+        (
+            "/v1/service-accounts",
+            Weakest::AtHome(Action::ManageServiceAccounts),
+        ),
+        ("/v1/workspaces/", Weakest::In(read(Kind::Access))),
+        ("/v1/admin/", Weakest::AtHome(read(Kind::Admin))),
+        ("/v1/projects/", Weakest::AtHome(read(Kind::Project))),
+    ];
+    let mut surfaces = surfaces.into_iter();
+    // The service about itself is open to all.
+    platform.or_else(|| {
+        let found = surfaces.find(|(path, _)| route.starts_with(path));
+        found.map(|(_, weakest)| weakest)
+    })
 }
 
 fn organization_of(
@@ -241,7 +338,7 @@ fn organization_of(
 ) -> Option<OrganizationId> {
     let params = params.ok()?;
     let mut params = params.iter();
-    let (_, id) = params.find(|(name, _)| *name == "organization_id")?;
+    let (_, id) = params.find(|(name, _)| matches!(*name, "organization_id" | "workspace_id"))?;
     id.parse().ok()
 }
 

@@ -133,11 +133,15 @@ impl Problem {
     /// 405; which methods there are is said by the router.
     #[must_use]
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "method_not_allowed",
+        Self::method_not_allowed_because(
             "this path does not take the method; Allow names those that it takes",
         )
+    }
+
+    /// 405 for a reason of its own.
+    #[must_use]
+    pub(super) fn method_not_allowed_because(why: &'static str) -> Self {
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", why)
     }
 
     /// 408: the request took too long to arrive or to be worked on.
@@ -266,9 +270,9 @@ fn status_of(why: &Rejection) -> StatusCode {
     match why {
         Rejection::CredentialNotAccepted => StatusCode::UNAUTHORIZED,
         Rejection::NotFound { .. } => StatusCode::NOT_FOUND,
-        Rejection::Forbidden { .. } | Rejection::BeyondYourAuthority { .. } => {
-            StatusCode::FORBIDDEN
-        }
+        Rejection::Forbidden { .. }
+        | Rejection::WrongProject
+        | Rejection::BeyondYourAuthority { .. } => StatusCode::FORBIDDEN,
         Rejection::FieldEmpty { .. }
         | Rejection::FieldTooLong { .. }
         | Rejection::FieldControlCharacters { .. }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::domain::ids::Owner;
+use crate::domain::ids::{Owner, Principal};
+use crate::domain::kind::Kind;
 use crate::domain::record::{
     Credential, Member, Metadata, Organization, Project, ServiceAccount, Stamp,
 };
 use crate::domain::time::Timestamp;
+use crate::views::Views;
 
 /// An organization.
 #[derive(Serialize, ToSchema)]
@@ -90,10 +92,18 @@ pub(super) struct KeyRecord {
     project_id: Option<String>,
     owner: OwnerRecord,
     name: String,
+    /// The name, of the kinds that call it a label.
+    label: Option<String>,
     description: String,
     scopes: Vec<String>,
     role: Option<String>,
     preset: Option<String>,
+    /// The preset of a project token, as its surface calls it.
+    scope: Option<String>,
+    /// Of an access token: the address of the member behind it, and the ULID of its id.
+    token_id: Option<String>,
+    /// The token, masked but for its first 10 characters.
+    token: String,
     /// The first 12 characters of the token.
     key_prefix: String,
     /// The last 4 characters of the token.
@@ -103,6 +113,10 @@ pub(super) struct KeyRecord {
     last_used_at: Option<String>,
     /// The credential that made it.
     issued_via: Option<String>,
+    /// The one that it was made to replace.
+    replaces: Option<String>,
+    /// The newest one that was made to replace it.
+    replaced_by: Option<String>,
     secrets: Vec<SecretRecord>,
     ended: Option<EndedRecord>,
     #[serde(flatten)]
@@ -235,7 +249,9 @@ impl From<&Arc<ServiceAccount>> for ServiceAccountRecord {
 
 impl KeyRecord {
     /// The record as it stands at `now`.
-    pub(super) fn new(record: &Credential, now: Timestamp) -> Self {
+    pub(super) fn new(views: &Views, record: &Credential, now: Timestamp) -> Self {
+        let labelled = record.kind.name_field() == "label";
+        let prefix = record.secret().map(|secret| secret.shown_prefix());
         let status = record.status(now).name();
         let current = record.secret();
         let secrets = record.secrets.iter().rev().take(SECRETS_SHOWN_MAX);
@@ -248,13 +264,15 @@ impl KeyRecord {
             project_id: record.project.map(|id| id.to_string()),
             owner: OwnerRecord::from(record.owner),
             name: record.name.to_string(),
+            label: labelled.then(|| record.name.to_string()),
             description: record.description.as_deref().unwrap_or_default().to_owned(),
             scopes: record.grant.scopes.clone(),
             role: record.grant.role.clone(),
             preset: record.grant.preset.clone(),
-            key_prefix: current
-                .map(|secret| secret.shown_prefix())
-                .unwrap_or_default(),
+            scope: record.grant.preset.clone(),
+            token_id: (record.kind == Kind::Access).then(|| token_id(views, record)),
+            token: masked(prefix.as_deref().unwrap_or_default()),
+            key_prefix: prefix.unwrap_or_default(),
             key_hint: current
                 .map(|secret| secret.hint.to_string())
                 .unwrap_or_default(),
@@ -262,6 +280,8 @@ impl KeyRecord {
             expires_at: record.expires_at.map(|at| at.to_string()),
             last_used_at: None,
             issued_via: record.issued_via.map(|id| id.to_string()),
+            replaces: record.replaces.map(|id| id.to_string()),
+            replaced_by: record.replaced_by.map(|id| id.to_string()),
             secrets: secrets
                 .map(|secret| SecretRecord {
                     id: secret.id.to_string(),
@@ -278,6 +298,49 @@ impl KeyRecord {
             origin: Origin::from(&record.stamp),
         }
     }
+}
+
+/// Characters of a token that its masked form shows, and dots that stand for the rest.
+const UNMASKED_CHARS: usize = 10;
+const MASK: &str = "..........";
+
+fn masked(prefix: &str) -> String {
+    let shown: String = prefix.chars().take(UNMASKED_CHARS).collect();
+    format!("{shown}{MASK}")
+}
+
+/// Steps from a credential to the member behind it: over a service account or a credential to who
+/// made that, and so on.
+const STEPS_TO_MEMBER_MAX: usize = 8;
+/// Who stands behind a token when nobody does: the operator, or a person who was erased.
+const NOBODY: &str = "nobody";
+
+/// `<e-mail of the member behind it>_<ulid>`, put together on reading, so that it is nowhere stored.
+fn token_id(views: &Views, record: &Credential) -> String {
+    let email = email_behind(views, record).unwrap_or_else(|| NOBODY.to_owned());
+    format!("{email}_{}", record.id.ulid())
+}
+
+fn email_behind(views: &Views, record: &Credential) -> Option<String> {
+    let organization = record.organization;
+    let mut maker = record.stamp.created_by?;
+    for _ in 0..STEPS_TO_MEMBER_MAX {
+        maker = match maker {
+            Principal::User(id) => {
+                let member = views.directory.member(organization, id)?;
+                return member.email.text().map(str::to_owned);
+            }
+            Principal::ServiceAccount(id) => {
+                let account = views.directory.account(organization, id)?;
+                account.stamp.created_by?
+            }
+            Principal::Credential(id) => {
+                let key = views.tokens.get(organization, id).ok()??;
+                key.stamp.created_by?
+            }
+        };
+    }
+    None
 }
 
 impl From<Owner> for OwnerRecord {

@@ -74,6 +74,8 @@ pub(super) fn credential(of: u128, id: u128) -> Credential {
         disabled: false,
         ended: None,
         issued_via: None,
+        replaces: None,
+        replaced_by: None,
         secrets: vec![secret(id, Timestamp(0))],
         stamp: stamp(1, Timestamp(0)),
     }

@@ -32,6 +32,8 @@ impl State {
             disabled: false,
             ended: None,
             issued_via: data.issued_via,
+            replaces: data.replaces,
+            replaced_by: None,
             secrets: vec![data.secret.record(prefix, event.occurred_at)],
             stamp: new_stamp(event, data.created_by),
         };
@@ -83,6 +85,7 @@ impl State {
         record.description = data.description.as_deref().map(Into::into);
         record.expires_at = data.expires_at;
         record.metadata = shared_metadata(&data.metadata);
+        record.replaced_by = data.replaced_by;
         if data.role != record.grant.role {
             let grant = Grant {
                 role: data.role.clone(),

@@ -194,7 +194,13 @@ pub(super) fn create_account(
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
     let organization = command.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
+    let access = admit(
+        state,
+        request,
+        facts,
+        Action::ManageServiceAccounts,
+        organization,
+    )?;
     checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
     if let Some(description) = &command.description {
         checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
@@ -260,7 +266,13 @@ pub(super) fn update_account(
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
     let organization = command.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
+    let access = admit(
+        state,
+        request,
+        facts,
+        Action::ManageServiceAccounts,
+        organization,
+    )?;
     let record = account(state, organization, command.account)?;
     if let Some(name) = &command.name {
         checks::line("name", name, checks::NAME_CHARS_MAX)?;
@@ -371,7 +383,13 @@ pub(super) fn delete_account(
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
     let organization = command.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
+    let access = admit(
+        state,
+        request,
+        facts,
+        Action::ManageServiceAccounts,
+        organization,
+    )?;
     let record = account(state, organization, command.account)?;
     checks::version(request.if_match, record.stamp.version)?;
     let subject = Subject::ServiceAccount(record.id);

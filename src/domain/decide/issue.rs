@@ -1,14 +1,15 @@
 //! Credentials as they are made: who they act for, what they grant, until when.
 
+use super::keys::check_own_project;
 use super::{Decision, Facts, admit, checks, decision};
 use crate::domain::access::{Action, Authority, OwnerStanding};
 use crate::domain::catalogue::EVERYTHING;
 use crate::domain::command::{CreateKey, Expiry, Request};
 use crate::domain::event::{KeyCreated, NewSecret};
-use crate::domain::ids::{CredentialId, OrganizationId, Owner, SecretId, Subject};
-use crate::domain::kind::{GrantForm, OwnedBy, ProjectBinding};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId, SecretId, Subject};
+use crate::domain::kind::{Deed, GrantForm, Kind, OwnedBy, ProjectBinding};
 use crate::domain::record::{Grant, ServiceAccount, Status};
-use crate::domain::rejection::Rejection;
+use crate::domain::rejection::{Beyond, Rejection};
 use crate::domain::secret::{DEFAULT_PREFIX, Token};
 use crate::domain::state::State;
 use crate::domain::time::{DAY_MS, Timestamp};
@@ -28,7 +29,9 @@ pub(super) fn create(
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
     let organization = command.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
+    let action = Action::Keys(command.kind, Deed::Create);
+    let access = admit(state, request, facts, action, organization)?;
+    check_own_project(access.authority(), command.kind, command.project)?;
     check_texts(command)?;
     let owner = owner(state, command)?;
     let grant = grant(state, command, &owner)?;
@@ -38,6 +41,7 @@ pub(super) fn create(
         project: command.project,
         ..Authority::of_grant(&grant, state.catalogue())
     };
+    check_person(access.authority(), command.owner)?;
     access.authority().cover(&new)?;
     access.authority().outlive(expires_at)?;
     check_conflicts(state, command, &owner, facts.now)?;
@@ -55,6 +59,7 @@ pub(super) fn create(
         metadata: command.metadata.clone(),
         created_by: access.authority().principal,
         issued_via: access.authority().via,
+        replaces: None,
         secret,
     };
     let mut made = decision(
@@ -67,8 +72,23 @@ pub(super) fn create(
     Ok(made)
 }
 
+/// A person's tokens are made by that person.
+fn check_person(authority: &Authority, owner: Owner) -> Result<(), Rejection> {
+    match owner {
+        Owner::User(id) if !authority.is_operator() && authority.member() != Some(id) => {
+            let why = Beyond::Person;
+            Err(Rejection::BeyondYourAuthority { why })
+        }
+        Owner::User(_) | Owner::Organization(_) | Owner::ServiceAccount(_) => Ok(()),
+    }
+}
+
 fn check_texts(command: &CreateKey) -> Result<(), Rejection> {
-    checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
+    checks::line(
+        command.kind.name_field(),
+        &command.name,
+        checks::NAME_CHARS_MAX,
+    )?;
     if let Some(description) = &command.description {
         checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
     }
@@ -108,6 +128,9 @@ fn grant(
     let (kind, asked) = (command.kind, &command.grant);
     let mut grant = Grant::default();
     match kind.rules().grant {
+        GrantForm::ScopesOfAccount if asked.scopes.is_empty() => {
+            return whole_account(state, kind, asked, owner);
+        }
         GrantForm::Scopes | GrantForm::ScopesOrEverything | GrantForm::ScopesOfAccount => {
             checks::scopes(&asked.scopes, kind, catalogue)?;
             grant.scopes.clone_from(&asked.scopes);
@@ -124,7 +147,7 @@ fn grant(
                 let preset = preset.clone();
                 return Err(Rejection::UnknownPreset { preset });
             }
-            None => return Err(Rejection::FieldEmpty { field: "preset" }),
+            None => return Err(Rejection::FieldEmpty { field: "scope" }),
         },
     }
     let nothing_else = grant.scopes.len() == asked.scopes.len()
@@ -141,6 +164,34 @@ fn grant(
         OwnerStanding::Organization | OwnerStanding::Member(_) | OwnerStanding::Unknown => {}
     }
     Ok(grant)
+}
+
+/// Who names no scopes gets those that the account has at this instant: its own, or its role's
+/// where it lists none.
+fn whole_account(
+    state: &State,
+    kind: Kind,
+    asked: &Grant,
+    owner: &OwnerStanding<'_>,
+) -> Result<Grant, Rejection> {
+    if *asked != Grant::default() {
+        return Err(Rejection::GrantNotForKind { kind });
+    }
+    let role = |name: &String| state.catalogue().role(name).map(|role| role.scopes.clone());
+    let scopes = match owner {
+        OwnerStanding::ServiceAccount(account) => {
+            let own = account.scopes.clone();
+            own.or_else(|| account.role.as_ref().and_then(role))
+        }
+        OwnerStanding::Organization | OwnerStanding::Member(_) | OwnerStanding::Unknown => None,
+    };
+    match scopes {
+        Some(scopes) if !scopes.is_empty() => Ok(Grant {
+            scopes,
+            ..Grant::default()
+        }),
+        Some(_) | None => Err(Rejection::FieldEmpty { field: "scopes" }),
+    }
 }
 
 /// A token carries scopes of its account, or of its account's role where the account lists none.
@@ -200,10 +251,7 @@ fn check_conflicts(
         | OwnerStanding::ServiceAccount(_)
         | OwnerStanding::Unknown => {}
     }
-    let project = command.project.and_then(|project| state.project(project));
-    if project.is_some_and(|project| project.archived) {
-        return Err(Rejection::ProjectArchived);
-    }
+    check_project_in_use(state, command.project)?;
     let holder = state.key_names.get(&(command.owner, command.name.clone()));
     let holder = holder.and_then(|holder| state.credential(**holder));
     // The name of an expired one is free again: only live ones share the space.
@@ -214,15 +262,29 @@ fn check_conflicts(
     if command.kind.rules().unique_name && taken {
         return Err(Rejection::NameTaken);
     }
-    check_limits(state, command)
+    check_limits(state, command.organization, command.owner)
 }
 
-fn check_limits(state: &State, command: &CreateKey) -> Result<(), Rejection> {
-    let of_owner = match command.owner {
+/// Nothing new is made for a project that was put away.
+pub(super) fn check_project_in_use(
+    state: &State,
+    project: Option<ProjectId>,
+) -> Result<(), Rejection> {
+    let project = project.and_then(|project| state.project(project));
+    if project.is_some_and(|project| project.archived) {
+        return Err(Rejection::ProjectArchived);
+    }
+    Ok(())
+}
+
+pub(super) fn check_limits(
+    state: &State,
+    organization: OrganizationId,
+    owner: Owner,
+) -> Result<(), Rejection> {
+    let of_owner = match owner {
         Owner::Organization(_) => 0,
-        Owner::User(_) | Owner::ServiceAccount(_) => {
-            state.live_credentials_of(command.owner).len() as u64
-        }
+        Owner::User(_) | Owner::ServiceAccount(_) => state.live_credentials_of(owner).len() as u64,
     };
     if of_owner >= LIVE_PER_OWNER_MAX {
         let what = "live credentials of one owner";
@@ -231,7 +293,7 @@ fn check_limits(state: &State, command: &CreateKey) -> Result<(), Rejection> {
             max: LIVE_PER_OWNER_MAX,
         });
     }
-    if state.counts(command.organization).live_credentials >= LIVE_PER_ORGANIZATION_MAX {
+    if state.counts(organization).live_credentials >= LIVE_PER_ORGANIZATION_MAX {
         let what = "live credentials of an organization";
         return Err(Rejection::LimitReached {
             what,

@@ -1,4 +1,4 @@
-//! Credentials that are there: edited, rotated, disabled, enabled, ended. What a kind allows is
+//! Credentials that are there: rotated, disabled, enabled, ended. What a kind allows is
 //! asked of `domain/kind.rs`, before the form of what is asked is looked at.
 
 use std::sync::Arc;
@@ -6,12 +6,10 @@ use std::sync::Arc;
 use super::issue::new_secret;
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::{Access, Action, Authority};
-use crate::domain::command::{KeyTarget, Request, RevokeKey, RotateKey, UpdateKey};
-use crate::domain::event::{
-    Fact, KeyDisabled, KeyEnabled, KeyRevoked, KeyRotated, KeyScopesEdited, KeyUpdated,
-};
-use crate::domain::ids::{OrganizationId, Owner, SecretId, Subject};
-use crate::domain::kind::{Field, Renewal};
+use crate::domain::command::{KeyTarget, Request, RevokeKey, RotateKey};
+use crate::domain::event::{KeyDisabled, KeyEnabled, KeyRevoked, KeyRotated};
+use crate::domain::ids::{OrganizationId, Owner, ProjectId, SecretId, Subject};
+use crate::domain::kind::{Deed, Kind, Renewal};
 use crate::domain::record::{Credential, Status};
 use crate::domain::rejection::Rejection;
 use crate::domain::state::State;
@@ -23,13 +21,51 @@ pub(in crate::domain) const SECRETS_PER_CREDENTIAL_MAX: usize = 1_000;
 /// Longest grace period of a rotation: 30 days.
 const GRACE_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
 
-/// A credential of the organization, of the kind that the surface is for.
-fn target(state: &State, target: KeyTarget) -> Result<&Arc<Credential>, Rejection> {
-    state
+/// Leave to do `deed` with the credential that a path names, and the credential.
+pub(super) fn admit_key<'a>(
+    state: &'a State,
+    request: &Request,
+    facts: &Facts,
+    target: KeyTarget,
+    deed: Deed,
+) -> Result<(Access, &'a Arc<Credential>), Rejection> {
+    let found = state
         .credential(target.key)
         .filter(|key| key.organization == target.organization)
-        .filter(|key| target.kind.is_none_or(|kind| kind == key.kind))
-        .ok_or(Rejection::NotFound { what: "key" })
+        .filter(|key| target.place.holds(key));
+    let action = match (target.place.kind, deed, found) {
+        (Some(kind), _, _) => Action::Keys(kind, deed),
+        // Where every kind is found, each is ended by who oversees all of them.
+        (None, Deed::End, _) | (None, _, None) => Action::Oversee,
+        (None, _, Some(key)) => Action::Keys(key.kind, deed),
+    };
+    let access = admit(state, request, facts, action, target.organization)?;
+    let key = found
+        .filter(|key| is_theirs(access.authority(), action, key))
+        .ok_or(Rejection::NotFound { what: "key" })?;
+    check_own_project(access.authority(), key.kind, key.project)?;
+    Ok((access, key))
+}
+
+/// Personal tokens are for nobody but their member, the oversight of all kinds excepted.
+fn is_theirs(authority: &Authority, action: Action, key: &Credential) -> bool {
+    if !matches!(action, Action::Keys(Kind::Personal, _)) {
+        return true;
+    }
+    authority.is_operator() || authority.member().map(Owner::User) == Some(key.owner)
+}
+
+/// A project's token manages that project's tokens alone.
+pub(super) fn check_own_project(
+    authority: &Authority,
+    kind: Kind,
+    project: Option<ProjectId>,
+) -> Result<(), Rejection> {
+    let bound = kind == Kind::Project && authority.project.is_some();
+    if bound && authority.project != project {
+        return Err(Rejection::WrongProject);
+    }
+    Ok(())
 }
 
 /// What the credential is worth, in nobody's hand.
@@ -40,103 +76,10 @@ pub(super) fn worth(state: &State, key: &Credential) -> Authority {
     }
 }
 
-fn live(key: &Credential, now: Timestamp) -> Result<(), Rejection> {
+pub(super) fn live(key: &Credential, now: Timestamp) -> Result<(), Rejection> {
     match key.status(now) {
         Status::Active | Status::Disabled => Ok(()),
         Status::Expired | Status::Revoked => Err(Rejection::CredentialEnded),
-    }
-}
-
-pub(super) fn update(
-    state: &State,
-    request: &Request,
-    command: &UpdateKey,
-    facts: &Facts,
-) -> Result<Decision, Rejection> {
-    let organization = command.target.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
-    let key = target(state, command.target)?;
-    check_editable(key, command)?;
-    if let Some(name) = &command.name {
-        checks::line("name", name, checks::NAME_CHARS_MAX)?;
-    }
-    if let Some(Some(description)) = &command.description {
-        checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
-    }
-    if let Some(scopes) = &command.scopes {
-        checks::scopes(scopes, key.kind, state.catalogue())?;
-    }
-    let mut after = (*key.grant).clone();
-    after.scopes = command.scopes.clone().unwrap_or(after.scopes);
-    let worth_after = Authority {
-        project: key.project,
-        ..Authority::of_grant(&after, state.catalogue())
-    };
-    access.authority().cover(&worth(state, key))?;
-    access.authority().cover(&worth_after)?;
-    checks::version(request.if_match, key.stamp.version)?;
-    live(key, facts.now)?;
-
-    let mut changes: Vec<Fact> = Vec::new();
-    let name = command.name.as_deref().unwrap_or(&key.name);
-    let description = match &command.description {
-        Some(description) => description.as_deref(),
-        None => key.description.as_deref(),
-    };
-    let changed: Vec<String> = [
-        (name != &*key.name).then_some("name"),
-        (description != key.description.as_deref()).then_some("description"),
-    ]
-    .into_iter()
-    .flatten()
-    .map(str::to_owned)
-    .collect();
-    if !changed.is_empty() {
-        let updated = KeyUpdated {
-            changed,
-            name: name.to_owned(),
-            description: description.map(str::to_owned),
-            role: key.grant.role.clone(),
-            expires_at: key.expires_at,
-            metadata: key.metadata.as_deref().cloned().unwrap_or_default(),
-        };
-        changes.push(updated.into());
-    }
-    if after.scopes != key.grant.scopes {
-        changes.push(
-            KeyScopesEdited {
-                scopes: after.scopes,
-            }
-            .into(),
-        );
-    }
-    Ok(decision(
-        &access,
-        organization,
-        Subject::Credential(key.id),
-        changes,
-    ))
-}
-
-/// An edit of what the kind does not let be edited is a conflict with the kind.
-fn check_editable(key: &Credential, command: &UpdateKey) -> Result<(), Rejection> {
-    let asked = [
-        command.name.as_ref().map(|_| Field::Name),
-        command.description.as_ref().map(|_| Field::Description),
-        command.scopes.as_ref().map(|_| Field::Scopes),
-    ];
-    let editable = key.kind.rules().edit;
-    if asked
-        .into_iter()
-        .flatten()
-        .all(|field| editable.contains(&field))
-    {
-        Ok(())
-    } else {
-        Err(Rejection::NotForKind {
-            kind: key.kind,
-            action: "edited so",
-        })
     }
 }
 
@@ -147,8 +90,7 @@ pub(super) fn rotate(
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
     let organization = command.target.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
-    let key = target(state, command.target)?;
+    let (access, key) = admit_key(state, request, facts, command.target, Deed::Renew)?;
     if key.kind.rules().renewal != Renewal::Rotate {
         return Err(Rejection::NotForKind {
             kind: key.kind,
@@ -195,14 +137,7 @@ pub(super) fn disable(
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
     // Ending or disabling something stronger needs the management permission only.
-    let access = admit(
-        state,
-        request,
-        facts,
-        Action::WritePlatform,
-        command.organization,
-    )?;
-    let key = target(state, command)?;
+    let (access, key) = admit_key(state, request, facts, command, Deed::Switch)?;
     if !key.kind.rules().can_be_disabled {
         return Err(Rejection::NotForKind {
             kind: key.kind,
@@ -230,14 +165,7 @@ pub(super) fn enable(
     command: KeyTarget,
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
-    let access = admit(
-        state,
-        request,
-        facts,
-        Action::WritePlatform,
-        command.organization,
-    )?;
-    let key = target(state, command)?;
+    let (access, key) = admit_key(state, request, facts, command, Deed::Switch)?;
     if !key.kind.rules().can_be_disabled {
         return Err(Rejection::NotForKind {
             kind: key.kind,
@@ -267,8 +195,7 @@ pub(super) fn revoke(
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
     let organization = command.target.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
-    let key = target(state, command.target)?;
+    let (access, key) = admit_key(state, request, facts, command.target, Deed::End)?;
     if let Some(reason) = &command.reason {
         checks::lines("reason", reason, checks::REASON_CHARS_MAX)?;
     }

@@ -6,9 +6,11 @@
 
 mod accounts;
 mod checks;
+mod edit;
 mod issue;
 pub(super) mod keys;
 mod organizations;
+mod replace;
 
 pub use checks::fold_case;
 
@@ -105,8 +107,9 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
             accounts::delete_account(state, request, *command, facts)
         }
         Command::CreateKey(command) => issue::create(state, request, command, facts),
-        Command::UpdateKey(command) => keys::update(state, request, command, facts),
+        Command::UpdateKey(command) => edit::update(state, request, command, facts),
         Command::RotateKey(command) => keys::rotate(state, request, *command, facts),
+        Command::ReplaceKey(command) => replace::replace(state, request, *command, facts),
         Command::DisableKey(target) => keys::disable(state, request, *target, facts),
         Command::EnableKey(target) => keys::enable(state, request, *target, facts),
         Command::RevokeKey(command) => keys::revoke(state, request, command, facts),

@@ -51,11 +51,8 @@ pub(super) fn create(
     let (organization, owner) = (OrganizationId(organization), UserId(owner));
     let principal = access.authority().principal;
     let token = Token::compose(DEFAULT_PREFIX, SecretId(secret), &facts.random);
-    let role = state
-        .catalogue()
-        .owner_role()
-        .map(|role| role.name.clone())
-        .unwrap_or_default();
+    let role = state.catalogue().owner_role();
+    let role = role.map(|role| role.name.clone()).unwrap_or_default();
 
     let created = OrganizationCreated {
         name: command.name.clone(),
@@ -80,6 +77,7 @@ pub(super) fn create(
         metadata: Metadata::new(),
         // The key is the owner's doing, whoever set the organization up.
         created_by: Some(Principal::User(owner)),
+        replaces: None,
         issued_via: access.authority().via,
         secret: crate::domain::event::NewSecret {
             id: SecretId(secret),

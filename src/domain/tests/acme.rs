@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use super::{Done, Ledger, Outcome};
 use crate::domain::command::{
     Actor, AddMember, Command, CreateKey, CreateOrganization, CreateProject, CreateServiceAccount,
-    Expiry, KeyTarget, RevokeKey, RotateKey, UpdateKey, UpdateServiceAccount,
+    Expiry, KeyTarget, Place, RevokeKey, RotateKey, UpdateKey, UpdateServiceAccount,
 };
 use crate::domain::ids::{
     CredentialId, OrganizationId, Owner, ProjectId, ServiceAccountId, Subject, UserId,
@@ -234,17 +234,12 @@ impl Acme {
         KeyTarget {
             organization: self.organization,
             key,
-            kind: None,
+            place: Place::default(),
         }
     }
 
     pub(super) fn edit(&self, key: CredentialId) -> UpdateKey {
-        UpdateKey {
-            target: self.target(key),
-            name: None,
-            description: None,
-            scopes: None,
-        }
+        UpdateKey::of(self.target(key))
     }
 
     pub(super) fn rotate(&self, key: CredentialId, grace_period_seconds: u32) -> RotateKey {
@@ -326,5 +321,6 @@ commands! {
     CreateKey = CreateKey,
     UpdateKey = UpdateKey,
     RotateKey = RotateKey,
+    ReplaceKey = ReplaceKey,
     RevokeKey = RevokeKey,
 }

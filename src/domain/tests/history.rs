@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::acme::{Acme, strings};
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    DeleteServiceAccount, Expiry, KeyTarget, RemoveMember, Request, RevokeKey, RotateKey,
+    DeleteServiceAccount, Expiry, KeyTarget, Place, RemoveMember, Request, RevokeKey, RotateKey,
     UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
@@ -305,14 +305,13 @@ fn key_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Comman
     let target = KeyTarget {
         organization,
         key,
-        kind: None,
+        place: Place::default(),
     };
     match (step.what % 16, step.how % 4) {
         (12, _) => UpdateKey {
-            target,
             name: (step.how.is_multiple_of(3)).then(|| pick(&NAMES, step.how).to_owned()),
-            description: None,
             scopes: (step.how % 3 != 1).then(|| strings(pick(&SCOPES, step.how))),
+            ..UpdateKey::of(target)
         }
         .into(),
         (13, _) => RotateKey {

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::acme::Acme;
-use crate::domain::command::{Command, CreateKey, RevokeKey};
+use crate::domain::command::{Command, CreateKey, Place, RevokeKey};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, UserId};
 use crate::domain::kind::{Field, GrantForm, Kind, OwnedBy, ProjectBinding, Renewal};
 use crate::domain::record::Grant;
@@ -234,7 +234,7 @@ fn a_grant_has_the_form_of_its_kind_and_no_other() {
         let field = match (scopes, role, preset) {
             (true, _, _) => "scopes",
             (_, true, _) => "role",
-            (_, _, _) => "preset",
+            (_, _, _) => "scope",
         };
         acme.when(acme.owner, none)
             .refused(Rejection::FieldEmpty { field });
@@ -300,7 +300,7 @@ fn an_id_of_another_kind_is_not_found_on_a_surface() {
         let key = acme.make(command);
         for surface in Kind::ALL {
             let mut target = acme.target(key);
-            target.kind = Some(surface);
+            target.place = Place::of(surface);
             let command = RevokeKey {
                 target,
                 reason: Some(String::from("\u{0}")),

@@ -9,7 +9,7 @@ use super::{Ledger, fingerprint, read, seal};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    CreateServiceAccount, DeleteServiceAccount, Expiry, KeyTarget, OpenLedger, RemoveMember,
+    CreateServiceAccount, DeleteServiceAccount, Expiry, KeyTarget, OpenLedger, Place, RemoveMember,
     RevokeKey, RotateKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::envelope::{ActorStamp, ActorType, Digest32, Event, Nonce16, commitment};
@@ -168,13 +168,12 @@ fn keys(ledger: &mut Ledger, organization: OrganizationId) {
     let target = KeyTarget {
         organization,
         key,
-        kind: None,
+        place: Place::default(),
     };
     ledger.submit(UpdateKey {
-        target,
         name: Some(String::from("Deploy")),
-        description: None,
         scopes: Some(vec![String::from("admin:*")]),
+        ..UpdateKey::of(target)
     });
     ledger.submit(RotateKey {
         target,

@@ -1,26 +1,21 @@
 //! `/platform/organizations/{organization_id}/api-keys`: organization keys.
 
 use axum::extract::Request;
-use axum::http::StatusCode;
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::Path;
-use super::credentials::{Filters, answered, find, find_for_write, issued, list_of};
-use crate::domain::access::Action;
-use crate::domain::command::{
-    Command, CreateKey, Expiry, KeyTarget, RevokeKey, RotateKey, UpdateKey,
-};
-use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
-use crate::domain::kind::Kind;
+use crate::domain::command::{CreateKey, Place, UpdateKey};
+use crate::domain::ids::{CredentialId, OrganizationId, ProjectId};
+use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Grant, Metadata};
 use crate::domain::rejection::Rejection;
-use crate::domain::time::Timestamp;
-use crate::http::answer::shown;
 use crate::http::body::{NoFields, nullable};
 use crate::http::call::Call;
-use crate::http::lists::{Pages, Query, array};
+use crate::http::events::{EventRecord, HistoryPages};
+use crate::http::keys::{Filters, RevokeRequest, RotateRequest, Surface, expiry};
+use crate::http::lists::{Pages, Query};
+use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{IssuedKey, KeyRecord};
 
@@ -52,35 +47,12 @@ pub(in crate::http) struct ApiKeyUpdateRequest {
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
     scopes: Option<Vec<String>>,
+    /// The new pairs, in the place of all old ones.
+    metadata: Option<Metadata>,
 }
 
-/// Why a key is revoked.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct ApiKeyRevokeRequest {
-    /// At most 500 characters.
-    pub(super) reason: Option<String>,
-}
-
-/// How a key is rotated.
-#[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(in crate::http) struct ApiKeyRotateRequest {
-    /// How long the old secret lives on; 0 unless said otherwise, at most 2592000.
-    grace_period_seconds: Option<u32>,
-}
-
-/// The expiry that a body asks for.
-fn expiry(days: Option<u32>, at: Option<&str>) -> Result<Expiry, Problem> {
-    let wrong = |message: &str| Problem::invalid_field("expiry_invalid", "expires_at", message);
-    match (days, at) {
-        (Some(_), Some(_)) => Err(wrong("not together with expires_in_days")),
-        (Some(days), None) => Ok(Expiry::InDays(days)),
-        (None, None) => Ok(Expiry::Never),
-        (None, Some(at)) => Timestamp::parse(at)
-            .map(Expiry::At)
-            .map_err(|why| wrong(&why.to_string())),
-    }
+fn surface(call: Call, organization: OrganizationId) -> Surface {
+    Surface::new(call, organization, Place::of(Kind::Organization))
 }
 
 /// Makes a key; its secret is in this answer alone.
@@ -92,45 +64,37 @@ pub(in crate::http) async fn create(
     Path(organization): Path<OrganizationId>,
     request: Request,
 ) -> Result<Response, Problem> {
-    call.may(Action::WritePlatform, organization)?;
-    let body = call.json::<ApiKeyCreateRequest>(request).await?;
+    let surface = surface(call, organization);
+    let body = surface.new_from::<ApiKeyCreateRequest>(request).await?;
     let asked = body.value;
     // A text that is no id of a project names no project of this organization either.
-    let project = asked
-        .project_id
-        .as_deref()
-        .map(str::parse::<ProjectId>)
-        .transpose();
+    let project = asked.project_id.as_deref().map(str::parse::<ProjectId>);
+    let project = project.transpose();
     let project = project.map_err(|_no_id| Problem::from(Rejection::UnknownProject))?;
-    let command = Command::CreateKey(CreateKey {
-        organization,
-        kind: Kind::Organization,
-        owner: Owner::Organization(organization),
+    let grant = Grant {
+        scopes: asked.scopes,
+        ..Grant::default()
+    };
+    let new = CreateKey {
         project,
-        name: asked.name,
         description: asked.description,
-        grant: Grant {
-            scopes: asked.scopes,
-            ..Grant::default()
-        },
         expiry: expiry(asked.expires_in_days, asked.expires_at.as_deref())?,
         metadata: asked.metadata.unwrap_or_default(),
-    });
-    let answer = call.submit(command, Some(&body.bytes)).await?;
-    issued(&call, StatusCode::CREATED, &answer)
+        ..surface.draft(asked.name, grant)
+    };
+    surface.create(new, &body.bytes).await
 }
 
 /// Lists keys, newest first.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys", tag = "api keys",
-    params(("organization_id" = String, Path), Filters),
-    responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+    params(("organization_id" = String, Path), Filters), responses((status = 200,
+    body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
     Path(organization): Path<OrganizationId>,
     query: Query<Filters>,
 ) -> Result<Response, Problem> {
-    call.may_read(Action::ReadPlatform, organization).await?;
-    list_of(&call, organization, Some(Kind::Organization), &query)
+    surface(call, organization).list(&query).await
 }
 
 /// Shows a key.
@@ -141,147 +105,109 @@ pub(in crate::http) async fn show(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
 ) -> Result<Response, Problem> {
-    call.may_read(Action::ReadPlatform, organization).await?;
-    let record = find(&call, organization, key, Some(Kind::Organization))?;
-    Ok(shown(
-        record.stamp.version,
-        &KeyRecord::new(&record, call.now()),
-    ))
+    surface(call, organization).show(key).await
 }
 
-/// Changes name, description or scopes; for a new secret, rotate.
-#[utoipa::path(patch, path = "/platform/organizations/{organization_id}/api-keys/{key_id}",
-    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = ApiKeyUpdateRequest,
-    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
-pub(in crate::http) async fn update(
-    call: Call,
-    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let target = known(&call, organization, key)?;
-    let patch = call.json::<ApiKeyUpdateRequest>(request).await?.value;
-    let ApiKeyUpdateRequest {
-        name,
-        description,
-        scopes,
-    } = patch;
-    let command = Command::UpdateKey(UpdateKey {
-        target,
-        name,
-        description,
-        scopes,
-    });
-    let answer = call.submit(command, None).await?;
-    answered(&call, &answer)
-}
-
-/// Ends a key at once and for good.
-#[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/revoke",
-    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<ApiKeyRevokeRequest>,
-    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
-pub(in crate::http) async fn revoke(
-    call: Call,
-    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
-    request: Request,
-) -> Result<Response, Problem> {
-    let target = known(&call, organization, key)?;
-    let body = call.optional_json::<ApiKeyRevokeRequest>(request).await?;
-    let command = Command::RevokeKey(RevokeKey {
-        target,
-        reason: body.value.reason,
-    });
-    let answer = call.submit(command, Some(&body.bytes)).await?;
-    answered(&call, &answer)
-}
-
-/// Gives a key a new secret; id and scopes stay.
+/// Gives a key a new secret; id and rights stay.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/rotate",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<ApiKeyRotateRequest>,
-    responses((status = 200, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
+    request_body = Option<RotateRequest>, responses((status = 200, body = IssuedKey),
+    (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn rotate(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let target = known(&call, organization, key)?;
-    let body = call.optional_json::<ApiKeyRotateRequest>(request).await?;
-    let grace_period_seconds = body.value.grace_period_seconds.unwrap_or(0);
-    let command = Command::RotateKey(RotateKey {
-        target,
-        grace_period_seconds,
-    });
-    let answer = call.submit(command, Some(&body.bytes)).await?;
-    issued(&call, StatusCode::OK, &answer)
+    let key = surface(call, organization).change(key, Deed::Renew)?;
+    key.rotate(request).await
 }
 
 /// Has a key refused until it is enabled.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/disable",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<NoFields>,
-    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+    request_body = Option<NoFields>, responses((status = 200, body = KeyRecord), (status = "4XX",
+    body = ProblemBody)))]
 pub(in crate::http) async fn disable(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let target = known(&call, organization, key)?;
-    let body = call.optional_json::<NoFields>(request).await?;
-    let answer = call
-        .submit(Command::DisableKey(target), Some(body.bytes.as_slice()))
-        .await?;
-    answered(&call, &answer)
+    let key = surface(call, organization).change(key, Deed::Switch)?;
+    key.disable(request).await
 }
 
 /// Has a disabled key accepted again.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/enable",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<NoFields>,
-    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+    request_body = Option<NoFields>, responses((status = 200, body = KeyRecord), (status = "4XX",
+    body = ProblemBody)))]
 pub(in crate::http) async fn enable(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let target = known(&call, organization, key)?;
-    let body = call.optional_json::<NoFields>(request).await?;
-    let answer = call
-        .submit(Command::EnableKey(target), Some(body.bytes.as_slice()))
-        .await?;
-    answered(&call, &answer)
+    let key = surface(call, organization).change(key, Deed::Switch)?;
+    key.enable(request).await
+}
+
+/// Ends a key at once and for good.
+#[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/revoke",
+    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    request_body = Option<RevokeRequest>, responses((status = 200, body = KeyRecord),
+    (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn revoke(
+    call: Call,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = surface(call, organization).change(key, Deed::End)?;
+    key.revoke(request).await
 }
 
 /// The last calls made with a key: none are recorded yet.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/usage",
-    tag = "api keys",
-    params(("organization_id" = String, Path), ("key_id" = String, Path),
-        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<Object>), (status = "4XX", body = ProblemBody)))]
+    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path),
+    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
+    body = Vec<Object>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn usage(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
     query: Query<Pages>,
 ) -> Result<Response, Problem> {
-    call.may_read(Action::ReadPlatform, organization).await?;
-    find(&call, organization, key, Some(Kind::Organization))?;
-    query.read()?.ask()?;
-    Ok(array::<()>(&query.uri, &[], None))
+    surface(call, organization).usage(key, &query).await
 }
 
-/// Leave to write, and the key as the path names it.
-fn known(
-    call: &Call,
-    organization: OrganizationId,
-    key: CredentialId,
-) -> Result<KeyTarget, Problem> {
-    call.may(Action::WritePlatform, organization)?;
-    let kind = Some(Kind::Organization);
-    find_for_write(call, organization, key, kind)?;
-    Ok(KeyTarget {
-        organization,
-        key,
-        kind,
+/// The history of a key, newest first.
+#[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/events",
+    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path),
+    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
+    body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn events(
+    call: Call,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<HistoryPages>,
+) -> Result<Response, Problem> {
+    surface(call, organization).events(key, &query).await
+}
+
+/// Changes name, description, scopes or metadata; for a new secret, rotate.
+#[utoipa::path(patch, path = "/platform/organizations/{organization_id}/api-keys/{key_id}",
+    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    request_body = ApiKeyUpdateRequest, responses((status = 200, body = KeyRecord),
+    (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn update(
+    call: Call,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = surface(call, organization).change(key, Deed::Edit)?;
+    let patch = key.json::<ApiKeyUpdateRequest>(request).await?;
+    key.edit(|edit| UpdateKey {
+        name: patch.name,
+        description: patch.description,
+        scopes: patch.scopes,
+        metadata: patch.metadata,
+        ..edit
     })
+    .await
 }

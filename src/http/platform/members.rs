@@ -6,13 +6,13 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::Path;
 use crate::domain::access::Action;
 use crate::domain::command::{AddMember, ChangeMemberRole, Command, RemoveMember};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::http::answer::{mismatch, shown, written};
 use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages, page};
+use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{MEMBER_STATUSES, MemberRecord, member_status};
 use crate::ledger::{Answer, Record};

@@ -6,15 +6,15 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Path;
-use super::credentials::as_answered;
 use crate::domain::access::Action;
 use crate::domain::catalogue::ADMIN;
 use crate::domain::command::{Command, CreateOrganization, UpdateOrganization};
 use crate::domain::ids::OrganizationId;
 use crate::http::answer::{mismatch, shown, written};
 use crate::http::call::Call;
+use crate::http::keys::as_answered;
 use crate::http::lists::{Pages, Query, page};
+use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{KeyRecord, MemberRecord, OrganizationRecord};
 use crate::ledger::{Answer, Record};

@@ -6,13 +6,13 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use super::Path;
 use crate::domain::access::Action;
 use crate::domain::command::{Command, CreateProject, UpdateProject};
 use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::http::answer::{mismatch, shown, written};
 use crate::http::call::Call;
 use crate::http::lists::{Pages, Query, page};
+use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::ProjectRecord;
 use crate::ledger::{Answer, Record};

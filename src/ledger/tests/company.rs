@@ -241,10 +241,10 @@ impl Company<'_> {
         let organization = self.organization;
         let key = self.issue("edited", api_key(organization, "Edited"));
         let edit = UpdateKey {
-            target: target(organization, key),
             name: Some("Reporting".to_owned()),
             description: Some(Some("Nightly".to_owned())),
             scopes: Some(vec!["cases:read".to_owned(), "cases:write".to_owned()]),
+            ..UpdateKey::of(target(organization, key))
         };
         self.run(Actor::Operator, edit);
         for grace_period_seconds in [86_400, 3_600] {

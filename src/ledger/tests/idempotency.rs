@@ -68,10 +68,9 @@ fn a_repeated_command_gets_the_record_as_it_was_and_no_token() {
     };
     let rotated = world.keyed(4, 1, rotate).unwrap();
     let edit = UpdateKey {
-        target: target(of, key),
         name: Some("Other".to_owned()),
-        description: None,
         scopes: Some(vec!["cases:write".to_owned()]),
+        ..UpdateKey::of(target(of, key))
     };
     let edited = world.keyed(5, 1, edit.clone()).unwrap();
     let disabled = world

@@ -23,7 +23,9 @@ use tempfile::TempDir;
 use super::boot::{self, BootError, Folder, Settings};
 use super::{Answer, Idempotency, Ledger, Network, Record, Submission, SubmitError};
 use crate::clock::{Clock, Entropy, ManualClock};
-use crate::domain::command::{Actor, Command, CreateKey, Expiry, KeyTarget, Request, RevokeKey};
+use crate::domain::command::{
+    Actor, Command, CreateKey, Expiry, KeyTarget, Place, Request, RevokeKey,
+};
 use crate::domain::envelope::Digest32;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
 use crate::domain::kind::Kind;
@@ -255,7 +257,11 @@ const fn target(organization: OrganizationId, key: CredentialId) -> KeyTarget {
     KeyTarget {
         organization,
         key,
-        kind: None,
+        place: Place {
+            kind: None,
+            owner: None,
+            project: None,
+        },
     }
 }
 

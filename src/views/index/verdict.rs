@@ -277,6 +277,7 @@ fn authority(credential: &Credential, rights: Rights) -> Authority {
         scopes: rights.scopes,
         owner: rights.owner,
         platform: rights.platform,
+        everything: rights.everything,
         expires_at: credential.expires_at,
     }
 }

@@ -81,11 +81,7 @@ impl Price {
             .chain(named.into_iter().flatten());
         Self {
             catalogue: Arc::clone(catalogue),
-            rights: Rights {
-                scopes: authority.scopes,
-                owner: authority.owner,
-                platform: authority.platform,
-            },
+            rights: authority.rights(),
             names: (!lists_itself).then(|| names.flatten().cloned().collect()),
         }
     }

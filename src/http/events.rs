@@ -5,20 +5,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::Path;
-use super::credentials::find;
-use crate::domain::access::Action;
+use super::call::Call;
+use super::lists::{Query, array, limit, number};
+use super::problem::Problem;
 use crate::domain::event::Fact;
-use crate::domain::ids::{CredentialId, OrganizationId, Subject};
-use crate::domain::kind::Kind;
-use crate::http::call::Call;
-use crate::http::lists::{Query, array, limit, number};
-use crate::http::problem::{Problem, ProblemBody};
+use crate::domain::ids::Subject;
 use crate::ledger::history::Past;
 
 /// An event as clients see it.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct EventRecord {
+pub(super) struct EventRecord {
     id: String,
     position: u64,
     #[serde(rename = "type")]
@@ -49,31 +45,14 @@ struct EventActor {
 /// `limit` and `cursor` of a history; the cursor is a version.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(in crate::http) struct HistoryPages {
+pub(super) struct HistoryPages {
     #[serde(default, deserialize_with = "number")]
     limit: Option<usize>,
     cursor: Option<String>,
 }
 
-/// The history of a key, newest first.
-#[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/events",
-    tag = "api keys",
-    params(("organization_id" = String, Path), ("key_id" = String, Path),
-        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
-pub(in crate::http) async fn of_api_key(
-    call: Call,
-    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
-    query: Query<HistoryPages>,
-) -> Result<Response, Problem> {
-    call.may_read(Action::ReadPlatform, organization).await?;
-    let record = find(&call, organization, key, Some(Kind::Organization))?;
-    let history_of = (Subject::Credential(key), record.stamp.version);
-    history(call, history_of, &query).await
-}
-
 /// A page of the events of a record that has `newest` of them: its versions count from 1.
-async fn history(
+pub(super) async fn history(
     call: Call,
     (subject, newest): (Subject, u32),
     query: &Query<HistoryPages>,

@@ -1,0 +1,92 @@
+//! Events as earlier programs wrote them, turned into what they mean today.
+//!
+//! Owns the old forms, which are never written again and never change. Stored bytes stay as they
+//! are; only what is read from them is new.
+
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+
+use super::event::{Fact, KeyCreated, KeyUpdated, NewSecret};
+use super::ids::{CredentialId, Owner, Principal, ProjectId};
+use super::kind::Kind;
+use super::record::{Grant, Metadata};
+use super::time::Timestamp;
+
+/// Reads the `data` of an older version; `None` if there is no such type or version.
+pub(super) fn older<'de, D: Deserializer<'de>>(
+    name: &str,
+    version: u16,
+    data: D,
+) -> Result<Option<Fact>, D::Error> {
+    match (name, version) {
+        ("api_key.created", 1) => {
+            KeyCreatedV1::deserialize(data).map(|old| Some(KeyCreated::from(old).into()))
+        }
+        ("api_key.updated", 1) => {
+            KeyUpdatedV1::deserialize(data).map(|old| Some(KeyUpdated::from(old).into()))
+        }
+        (_, _) => IgnoredAny::deserialize(data).map(|IgnoredAny| None),
+    }
+}
+
+/// `api_key.created` 1: before credentials could replace each other.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyCreatedV1 {
+    kind: Kind,
+    owner: Owner,
+    project_id: Option<ProjectId>,
+    name: String,
+    description: Option<String>,
+    grant: Grant,
+    expires_at: Option<Timestamp>,
+    metadata: Metadata,
+    created_by: Option<Principal>,
+    issued_via: Option<CredentialId>,
+    secret: NewSecret,
+}
+
+impl From<KeyCreatedV1> for KeyCreated {
+    fn from(old: KeyCreatedV1) -> Self {
+        Self {
+            kind: old.kind,
+            owner: old.owner,
+            project_id: old.project_id,
+            name: old.name,
+            description: old.description,
+            grant: old.grant,
+            expires_at: old.expires_at,
+            metadata: old.metadata,
+            created_by: old.created_by,
+            issued_via: old.issued_via,
+            replaces: None,
+            secret: old.secret,
+        }
+    }
+}
+
+/// `api_key.updated` 1: the same.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyUpdatedV1 {
+    changed: Vec<String>,
+    name: String,
+    description: Option<String>,
+    role: Option<String>,
+    expires_at: Option<Timestamp>,
+    metadata: Metadata,
+}
+
+impl From<KeyUpdatedV1> for KeyUpdated {
+    fn from(old: KeyUpdatedV1) -> Self {
+        Self {
+            changed: old.changed,
+            name: old.name,
+            description: old.description,
+            role: old.role,
+            expires_at: old.expires_at,
+            metadata: old.metadata,
+            replaced_by: None,
+        }
+    }
+}

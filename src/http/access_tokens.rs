@@ -1,0 +1,250 @@
+//! `/v1/workspaces/{workspace_id}/access-tokens`: tokens that carry one role; and the roles.
+
+use axum::Json;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::body::{NoFields, nullable};
+use super::call::Call;
+use super::events::{EventRecord, HistoryPages};
+use super::keys::{Filters, RotateRequest, Surface, expiry, new_expiry};
+use super::lists::Query;
+use super::path::Path;
+use super::problem::{Problem, ProblemBody};
+use super::records::{IssuedKey, KeyRecord};
+use crate::domain::access::{Action, Authority};
+use crate::domain::catalogue::{Catalogue, Role};
+use crate::domain::command::{CreateKey, Place, UpdateKey};
+use crate::domain::ids::{CredentialId, OrganizationId};
+use crate::domain::kind::{Deed, Kind};
+use crate::domain::record::{Grant, Metadata};
+
+/// A new access token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct AccessTokenCreate {
+    /// 1 to 200 characters.
+    label: String,
+    /// A role of the catalogue.
+    role: String,
+    /// 1 to 3650; not together with `expires_at`.
+    expires_in_days: Option<u32>,
+    /// RFC 3339; not together with `expires_in_days`.
+    expires_at: Option<String>,
+    /// Given back by verification; at most 4,096 bytes.
+    metadata: Option<Metadata>,
+}
+
+/// A change of an access token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct AccessTokenPatch {
+    label: Option<String>,
+    /// A role of the catalogue.
+    role: Option<String>,
+    /// 1 to 3650; not together with `expires_at`.
+    expires_in_days: Option<u32>,
+    /// RFC 3339; `null` takes the expiry away.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    expires_at: Option<Option<String>>,
+    /// The new pairs, in the place of all old ones.
+    metadata: Option<Metadata>,
+}
+
+/// A role of the catalogue.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct RoleRecord {
+    name: String,
+    title: String,
+    description: String,
+    scopes: Vec<String>,
+    /// What its holder may do with access tokens.
+    permissions: Vec<&'static str>,
+}
+
+fn surface(call: Call, workspace: OrganizationId) -> Surface {
+    Surface::new(call, workspace, Place::of(Kind::Access))
+}
+
+/// Makes an access token; its secret is in this answer alone.
+#[utoipa::path(post, path = "/v1/workspaces/{workspace_id}/access-tokens", tag = "access tokens",
+    params(("workspace_id" = String, Path)), request_body = AccessTokenCreate,
+    responses((status = 201, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn create(
+    call: Call,
+    Path(workspace): Path<OrganizationId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let surface = surface(call, workspace);
+    let body = surface.new_from::<AccessTokenCreate>(request).await?;
+    let asked = body.value;
+    let grant = Grant {
+        role: Some(asked.role),
+        ..Grant::default()
+    };
+    let new = CreateKey {
+        expiry: expiry(asked.expires_in_days, asked.expires_at.as_deref())?,
+        metadata: asked.metadata.unwrap_or_default(),
+        ..surface.draft(asked.label, grant)
+    };
+    surface.create(new, &body.bytes).await
+}
+
+/// Lists access tokens, newest first.
+#[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens", tag = "access tokens",
+    params(("workspace_id" = String, Path), Filters), responses((status = 200,
+    body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn list(
+    call: Call,
+    Path(workspace): Path<OrganizationId>,
+    query: Query<Filters>,
+) -> Result<Response, Problem> {
+    surface(call, workspace).list(&query).await
+}
+
+/// Shows an access token.
+#[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}",
+    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn show(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+) -> Result<Response, Problem> {
+    surface(call, workspace).show(key).await
+}
+
+/// Gives an access token a new secret; id and rights stay.
+#[utoipa::path(post, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/rotate",
+    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
+    request_body = Option<RotateRequest>, responses((status = 200, body = IssuedKey),
+    (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn rotate(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = surface(call, workspace).change(key, Deed::Renew)?;
+    key.rotate(request).await
+}
+
+/// Has an access token refused until it is enabled.
+#[utoipa::path(post, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/disable",
+    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
+    request_body = Option<NoFields>, responses((status = 200, body = KeyRecord), (status = "4XX",
+    body = ProblemBody)))]
+pub(in crate::http) async fn disable(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = surface(call, workspace).change(key, Deed::Switch)?;
+    key.disable(request).await
+}
+
+/// Has a disabled access token accepted again.
+#[utoipa::path(post, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/enable",
+    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
+    request_body = Option<NoFields>, responses((status = 200, body = KeyRecord), (status = "4XX",
+    body = ProblemBody)))]
+pub(in crate::http) async fn enable(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = surface(call, workspace).change(key, Deed::Switch)?;
+    key.enable(request).await
+}
+
+/// Ends an access token at once and for good; repeated, it answers the same.
+#[utoipa::path(delete, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}",
+    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn remove(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+) -> Result<Response, Problem> {
+    let key = surface(call, workspace).change(key, Deed::End)?;
+    key.delete().await
+}
+
+/// The history of an access token, newest first.
+#[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/events",
+    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path),
+    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
+    body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn events(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<HistoryPages>,
+) -> Result<Response, Problem> {
+    surface(call, workspace).events(key, &query).await
+}
+
+/// Changes label, role, expiry or metadata.
+#[utoipa::path(patch, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}",
+    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
+    request_body = AccessTokenPatch, responses((status = 200, body = KeyRecord), (status = "4XX",
+    body = ProblemBody)))]
+pub(in crate::http) async fn update(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = surface(call, workspace).change(key, Deed::Edit)?;
+    let patch = key.json::<AccessTokenPatch>(request).await?;
+    let expires_at = patch.expires_at.as_ref().map(Option::as_deref);
+    let expiry = new_expiry(expires_at, patch.expires_in_days)?;
+    key.edit(|edit| UpdateKey {
+        name: patch.label,
+        role: patch.role,
+        expiry,
+        metadata: patch.metadata,
+        ..edit
+    })
+    .await
+}
+
+/// Lists the roles that members and access tokens can have.
+#[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/roles", tag = "access tokens",
+    params(("workspace_id" = String, Path)),
+    responses((status = 200, body = Vec<RoleRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn roles(
+    call: Call,
+    Path(workspace): Path<OrganizationId>,
+) -> Result<Response, Problem> {
+    let action = Action::Keys(Kind::Access, Deed::Read);
+    call.may_read(action, workspace).await?;
+    let catalogue = call.views().index.catalogue();
+    let roles = catalogue.text().roles.iter();
+    let records: Vec<RoleRecord> = roles.map(|role| role_record(role, &catalogue)).collect();
+    Ok(Json(records).into_response())
+}
+
+fn role_record(role: &Role, catalogue: &Catalogue) -> RoleRecord {
+    let deeds = [
+        (Deed::Read, "view"),
+        (Deed::Create, "create"),
+        (Deed::Edit, "edit"),
+        (Deed::Renew, "rotate"),
+        (Deed::Switch, "disable"),
+        (Deed::Switch, "enable"),
+        (Deed::End, "delete"),
+    ];
+    let deeds = deeds.into_iter();
+    RoleRecord {
+        name: role.name.clone(),
+        title: role.title.clone(),
+        description: role.description.clone(),
+        scopes: role.scopes.clone(),
+        permissions: deeds
+            .filter(|(deed, _)| {
+                let action = Action::Keys(Kind::Access, *deed);
+                Authority::of_role(&role.name, catalogue).allows(catalogue, action)
+            })
+            .map(|(_, name)| name)
+            .collect(),
+    }
+}

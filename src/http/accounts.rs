@@ -1,0 +1,132 @@
+//! Service accounts: what the platform's surface and the workspace's have in common. They show the
+//! same accounts with the same record; each lets other fields be set.
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::de::DeserializeOwned;
+
+use super::answer::{mismatch, shown, written};
+use super::body::Body;
+use super::call::Call;
+use super::lists::{Query, StatusPages, page};
+use super::problem::Problem;
+use super::records::{ACCOUNT_STATUSES, ServiceAccountRecord, account_status};
+use crate::domain::access::Action;
+use crate::domain::command::{
+    Command, CreateServiceAccount, DeleteServiceAccount, UpdateServiceAccount,
+};
+use crate::domain::ids::{OrganizationId, ServiceAccountId};
+use crate::ledger::{Answer, Record};
+
+/// One page of the accounts of an organization, newest first.
+pub(super) async fn list(
+    call: &Call,
+    action: Action,
+    organization: OrganizationId,
+    query: &Query<StatusPages>,
+) -> Result<Response, Problem> {
+    call.may_read(action, organization).await?;
+    let directory = &call.views().directory;
+    let asked = query.read()?;
+    let status = asked.status(&ACCOUNT_STATUSES)?;
+    let found = directory.accounts(organization, asked.ask()?, |record| {
+        status.is_none_or(|status| status == account_status(record))
+    });
+    Ok(page(&query.uri, &found, |record| {
+        ServiceAccountRecord::from(record)
+    }))
+}
+
+/// One account.
+pub(super) async fn show(
+    call: &Call,
+    action: Action,
+    organization: OrganizationId,
+    id: ServiceAccountId,
+) -> Result<Response, Problem> {
+    call.may_read(action, organization).await?;
+    let record = call.views().directory.account(organization, id);
+    let record = record.ok_or_else(|| Problem::not_found("service account"))?;
+    let body = ServiceAccountRecord::from(&record);
+    Ok(shown(record.stamp.version, &body))
+}
+
+/// The body of a new account, once the caller may make one.
+pub(super) async fn new_from<T: DeserializeOwned>(
+    call: &Call,
+    action: Action,
+    organization: OrganizationId,
+    request: Request,
+) -> Result<Body<T>, Problem> {
+    call.may(action, organization)?;
+    call.json(request).await
+}
+
+/// Makes an account.
+pub(super) async fn create(
+    call: &Call,
+    new: CreateServiceAccount,
+    body: &[u8],
+) -> Result<Response, Problem> {
+    let command = Command::CreateServiceAccount(new);
+    let answer = call.submit(command, Some(body)).await?;
+    answered(StatusCode::CREATED, &answer)
+}
+
+/// The body of an edit, once the caller may make it.
+pub(super) async fn edit_from<T: DeserializeOwned>(
+    call: &Call,
+    action: Action,
+    (organization, account): (OrganizationId, ServiceAccountId),
+    request: Request,
+) -> Result<T, Problem> {
+    known(call, action, organization, account)?;
+    Ok(call.json(request).await?.value)
+}
+
+/// Changes an account.
+pub(super) async fn update(call: &Call, edit: UpdateServiceAccount) -> Result<Response, Problem> {
+    let command = Command::UpdateServiceAccount(edit);
+    let answer = call.submit(command, None).await?;
+    answered(StatusCode::OK, &answer)
+}
+
+/// Deletes an account, and with it its tokens.
+pub(super) async fn remove(
+    call: &Call,
+    action: Action,
+    organization: OrganizationId,
+    account: ServiceAccountId,
+) -> Result<Response, Problem> {
+    known(call, action, organization, account)?;
+    let command = Command::DeleteServiceAccount(DeleteServiceAccount {
+        organization,
+        account,
+    });
+    let answer = call.submit(command, None).await?;
+    answered(StatusCode::OK, &answer)
+}
+
+fn known(
+    call: &Call,
+    action: Action,
+    organization: OrganizationId,
+    account: ServiceAccountId,
+) -> Result<(), Problem> {
+    call.may(action, organization)?;
+    match call.views().directory.account(organization, account) {
+        Some(_) => Ok(()),
+        None => Err(Problem::not_found("service account")),
+    }
+}
+
+fn answered(status: StatusCode, answer: &Answer) -> Result<Response, Problem> {
+    match answer.records.first() {
+        Some(Record::ServiceAccount(record)) => {
+            let body = ServiceAccountRecord::from(record);
+            Ok(written(status, answer, record.stamp.version, &body))
+        }
+        _ => Err(mismatch()),
+    }
+}

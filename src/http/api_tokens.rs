@@ -1,0 +1,145 @@
+//! `/v1/api-tokens`: a member's own personal tokens, and nobody else's.
+
+use axum::Json;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::body::NoFields;
+use super::call::Call;
+use super::events::{EventRecord, HistoryPages};
+use super::keys::{Filters, Surface, expiry};
+use super::lists::Query;
+use super::path::Path;
+use super::problem::{Problem, ProblemBody};
+use super::records::{IssuedKey, KeyRecord};
+use crate::domain::command::{CreateKey, Place};
+use crate::domain::ids::{CredentialId, Owner};
+use crate::domain::kind::{Deed, Kind};
+use crate::domain::record::{Grant, Metadata};
+
+/// A new personal token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct PersonalTokenCreate {
+    /// Unique among your live tokens.
+    name: String,
+    /// Scopes of the catalogue, or `*` alone: all that you may do, never more than now.
+    scopes: Vec<String>,
+    /// 1 to 3650; not together with `expires_at`.
+    expires_in_days: Option<u32>,
+    /// RFC 3339; not together with `expires_in_days`.
+    expires_at: Option<String>,
+    /// Given back by verification; at most 4,096 bytes.
+    metadata: Option<Metadata>,
+}
+
+/// A scope of the catalogue.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ScopeRecord {
+    name: String,
+    description: String,
+}
+
+/// The caller's own tokens. Who is no member has none, and is refused.
+fn mine(call: Call) -> Result<Surface, Problem> {
+    let organization = call.home()?;
+    let place = Place::of(Kind::Personal);
+    let place = match call.caller.authority.member() {
+        Some(member) => place.owned_by(Owner::User(member)),
+        None => place,
+    };
+    Ok(Surface::new(call, organization, place))
+}
+
+/// Makes a personal token of the caller; its secret is in this answer alone.
+#[utoipa::path(post, path = "/v1/api-tokens", tag = "personal tokens", params(),
+    request_body = PersonalTokenCreate, responses((status = 201, body = IssuedKey),
+    (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Response, Problem> {
+    let surface = mine(call)?;
+    let body = surface.new_from::<PersonalTokenCreate>(request).await?;
+    let asked = body.value;
+    let grant = Grant {
+        scopes: asked.scopes,
+        ..Grant::default()
+    };
+    let new = CreateKey {
+        expiry: expiry(asked.expires_in_days, asked.expires_at.as_deref())?,
+        metadata: asked.metadata.unwrap_or_default(),
+        ..surface.draft(asked.name, grant)
+    };
+    surface.create(new, &body.bytes).await
+}
+
+/// Lists personal tokens, newest first.
+#[utoipa::path(get, path = "/v1/api-tokens", tag = "personal tokens", params(Filters),
+    responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn list(call: Call, query: Query<Filters>) -> Result<Response, Problem> {
+    mine(call)?.list(&query).await
+}
+
+/// Shows a personal token.
+#[utoipa::path(get, path = "/v1/api-tokens/{id}", tag = "personal tokens", params(("id" = String,
+    Path)), responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn show(
+    call: Call,
+    Path(key): Path<CredentialId>,
+) -> Result<Response, Problem> {
+    mine(call)?.show(key).await
+}
+
+/// Gives a personal token a new secret; the old one is dead when this returns.
+#[utoipa::path(post, path = "/v1/api-tokens/{id}/roll", tag = "personal tokens",
+    params(("id" = String, Path)), request_body = Option<NoFields>, responses((status = 200,
+    body = IssuedKey), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn roll(
+    call: Call,
+    Path(key): Path<CredentialId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = mine(call)?.change(key, Deed::Renew)?;
+    key.roll(request).await
+}
+
+/// Ends a personal token at once and for good; repeated, it answers the same.
+#[utoipa::path(delete, path = "/v1/api-tokens/{id}", tag = "personal tokens",
+    params(("id" = String, Path)), responses((status = 200, body = KeyRecord), (status = "4XX",
+    body = ProblemBody)))]
+pub(in crate::http) async fn remove(
+    call: Call,
+    Path(key): Path<CredentialId>,
+) -> Result<Response, Problem> {
+    let key = mine(call)?.change(key, Deed::End)?;
+    key.delete().await
+}
+
+/// The history of a personal token, newest first.
+#[utoipa::path(get, path = "/v1/api-tokens/{id}/events", tag = "personal tokens",
+    params(("id" = String, Path), ("limit" = Option<usize>, Query), ("cursor" = Option<String>,
+    Query)), responses((status = 200, body = Vec<EventRecord>), (status = "4XX",
+    body = ProblemBody)))]
+pub(in crate::http) async fn events(
+    call: Call,
+    Path(key): Path<CredentialId>,
+    query: Query<HistoryPages>,
+) -> Result<Response, Problem> {
+    mine(call)?.events(key, &query).await
+}
+
+/// Lists the scopes that tokens can carry.
+#[utoipa::path(get, path = "/v1/api-tokens/scopes", tag = "personal tokens",
+    responses((status = 200, body = Vec<ScopeRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn scopes(call: Call) -> Result<Response, Problem> {
+    call.wait().await?;
+    let catalogue = call.views().index.catalogue();
+    let scopes = catalogue.text().scopes.iter();
+    let records: Vec<ScopeRecord> = scopes
+        .map(|scope| ScopeRecord {
+            name: scope.name.clone(),
+            description: scope.description.clone(),
+        })
+        .collect();
+    Ok(Json(records).into_response())
+}

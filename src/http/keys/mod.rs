@@ -1,0 +1,317 @@
+//! What all surfaces of credentials share: where a call looks for them, and what it does there.
+//!
+//! A surface is an organization and a [`Place`] in it. Its handlers name a path and call one method
+//! of [`Surface`]; they hold no rule: permissions are asked of `may`, all else of `decide`. Requests
+//! flow in, commands flow to the ledger, records flow out.
+
+mod bodies;
+mod filters;
+
+pub(super) use bodies::{ReplaceRequest, RevokeRequest, RotateRequest, expiry, new_expiry};
+pub(super) use filters::Filters;
+
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::de::DeserializeOwned;
+
+use super::answer::{mismatch, shown, written};
+use super::body::{Body, NoFields};
+use super::call::Call;
+use super::events::{HistoryPages, history};
+use super::lists::{Pages, Query, array, page};
+use super::problem::Problem;
+use super::records::{IssuedKey, KeyRecord};
+use crate::domain::access::{Access, Action};
+use crate::domain::command::{
+    Command, CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey,
+};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, Subject};
+use crate::domain::kind::{Deed, Kind};
+use crate::domain::record::{Credential, Grant, Metadata};
+use crate::domain::rejection::Rejection;
+use crate::ledger::{Answer, Record};
+
+/// Where a call looks for credentials.
+pub(super) struct Surface {
+    pub(super) call: Call,
+    organization: OrganizationId,
+    place: Place,
+}
+
+/// A surface that the caller may do something on, with the credential that the path names.
+pub(super) struct Found {
+    surface: Surface,
+    target: KeyTarget,
+}
+
+impl Surface {
+    pub(super) fn new(call: Call, organization: OrganizationId, place: Place) -> Self {
+        Self {
+            call,
+            organization,
+            place,
+        }
+    }
+
+    /// Leave for `deed`: what the surface's kind asks for it, or the oversight of all kinds.
+    pub(super) fn may(&self, deed: Deed) -> Result<Access, Problem> {
+        let action = match self.place.kind {
+            Some(kind) => Action::Keys(kind, deed),
+            None => Action::Oversee,
+        };
+        let access = self.call.may(action, self.organization)?;
+        let bound = access.authority().project.filter(|_| self.is_of_projects());
+        if bound.is_some() && bound != self.place.project {
+            return Err(Rejection::WrongProject.into());
+        }
+        Ok(access)
+    }
+
+    fn is_of_projects(&self) -> bool {
+        self.place.kind == Some(Kind::Project)
+    }
+
+    async fn may_read(&self) -> Result<(), Problem> {
+        self.may(Deed::Read)?;
+        self.call.wait().await
+    }
+
+    fn record(&self, key: &Credential) -> KeyRecord {
+        KeyRecord::new(self.call.views(), key, self.call.now())
+    }
+
+    /// The credential that a path names.
+    fn find(&self, key: CredentialId) -> Result<Arc<Credential>, Problem> {
+        let found = self.call.views().tokens.get(self.organization, key)?;
+        found
+            .filter(|record| self.place.holds(record))
+            .ok_or_else(|| Problem::not_found("key"))
+    }
+
+    /// One page of the credentials here, newest first.
+    pub(super) async fn list(self, query: &Query<Filters>) -> Result<Response, Problem> {
+        self.may_read().await?;
+        let filters = query.read()?;
+        let ask = filters.ask()?;
+        // Asked for what it does not have, a surface holds nothing.
+        let Some(filter) = filters.read(self.place, self.call.now())? else {
+            return Ok(array::<()>(&query.uri, &[], None));
+        };
+        let tokens = &self.call.views().tokens;
+        let found = tokens.list(self.organization, &filter, ask)?;
+        Ok(page(&query.uri, &found, |key| self.record(key)))
+    }
+
+    /// One credential.
+    pub(super) async fn show(self, key: CredentialId) -> Result<Response, Problem> {
+        self.may_read().await?;
+        let found = self.find(key)?;
+        Ok(shown(found.stamp.version, &self.record(&found)))
+    }
+
+    /// The last calls made with a credential: none are recorded yet.
+    pub(super) async fn usage(
+        self,
+        key: CredentialId,
+        query: &Query<Pages>,
+    ) -> Result<Response, Problem> {
+        self.may_read().await?;
+        self.find(key)?;
+        query.read()?.ask()?;
+        Ok(array::<()>(&query.uri, &[], None))
+    }
+
+    /// The history of a credential, newest first.
+    pub(super) async fn events(
+        self,
+        key: CredentialId,
+        query: &Query<HistoryPages>,
+    ) -> Result<Response, Problem> {
+        self.may_read().await?;
+        let newest = self.find(key)?.stamp.version;
+        history(self.call, (Subject::Credential(key), newest), query).await
+    }
+
+    /// The body of a new credential, once the caller may make one.
+    pub(super) async fn new_from<T: DeserializeOwned>(
+        &self,
+        request: Request,
+    ) -> Result<Body<T>, Problem> {
+        self.may(Deed::Create)?;
+        self.call.json(request).await
+    }
+
+    /// A new credential of the surface, with nothing but its name and grant.
+    pub(super) fn draft(&self, name: String, grant: Grant) -> CreateKey {
+        let organization = Owner::Organization(self.organization);
+        CreateKey {
+            organization: self.organization,
+            kind: self.place.kind.unwrap_or(Kind::Organization),
+            owner: self.place.owner.unwrap_or(organization),
+            project: self.place.project,
+            name,
+            description: None,
+            grant,
+            expiry: Expiry::Never,
+            metadata: Metadata::new(),
+        }
+    }
+
+    /// Makes a credential; its secret is in this answer alone.
+    pub(super) async fn create(self, new: CreateKey, body: &[u8]) -> Result<Response, Problem> {
+        let answer = self
+            .call
+            .submit(Command::CreateKey(new), Some(body))
+            .await?;
+        issued(&self.call, StatusCode::CREATED, &answer)
+    }
+
+    /// Leave for `deed`, and the credential that the path names. The ledger decides in the end: a
+    /// view that cannot be read must not keep anybody from ending a credential.
+    pub(super) fn change(self, key: CredentialId, deed: Deed) -> Result<Found, Problem> {
+        self.may(deed)?;
+        match self.call.views().tokens.get(self.organization, key) {
+            Ok(Some(record)) if self.place.holds(&record) => {}
+            Ok(_) => return Err(Problem::not_found("key")),
+            Err(why) => {
+                let why = crate::ledger::error_chain(&why);
+                tracing::error!(why, "the token view could not be read");
+            }
+        }
+        let target = KeyTarget {
+            organization: self.organization,
+            key,
+            place: self.place,
+        };
+        Ok(Found {
+            surface: self,
+            target,
+        })
+    }
+}
+
+impl Found {
+    /// The body of an edit.
+    pub(super) async fn json<T: DeserializeOwned>(&self, request: Request) -> Result<T, Problem> {
+        Ok(self.surface.call.json(request).await?.value)
+    }
+
+    /// Changes what `edit` says.
+    pub(super) async fn edit(
+        self,
+        edit: impl FnOnce(UpdateKey) -> UpdateKey,
+    ) -> Result<Response, Problem> {
+        let command = Command::UpdateKey(edit(UpdateKey::of(self.target)));
+        self.submit(command, None).await
+    }
+
+    /// Gives it a new secret; id and rights stay.
+    pub(super) async fn rotate(self, request: Request) -> Result<Response, Problem> {
+        let call = &self.surface.call;
+        let body = call.optional_json::<RotateRequest>(request).await?;
+        let command = Command::RotateKey(RotateKey {
+            target: self.target,
+            grace_period_seconds: body.value.grace_period_seconds.unwrap_or(0),
+        });
+        let answer = call.submit(command, Some(&body.bytes)).await?;
+        issued(call, StatusCode::OK, &answer)
+    }
+
+    /// The same where the old secret always ends at once.
+    pub(super) async fn roll(self, request: Request) -> Result<Response, Problem> {
+        let call = &self.surface.call;
+        let body = call.optional_json::<NoFields>(request).await?;
+        let command = Command::RotateKey(RotateKey {
+            target: self.target,
+            grace_period_seconds: 0,
+        });
+        let answer = call.submit(command, Some(&body.bytes)).await?;
+        issued(call, StatusCode::OK, &answer)
+    }
+
+    /// Makes another one in its place.
+    pub(super) async fn replace(self, request: Request) -> Result<Response, Problem> {
+        let call = &self.surface.call;
+        let body = call.optional_json::<ReplaceRequest>(request).await?;
+        let command = Command::ReplaceKey(ReplaceKey {
+            target: self.target,
+            expiry: body.value.expiry()?,
+        });
+        let answer = call.submit(command, Some(&body.bytes)).await?;
+        issued(call, StatusCode::CREATED, &answer)
+    }
+
+    /// Has it refused until it is enabled.
+    pub(super) async fn disable(self, request: Request) -> Result<Response, Problem> {
+        let command = Command::DisableKey(self.target);
+        self.switch(command, request).await
+    }
+
+    /// Has it accepted again.
+    pub(super) async fn enable(self, request: Request) -> Result<Response, Problem> {
+        let command = Command::EnableKey(self.target);
+        self.switch(command, request).await
+    }
+
+    async fn switch(self, command: Command, request: Request) -> Result<Response, Problem> {
+        let body = self.surface.call.optional_json::<NoFields>(request).await?;
+        self.submit(command, Some(&body.bytes)).await
+    }
+
+    /// Ends it at once and for good, for a reason that the body may give.
+    pub(super) async fn revoke(self, request: Request) -> Result<Response, Problem> {
+        let call = &self.surface.call;
+        let body = call.optional_json::<RevokeRequest>(request).await?;
+        let command = Command::RevokeKey(RevokeKey {
+            target: self.target,
+            reason: body.value.reason,
+        });
+        self.submit(command, Some(&body.bytes)).await
+    }
+
+    /// The same by DELETE, which has no body.
+    pub(super) async fn delete(self) -> Result<Response, Problem> {
+        let command = Command::RevokeKey(RevokeKey {
+            target: self.target,
+            reason: None,
+        });
+        self.submit(command, None).await
+    }
+
+    async fn submit(self, command: Command, body: Option<&[u8]>) -> Result<Response, Problem> {
+        let call = &self.surface.call;
+        let answer = call.submit(command, body).await?;
+        let Some(Record::Credential(record)) = answer.records.first() else {
+            return Err(mismatch());
+        };
+        let body = as_answered(call, &answer, record);
+        let version = record.stamp.version;
+        Ok(written(StatusCode::OK, &answer, version, &body))
+    }
+}
+
+/// A record as an answer shows it. A replay shows what the first answer did, also of a credential
+/// that has expired since.
+pub(super) fn as_answered(call: &Call, answer: &Answer, record: &Credential) -> KeyRecord {
+    let now = if answer.replayed {
+        record.stamp.updated_at
+    } else {
+        call.now()
+    };
+    KeyRecord::new(call.views(), record, now)
+}
+
+/// The answer that carries a new secret.
+fn issued(call: &Call, status: StatusCode, answer: &Answer) -> Result<Response, Problem> {
+    let Some(Record::Credential(record)) = answer.records.first() else {
+        return Err(mismatch());
+    };
+    let body = IssuedKey {
+        key: as_answered(call, answer, record),
+        raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
+    };
+    Ok(written(status, answer, record.stamp.version, &body))
+}

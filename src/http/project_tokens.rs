@@ -1,0 +1,150 @@
+//! `/v1/projects/{project_id}/api-tokens`: tokens of one project, with one of its presets. They are
+//! never edited: a new one takes the place of the old.
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::call::Call;
+use super::events::{EventRecord, HistoryPages};
+use super::keys::{Filters, ReplaceRequest, Surface, expiry};
+use super::lists::Query;
+use super::path::Path;
+use super::problem::{Problem, ProblemBody};
+use super::records::{IssuedKey, KeyRecord};
+use crate::domain::command::{CreateKey, Place};
+use crate::domain::ids::{CredentialId, ProjectId};
+use crate::domain::kind::{Deed, Kind};
+use crate::domain::record::{Grant, Metadata};
+
+/// A new project token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct ProjectTokenCreate {
+    /// 1 to 200 characters.
+    label: String,
+    /// `status`, `read-only` or `admin`, as in the catalogue.
+    scope: String,
+    /// 1 to 3650; not together with `expires_at`.
+    expires_in_days: Option<u32>,
+    /// RFC 3339; not together with `expires_in_days`.
+    expires_at: Option<String>,
+    /// Given back by verification; at most 4,096 bytes.
+    metadata: Option<Metadata>,
+}
+
+/// The tokens of a project of the caller's organization.
+fn surface(call: Call, project: ProjectId) -> Result<Surface, Problem> {
+    let organization = call.home()?;
+    match call.views().directory.project(organization, project) {
+        Some(_) => {
+            let place = Place::of(Kind::Project).on(project);
+            Ok(Surface::new(call, organization, place))
+        }
+        None => Err(Problem::not_found("project")),
+    }
+}
+
+/// Makes a project token; its secret is in this answer alone.
+#[utoipa::path(post, path = "/v1/projects/{project_id}/api-tokens", tag = "project tokens",
+    params(("project_id" = String, Path)), request_body = ProjectTokenCreate,
+    responses((status = 201, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn create(
+    call: Call,
+    Path(project): Path<ProjectId>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let surface = surface(call, project)?;
+    let body = surface.new_from::<ProjectTokenCreate>(request).await?;
+    let asked = body.value;
+    let grant = Grant {
+        preset: Some(asked.scope),
+        ..Grant::default()
+    };
+    let new = CreateKey {
+        expiry: expiry(asked.expires_in_days, asked.expires_at.as_deref())?,
+        metadata: asked.metadata.unwrap_or_default(),
+        ..surface.draft(asked.label, grant)
+    };
+    surface.create(new, &body.bytes).await
+}
+
+/// Lists project tokens, newest first.
+#[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens", tag = "project tokens",
+    params(("project_id" = String, Path), Filters), responses((status = 200,
+    body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn list(
+    call: Call,
+    Path(project): Path<ProjectId>,
+    query: Query<Filters>,
+) -> Result<Response, Problem> {
+    surface(call, project)?.list(&query).await
+}
+
+/// Shows a project token.
+#[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens/{id}", tag = "project tokens",
+    params(("project_id" = String, Path), ("id" = String, Path)), responses((status = 200,
+    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn show(
+    call: Call,
+    Path((project, key)): Path<(ProjectId, CredentialId)>,
+) -> Result<Response, Problem> {
+    surface(call, project)?.show(key).await
+}
+
+/// Makes another project token with the same label and scope, and ends this one in the same
+/// instant.
+#[utoipa::path(post, path = "/v1/projects/{project_id}/api-tokens/{id}/replace",
+    tag = "project tokens", params(("project_id" = String, Path), ("id" = String, Path)),
+    request_body = Option<ReplaceRequest>, responses((status = 201, body = IssuedKey),
+    (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn replace(
+    call: Call,
+    Path((project, key)): Path<(ProjectId, CredentialId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let key = surface(call, project)?.change(key, Deed::Renew)?;
+    key.replace(request).await
+}
+
+/// Ends a project token at once and for good; repeated, it answers the same.
+#[utoipa::path(delete, path = "/v1/projects/{project_id}/api-tokens/{id}", tag = "project tokens",
+    params(("project_id" = String, Path), ("id" = String, Path)), responses((status = 200,
+    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn remove(
+    call: Call,
+    Path((project, key)): Path<(ProjectId, CredentialId)>,
+) -> Result<Response, Problem> {
+    let key = surface(call, project)?.change(key, Deed::End)?;
+    key.delete().await
+}
+
+/// The history of a project token, newest first.
+#[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens/{id}/events",
+    tag = "project tokens", params(("project_id" = String, Path), ("id" = String, Path),
+    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
+    body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn events(
+    call: Call,
+    Path((project, key)): Path<(ProjectId, CredentialId)>,
+    query: Query<HistoryPages>,
+) -> Result<Response, Problem> {
+    surface(call, project)?.events(key, &query).await
+}
+
+/// Project tokens are never edited.
+#[utoipa::path(patch, path = "/v1/projects/{project_id}/api-tokens/{id}", tag = "project tokens",
+    params(("project_id" = String, Path), ("id" = String, Path)),
+    responses((status = 405, body = ProblemBody), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn update(
+    call: Call,
+    Path((project, key)): Path<(ProjectId, CredentialId)>,
+) -> Result<Response, Problem> {
+    surface(call, project)?.change(key, Deed::Read)?;
+    let why = "a project token is never edited; make another one, or replace this one by POST to \
+        its path with /replace";
+    let problem = Problem::method_not_allowed_because(why);
+    Err(problem.with_header(header::ALLOW, HeaderValue::from_static("GET,HEAD,DELETE")))
+}
