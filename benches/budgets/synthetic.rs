@@ -142,6 +142,7 @@ impl Synthetic {
             metadata: Metadata::new(),
             created_by: Some(Principal::Credential(credential_id(u64::MAX / 2))),
             issued_via: Some(credential_id(u64::MAX / 2)),
+            replaces: None,
             secret: NewSecret {
                 id: secret_id(number),
                 hash: token.hash(),

@@ -95,8 +95,8 @@ pub(in crate::http) async fn create(
 
 /// Lists access tokens, newest first.
 #[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens", tag = "access tokens",
-    params(("workspace_id" = String, Path), Filters), responses((status = 200,
-    body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+    params(("workspace_id" = String, Path), Filters),
+    responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
     Path(workspace): Path<OrganizationId>,
@@ -119,8 +119,8 @@ pub(in crate::http) async fn show(
 /// Gives an access token a new secret; id and rights stay.
 #[utoipa::path(post, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/rotate",
     tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
-    request_body = Option<RotateRequest>, responses((status = 200, body = IssuedKey),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = Option<RotateRequest>,
+    responses((status = 200, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn rotate(
     call: Call,
     Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
@@ -133,8 +133,8 @@ pub(in crate::http) async fn rotate(
 /// Has an access token refused until it is enabled.
 #[utoipa::path(post, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/disable",
     tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
-    request_body = Option<NoFields>, responses((status = 200, body = KeyRecord), (status = "4XX",
-    body = ProblemBody)))]
+    request_body = Option<NoFields>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn disable(
     call: Call,
     Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
@@ -147,8 +147,8 @@ pub(in crate::http) async fn disable(
 /// Has a disabled access token accepted again.
 #[utoipa::path(post, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/enable",
     tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
-    request_body = Option<NoFields>, responses((status = 200, body = KeyRecord), (status = "4XX",
-    body = ProblemBody)))]
+    request_body = Option<NoFields>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn enable(
     call: Call,
     Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
@@ -172,9 +172,10 @@ pub(in crate::http) async fn remove(
 
 /// The history of an access token, newest first.
 #[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/events",
-    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path),
-    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
-    body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
+    tag = "access tokens",
+    params(("workspace_id" = String, Path), ("id" = String, Path), ("limit" = Option<usize>, Query),
+        ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,
     Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
@@ -186,8 +187,8 @@ pub(in crate::http) async fn events(
 /// Changes label, role, expiry or metadata.
 #[utoipa::path(patch, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}",
     tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
-    request_body = AccessTokenPatch, responses((status = 200, body = KeyRecord), (status = "4XX",
-    body = ProblemBody)))]
+    request_body = AccessTokenPatch,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
     call: Call,
     Path((workspace, key)): Path<(OrganizationId, CredentialId)>,

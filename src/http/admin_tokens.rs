@@ -2,21 +2,21 @@
 
 use axum::extract::Request;
 use axum::response::Response;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::body::NoFields;
 use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
 use super::keys::{Filters, ReplaceRequest, Surface, expiry};
-use super::lists::Query;
+use super::lists::{Query, ask, number};
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
 use crate::domain::command::{CreateKey, Place, UpdateKey};
 use crate::domain::ids::CredentialId;
 use crate::domain::kind::{Deed, Kind};
-use crate::domain::record::{Grant, Metadata};
+use crate::domain::record::{Credential, Grant, Metadata};
 
 /// A new admin token.
 #[derive(Deserialize, ToSchema)]
@@ -44,6 +44,37 @@ pub(in crate::http) struct AdminTokenPatch {
     metadata: Option<Metadata>,
 }
 
+/// Days without use that a review may ask for.
+const UNUSED_DAYS: std::ops::RangeInclusive<usize> = 1..=3_650;
+
+/// What a review of admin tokens asks.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Review {
+    #[serde(default, deserialize_with = "number")]
+    unused_days: Option<usize>,
+    #[serde(default, deserialize_with = "number")]
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+/// A live admin token and what a reviewer should know of it.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ReviewRecord {
+    key: KeyRecord,
+    /// All questions of the review, in one order.
+    findings: [Finding; 4],
+}
+
+/// The answer to one question of a review.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Finding {
+    /// `without_expiry`, `never_used`, `not_used_for_days` or `scopes_never_exercised`.
+    finding: &'static str,
+    /// `found`, `not_found`, or `not_tracked`: what depends on usage is not recorded yet.
+    state: &'static str,
+}
+
 fn surface(call: Call) -> Result<Surface, Problem> {
     let organization = call.home()?;
     Ok(Surface::new(call, organization, Place::of(Kind::Admin)))
@@ -51,8 +82,8 @@ fn surface(call: Call) -> Result<Surface, Problem> {
 
 /// Makes an admin token; its secret is in this answer alone.
 #[utoipa::path(post, path = "/v1/admin/api-tokens", tag = "admin tokens", params(),
-    request_body = AdminTokenCreate, responses((status = 201, body = IssuedKey), (status = "4XX",
-    body = ProblemBody)))]
+    request_body = AdminTokenCreate,
+    responses((status = 201, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Response, Problem> {
     let surface = surface(call)?;
     let body = surface.new_from::<AdminTokenCreate>(request).await?;
@@ -78,8 +109,8 @@ pub(in crate::http) async fn list(call: Call, query: Query<Filters>) -> Result<R
 
 /// Shows an admin token.
 #[utoipa::path(get, path = "/v1/admin/api-tokens/{id}", tag = "admin tokens",
-    params(("id" = String, Path)), responses((status = 200, body = KeyRecord), (status = "4XX",
-    body = ProblemBody)))]
+    params(("id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -90,8 +121,8 @@ pub(in crate::http) async fn show(
 /// Makes another admin token with the same name and scopes beside this one, which lives on until
 /// it is removed.
 #[utoipa::path(post, path = "/v1/admin/api-tokens/{id}/replace", tag = "admin tokens",
-    params(("id" = String, Path)), request_body = Option<ReplaceRequest>, responses((status = 201,
-    body = IssuedKey), (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path)), request_body = Option<ReplaceRequest>,
+    responses((status = 201, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn replace(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -103,8 +134,8 @@ pub(in crate::http) async fn replace(
 
 /// Has an admin token refused until it is enabled.
 #[utoipa::path(post, path = "/v1/admin/api-tokens/{id}/disable", tag = "admin tokens",
-    params(("id" = String, Path)), request_body = Option<NoFields>, responses((status = 200,
-    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path)), request_body = Option<NoFields>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn disable(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -116,8 +147,8 @@ pub(in crate::http) async fn disable(
 
 /// Has a disabled admin token accepted again.
 #[utoipa::path(post, path = "/v1/admin/api-tokens/{id}/enable", tag = "admin tokens",
-    params(("id" = String, Path)), request_body = Option<NoFields>, responses((status = 200,
-    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path)), request_body = Option<NoFields>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn enable(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -129,8 +160,8 @@ pub(in crate::http) async fn enable(
 
 /// Ends an admin token at once and for good; repeated, it answers the same.
 #[utoipa::path(delete, path = "/v1/admin/api-tokens/{id}", tag = "admin tokens",
-    params(("id" = String, Path)), responses((status = 200, body = KeyRecord), (status = "4XX",
-    body = ProblemBody)))]
+    params(("id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn remove(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -141,9 +172,9 @@ pub(in crate::http) async fn remove(
 
 /// The history of an admin token, newest first.
 #[utoipa::path(get, path = "/v1/admin/api-tokens/{id}/events", tag = "admin tokens",
-    params(("id" = String, Path), ("limit" = Option<usize>, Query), ("cursor" = Option<String>,
-    Query)), responses((status = 200, body = Vec<EventRecord>), (status = "4XX",
-    body = ProblemBody)))]
+    params(("id" = String, Path), ("limit" = Option<usize>, Query),
+        ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -154,8 +185,8 @@ pub(in crate::http) async fn events(
 
 /// Changes name, scopes or metadata.
 #[utoipa::path(patch, path = "/v1/admin/api-tokens/{id}", tag = "admin tokens",
-    params(("id" = String, Path)), request_body = AdminTokenPatch, responses((status = 200,
-    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path)), request_body = AdminTokenPatch,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -170,4 +201,42 @@ pub(in crate::http) async fn update(
         ..edit
     })
     .await
+}
+
+/// Lists live admin tokens with what a regular audit asks of them: tokens without expiry, never
+/// used, not used for `unused_days` (90 unless given), with scopes that were never exercised.
+#[utoipa::path(get, path = "/v1/admin/api-tokens/review", tag = "admin tokens",
+    params(("unused_days" = Option<usize>, Query), ("limit" = Option<usize>, Query),
+        ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<ReviewRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn review(call: Call, query: Query<Review>) -> Result<Response, Problem> {
+    let surface = surface(call)?;
+    surface.may_read().await?;
+    let asked = query.read()?;
+    if asked
+        .unused_days
+        .is_some_and(|days| !UNUSED_DAYS.contains(&days))
+    {
+        return Err(Problem::invalid_query("unused_days", "must be 1 to 3650"));
+    }
+    let page_asked = ask(asked.limit, asked.cursor.as_deref())?;
+    surface.review(&query.uri, page_asked, |key| ReviewRecord {
+        findings: findings(key),
+        key: surface.record(key),
+    })
+}
+
+fn findings(key: &Credential) -> [Finding; 4] {
+    let finding = |finding, state| Finding { finding, state };
+    let without_expiry = if key.expires_at.is_none() {
+        "found"
+    } else {
+        "not_found"
+    };
+    [
+        finding("without_expiry", without_expiry),
+        finding("never_used", "not_tracked"),
+        finding("not_used_for_days", "not_tracked"),
+        finding("scopes_never_exercised", "not_tracked"),
+    ]
 }

@@ -55,8 +55,8 @@ fn mine(call: Call) -> Result<Surface, Problem> {
 
 /// Makes a personal token of the caller; its secret is in this answer alone.
 #[utoipa::path(post, path = "/v1/api-tokens", tag = "personal tokens", params(),
-    request_body = PersonalTokenCreate, responses((status = 201, body = IssuedKey),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = PersonalTokenCreate,
+    responses((status = 201, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Response, Problem> {
     let surface = mine(call)?;
     let body = surface.new_from::<PersonalTokenCreate>(request).await?;
@@ -81,8 +81,9 @@ pub(in crate::http) async fn list(call: Call, query: Query<Filters>) -> Result<R
 }
 
 /// Shows a personal token.
-#[utoipa::path(get, path = "/v1/api-tokens/{id}", tag = "personal tokens", params(("id" = String,
-    Path)), responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+#[utoipa::path(get, path = "/v1/api-tokens/{id}", tag = "personal tokens",
+    params(("id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -92,8 +93,8 @@ pub(in crate::http) async fn show(
 
 /// Gives a personal token a new secret; the old one is dead when this returns.
 #[utoipa::path(post, path = "/v1/api-tokens/{id}/roll", tag = "personal tokens",
-    params(("id" = String, Path)), request_body = Option<NoFields>, responses((status = 200,
-    body = IssuedKey), (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path)), request_body = Option<NoFields>,
+    responses((status = 200, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn roll(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -105,8 +106,8 @@ pub(in crate::http) async fn roll(
 
 /// Ends a personal token at once and for good; repeated, it answers the same.
 #[utoipa::path(delete, path = "/v1/api-tokens/{id}", tag = "personal tokens",
-    params(("id" = String, Path)), responses((status = 200, body = KeyRecord), (status = "4XX",
-    body = ProblemBody)))]
+    params(("id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn remove(
     call: Call,
     Path(key): Path<CredentialId>,
@@ -117,9 +118,9 @@ pub(in crate::http) async fn remove(
 
 /// The history of a personal token, newest first.
 #[utoipa::path(get, path = "/v1/api-tokens/{id}/events", tag = "personal tokens",
-    params(("id" = String, Path), ("limit" = Option<usize>, Query), ("cursor" = Option<String>,
-    Query)), responses((status = 200, body = Vec<EventRecord>), (status = "4XX",
-    body = ProblemBody)))]
+    params(("id" = String, Path), ("limit" = Option<usize>, Query),
+        ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,
     Path(key): Path<CredentialId>,

@@ -46,6 +46,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (403, "forbidden", "the caller lacks the permission"),
     (
+        403,
+        "wrong_project",
+        "the caller's credential works on another project",
+    ),
+    (
         404,
         "not_found",
         "no such record in this organization, or no such page",

@@ -175,6 +175,7 @@ fn workspace_routes() -> OpenApiRouter<App> {
             admin_tokens::update,
             admin_tokens::remove
         ))
+        .routes(routes!(admin_tokens::review))
         .routes(routes!(admin_tokens::replace))
         .routes(routes!(admin_tokens::disable))
         .routes(routes!(admin_tokens::enable))

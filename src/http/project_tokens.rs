@@ -73,8 +73,8 @@ pub(in crate::http) async fn create(
 
 /// Lists project tokens, newest first.
 #[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens", tag = "project tokens",
-    params(("project_id" = String, Path), Filters), responses((status = 200,
-    body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+    params(("project_id" = String, Path), Filters),
+    responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
     Path(project): Path<ProjectId>,
@@ -85,8 +85,8 @@ pub(in crate::http) async fn list(
 
 /// Shows a project token.
 #[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens/{id}", tag = "project tokens",
-    params(("project_id" = String, Path), ("id" = String, Path)), responses((status = 200,
-    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+    params(("project_id" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((project, key)): Path<(ProjectId, CredentialId)>,
@@ -98,8 +98,8 @@ pub(in crate::http) async fn show(
 /// instant.
 #[utoipa::path(post, path = "/v1/projects/{project_id}/api-tokens/{id}/replace",
     tag = "project tokens", params(("project_id" = String, Path), ("id" = String, Path)),
-    request_body = Option<ReplaceRequest>, responses((status = 201, body = IssuedKey),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = Option<ReplaceRequest>,
+    responses((status = 201, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn replace(
     call: Call,
     Path((project, key)): Path<(ProjectId, CredentialId)>,
@@ -111,8 +111,8 @@ pub(in crate::http) async fn replace(
 
 /// Ends a project token at once and for good; repeated, it answers the same.
 #[utoipa::path(delete, path = "/v1/projects/{project_id}/api-tokens/{id}", tag = "project tokens",
-    params(("project_id" = String, Path), ("id" = String, Path)), responses((status = 200,
-    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+    params(("project_id" = String, Path), ("id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn remove(
     call: Call,
     Path((project, key)): Path<(ProjectId, CredentialId)>,
@@ -123,9 +123,10 @@ pub(in crate::http) async fn remove(
 
 /// The history of a project token, newest first.
 #[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens/{id}/events",
-    tag = "project tokens", params(("project_id" = String, Path), ("id" = String, Path),
-    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
-    body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
+    tag = "project tokens",
+    params(("project_id" = String, Path), ("id" = String, Path), ("limit" = Option<usize>, Query),
+        ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,
     Path((project, key)): Path<(ProjectId, CredentialId)>,

@@ -72,8 +72,8 @@ pub(in crate::http) async fn create(
 
 /// Lists service account tokens, newest first.
 #[utoipa::path(get, path = "/v1/service-accounts/{id}/tokens", tag = "service account tokens",
-    params(("id" = String, Path), Filters), responses((status = 200,
-    body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path), Filters),
+    responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
     Path(account): Path<ServiceAccountId>,
@@ -83,9 +83,9 @@ pub(in crate::http) async fn list(
 }
 
 /// Shows a service account token.
-#[utoipa::path(get, path = "/v1/service-accounts/{id}/tokens/{tok_id}", tag = "service account tokens",
-    params(("id" = String, Path), ("tok_id" = String, Path)), responses((status = 200,
-    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+#[utoipa::path(get, path = "/v1/service-accounts/{id}/tokens/{tok_id}",
+    tag = "service account tokens", params(("id" = String, Path), ("tok_id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((account, key)): Path<(ServiceAccountId, CredentialId)>,
@@ -108,9 +108,9 @@ pub(in crate::http) async fn rotate(
 }
 
 /// Ends a service account token at once and for good; repeated, it answers the same.
-#[utoipa::path(delete, path = "/v1/service-accounts/{id}/tokens/{tok_id}", tag = "service account tokens",
-    params(("id" = String, Path), ("tok_id" = String, Path)), responses((status = 200,
-    body = KeyRecord), (status = "4XX", body = ProblemBody)))]
+#[utoipa::path(delete, path = "/v1/service-accounts/{id}/tokens/{tok_id}",
+    tag = "service account tokens", params(("id" = String, Path), ("tok_id" = String, Path)),
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn remove(
     call: Call,
     Path((account, key)): Path<(ServiceAccountId, CredentialId)>,
@@ -121,9 +121,10 @@ pub(in crate::http) async fn remove(
 
 /// The history of a service account token, newest first.
 #[utoipa::path(get, path = "/v1/service-accounts/{id}/tokens/{tok_id}/events",
-    tag = "service account tokens", params(("id" = String, Path), ("tok_id" = String, Path),
-    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
-    body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
+    tag = "service account tokens",
+    params(("id" = String, Path), ("tok_id" = String, Path), ("limit" = Option<usize>, Query),
+        ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,
     Path((account, key)): Path<(ServiceAccountId, CredentialId)>,

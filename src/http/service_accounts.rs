@@ -42,8 +42,8 @@ pub(in crate::http) struct WorkspaceAccountPatch {
 
 /// Makes a service account.
 #[utoipa::path(post, path = "/v1/service-accounts", tag = "workspace service accounts", params(),
-    request_body = WorkspaceAccountCreate, responses((status = 201, body = ServiceAccountRecord),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = WorkspaceAccountCreate,
+    responses((status = 201, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Response, Problem> {
     let organization = call.home()?;
     let body =
@@ -62,9 +62,10 @@ pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Resp
 /// Lists service accounts, newest first; `active`, `disabled` and `deleted` ones unless one
 /// `status` is asked for.
 #[utoipa::path(get, path = "/v1/service-accounts", tag = "workspace service accounts",
-    params(("status" = Option<String>, Query), ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<ServiceAccountRecord>), (status = "4XX",
-    body = ProblemBody)))]
+    params(("status" = Option<String>, Query), ("limit" = Option<usize>, Query),
+        ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<ServiceAccountRecord>),
+        (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
     query: Query<StatusPages>,
@@ -75,8 +76,8 @@ pub(in crate::http) async fn list(
 
 /// Shows a service account.
 #[utoipa::path(get, path = "/v1/service-accounts/{id}", tag = "workspace service accounts",
-    params(("id" = String, Path)), responses((status = 200, body = ServiceAccountRecord),
-    (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path)),
+    responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path(id): Path<ServiceAccountId>,
@@ -87,8 +88,8 @@ pub(in crate::http) async fn show(
 
 /// Changes scopes or description; tokens issued before keep theirs.
 #[utoipa::path(patch, path = "/v1/service-accounts/{id}", tag = "workspace service accounts",
-    params(("id" = String, Path)), request_body = WorkspaceAccountPatch, responses((status = 200,
-    body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path)), request_body = WorkspaceAccountPatch,
+    responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
     call: Call,
     Path(id): Path<ServiceAccountId>,
@@ -107,8 +108,8 @@ pub(in crate::http) async fn update(
 
 /// Deletes a service account, and with it its tokens.
 #[utoipa::path(delete, path = "/v1/service-accounts/{id}", tag = "workspace service accounts",
-    params(("id" = String, Path)), responses((status = 200, body = ServiceAccountRecord),
-    (status = "4XX", body = ProblemBody)))]
+    params(("id" = String, Path)),
+    responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn remove(
     call: Call,
     Path(id): Path<ServiceAccountId>,

@@ -203,7 +203,8 @@ fn an_edit_is_partial_and_says_what_changed() {
     acme.when(acme.owner, both).then(&[
         &format!(
             r#"api_key.updated {key} {{"changed":["name","description"],"name":"Deploy",
-            "description":"of the site","role":null,"expires_at":null,"metadata":{{}}}}"#
+            "description":"of the site","role":null,"expires_at":null,"metadata":{{}},
+            "replaced_by":null}}"#
         ),
         &format!(r#"api_key.scopes_edited {key} {{"scopes":["cases:read"]}}"#),
     ]);

@@ -2,7 +2,7 @@
 
 use super::acme::{Acme, strings};
 use crate::domain::command::{
-    Actor, ChangeMemberRole, Command, CreateKey, Expiry, RemoveMember, UpdateKey,
+    Actor, ChangeMemberRole, Command, CreateKey, DeleteServiceAccount, Expiry, UpdateKey,
     UpdateServiceAccount,
 };
 use crate::domain::ids::Owner;
@@ -33,7 +33,7 @@ fn cast(acme: &mut Acme) -> Cast {
         revoked,
         stranger: acme.stranger,
         reader: acme.bearer(&["keys:read", "cases:read"]),
-        manager: acme.bearer(&["member:manage", "keys:read"]),
+        manager: acme.bearer(&["member:manage", "workspace:admin", "keys:read"]),
         owner: acme.owner,
     }
 }
@@ -118,13 +118,14 @@ fn of_enabling_and_disabling() {
 fn of_a_creation() {
     let mut acme = Acme::new();
     let who = cast(&mut acme);
-    let (member, _) = acme.member("carl@acme.example", "viewer");
-    let remove = RemoveMember {
+    let account = acme.account("Bot", Some("engineer"), None);
+    let delete = DeleteServiceAccount {
         organization: acme.organization,
-        member,
+        account,
     };
-    acme.when(acme.owner, remove).accepted();
-    let right = acme.owned_key(Kind::Personal, Owner::User(member), "x", &["cases:read"]);
+    acme.when(acme.owner, delete).accepted();
+    let owner = Owner::ServiceAccount(account);
+    let right = acme.owned_key(Kind::ServiceAccount, owner, "x", &["cases:read"]);
     let wrong = Command::from(CreateKey {
         expiry: Expiry::InDays(0),
         ..right.clone()
@@ -136,7 +137,7 @@ fn of_a_creation() {
         ("forbidden", who.reader, wrong.clone(), 0),
         ("expiry_days_out_of_range", who.manager, wrong, 0),
         ("beyond_your_authority", who.manager, right.clone(), 0),
-        ("member_removed", who.owner, right, 0),
+        ("service_account_deleted", who.owner, right, 0),
     ];
     check("create", &steps, &mut acme);
 }

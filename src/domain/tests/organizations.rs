@@ -104,8 +104,8 @@ fn an_organization_begins_with_its_owner_and_a_first_key() {
                 "project_id":null,"name":"Bootstrap key","description":null,
                 "grant":{{"scopes":["admin:*"],"role":null,"preset":null}},"expires_at":null,
                 "metadata":{{}},"created_by":"usr_00000000000000000000000006","issued_via":null,
-                "secret":{{"id":"sec_00000000000000000000000008","hash":"{hash}","prefix":"rfk",
-                "hint":"{hint}"}}}}"#
+                "replaces":null,"secret":{{"id":"sec_00000000000000000000000008","hash":"{hash}",
+                "prefix":"rfk","hint":"{hint}"}}}}"#
         ),
     ]);
 }

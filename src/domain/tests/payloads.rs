@@ -1,7 +1,7 @@
 //! The stored form, pinned to the byte: one payload of every type of event.
 //!
-//! `payloads.ndjson` is frozen. A line that differs is a format that old ledgers do not have: make
-//! a new version of the type instead.
+//! The files are frozen. A line that differs is a format that old ledgers do not have: make a new
+//! version of the type and a new file instead. Old files stay, and are read for ever.
 
 use ulid::Ulid;
 
@@ -23,7 +23,9 @@ use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads.ndjson");
+const PINNED: &str = include_str!("payloads_v2.ndjson");
+/// Before credentials could replace each other.
+const OLDER: [&str; 1] = [include_str!("payloads_v1.ndjson")];
 
 const CATALOGUE: &str = r#"
 [[scopes]]
@@ -216,6 +218,22 @@ fn the_pinned_payloads_are_read_and_written_back_byte_for_byte() {
         assert_eq!(event.to_payload().unwrap(), line.as_bytes());
     }
     assert_eq!(PINNED.lines().count(), Fact::TYPES.len());
+}
+
+#[test]
+fn older_payloads_mean_what_they_meant() {
+    let newest = |name| {
+        let mut lines = PINNED.lines().map(|line| read(line.as_bytes()));
+        lines.find(|event| event.fact.name() == name).unwrap()
+    };
+    for line in OLDER.iter().flat_map(|file| file.lines()) {
+        let event = read(line.as_bytes());
+        assert_eq!(event.fact, newest(event.fact.name()).fact);
+        let stored = format!("\"version\":{},", event.fact.version());
+        let written = Event::from_payload(line.as_bytes()).unwrap().to_payload();
+        let same = written.unwrap() == line.as_bytes();
+        assert_eq!(same, line.contains(&stored), "{line}");
+    }
 }
 
 /// An event in which nothing is null.

@@ -1,8 +1,8 @@
 //! What all surfaces of credentials share: where a call looks for them, and what it does there.
 //!
 //! A surface is an organization and a [`Place`] in it. Its handlers name a path and call one method
-//! of [`Surface`]; they hold no rule: permissions are asked of `may`, all else of `decide`. Requests
-//! flow in, commands flow to the ledger, records flow out.
+//! of [`Surface`]. They hold no rule: permissions are asked of `may`, all else of `decide`.
+//! Requests flow in, commands flow to the ledger, records flow out.
 
 mod bodies;
 mod filters;
@@ -13,8 +13,9 @@ pub(super) use filters::Filters;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, Uri};
 use axum::response::Response;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::answer::{mismatch, shown, written};
@@ -30,9 +31,11 @@ use crate::domain::command::{
 };
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, Subject};
 use crate::domain::kind::{Deed, Kind};
-use crate::domain::record::{Credential, Grant, Metadata};
+use crate::domain::record::{Credential, Grant, Metadata, Status};
 use crate::domain::rejection::Rejection;
 use crate::ledger::{Answer, Record};
+use crate::views::page::PageAsk;
+use crate::views::tokens::Filter;
 
 /// Where a call looks for credentials.
 pub(super) struct Surface {
@@ -74,12 +77,13 @@ impl Surface {
         self.place.kind == Some(Kind::Project)
     }
 
-    async fn may_read(&self) -> Result<(), Problem> {
+    /// Leave to read, once the position that the client asked for is seen.
+    pub(super) async fn may_read(&self) -> Result<(), Problem> {
         self.may(Deed::Read)?;
         self.call.wait().await
     }
 
-    fn record(&self, key: &Credential) -> KeyRecord {
+    pub(super) fn record(&self, key: &Credential) -> KeyRecord {
         KeyRecord::new(self.call.views(), key, self.call.now())
     }
 
@@ -103,6 +107,27 @@ impl Surface {
         let tokens = &self.call.views().tokens;
         let found = tokens.list(self.organization, &filter, ask)?;
         Ok(page(&query.uri, &found, |key| self.record(key)))
+    }
+
+    /// One page of the live credentials here, each as `show` tells it.
+    pub(super) fn review<T: Serialize>(
+        &self,
+        uri: &Uri,
+        ask: PageAsk,
+        show: impl Fn(&Credential) -> T,
+    ) -> Result<Response, Problem> {
+        let filter = Filter {
+            kind: self.place.kind,
+            ..Filter::all(self.call.now())
+        };
+        let tokens = &self.call.views().tokens;
+        let mut found = tokens.list(self.organization, &filter, ask)?;
+        let now = self.call.now();
+        found.records.retain(|key| match key.status(now) {
+            Status::Active | Status::Disabled => true,
+            Status::Expired | Status::Revoked => false,
+        });
+        Ok(page(uri, &found, |key| show(key)))
     }
 
     /// One credential.

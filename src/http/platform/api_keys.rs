@@ -87,8 +87,8 @@ pub(in crate::http) async fn create(
 
 /// Lists keys, newest first.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys", tag = "api keys",
-    params(("organization_id" = String, Path), Filters), responses((status = 200,
-    body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
+    params(("organization_id" = String, Path), Filters),
+    responses((status = 200, body = Vec<KeyRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
     Path(organization): Path<OrganizationId>,
@@ -111,8 +111,8 @@ pub(in crate::http) async fn show(
 /// Gives a key a new secret; id and rights stay.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/rotate",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<RotateRequest>, responses((status = 200, body = IssuedKey),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = Option<RotateRequest>,
+    responses((status = 200, body = IssuedKey), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn rotate(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
@@ -125,8 +125,8 @@ pub(in crate::http) async fn rotate(
 /// Has a key refused until it is enabled.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/disable",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<NoFields>, responses((status = 200, body = KeyRecord), (status = "4XX",
-    body = ProblemBody)))]
+    request_body = Option<NoFields>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn disable(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
@@ -139,8 +139,8 @@ pub(in crate::http) async fn disable(
 /// Has a disabled key accepted again.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/enable",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<NoFields>, responses((status = 200, body = KeyRecord), (status = "4XX",
-    body = ProblemBody)))]
+    request_body = Option<NoFields>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn enable(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
@@ -153,8 +153,8 @@ pub(in crate::http) async fn enable(
 /// Ends a key at once and for good.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/revoke",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<RevokeRequest>, responses((status = 200, body = KeyRecord),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = Option<RevokeRequest>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn revoke(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
@@ -166,9 +166,10 @@ pub(in crate::http) async fn revoke(
 
 /// The last calls made with a key: none are recorded yet.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/usage",
-    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path),
-    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
-    body = Vec<Object>), (status = "4XX", body = ProblemBody)))]
+    tag = "api keys",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<Object>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn usage(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
@@ -179,9 +180,10 @@ pub(in crate::http) async fn usage(
 
 /// The history of a key, newest first.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/events",
-    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path),
-    ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)), responses((status = 200,
-    body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
+    tag = "api keys",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
@@ -193,8 +195,8 @@ pub(in crate::http) async fn events(
 /// Changes name, description, scopes or metadata; for a new secret, rotate.
 #[utoipa::path(patch, path = "/platform/organizations/{organization_id}/api-keys/{key_id}",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = ApiKeyUpdateRequest, responses((status = 200, body = KeyRecord),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = ApiKeyUpdateRequest,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,

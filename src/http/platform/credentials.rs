@@ -42,11 +42,10 @@ pub(in crate::http) async fn show(
 }
 
 /// Ends a credential of any kind at once and for good.
-#[utoipa::path(post,
-    path = "/platform/organizations/{organization_id}/credentials/{key_id}/revoke",
+#[utoipa::path(post, path = "/platform/organizations/{organization_id}/credentials/{key_id}/revoke",
     tag = "credentials", params(("organization_id" = String, Path), ("key_id" = String, Path)),
-    request_body = Option<RevokeRequest>, responses((status = 200, body = KeyRecord),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = Option<RevokeRequest>,
+    responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn revoke(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,

@@ -72,8 +72,7 @@ pub(in crate::http) async fn list(
 
 /// Shows a project.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/projects/{project_id}",
-    tag = "projects",
-    params(("organization_id" = String, Path), ("project_id" = String, Path)),
+    tag = "projects", params(("organization_id" = String, Path), ("project_id" = String, Path)),
     responses((status = 200, body = ProjectRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
@@ -87,8 +86,7 @@ pub(in crate::http) async fn show(
 
 /// Renames a project, puts it away or takes it out again.
 #[utoipa::path(patch, path = "/platform/organizations/{organization_id}/projects/{project_id}",
-    tag = "projects",
-    params(("organization_id" = String, Path), ("project_id" = String, Path)),
+    tag = "projects", params(("organization_id" = String, Path), ("project_id" = String, Path)),
     request_body = ProjectPatch,
     responses((status = 200, body = ProjectRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(

@@ -45,8 +45,8 @@ pub(in crate::http) struct ServiceAccountPatch {
 /// Makes a service account.
 #[utoipa::path(post, path = "/platform/organizations/{organization_id}/service-accounts",
     tag = "service accounts", params(("organization_id" = String, Path)),
-    request_body = ServiceAccountCreate, responses((status = 201, body = ServiceAccountRecord),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = ServiceAccountCreate,
+    responses((status = 201, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn create(
     call: Call,
     Path(organization): Path<OrganizationId>,
@@ -68,9 +68,11 @@ pub(in crate::http) async fn create(
 /// Lists service accounts, newest first; `active`, `disabled` and `deleted` ones unless one
 /// `status` is asked for.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/service-accounts",
-    tag = "service accounts", params(("organization_id" = String, Path), ("status" = Option<String>, Query), ("limit" = Option<usize>,
-    Query), ("cursor" = Option<String>, Query)), responses((status = 200,
-    body = Vec<ServiceAccountRecord>), (status = "4XX", body = ProblemBody)))]
+    tag = "service accounts",
+    params(("organization_id" = String, Path), ("status" = Option<String>, Query),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = Vec<ServiceAccountRecord>),
+        (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
     Path(organization): Path<OrganizationId>,
@@ -93,8 +95,8 @@ pub(in crate::http) async fn show(
 /// Changes name, description, role or activity.
 #[utoipa::path(patch, path = "/platform/organizations/{organization_id}/service-accounts/{sa_id}",
     tag = "service accounts", params(("organization_id" = String, Path), ("sa_id" = String, Path)),
-    request_body = ServiceAccountPatch, responses((status = 200, body = ServiceAccountRecord),
-    (status = "4XX", body = ProblemBody)))]
+    request_body = ServiceAccountPatch,
+    responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn update(
     call: Call,
     Path((organization, id)): Path<(OrganizationId, ServiceAccountId)>,

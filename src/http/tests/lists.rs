@@ -86,12 +86,15 @@ fn a_page_names_the_next() {
 fn oversight_lists_every_kind() {
     let world = World::new();
     keys(&world);
-    let (personal, _) = world.issue(Kind::Personal, &world.acme.owner, &["cases:read"]);
+    let personal = &world.acme.tokens[0];
     let path = format!("{}/credentials", world.acme.path);
     let list = |query: &str| page(&world, &format!("{path}{query}")).0;
-    assert_eq!(list("").len(), 5);
-    assert_eq!(list("?kind=personal"), from_ref(&personal));
-    assert_eq!(list(&format!("?owner={}", world.acme.owner)), [personal]);
+    assert_eq!(list("").len(), 9);
+    for (kind, id) in Kind::ALL[1..].iter().zip(&world.acme.tokens) {
+        assert_eq!(list(&format!("?kind={}", kind.name())), from_ref(id));
+    }
+    let owner = format!("?owner={}", world.acme.owner);
+    assert_eq!(list(&owner), from_ref(personal));
 }
 
 #[test]

@@ -36,7 +36,7 @@ use crate::clock::{Clock, Entropy, ManualClock};
 use crate::domain::command::{
     Actor, Command, CreateKey, CreateOrganization, Expiry, Request as Asked,
 };
-use crate::domain::ids::Owner;
+use crate::domain::ids::{Owner, ProjectId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Grant, Metadata};
 use crate::ledger::boot::{self, Folder, Settings};
@@ -74,6 +74,8 @@ struct Tenant {
     /// A key with `admin:*`, and its token.
     key: String,
     admin: String,
+    /// One token of each other kind: personal, of the service account, access, admin, project.
+    tokens: [String; 5],
 }
 
 impl World {
@@ -102,6 +104,7 @@ impl World {
             account: String::new(),
             key: String::new(),
             admin: String::new(),
+            tokens: Default::default(),
         };
         let mut world = Self {
             ledger,
@@ -167,6 +170,31 @@ impl World {
         let project = made(&format!("{path}/projects"), &json!({"name": "Website"}));
         let account = json!({"name": "CI Bot", "role": "engineer"});
         let account = made(&format!("{path}/service-accounts"), &account);
+        let (scopes, role, preset): (Grant, Grant, Grant) = (
+            Grant {
+                scopes: vec!["cases:read".to_owned()],
+                ..Grant::default()
+            },
+            Grant {
+                role: Some("viewer".to_owned()),
+                ..Grant::default()
+            },
+            Grant {
+                preset: Some("status".to_owned()),
+                ..Grant::default()
+            },
+        );
+        let tokens = [
+            (Kind::Personal, &owner, &scopes),
+            (Kind::ServiceAccount, &account, &scopes),
+            (Kind::Access, &id, &role),
+            (Kind::Admin, &id, &scopes),
+            (Kind::Project, &id, &preset),
+        ];
+        let tokens = tokens.map(|(kind, owner, grant)| {
+            let project = (kind == Kind::Project).then(|| project.parse().unwrap());
+            self.issued(&id, (kind, owner, project), grant.clone()).0
+        });
         Tenant {
             id,
             path,
@@ -175,11 +203,26 @@ impl World {
             account,
             key,
             admin,
+            tokens,
         }
     }
 
     /// A credential of Acme as the operator makes it: its id and its token.
     fn issue(&self, kind: Kind, owner: &str, scopes: &[&str]) -> (String, String) {
+        let grant = Grant {
+            scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
+            ..Grant::default()
+        };
+        self.issued(&self.acme.id, (kind, owner, None), grant)
+    }
+
+    /// A credential of any organization and any grant.
+    fn issued(
+        &self,
+        organization: &str,
+        (kind, owner, project): (Kind, &str, Option<ProjectId>),
+        grant: Grant,
+    ) -> (String, String) {
         let owner = match kind {
             Kind::Personal => Owner::User(owner.parse().unwrap()),
             Kind::ServiceAccount => Owner::ServiceAccount(owner.parse().unwrap()),
@@ -188,16 +231,13 @@ impl World {
             }
         };
         let answer = self.operator(Command::CreateKey(CreateKey {
-            organization: self.acme.id.parse().unwrap(),
+            organization: organization.parse().unwrap(),
             kind,
             owner,
-            project: None,
+            project,
             name: format!("a credential {}", self.next_position()),
             description: None,
-            grant: Grant {
-                scopes: scopes.iter().map(|&scope| scope.to_owned()).collect(),
-                ..Grant::default()
-            },
+            grant,
             expiry: Expiry::Never,
             metadata: Metadata::new(),
         }));

@@ -33,11 +33,30 @@ const READ: &str = "114 ++++++ ++++++ ++++++ +-+++-";
 const WRITE: &str = "114 ----++ ----++ ----++ --+++-";
 const VERIFY: &str = "11+ ----++ ----++ ----++ -+-++-";
 const PLATFORM: &str = "11- ------ ------ ------ ----+-";
+const KNOWN: &str = "11+ ++++++ ++++++ ++++++ ++++++";
+/// A member's own tokens; each of the members here asks for the token of yet another one.
+const OWN: &str = "11- ------ ------ ++++++ ------";
+const ANOTHERS: &str = "11- ------ ------ 444444 ------";
+const ACCOUNTS: &str = "11+ ----++ ----++ ----++ --+++-";
+const ACCOUNT: &str = "114 ----++ ----++ ----++ --+++-";
+const TOKENS: &str = "114 ----++ ----++ ----++ ---++-";
+const ACCESS_READ: &str = "114 ++++++ ++++++ ++++++ ---++-";
+const ACCESS_EDIT: &str = "114 ---+++ ---+++ ---+++ ---++-";
+const ACCESS_MANAGE: &str = "114 ----++ ----++ ----++ ---++-";
+const ADMINS: &str = "11+ ----++ ----++ ----++ ---++-";
+const ADMIN: &str = "114 ----++ ----++ ----++ ---++-";
+const PROJECT_READ: &str = "114 ++++++ ++++++ ++++++ ---++-";
+const PROJECT_WRITE: &str = "114 -+++++ -+++++ -+++++ ---++-";
 
-/// What stands before the paths of one organization.
+/// What stands before the paths of one organization, and of its other surfaces.
 const O: &str = "/platform/organizations/{organization_id}";
+const MINE: &str = "/v1/api-tokens";
+const SA: &str = "/v1/service-accounts";
+const W: &str = "/v1/workspaces/{workspace_id}";
+const A: &str = "/v1/admin/api-tokens";
+const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 37] = [
+const TABLE: [(&str, &str, &str, &str); 82] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/openapi.json", OPEN),
@@ -75,6 +94,51 @@ const TABLE: [(&str, &str, &str, &str); 37] = [
     ("GET", O, "/credentials", WRITE),
     ("GET", O, "/credentials/{key_id}", WRITE),
     ("POST", O, "/credentials/{key_id}/revoke", WRITE),
+    ("GET", MINE, "", OWN),
+    ("POST", MINE, "", OWN),
+    ("GET", MINE, "/scopes", KNOWN),
+    ("GET", MINE, "/{id}", ANOTHERS),
+    ("DELETE", MINE, "/{id}", ANOTHERS),
+    ("POST", MINE, "/{id}/roll", ANOTHERS),
+    ("GET", MINE, "/{id}/events", ANOTHERS),
+    ("GET", SA, "", ACCOUNTS),
+    ("POST", SA, "", ACCOUNTS),
+    ("GET", SA, "/{id}", ACCOUNT),
+    ("PATCH", SA, "/{id}", ACCOUNT),
+    ("DELETE", SA, "/{id}", ACCOUNT),
+    ("GET", SA, "/{id}/tokens", TOKENS),
+    ("POST", SA, "/{id}/tokens", TOKENS),
+    ("GET", SA, "/{id}/tokens/{tok_id}", TOKENS),
+    ("DELETE", SA, "/{id}/tokens/{tok_id}", TOKENS),
+    ("POST", SA, "/{id}/tokens/{tok_id}/rotate", TOKENS),
+    ("GET", SA, "/{id}/tokens/{tok_id}/events", TOKENS),
+    ("GET", W, "/roles", ACCESS_READ),
+    ("GET", W, "/access-tokens", ACCESS_READ),
+    ("POST", W, "/access-tokens", ACCESS_EDIT),
+    ("GET", W, "/access-tokens/{id}", ACCESS_READ),
+    ("PATCH", W, "/access-tokens/{id}", ACCESS_EDIT),
+    ("DELETE", W, "/access-tokens/{id}", ACCESS_MANAGE),
+    ("POST", W, "/access-tokens/{id}/rotate", ACCESS_EDIT),
+    ("POST", W, "/access-tokens/{id}/disable", ACCESS_MANAGE),
+    ("POST", W, "/access-tokens/{id}/enable", ACCESS_MANAGE),
+    ("GET", W, "/access-tokens/{id}/events", ACCESS_READ),
+    ("GET", A, "", ADMINS),
+    ("POST", A, "", ADMINS),
+    ("GET", A, "/review", ADMINS),
+    ("GET", A, "/{id}", ADMIN),
+    ("PATCH", A, "/{id}", ADMIN),
+    ("DELETE", A, "/{id}", ADMIN),
+    ("POST", A, "/{id}/replace", ADMIN),
+    ("POST", A, "/{id}/disable", ADMIN),
+    ("POST", A, "/{id}/enable", ADMIN),
+    ("GET", A, "/{id}/events", ADMIN),
+    ("GET", P, "", PROJECT_READ),
+    ("POST", P, "", PROJECT_WRITE),
+    ("GET", P, "/{id}", PROJECT_READ),
+    ("PATCH", P, "/{id}", PROJECT_READ),
+    ("DELETE", P, "/{id}", PROJECT_WRITE),
+    ("POST", P, "/{id}/replace", PROJECT_WRITE),
+    ("GET", P, "/{id}/events", PROJECT_READ),
 ];
 
 #[test]
@@ -176,7 +240,7 @@ fn every_route_admits_whom_it_should() {
                 401 => '1',
                 403 if reply.refused(403) == "forbidden" => '-',
                 404 => '4',
-                200 | 412 | 415 => '+',
+                200 | 405 | 412 | 415 => '+',
                 _ => '?',
             };
             if outcome != expected {

@@ -21,8 +21,19 @@ pub(super) fn documented() -> Vec<(String, String)> {
 
 /// The path of a record of `rest` in the organization of `place`.
 pub(super) fn filled(template: &str, place: &Tenant, rest: &Tenant) -> String {
+    let [personal, of_account, access, admin, of_project] = &rest.tokens;
+    let id = match template.get(..10) {
+        Some("/v1/api-to") => personal,
+        Some("/v1/worksp") => access,
+        Some("/v1/admin/") => admin,
+        Some("/v1/projec") => of_project,
+        _ => &rest.account,
+    };
     let path = template
         .replace("{organization_id}", &place.id)
+        .replace("{workspace_id}", &place.id)
+        .replace("{id}", id)
+        .replace("{tok_id}", of_account)
         .replace("{key_id}", &rest.key)
         .replace("{sa_id}", &rest.account)
         .replace("{member_id}", &rest.owner)
@@ -36,13 +47,28 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
     let last = template.rsplit('/').next().unwrap_or_default();
     match (method, last) {
         ("POST", "organizations") => Some(json!({"name": "n", "owner_email": "a@b.example"})),
+        ("POST", "api-tokens") if template.starts_with("/v1/projects") => {
+            Some(json!({"label": "n", "scope": "status"}))
+        }
+        ("POST", "access-tokens") => Some(json!({"label": "n", "role": "viewer"})),
+        ("POST", "service-accounts") if template.starts_with("/v1") => {
+            Some(json!({"name": "w", "scopes": ["cases:read"]}))
+        }
+        ("POST", "api-tokens") => Some(json!({"name": "n", "scopes": ["cases:read"]})),
+        ("POST", "tokens") => Some(json!({"name": "n"})),
         ("POST", "api-keys") => Some(json!({"name": "n", "scopes": ["cases:read"]})),
         ("POST", "service-accounts") => Some(json!({"name": "n", "role": "viewer"})),
         ("POST", "members") => Some(json!({"email": "a@b.example", "role": "viewer"})),
         ("POST", "projects") => Some(json!({"name": "n"})),
         ("POST", "verify") => Some(json!({"key": "x"})),
         ("POST", "batch") => Some(json!({"keys": [{"key": "x"}]})),
-        ("POST", "revoke" | "rotate" | "disable" | "enable") => Some(json!({})),
+        ("POST", "revoke" | "rotate" | "roll" | "replace" | "disable" | "enable") => {
+            Some(json!({}))
+        }
+        ("PATCH", "{id}") if template.starts_with("/v1/workspaces") => Some(json!({"label": "n"})),
+        ("PATCH", "{id}") if template.starts_with("/v1/service-accounts") => {
+            Some(json!({"description": "n"}))
+        }
         ("PATCH", "{member_id}") => Some(json!({"role": "viewer"})),
         ("PATCH", _) => Some(json!({"name": "n"})),
         ("GET" | "DELETE", _) => None,

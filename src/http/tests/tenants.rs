@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::routes::{body, documented, filled};
 use super::{Tenant, World, ask};
+use crate::domain::kind::Kind;
 
 /// Ids of the right form that nobody has.
 fn nowhere() -> Tenant {
@@ -16,6 +17,7 @@ fn nowhere() -> Tenant {
         account: id("sa"),
         key: id("key"),
         admin: String::new(),
+        tokens: [(); 5].map(|()| id("key")),
     }
 }
 
@@ -30,6 +32,7 @@ fn nonsense() -> Tenant {
         account: text(),
         key: text(),
         admin: String::new(),
+        tokens: [(); 5].map(|()| text()),
     }
 }
 
@@ -37,15 +40,22 @@ fn nonsense() -> Tenant {
 fn a_foreign_id_is_as_one_that_never_existed() {
     let world = World::new();
     let (nowhere, nonsense) = (nowhere(), nonsense());
+    let (_, member) = world.issue(Kind::Personal, &world.acme.owner, &["*"]);
     let position = world.next_position();
     let mut asked = 0;
     for (method, template) in documented() {
-        if !template.contains("{organization_id}") {
+        if !template.contains('{') {
             continue;
         }
+        let placed = template.contains("{organization_id}") || template.contains("{workspace_id}");
+        let by = if template.starts_with("/v1/api-tokens") {
+            &member
+        } else {
+            &world.acme.admin
+        };
         let call = |place: &Tenant, rest: &Tenant| {
             let request = ask(&method, &filled(&template, place, rest));
-            let request = request.by(&world.acme.admin).with("x-request-id", "r");
+            let request = request.by(by).with("x-request-id", "r");
             world.send(match body(&method, &template) {
                 Some(body) => request.json(&body),
                 None => request,
@@ -62,12 +72,11 @@ fn a_foreign_id_is_as_one_that_never_existed() {
             "{name}"
         );
         // Another's place with an own record, and the own place with another's record.
-        assert_eq!(
-            call(&world.globex, &world.acme).refused(404),
-            "not_found",
-            "{name}"
-        );
-        if template.matches('{').count() > 1 {
+        if placed {
+            let foreign = call(&world.globex, &world.acme);
+            assert_eq!(foreign.refused(404), "not_found", "{name}");
+        }
+        if placed && template.matches('{').count() > 1 {
             let foreign = call(&world.acme, &world.globex);
             assert_eq!(foreign.refused(404), "not_found", "{name}");
             assert_eq!(foreign.text, call(&world.acme, &nowhere).text, "{name}");
@@ -87,8 +96,45 @@ fn a_foreign_id_is_as_one_that_never_existed() {
         }
         asked += 1;
     }
-    assert!(asked > 20);
+    assert!(asked > 50);
     assert_eq!(world.next_position(), position, "nothing was appended");
+}
+
+#[test]
+fn a_path_leads_to_a_token_by_its_own_owner_or_project_alone() {
+    let world = World::new();
+    let (acme, globex) = (&world.acme, &world.globex);
+    let [personal, of_account, access, admin, of_project] = &acme.tokens;
+    let path =
+        |account: &str, token: &str| format!("/v1/service-accounts/{account}/tokens/{token}");
+    let project = |project: &str, token: &str| format!("/v1/projects/{project}/api-tokens/{token}");
+    let other = json!({"name": "Another"});
+    let second = format!("{}/projects", acme.path);
+    let second = world.post(&acme.admin, &second, &other).created();
+    for path in [
+        path(&acme.account, personal),
+        path(&acme.account, &globex.tokens[1]),
+        path(&globex.account, of_account),
+        project(&acme.project, access),
+        project(&acme.project, &globex.tokens[4]),
+        project(&globex.project, of_project),
+        project(&second, of_project),
+        format!("/v1/workspaces/{}/access-tokens/{admin}", acme.id),
+        format!("/v1/admin/api-tokens/{access}"),
+        format!("{}/api-keys/{admin}", acme.path),
+    ] {
+        for method in ["GET", "DELETE"] {
+            let reply = world.send(ask(method, &path).by(&acme.admin));
+            let foreign = matches!(reply.status, 404 | 405);
+            assert!(foreign, "{method} {path}: {reply:?}");
+        }
+    }
+    for path in [
+        path(&acme.account, of_account),
+        project(&acme.project, of_project),
+    ] {
+        world.get(&acme.admin, &path).expect(200);
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use super::{World, api_key, credential, idempotency, network, submission, target, token};
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    CreateServiceAccount, DeleteServiceAccount, Expiry, RemoveMember, RevokeKey, RotateKey,
-    UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    CreateServiceAccount, DeleteServiceAccount, Expiry, RemoveMember, ReplaceKey, RevokeKey,
+    RotateKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ServiceAccountId, UserId};
 use crate::domain::kind::Kind;
@@ -150,7 +150,17 @@ impl Company<'_> {
             preset: Some("read-only".to_owned()),
             ..Grant::default()
         };
-        self.issue("badge", badge);
+        let badge = self.issue("badge", badge);
+        self.replace("badge, replaced", badge);
+    }
+
+    fn replace(&mut self, name: &str, old: CredentialId) {
+        let replace = ReplaceKey {
+            target: target(self.organization, old),
+            expiry: None,
+        };
+        let replaced = self.run(Actor::Operator, Command::ReplaceKey(replace));
+        self.tokens.push((name.to_owned(), token(&replaced)));
     }
 
     fn people(&mut self) {
@@ -288,7 +298,22 @@ impl Company<'_> {
         self.issue("access", access);
         let mut admin = api_key(organization, "Admin");
         admin.kind = Kind::Admin;
-        self.issue("admin", admin);
+        let admin = self.issue("admin", admin);
+        self.replace("admin, replaced", admin);
+        let mut dated = api_key(organization, "Dated");
+        dated.kind = Kind::Access;
+        dated.grant = Grant {
+            role: Some("viewer".to_owned()),
+            ..Grant::default()
+        };
+        let dated = self.issue("dated", dated);
+        let edit = UpdateKey {
+            role: Some("team_member".to_owned()),
+            expiry: Some(Expiry::InDays(2)),
+            metadata: Some([("env".to_owned(), "test".to_owned())].into()),
+            ..UpdateKey::of(target(organization, dated))
+        };
+        self.run(Actor::Operator, edit);
         let name = "The newest".to_owned();
         self.run(Actor::Operator, CreateProject { organization, name });
     }

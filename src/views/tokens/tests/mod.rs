@@ -121,7 +121,7 @@ fn the_stored_form_is_that_of_its_format_number() {
     let digest = hex::encode(Sha256::digest(&bytes));
     assert_eq!(
         (super::store::FORMAT, &digest[..16]),
-        (1, "5f0869da1dfc7eaa")
+        (2, "d7e36ba4b91a8437")
     );
 }
 
