@@ -33,9 +33,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, ValueEnum};
+use mimalloc::MiMalloc;
 
 use neighbours::Jiffies;
 use report::{Report, Row};
+
+/// The one of the server.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Credentials that a row is measured with unless it says otherwise.
 const CREDENTIALS: u64 = 1_000_000;
