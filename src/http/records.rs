@@ -238,30 +238,26 @@ impl KeyRecord {
     pub(super) fn new(record: &Credential, now: Timestamp) -> Self {
         let status = record.status(now).name();
         let current = record.secret();
-        let secrets = record.secrets.iter().rev().take(SECRETS_SHOWN_MAX);
+        let secrets = record.secrets().rev().take(SECRETS_SHOWN_MAX);
         Self {
-            id: record.id.to_string(),
-            kind: record.kind.name(),
+            id: record.id().to_string(),
+            kind: record.kind().name(),
             status,
             is_active: status == "active",
-            organization_id: record.organization.to_string(),
-            project_id: record.project.map(|id| id.to_string()),
-            owner: OwnerRecord::from(record.owner),
-            name: record.name.to_string(),
-            description: record.description.as_deref().unwrap_or_default().to_owned(),
-            scopes: record.grant.scopes.clone(),
-            role: record.grant.role.clone(),
-            preset: record.grant.preset.clone(),
-            key_prefix: current
-                .map(|secret| secret.shown_prefix())
-                .unwrap_or_default(),
-            key_hint: current
-                .map(|secret| secret.hint.to_string())
-                .unwrap_or_default(),
-            metadata: record.metadata.as_deref().cloned().unwrap_or_default(),
-            expires_at: record.expires_at.map(|at| at.to_string()),
+            organization_id: record.organization().to_string(),
+            project_id: record.project().map(|id| id.to_string()),
+            owner: OwnerRecord::from(record.owner()),
+            name: record.name().to_owned(),
+            description: record.description().unwrap_or_default().to_owned(),
+            scopes: record.grant().scopes.clone(),
+            role: record.grant().role.clone(),
+            preset: record.grant().preset.clone(),
+            key_prefix: current.shown_prefix(),
+            key_hint: current.hint.to_string(),
+            metadata: record.metadata().cloned().unwrap_or_default(),
+            expires_at: record.expires_at().map(|at| at.to_string()),
             last_used_at: None,
-            issued_via: record.issued_via.map(|id| id.to_string()),
+            issued_via: record.issued_via().map(|id| id.to_string()),
             secrets: secrets
                 .map(|secret| SecretRecord {
                     id: secret.id.to_string(),
@@ -270,12 +266,12 @@ impl KeyRecord {
                     last_used_at: None,
                 })
                 .collect(),
-            ended: record.ended.as_ref().map(|ended| EndedRecord {
+            ended: record.ended().map(|ended| EndedRecord {
                 at: ended.at.to_string(),
                 event_id: ended.event.to_string(),
                 reason: ended.reason.clone(),
             }),
-            origin: Origin::from(&record.stamp),
+            origin: Origin::from(&record.stamp()),
         }
     }
 }

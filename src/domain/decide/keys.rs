@@ -27,16 +27,16 @@ const GRACE_SECONDS_MAX: u32 = 30 * 24 * 60 * 60;
 fn target(state: &State, target: KeyTarget) -> Result<&Arc<Credential>, Rejection> {
     state
         .credential(target.key)
-        .filter(|key| key.organization == target.organization)
-        .filter(|key| target.kind.is_none_or(|kind| kind == key.kind))
+        .filter(|key| key.organization() == target.organization)
+        .filter(|key| target.kind.is_none_or(|kind| kind == key.kind()))
         .ok_or(Rejection::NotFound { what: "key" })
 }
 
 /// What the credential is worth, in nobody's hand.
 pub(super) fn worth(state: &State, key: &Credential) -> Authority {
     Authority {
-        project: key.project,
-        ..Authority::of_grant(&key.grant, state.catalogue())
+        project: key.project(),
+        ..Authority::of_grant(key.grant(), state.catalogue())
     }
 }
 
@@ -64,28 +64,28 @@ pub(super) fn update(
         checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
     }
     if let Some(scopes) = &command.scopes {
-        checks::scopes(scopes, key.kind, state.catalogue())?;
+        checks::scopes(scopes, key.kind(), state.catalogue())?;
     }
-    let mut after = (*key.grant).clone();
+    let mut after = key.grant().clone();
     after.scopes = command.scopes.clone().unwrap_or(after.scopes);
     let worth_after = Authority {
-        project: key.project,
+        project: key.project(),
         ..Authority::of_grant(&after, state.catalogue())
     };
     access.authority().cover(&worth(state, key))?;
     access.authority().cover(&worth_after)?;
-    checks::version(request.if_match, key.stamp.version)?;
+    checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
 
     let mut changes: Vec<Fact> = Vec::new();
-    let name = command.name.as_deref().unwrap_or(&key.name);
+    let name = command.name.as_deref().unwrap_or_else(|| key.name());
     let description = match &command.description {
         Some(description) => description.as_deref(),
-        None => key.description.as_deref(),
+        None => key.description(),
     };
     let changed: Vec<String> = [
-        (name != &*key.name).then_some("name"),
-        (description != key.description.as_deref()).then_some("description"),
+        (name != key.name()).then_some("name"),
+        (description != key.description()).then_some("description"),
     ]
     .into_iter()
     .flatten()
@@ -96,13 +96,13 @@ pub(super) fn update(
             changed,
             name: name.to_owned(),
             description: description.map(str::to_owned),
-            role: key.grant.role.clone(),
-            expires_at: key.expires_at,
-            metadata: key.metadata.as_deref().cloned().unwrap_or_default(),
+            role: key.grant().role.clone(),
+            expires_at: key.expires_at(),
+            metadata: key.metadata().cloned().unwrap_or_default(),
         };
         changes.push(updated.into());
     }
-    if after.scopes != key.grant.scopes {
+    if after.scopes != key.grant().scopes {
         changes.push(
             KeyScopesEdited {
                 scopes: after.scopes,
@@ -113,7 +113,7 @@ pub(super) fn update(
     Ok(decision(
         &access,
         organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         changes,
     ))
 }
@@ -125,7 +125,7 @@ fn check_editable(key: &Credential, command: &UpdateKey) -> Result<(), Rejection
         command.description.as_ref().map(|_| Field::Description),
         command.scopes.as_ref().map(|_| Field::Scopes),
     ];
-    let editable = key.kind.rules().edit;
+    let editable = key.kind().rules().edit;
     if asked
         .into_iter()
         .flatten()
@@ -134,7 +134,7 @@ fn check_editable(key: &Credential, command: &UpdateKey) -> Result<(), Rejection
         Ok(())
     } else {
         Err(Rejection::NotForKind {
-            kind: key.kind,
+            kind: key.kind(),
             action: "edited so",
         })
     }
@@ -149,9 +149,9 @@ pub(super) fn rotate(
     let organization = command.target.organization;
     let access = admit(state, request, facts, Action::WritePlatform, organization)?;
     let key = target(state, command.target)?;
-    if key.kind.rules().renewal != Renewal::Rotate {
+    if key.kind().rules().renewal != Renewal::Rotate {
         return Err(Rejection::NotForKind {
-            kind: key.kind,
+            kind: key.kind(),
             action: "rotated",
         });
     }
@@ -159,10 +159,10 @@ pub(super) fn rotate(
         return Err(Rejection::GraceTooLong);
     }
     access.authority().cover(&worth(state, key))?;
-    access.authority().outlive(key.expires_at)?;
-    checks::version(request.if_match, key.stamp.version)?;
+    access.authority().outlive(key.expires_at())?;
+    checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
-    if key.secrets.len() >= SECRETS_PER_CREDENTIAL_MAX {
+    if key.secrets_len() >= SECRETS_PER_CREDENTIAL_MAX {
         let max = SECRETS_PER_CREDENTIAL_MAX as u64;
         return Err(Rejection::LimitReached {
             what: "secrets of one credential",
@@ -172,7 +172,7 @@ pub(super) fn rotate(
     let grace_end = facts
         .now
         .plus_ms(i64::from(command.grace_period_seconds) * 1_000);
-    let previous_valid_until = key.expires_at.map_or(grace_end, |at| at.min(grace_end));
+    let previous_valid_until = key.expires_at().map_or(grace_end, |at| at.min(grace_end));
     let (token, secret) = new_secret(state, organization, facts, SecretId(facts.ids[0]));
     let rotated = KeyRotated {
         secret,
@@ -181,7 +181,7 @@ pub(super) fn rotate(
     let mut made = decision(
         &access,
         organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         vec![rotated.into()],
     );
     made.token = Some(token);
@@ -203,15 +203,15 @@ pub(super) fn disable(
         command.organization,
     )?;
     let key = target(state, command)?;
-    if !key.kind.rules().can_be_disabled {
+    if !key.kind().rules().can_be_disabled {
         return Err(Rejection::NotForKind {
-            kind: key.kind,
+            kind: key.kind(),
             action: "disabled",
         });
     }
-    checks::version(request.if_match, key.stamp.version)?;
+    checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
-    let changes = if key.disabled {
+    let changes = if key.disabled() {
         vec![]
     } else {
         vec![KeyDisabled {}.into()]
@@ -219,7 +219,7 @@ pub(super) fn disable(
     Ok(decision(
         &access,
         command.organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         changes,
     ))
 }
@@ -238,16 +238,16 @@ pub(super) fn enable(
         command.organization,
     )?;
     let key = target(state, command)?;
-    if !key.kind.rules().can_be_disabled {
+    if !key.kind().rules().can_be_disabled {
         return Err(Rejection::NotForKind {
-            kind: key.kind,
+            kind: key.kind(),
             action: "enabled",
         });
     }
     access.authority().cover(&worth(state, key))?;
-    checks::version(request.if_match, key.stamp.version)?;
+    checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
-    let changes = if key.disabled {
+    let changes = if key.disabled() {
         vec![KeyEnabled {}.into()]
     } else {
         vec![]
@@ -255,7 +255,7 @@ pub(super) fn enable(
     Ok(decision(
         &access,
         command.organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         changes,
     ))
 }
@@ -272,13 +272,13 @@ pub(super) fn revoke(
     if let Some(reason) = &command.reason {
         checks::lines("reason", reason, checks::REASON_CHARS_MAX)?;
     }
-    checks::version(request.if_match, key.stamp.version)?;
+    checks::version(request.if_match, key.stamp().version)?;
     let revoked = KeyRevoked {
         reason: command.reason.clone(),
         cause: None,
     };
     // Repeated: the same answer and no new event. An expired one can still be revoked.
-    let changes = if key.ended.is_some() {
+    let changes = if key.ended().is_some() {
         vec![]
     } else {
         vec![revoked.into()]
@@ -286,7 +286,7 @@ pub(super) fn revoke(
     Ok(decision(
         &access,
         organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         changes,
     ))
 }

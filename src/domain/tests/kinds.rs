@@ -248,7 +248,7 @@ fn a_grant_has_the_form_of_its_kind_and_no_other() {
     // An alias is stored under the role's own name.
     access.grant.role = Some(String::from("tenant_admin"));
     let key = acme.make(access);
-    let stored = acme.credential(key).grant.role.clone();
+    let stored = acme.credential(key).grant().role.clone();
     assert_eq!(stored.as_deref(), Some("administrator"));
     let mut project = right(&mut acme, Kind::Project);
     project.grant.preset = Some(String::from("all"));

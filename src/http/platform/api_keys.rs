@@ -144,7 +144,7 @@ pub(in crate::http) async fn show(
     call.may_read(Action::ReadPlatform, organization).await?;
     let record = find(&call, organization, key, Some(Kind::Organization))?;
     Ok(shown(
-        record.stamp.version,
+        record.stamp().version,
         &KeyRecord::new(&record, call.now()),
     ))
 }

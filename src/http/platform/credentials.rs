@@ -129,7 +129,7 @@ pub(in crate::http) fn find(
 ) -> Result<Arc<Credential>, Problem> {
     let found = call.views().tokens.get(organization, key)?;
     found
-        .filter(|record| kind.is_none_or(|kind| kind == record.kind))
+        .filter(|record| kind.is_none_or(|kind| kind == record.kind()))
         .ok_or_else(|| Problem::not_found("key"))
 }
 
@@ -142,7 +142,7 @@ pub(in crate::http) fn find_for_write(
     kind: Option<Kind>,
 ) -> Result<(), Problem> {
     match call.views().tokens.get(organization, key) {
-        Ok(Some(record)) if kind.is_none_or(|kind| kind == record.kind) => Ok(()),
+        Ok(Some(record)) if kind.is_none_or(|kind| kind == record.kind()) => Ok(()),
         Ok(_) => Err(Problem::not_found("key")),
         Err(why) => {
             tracing::error!(
@@ -158,7 +158,7 @@ pub(in crate::http) fn find_for_write(
 /// that has expired since.
 pub(in crate::http) fn as_answered(call: &Call, answer: &Answer, record: &Credential) -> KeyRecord {
     let now = if answer.replayed {
-        record.stamp.updated_at
+        record.stamp().updated_at
     } else {
         call.now()
     };
@@ -171,7 +171,12 @@ pub(in crate::http) fn answered(call: &Call, answer: &Answer) -> Result<Response
         return Err(mismatch());
     };
     let body = as_answered(call, answer, record);
-    Ok(written(StatusCode::OK, answer, record.stamp.version, &body))
+    Ok(written(
+        StatusCode::OK,
+        answer,
+        record.stamp().version,
+        &body,
+    ))
 }
 
 /// The answer that carries a new secret.
@@ -187,7 +192,7 @@ pub(in crate::http) fn issued(
         key: as_answered(call, answer, record),
         raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
     };
-    Ok(written(status, answer, record.stamp.version, &body))
+    Ok(written(status, answer, record.stamp().version, &body))
 }
 
 /// Lists credentials of every kind, newest first.
@@ -214,7 +219,7 @@ pub(in crate::http) async fn show(
     call.may_read(Action::Oversee, organization).await?;
     let record = find(&call, organization, key, None)?;
     Ok(shown(
-        record.stamp.version,
+        record.stamp().version,
         &KeyRecord::new(&record, call.now()),
     ))
 }

@@ -68,7 +68,7 @@ pub(in crate::http) async fn of_api_key(
 ) -> Result<Response, Problem> {
     call.may_read(Action::ReadPlatform, organization).await?;
     let record = find(&call, organization, key, Some(Kind::Organization))?;
-    let history_of = (Subject::Credential(key), record.stamp.version);
+    let history_of = (Subject::Credential(key), record.stamp().version);
     history(call, history_of, &query).await
 }
 

@@ -153,7 +153,7 @@ impl World {
             ] => (
                 org.id.to_string(),
                 owner.id.to_string(),
-                key.id.to_string(),
+                key.id().to_string(),
                 token,
             ),
             other => panic!("{other:?}"),
@@ -203,7 +203,7 @@ impl World {
         }));
         let token = answer.token.unwrap().reveal().to_owned();
         match answer.records.first() {
-            Some(Record::Credential(key)) => (key.id.to_string(), token),
+            Some(Record::Credential(key)) => (key.id().to_string(), token),
             other => panic!("{other:?}"),
         }
     }
