@@ -194,12 +194,12 @@ impl Tenant {
             | Record::ServiceAccount(_) => None,
         });
         let key = key.context("an organization is made with a key")?;
-        let secret = key.secret().context("a key has a secret")?;
+        let secret = key.secret();
         let token = answer.token.context("a new key has a token")?;
         Ok(Self {
-            organization: key.organization,
+            organization: key.organization(),
             actor: Actor::Bearer {
-                credential: key.id,
+                credential: key.id(),
                 secret: secret.id,
             },
             token: token.reveal().to_owned(),

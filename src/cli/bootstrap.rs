@@ -122,8 +122,8 @@ pub(super) fn issue(ledger: &Ledger, request: Request) -> Result<Issued, Stop> {
             Record::Organization(record) => organization = Some(record.id),
             Record::Member(record) => owner = Some(record.id),
             Record::Credential(record) => {
-                organization = Some(record.organization);
-                key = Some(record.id);
+                organization = Some(record.organization());
+                key = Some(record.id());
             }
             Record::Ledger | Record::Project(_) | Record::ServiceAccount(_) => {}
         }

@@ -198,17 +198,17 @@ impl Authority {
         owner: &OwnerStanding<'_>,
         catalogue: &Catalogue,
     ) -> Self {
-        let granted = Self::of_grant(&credential.grant, catalogue);
+        let granted = Self::of_grant(credential.grant(), catalogue);
         let mut authority = Self {
-            organization: Some(credential.organization),
-            principal: Some(match credential.owner {
-                Owner::Organization(_) => Principal::Credential(credential.id),
+            organization: Some(credential.organization()),
+            principal: Some(match credential.owner() {
+                Owner::Organization(_) => Principal::Credential(credential.id()),
                 Owner::User(id) => Principal::User(id),
                 Owner::ServiceAccount(id) => Principal::ServiceAccount(id),
             }),
-            via: Some(credential.id),
-            project: credential.project,
-            expires_at: credential.expires_at,
+            via: Some(credential.id()),
+            project: credential.project(),
+            expires_at: credential.expires_at(),
             ..granted
         };
         let ceiling = match owner {

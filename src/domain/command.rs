@@ -286,11 +286,11 @@ impl Place {
     /// Whether a credential is found here.
     #[must_use]
     pub fn holds(&self, key: &Credential) -> bool {
-        self.kind.is_none_or(|kind| kind == key.kind)
-            && self.owner.is_none_or(|owner| owner == key.owner)
+        self.kind.is_none_or(|kind| kind == key.kind())
+            && self.owner.is_none_or(|owner| owner == key.owner())
             && self
                 .project
-                .is_none_or(|project| key.project == Some(project))
+                .is_none_or(|project| key.project() == Some(project))
     }
 }
 

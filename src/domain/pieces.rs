@@ -79,7 +79,7 @@ impl Piece {
             Self::Project(record) => record.stamp.position,
             Self::Member(record) => record.stamp.position,
             Self::Account(record) => record.stamp.position,
-            Self::Credential(record) => record.stamp.position,
+            Self::Credential(record) => record.stamp().position,
             Self::Command(_, remembered) => remembered.last,
         }
     }
@@ -241,18 +241,14 @@ impl State {
     }
 
     fn restore_credential(&mut self, mut record: Arc<Credential>) {
-        let grant = self.shared_grant(&record.grant);
         if let Some(owned) = Arc::get_mut(&mut record) {
-            owned.grant = grant;
-            for secret in &mut owned.secrets {
-                secret.prefix = self.shared_prefix(&secret.prefix);
-            }
+            self.shared.share(owned);
         }
-        if record.ended.is_none() {
+        if record.ended().is_none() {
             self.index_live(&record);
-            self.count(record.organization, |counts| counts.live_credentials += 1);
+            self.count(record.organization(), |counts| counts.live_credentials += 1);
         }
-        self.credentials.restore(record.id, record);
+        self.credentials.restore(record.id(), record);
     }
 
     /// Whether the state holds what an event did already: a snapshot is taken while writing goes
@@ -261,11 +257,11 @@ impl State {
     pub(super) fn holds(&self, event: &Event) -> bool {
         let stamp = match event.subject {
             Subject::Ledger(_) => return false,
-            Subject::Organization(id) => self.organization(id).map(|record| &record.stamp),
-            Subject::Project(id) => self.project(id).map(|record| &record.stamp),
-            Subject::Member(id) => self.member(id).map(|record| &record.stamp),
-            Subject::ServiceAccount(id) => self.account(id).map(|record| &record.stamp),
-            Subject::Credential(id) => self.credential(id).map(|record| &record.stamp),
+            Subject::Organization(id) => self.organization(id).map(|record| record.stamp),
+            Subject::Project(id) => self.project(id).map(|record| record.stamp),
+            Subject::Member(id) => self.member(id).map(|record| record.stamp),
+            Subject::ServiceAccount(id) => self.account(id).map(|record| record.stamp),
+            Subject::Credential(id) => self.credential(id).map(|record| record.stamp()),
         };
         stamp.is_some_and(|stamp| stamp.position >= event.position)
     }

@@ -38,8 +38,10 @@ impl<K: Clone + Ord, V> Staged<K, V> {
     }
 
     /// Stages a value.
-    pub fn set(&mut self, key: K, value: V) {
-        self.staged.insert(key, Some(Arc::new(value)));
+    pub fn set(&mut self, key: K, value: V) -> Arc<V> {
+        let value = Arc::new(value);
+        self.staged.insert(key, Some(Arc::clone(&value)));
+        value
     }
 
     /// Stages an absence.

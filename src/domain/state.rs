@@ -19,7 +19,7 @@ use super::ids::{
     UserId,
 };
 use super::record::{
-    Credential, Grant, Member, Organization, OrganizationHead, Project, ServiceAccount, Status,
+    Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, Shared, Status,
 };
 use super::rejection::Rejection;
 use super::staged::Staged;
@@ -103,8 +103,7 @@ pub struct State {
     /// Remembered commands by the position of their first event.
     pub(super) commands_order: BTreeMap<u64, Digest32>,
     pub(super) commands_staged: Vec<(u64, Digest32)>,
-    pub(super) grants: BTreeMap<Grant, Arc<Grant>>,
-    pub(super) prefixes: BTreeMap<Box<str>, Arc<str>>,
+    pub(super) shared: Shared,
 }
 
 /// The records that a batch changed, as they are after it.
@@ -205,11 +204,11 @@ impl State {
     pub fn version(&self, subject: Subject) -> u32 {
         let stamp = match subject {
             Subject::Ledger(_) => return self.ledger.version,
-            Subject::Organization(id) => self.organization(id).map(|record| &record.stamp),
-            Subject::Project(id) => self.project(id).map(|record| &record.stamp),
-            Subject::Member(id) => self.member(id).map(|record| &record.stamp),
-            Subject::ServiceAccount(id) => self.account(id).map(|record| &record.stamp),
-            Subject::Credential(id) => self.credential(id).map(|record| &record.stamp),
+            Subject::Organization(id) => self.organization(id).map(|record| record.stamp),
+            Subject::Project(id) => self.project(id).map(|record| record.stamp),
+            Subject::Member(id) => self.member(id).map(|record| record.stamp),
+            Subject::ServiceAccount(id) => self.account(id).map(|record| record.stamp),
+            Subject::Credential(id) => self.credential(id).map(|record| record.stamp()),
         };
         stamp.map_or(0, |stamp| stamp.version)
     }
@@ -237,9 +236,9 @@ impl State {
             Actor::Bearer { credential, secret } => (self.credential(credential), secret),
         };
         let credential = credential.ok_or(Rejection::CredentialNotAccepted)?;
-        let secret = credential.secrets.iter().find(|known| known.id == secret);
+        let secret = credential.secrets().find(|known| known.id == secret);
         let live = secret.is_some_and(|secret| secret.ends_at.is_none_or(|at| at > now));
-        let standing = self.standing(credential.owner);
+        let standing = self.standing(credential.owner());
         if live && credential.status(now) == Status::Active && standing.is_active() {
             Ok(Authority::of_credential(
                 credential,

@@ -228,7 +228,7 @@ pub(in crate::http) async fn review(call: Call, query: Query<Review>) -> Result<
 
 fn findings(key: &Credential) -> [Finding; 4] {
     let finding = |finding, state| Finding { finding, state };
-    let without_expiry = if key.expires_at.is_none() {
+    let without_expiry = if key.expires_at().is_none() {
         "found"
     } else {
         "not_found"

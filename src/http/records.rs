@@ -250,38 +250,36 @@ impl From<&Arc<ServiceAccount>> for ServiceAccountRecord {
 impl KeyRecord {
     /// The record as it stands at `now`.
     pub(super) fn new(views: &Views, record: &Credential, now: Timestamp) -> Self {
-        let labelled = record.kind.name_field() == "label";
-        let prefix = record.secret().map(|secret| secret.shown_prefix());
+        let labelled = record.kind().name_field() == "label";
         let status = record.status(now).name();
         let current = record.secret();
-        let secrets = record.secrets.iter().rev().take(SECRETS_SHOWN_MAX);
+        let prefix = current.shown_prefix();
+        let secrets = record.secrets().rev().take(SECRETS_SHOWN_MAX);
         Self {
-            id: record.id.to_string(),
-            kind: record.kind.name(),
+            id: record.id().to_string(),
+            kind: record.kind().name(),
             status,
             is_active: status == "active",
-            organization_id: record.organization.to_string(),
-            project_id: record.project.map(|id| id.to_string()),
-            owner: OwnerRecord::from(record.owner),
-            name: record.name.to_string(),
-            label: labelled.then(|| record.name.to_string()),
-            description: record.description.as_deref().unwrap_or_default().to_owned(),
-            scopes: record.grant.scopes.clone(),
-            role: record.grant.role.clone(),
-            preset: record.grant.preset.clone(),
-            scope: record.grant.preset.clone(),
-            token_id: (record.kind == Kind::Access).then(|| token_id(views, record)),
-            token: masked(prefix.as_deref().unwrap_or_default()),
-            key_prefix: prefix.unwrap_or_default(),
-            key_hint: current
-                .map(|secret| secret.hint.to_string())
-                .unwrap_or_default(),
-            metadata: record.metadata.as_deref().cloned().unwrap_or_default(),
-            expires_at: record.expires_at.map(|at| at.to_string()),
+            organization_id: record.organization().to_string(),
+            project_id: record.project().map(|id| id.to_string()),
+            owner: OwnerRecord::from(record.owner()),
+            name: record.name().to_owned(),
+            label: labelled.then(|| record.name().to_owned()),
+            description: record.description().unwrap_or_default().to_owned(),
+            scopes: record.grant().scopes.clone(),
+            role: record.grant().role.clone(),
+            preset: record.grant().preset.clone(),
+            scope: record.grant().preset.clone(),
+            token_id: (record.kind() == Kind::Access).then(|| token_id(views, record)),
+            token: masked(&prefix),
+            key_prefix: prefix,
+            key_hint: current.hint.to_string(),
+            metadata: record.metadata().cloned().unwrap_or_default(),
+            expires_at: record.expires_at().map(|at| at.to_string()),
             last_used_at: None,
-            issued_via: record.issued_via.map(|id| id.to_string()),
-            replaces: record.replaces.map(|id| id.to_string()),
-            replaced_by: record.replaced_by.map(|id| id.to_string()),
+            issued_via: record.issued_via().map(|id| id.to_string()),
+            replaces: record.replaces().map(|id| id.to_string()),
+            replaced_by: record.replaced_by().map(|id| id.to_string()),
             secrets: secrets
                 .map(|secret| SecretRecord {
                     id: secret.id.to_string(),
@@ -290,12 +288,12 @@ impl KeyRecord {
                     last_used_at: None,
                 })
                 .collect(),
-            ended: record.ended.as_ref().map(|ended| EndedRecord {
+            ended: record.ended().map(|ended| EndedRecord {
                 at: ended.at.to_string(),
                 event_id: ended.event.to_string(),
                 reason: ended.reason.clone(),
             }),
-            origin: Origin::from(&record.stamp),
+            origin: Origin::from(&record.stamp()),
         }
     }
 }
@@ -310,20 +308,20 @@ fn masked(prefix: &str) -> String {
 }
 
 /// Steps from a credential to the member behind it: over a service account or a credential to who
-/// made that, and so on.
+/// made that one, and so on.
 const STEPS_TO_MEMBER_MAX: usize = 8;
 /// Who stands behind a token when nobody does: the operator, or a person who was erased.
 const NOBODY: &str = "nobody";
 
-/// `<e-mail of the member behind it>_<ulid>`, put together on reading, so that it is nowhere stored.
+/// `<e-mail of the member behind it>_<ulid>`, put together on reading and nowhere stored.
 fn token_id(views: &Views, record: &Credential) -> String {
     let email = email_behind(views, record).unwrap_or_else(|| NOBODY.to_owned());
-    format!("{email}_{}", record.id.ulid())
+    format!("{email}_{}", record.id().ulid())
 }
 
 fn email_behind(views: &Views, record: &Credential) -> Option<String> {
-    let organization = record.organization;
-    let mut maker = record.stamp.created_by?;
+    let organization = record.organization();
+    let mut maker = record.stamp().created_by?;
     for _ in 0..STEPS_TO_MEMBER_MAX {
         maker = match maker {
             Principal::User(id) => {
@@ -336,7 +334,7 @@ fn email_behind(views: &Views, record: &Credential) -> Option<String> {
             }
             Principal::Credential(id) => {
                 let key = views.tokens.get(organization, id).ok()??;
-                key.stamp.created_by?
+                key.stamp().created_by?
             }
         };
     }

@@ -219,17 +219,17 @@ fn shown_key(key: &Shown) -> VerifiedKey<'_> {
         Shown::Whole {
             credential, secret, ..
         } => VerifiedKey {
-            id: credential.id,
-            kind: credential.kind.name(),
-            organization_id: credential.organization,
-            project_id: credential.project,
-            name: Some(&credential.name),
+            id: credential.id(),
+            kind: credential.kind().name(),
+            organization_id: credential.organization(),
+            project_id: credential.project(),
+            name: Some(credential.name()),
             scopes: Some(key.scopes()),
-            role: credential.grant.role.as_deref(),
-            owner: Some(credential.owner),
+            role: credential.grant().role.as_deref(),
+            owner: Some(credential.owner()),
             secret_id: *secret,
-            expires_at: credential.expires_at,
-            metadata: Some(credential.metadata.as_deref().unwrap_or(&NO_METADATA)),
+            expires_at: credential.expires_at(),
+            metadata: Some(credential.metadata().unwrap_or(&NO_METADATA)),
         },
     }
 }

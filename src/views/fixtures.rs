@@ -8,7 +8,7 @@ use crate::domain::access::Authority;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::ids::{CredentialId, EventId, OrganizationId, Owner, SecretId};
 use crate::domain::kind::Kind;
-use crate::domain::record::{Credential, Ended, Grant, Secret, Stamp};
+use crate::domain::record::{Credential, Ended, Grant, Secret, Stamp, Unpacked};
 use crate::domain::secret::Token;
 use crate::domain::time::Timestamp;
 
@@ -58,9 +58,9 @@ pub(super) fn secret(id: u128, at: Timestamp) -> Secret {
 }
 
 /// Credential `id` of organization `of`, made at 0, with one secret of the same number.
-pub(super) fn credential(of: u128, id: u128) -> Credential {
+pub(super) fn credential(of: u128, id: u128) -> Unpacked {
     let organization = OrganizationId(Ulid(of));
-    Credential {
+    Unpacked {
         id: CredentialId(Ulid(id)),
         organization,
         kind: Kind::Organization,
@@ -79,6 +79,10 @@ pub(super) fn credential(of: u128, id: u128) -> Credential {
         secrets: vec![secret(id, Timestamp(0))],
         stamp: stamp(1, Timestamp(0)),
     }
+}
+
+pub(super) fn packed(record: &Unpacked) -> Arc<Credential> {
+    Arc::new(record.clone().try_into().unwrap())
 }
 
 pub(super) fn grant(scopes: &[&str]) -> Grant {

@@ -94,7 +94,7 @@ impl Views {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::views::fixtures::{credential, token, whole};
+    use crate::views::fixtures::{credential, packed, token, whole};
 
     #[tokio::test]
     async fn the_position_is_published_with_everything_up_to_it() {
@@ -107,7 +107,7 @@ mod tests {
 
         let record = credential(1, 1);
         let changes = Changes {
-            credentials: vec![Arc::new(record.clone())],
+            credentials: vec![packed(&record)],
             ..Changes::default()
         };
         let events = [(Subject::Credential(record.id), 1, 7)];
@@ -126,7 +126,7 @@ mod tests {
         let verdict = whole(&views.index, &token(record.secrets[0].id));
         assert_eq!(verdict.position, 7);
         let shown = views.tokens.get(record.organization, record.id).unwrap();
-        assert_eq!(shown.as_deref(), Some(&record));
+        assert_eq!(shown.as_deref(), Some(&*packed(&record)));
         let history = views.tokens.history(Subject::Credential(record.id), 0, 10);
         assert_eq!(history.unwrap(), [7]);
         assert!(views.wait_for(3, Duration::ZERO).await);

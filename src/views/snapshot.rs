@@ -251,11 +251,9 @@ fn next<T: DeserializeOwned>(from: &mut impl Read) -> Result<T, SnapshotError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::domain::state::State;
-    use crate::views::fixtures::credential;
+    use crate::views::fixtures::{credential, packed};
 
     const LOG_ID: [u8; 16] = [7; 16];
 
@@ -265,7 +263,7 @@ mod tests {
     }
 
     fn pieces(count: u128) -> Vec<Piece> {
-        let records = (1..=count).map(|id| Piece::Credential(Arc::new(credential(1, id))));
+        let records = (1..=count).map(|id| Piece::Credential(packed(&credential(1, id))));
         records.collect()
     }
 

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{WRONG_SUBJECT, new_stamp, organization_of, owned, touch};
+use super::{UNKNOWN_SUBJECT, WRONG_SUBJECT, new_stamp, organization_of, touch};
 use crate::domain::envelope::Event;
 use crate::domain::event::{Fact, KeyCreated, KeyRevoked, KeyRotated, KeyUpdated};
 use crate::domain::ids::{CredentialId, Owner};
-use crate::domain::record::{Credential, Ended, Grant, Metadata};
+use crate::domain::record::{Credential, Ended, Grant, Metadata, NoSecret, Unpacked};
 use crate::domain::state::State;
 
 impl State {
@@ -17,8 +17,8 @@ impl State {
         data: &KeyCreated,
     ) -> Result<(), &'static str> {
         let organization = organization_of(event)?;
-        let prefix = self.shared_prefix(&data.secret.prefix);
-        let record = Credential {
+        let prefix = self.shared.prefix(&data.secret.prefix);
+        let record = Unpacked {
             id,
             organization,
             kind: data.kind,
@@ -26,7 +26,7 @@ impl State {
             project: data.project_id,
             name: data.name.as_str().into(),
             description: data.description.as_deref().map(Into::into),
-            grant: self.shared_grant(&data.grant),
+            grant: self.shared.grant(&data.grant),
             metadata: shared_metadata(&data.metadata),
             expires_at: data.expires_at,
             disabled: false,
@@ -37,8 +37,8 @@ impl State {
             secrets: vec![data.secret.record(prefix, event.occurred_at)],
             stamp: new_stamp(event, data.created_by),
         };
+        let record = self.put_key(record)?;
         self.index_live(&record);
-        self.credentials.set(id, record);
         self.count(organization, |counts| counts.live_credentials += 1);
         Ok(())
     }
@@ -49,7 +49,8 @@ impl State {
         event: &Event,
         fact: &Fact,
     ) -> Result<(), &'static str> {
-        let mut record = owned(self.credentials.get(&id))?;
+        let known = self.credentials.get(&id).ok_or(UNKNOWN_SUBJECT)?;
+        let mut record = known.unpacked();
         touch(&mut record.stamp, event);
         if let Fact::KeyUpdated(data) = fact {
             self.key_updated(&mut record, data);
@@ -58,9 +59,9 @@ impl State {
                 scopes: data.scopes.clone(),
                 ..(*record.grant).clone()
             };
-            record.grant = self.shared_grant(&grant);
+            record.grant = self.shared.grant(&grant);
         } else if let Fact::KeyRotated(data) = fact {
-            let prefix = self.shared_prefix(&data.secret.prefix);
+            let prefix = self.shared.prefix(&data.secret.prefix);
             rotate(&mut record, event, (data, prefix));
         } else if let Fact::KeyDisabled(_) = fact {
             record.disabled = true;
@@ -71,11 +72,17 @@ impl State {
         } else {
             return Err(WRONG_SUBJECT);
         }
-        self.credentials.set(id, record);
+        self.put_key(record)?;
         Ok(())
     }
 
-    fn key_updated(&mut self, record: &mut Credential, data: &KeyUpdated) {
+    fn put_key(&mut self, record: Unpacked) -> Result<Arc<Credential>, &'static str> {
+        let packed = self.shared.pack(record);
+        let packed = packed.map_err(|NoSecret| "it leaves no secret")?;
+        Ok(self.credentials.set(packed.id(), packed))
+    }
+
+    fn key_updated(&mut self, record: &mut Unpacked, data: &KeyUpdated) {
         if record.kind.rules().unique_name {
             self.free_key_name(record);
             self.key_names
@@ -91,11 +98,11 @@ impl State {
                 role: data.role.clone(),
                 ..(*record.grant).clone()
             };
-            record.grant = self.shared_grant(&grant);
+            record.grant = self.shared.grant(&grant);
         }
     }
 
-    fn key_revoked(&mut self, record: &mut Credential, event: &Event, data: &KeyRevoked) {
+    fn key_revoked(&mut self, record: &mut Unpacked, event: &Event, data: &KeyRevoked) {
         let reason = data.reason.clone();
         record.ended = Some(Arc::new(Ended {
             at: event.occurred_at,
@@ -112,7 +119,7 @@ impl State {
     }
 
     /// Frees the name of a credential, unless a later one has taken it since it expired.
-    fn free_key_name(&mut self, record: &Credential) {
+    fn free_key_name(&mut self, record: &Unpacked) {
         let name = (record.owner, record.name.to_string());
         if self
             .key_names
@@ -125,33 +132,13 @@ impl State {
 
     /// The indexes that a live credential stands in.
     pub(in crate::domain) fn index_live(&mut self, record: &Credential) {
-        if ends_with_owner(record.owner) {
-            self.owned.set((record.owner, record.id), ());
+        if ends_with_owner(record.owner()) {
+            self.owned.set((record.owner(), record.id()), ());
         }
-        if record.kind.rules().unique_name {
-            let name = (record.owner, record.name.to_string());
-            self.key_names.set(name, record.id);
+        if record.kind().rules().unique_name {
+            let name = (record.owner(), record.name().to_owned());
+            self.key_names.set(name, record.id());
         }
-    }
-
-    /// Equal prefixes share their memory.
-    pub(in crate::domain) fn shared_prefix(&mut self, prefix: &str) -> Arc<str> {
-        if let Some(known) = self.prefixes.get(prefix) {
-            return Arc::clone(known);
-        }
-        let shared: Arc<str> = prefix.into();
-        self.prefixes.insert(prefix.into(), Arc::clone(&shared));
-        shared
-    }
-
-    /// Equal grants share their memory.
-    pub(in crate::domain) fn shared_grant(&mut self, grant: &Grant) -> Arc<Grant> {
-        if let Some(known) = self.grants.get(grant) {
-            return Arc::clone(known);
-        }
-        let shared = Arc::new(grant.clone());
-        self.grants.insert(grant.clone(), Arc::clone(&shared));
-        shared
     }
 }
 
@@ -164,7 +151,7 @@ fn ends_with_owner(owner: Owner) -> bool {
 }
 
 /// A rotation ends the secrets before the previous one at once; none is ever prolonged.
-fn rotate(record: &mut Credential, event: &Event, (data, prefix): (&KeyRotated, Arc<str>)) {
+fn rotate(record: &mut Unpacked, event: &Event, (data, prefix): (&KeyRotated, Arc<str>)) {
     let current = record.secrets.len().saturating_sub(1);
     for (index, secret) in record.secrets.iter_mut().enumerate() {
         let end = if index == current {

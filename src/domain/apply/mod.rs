@@ -345,6 +345,7 @@ impl State {
 }
 
 const WRONG_SUBJECT: &str = "its type does not belong to its subject";
+const UNKNOWN_SUBJECT: &str = "its subject is unknown";
 
 fn organization_of(event: &Event) -> Result<OrganizationId, &'static str> {
     event
@@ -356,7 +357,7 @@ fn organization_of(event: &Event) -> Result<OrganizationId, &'static str> {
 fn owned<T: Clone>(record: Option<&Arc<T>>) -> Result<T, &'static str> {
     record
         .map(|record| (**record).clone())
-        .ok_or("its subject is unknown")
+        .ok_or(UNKNOWN_SUBJECT)
 }
 
 fn new_stamp(event: &Event, created_by: Option<Principal>) -> Stamp {

@@ -25,41 +25,45 @@ pub(super) fn update(
     let grant = grant_after(state, key, command)?;
     let expires_at = match command.expiry {
         Some(asked) => expiry(asked, facts.now)?,
-        None => key.expires_at,
+        None => key.expires_at(),
     };
     let after = Authority {
-        project: key.project,
+        project: key.project(),
         ..Authority::of_grant(&grant, state.catalogue())
     };
     access.authority().cover(&worth(state, key))?;
     access.authority().cover(&after)?;
-    if expires_at != key.expires_at {
+    if expires_at != key.expires_at() {
         access.authority().outlive(expires_at)?;
     }
-    checks::version(request.if_match, key.stamp.version)?;
+    checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
 
     let mut changes: Vec<Fact> = Vec::new();
     let after = KeyUpdated {
-        name: command.name.as_deref().unwrap_or(&key.name).to_owned(),
+        name: command
+            .name
+            .as_deref()
+            .unwrap_or_else(|| key.name())
+            .to_owned(),
         description: match &command.description {
             Some(description) => description.clone(),
-            None => key.description.as_deref().map(str::to_owned),
+            None => key.description().map(str::to_owned),
         },
         role: grant.role,
         expires_at,
         metadata: match &command.metadata {
             Some(metadata) => metadata.clone(),
-            None => key.metadata.as_deref().cloned().unwrap_or_default(),
+            None => key.metadata().cloned().unwrap_or_default(),
         },
         ..as_it_is(key)
     };
     changes.extend(with_changed(after, key).map(Fact::from));
-    if grant.scopes != key.grant.scopes {
+    if grant.scopes != key.grant().scopes {
         let scopes = grant.scopes;
         changes.push(KeyScopesEdited { scopes }.into());
     }
-    let subject = Subject::Credential(key.id);
+    let subject = Subject::Credential(key.id());
     Ok(decision(&access, target.organization, subject, changes))
 }
 
@@ -67,12 +71,12 @@ pub(super) fn update(
 pub(super) fn as_it_is(key: &Credential) -> KeyUpdated {
     KeyUpdated {
         changed: Vec::new(),
-        name: key.name.to_string(),
-        description: key.description.as_deref().map(str::to_owned),
-        role: key.grant.role.clone(),
-        expires_at: key.expires_at,
-        metadata: key.metadata.as_deref().cloned().unwrap_or_default(),
-        replaced_by: key.replaced_by,
+        name: key.name().to_owned(),
+        description: key.description().map(str::to_owned),
+        role: key.grant().role.clone(),
+        expires_at: key.expires_at(),
+        metadata: key.metadata().cloned().unwrap_or_default(),
+        replaced_by: key.replaced_by(),
     }
 }
 
@@ -80,7 +84,7 @@ pub(super) fn as_it_is(key: &Credential) -> KeyUpdated {
 fn with_changed(mut after: KeyUpdated, key: &Credential) -> Option<KeyUpdated> {
     let before = as_it_is(key);
     let changed = [
-        (after.name != before.name).then_some(key.kind.name_field()),
+        (after.name != before.name).then_some(key.kind().name_field()),
         (after.description != before.description).then_some("description"),
         (after.role != before.role).then_some("role"),
         (after.expires_at != before.expires_at).then_some("expiry"),
@@ -92,7 +96,7 @@ fn with_changed(mut after: KeyUpdated, key: &Credential) -> Option<KeyUpdated> {
 
 /// An edit of what the kind does not let be edited is a conflict with the kind.
 fn check_editable(key: &Credential, command: &UpdateKey) -> Result<(), Rejection> {
-    let editable = key.kind.rules().edit;
+    let editable = key.kind().rules().edit;
     let may = |field| editable.contains(&field);
     let all = (command.name.is_none() || may(Field::Name) || may(Field::Label))
         && (command.description.is_none() || may(Field::Description))
@@ -104,20 +108,20 @@ fn check_editable(key: &Credential, command: &UpdateKey) -> Result<(), Rejection
         Ok(())
     } else {
         let action = "edited so";
-        let kind = key.kind;
+        let kind = key.kind();
         Err(Rejection::NotForKind { kind, action })
     }
 }
 
 fn check_form(state: &State, key: &Credential, command: &UpdateKey) -> Result<(), Rejection> {
     if let Some(name) = &command.name {
-        checks::line(key.kind.name_field(), name, checks::NAME_CHARS_MAX)?;
+        checks::line(key.kind().name_field(), name, checks::NAME_CHARS_MAX)?;
     }
     if let Some(Some(description)) = &command.description {
         checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
     }
     if let Some(scopes) = &command.scopes {
-        checks::scopes(scopes, key.kind, state.catalogue())?;
+        checks::scopes(scopes, key.kind(), state.catalogue())?;
     }
     match &command.metadata {
         Some(metadata) => checks::metadata(metadata),
@@ -126,7 +130,7 @@ fn check_form(state: &State, key: &Credential, command: &UpdateKey) -> Result<()
 }
 
 fn grant_after(state: &State, key: &Credential, command: &UpdateKey) -> Result<Grant, Rejection> {
-    let mut grant = (*key.grant).clone();
+    let mut grant = key.grant().clone();
     if let Some(scopes) = &command.scopes {
         grant.scopes.clone_from(scopes);
     }

@@ -31,19 +31,19 @@ pub(super) fn admit_key<'a>(
 ) -> Result<(Access, &'a Arc<Credential>), Rejection> {
     let found = state
         .credential(target.key)
-        .filter(|key| key.organization == target.organization)
+        .filter(|key| key.organization() == target.organization)
         .filter(|key| target.place.holds(key));
     let action = match (target.place.kind, deed, found) {
         (Some(kind), _, _) => Action::Keys(kind, deed),
         // Where every kind is found, each is ended by who oversees all of them.
         (None, Deed::End, _) | (None, _, None) => Action::Oversee,
-        (None, _, Some(key)) => Action::Keys(key.kind, deed),
+        (None, _, Some(key)) => Action::Keys(key.kind(), deed),
     };
     let access = admit(state, request, facts, action, target.organization)?;
     let key = found
         .filter(|key| is_theirs(access.authority(), action, key))
         .ok_or(Rejection::NotFound { what: "key" })?;
-    check_own_project(access.authority(), key.kind, key.project)?;
+    check_own_project(access.authority(), key.kind(), key.project())?;
     Ok((access, key))
 }
 
@@ -52,7 +52,7 @@ fn is_theirs(authority: &Authority, action: Action, key: &Credential) -> bool {
     if !matches!(action, Action::Keys(Kind::Personal, _)) {
         return true;
     }
-    authority.is_operator() || authority.member().map(Owner::User) == Some(key.owner)
+    authority.is_operator() || authority.member().map(Owner::User) == Some(key.owner())
 }
 
 /// A project's token manages that project's tokens alone.
@@ -71,8 +71,8 @@ pub(super) fn check_own_project(
 /// What the credential is worth, in nobody's hand.
 pub(super) fn worth(state: &State, key: &Credential) -> Authority {
     Authority {
-        project: key.project,
-        ..Authority::of_grant(&key.grant, state.catalogue())
+        project: key.project(),
+        ..Authority::of_grant(key.grant(), state.catalogue())
     }
 }
 
@@ -91,9 +91,9 @@ pub(super) fn rotate(
 ) -> Result<Decision, Rejection> {
     let organization = command.target.organization;
     let (access, key) = admit_key(state, request, facts, command.target, Deed::Renew)?;
-    if key.kind.rules().renewal != Renewal::Rotate {
+    if key.kind().rules().renewal != Renewal::Rotate {
         return Err(Rejection::NotForKind {
-            kind: key.kind,
+            kind: key.kind(),
             action: "rotated",
         });
     }
@@ -101,10 +101,10 @@ pub(super) fn rotate(
         return Err(Rejection::GraceTooLong);
     }
     access.authority().cover(&worth(state, key))?;
-    access.authority().outlive(key.expires_at)?;
-    checks::version(request.if_match, key.stamp.version)?;
+    access.authority().outlive(key.expires_at())?;
+    checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
-    if key.secrets.len() >= SECRETS_PER_CREDENTIAL_MAX {
+    if key.secrets_len() >= SECRETS_PER_CREDENTIAL_MAX {
         let max = SECRETS_PER_CREDENTIAL_MAX as u64;
         return Err(Rejection::LimitReached {
             what: "secrets of one credential",
@@ -114,7 +114,7 @@ pub(super) fn rotate(
     let grace_end = facts
         .now
         .plus_ms(i64::from(command.grace_period_seconds) * 1_000);
-    let previous_valid_until = key.expires_at.map_or(grace_end, |at| at.min(grace_end));
+    let previous_valid_until = key.expires_at().map_or(grace_end, |at| at.min(grace_end));
     let (token, secret) = new_secret(state, organization, facts, SecretId(facts.ids[0]));
     let rotated = KeyRotated {
         secret,
@@ -123,7 +123,7 @@ pub(super) fn rotate(
     let mut made = decision(
         &access,
         organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         vec![rotated.into()],
     );
     made.token = Some(token);
@@ -138,15 +138,15 @@ pub(super) fn disable(
 ) -> Result<Decision, Rejection> {
     // Ending or disabling something stronger needs the management permission only.
     let (access, key) = admit_key(state, request, facts, command, Deed::Switch)?;
-    if !key.kind.rules().can_be_disabled {
+    if !key.kind().rules().can_be_disabled {
         return Err(Rejection::NotForKind {
-            kind: key.kind,
+            kind: key.kind(),
             action: "disabled",
         });
     }
-    checks::version(request.if_match, key.stamp.version)?;
+    checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
-    let changes = if key.disabled {
+    let changes = if key.disabled() {
         vec![]
     } else {
         vec![KeyDisabled {}.into()]
@@ -154,7 +154,7 @@ pub(super) fn disable(
     Ok(decision(
         &access,
         command.organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         changes,
     ))
 }
@@ -166,16 +166,16 @@ pub(super) fn enable(
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
     let (access, key) = admit_key(state, request, facts, command, Deed::Switch)?;
-    if !key.kind.rules().can_be_disabled {
+    if !key.kind().rules().can_be_disabled {
         return Err(Rejection::NotForKind {
-            kind: key.kind,
+            kind: key.kind(),
             action: "enabled",
         });
     }
     access.authority().cover(&worth(state, key))?;
-    checks::version(request.if_match, key.stamp.version)?;
+    checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
-    let changes = if key.disabled {
+    let changes = if key.disabled() {
         vec![KeyEnabled {}.into()]
     } else {
         vec![]
@@ -183,7 +183,7 @@ pub(super) fn enable(
     Ok(decision(
         &access,
         command.organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         changes,
     ))
 }
@@ -199,13 +199,13 @@ pub(super) fn revoke(
     if let Some(reason) = &command.reason {
         checks::lines("reason", reason, checks::REASON_CHARS_MAX)?;
     }
-    checks::version(request.if_match, key.stamp.version)?;
+    checks::version(request.if_match, key.stamp().version)?;
     let revoked = KeyRevoked {
         reason: command.reason.clone(),
         cause: None,
     };
     // Repeated: the same answer and no new event. An expired one can still be revoked.
-    let changes = if key.ended.is_some() {
+    let changes = if key.ended().is_some() {
         vec![]
     } else {
         vec![revoked.into()]
@@ -213,7 +213,7 @@ pub(super) fn revoke(
     Ok(decision(
         &access,
         organization,
-        Subject::Credential(key.id),
+        Subject::Credential(key.id()),
         changes,
     ))
 }

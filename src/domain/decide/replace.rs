@@ -20,7 +20,7 @@ pub(super) fn replace(
 ) -> Result<Decision, Rejection> {
     let organization = command.target.organization;
     let (access, old) = admit_key(state, request, facts, command.target, Deed::Renew)?;
-    let (kind, authority) = (old.kind, access.authority());
+    let (kind, authority) = (old.kind(), access.authority());
     let ends_old = match kind.rules().renewal {
         Renewal::ReplaceAtOnce => true,
         Renewal::ReplaceBeside => false,
@@ -31,33 +31,33 @@ pub(super) fn replace(
     };
     let expires_at = match command.expiry {
         Some(asked) => expiry(asked, facts.now)?,
-        None => old.expires_at,
+        None => old.expires_at(),
     };
-    if !old.grant.scopes.is_empty() {
+    if !old.grant().scopes.is_empty() {
         // What the catalogue has dropped lives on in old tokens alone.
-        checks::scopes(&old.grant.scopes, kind, state.catalogue())?;
+        checks::scopes(&old.grant().scopes, kind, state.catalogue())?;
     }
     authority.cover(&worth(state, old))?;
     authority.outlive(expires_at)?;
-    checks::version(request.if_match, old.stamp.version)?;
+    checks::version(request.if_match, old.stamp().version)?;
     live(old, facts.now)?;
-    check_project_in_use(state, old.project)?;
-    check_limits(state, organization, old.owner)?;
+    check_project_in_use(state, old.project())?;
+    check_limits(state, organization, old.owner())?;
 
     let new = CredentialId(facts.ids[0]);
     let (token, secret) = new_secret(state, organization, facts, SecretId(facts.ids[1]));
     let created = KeyCreated {
         kind,
-        owner: old.owner,
-        project_id: old.project,
-        name: old.name.to_string(),
-        description: old.description.as_deref().map(str::to_owned),
-        grant: (*old.grant).clone(),
+        owner: old.owner(),
+        project_id: old.project(),
+        name: old.name().to_owned(),
+        description: old.description().map(str::to_owned),
+        grant: old.grant().clone(),
         expires_at,
-        metadata: old.metadata.as_deref().cloned().unwrap_or_default(),
+        metadata: old.metadata().cloned().unwrap_or_default(),
         created_by: authority.principal,
         issued_via: authority.via,
-        replaces: Some(old.id),
+        replaces: Some(old.id()),
         secret,
     };
     let linked = KeyUpdated {
@@ -74,9 +74,9 @@ pub(super) fn replace(
         subject: Subject::Credential(id),
         fact,
     };
-    let mut changes = vec![change(new, created.into()), change(old.id, linked.into())];
+    let mut changes = vec![change(new, created.into()), change(old.id(), linked.into())];
     if ends_old {
-        changes.push(change(old.id, ended.into()));
+        changes.push(change(old.id(), ended.into()));
     }
     Ok(Decision {
         changes,

@@ -265,7 +265,7 @@ fn a_token_carries_scopes_of_its_account_frozen_when_it_is_issued() {
     let token = acme
         .state
         .live_credentials_of(Owner::ServiceAccount(listed))[0];
-    assert_eq!(acme.credential(token).grant.scopes, ["cases:read"]);
+    assert_eq!(acme.credential(token).grant().scopes, ["cases:read"]);
 }
 
 #[test]

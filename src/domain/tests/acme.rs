@@ -111,7 +111,7 @@ impl Acme {
 
     /// Whoever holds the newest secret of a credential.
     pub(super) fn holder_of(&self, key: CredentialId) -> Actor {
-        let secret = self.credential(key).secret().unwrap().id;
+        let secret = self.credential(key).secret().id;
         Actor::Bearer {
             credential: key,
             secret,
@@ -278,7 +278,7 @@ fn tenant(ledger: &mut Ledger, name: &str, email: &str) -> (OrganizationId, User
     match (done.subject, added.subject, issued.subject) {
         (Subject::Organization(id), Subject::Member(owner), Subject::Credential(credential)) => {
             let secret = ledger.state.credential(credential).unwrap();
-            let secret = secret.secret().unwrap().id;
+            let secret = secret.secret().id;
             (id, owner, Actor::Bearer { credential, secret })
         }
         other => panic!("{other:?}"),

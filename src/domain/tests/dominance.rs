@@ -74,7 +74,7 @@ fn of_role(state: &State, name: &str) -> Rights {
 
 /// The most that a credential can ever be worth.
 fn potential(state: &State, key: &Credential) -> Rights {
-    let grant = &key.grant;
+    let grant = &key.grant();
     let role = grant.role.as_deref().map(|role| of_role(state, role));
     let role = role.unwrap_or_default();
     let presets = state.catalogue().text().presets.iter();
@@ -93,7 +93,7 @@ fn rights(state: &State, key: &Credential, now: Timestamp) -> Rights {
     if key.status(now) != Status::Active {
         return Rights::default();
     }
-    match key.owner {
+    match key.owner() {
         Owner::Organization(_) => Rights {
             owner: false,
             ..most
@@ -101,7 +101,7 @@ fn rights(state: &State, key: &Credential, now: Timestamp) -> Rights {
         Owner::User(id) => {
             let member = state.member(id).unwrap();
             let role = of_role(state, &member.role);
-            let everything = key.grant.scopes.iter().any(|scope| scope == "*");
+            let everything = key.grant().scopes.iter().any(|scope| scope == "*");
             if member.removed {
                 return Rights::default();
             }
@@ -140,7 +140,7 @@ fn all_rights(ledger: &Ledger) -> BTreeMap<CredentialId, (Rights, usize)> {
     let keys = ledger.state.credentials.settled_after(None);
     let with_secrets = |key: &Credential| {
         let rights = rights(&ledger.state, key, ledger.now);
-        (rights, key.secrets.len())
+        (rights, key.secrets_len())
     };
     keys.map(|(id, key)| (*id, with_secrets(key))).collect()
 }
@@ -160,8 +160,8 @@ fn asker(ledger: &Ledger, actor: Actor) -> Asker {
             let key = ledger.state.credential(credential).unwrap();
             Asker {
                 rights: rights(&ledger.state, key, ledger.now),
-                project: key.project,
-                expires_at: key.expires_at,
+                project: key.project(),
+                expires_at: key.expires_at(),
             }
         }
     }
@@ -214,13 +214,13 @@ fn check(
         assert!(asker.rights.covers(now.gained_since(then)), "{key:?} gains");
         if secrets > old_secrets {
             assert!(asker.rights.covers(potential(state, key)), "{key:?} is new");
-            let outlives = match (asker.expires_at, key.expires_at) {
+            let outlives = match (asker.expires_at, key.expires_at()) {
                 (None, _) => false,
                 (Some(own), Some(new)) => new > own,
                 (Some(_), None) => true,
             };
             assert!(!outlives, "{key:?} outlives its maker");
-            assert!(asker.project.is_none() || asker.project == key.project);
+            assert!(asker.project.is_none() || asker.project == key.project());
         }
     }
     for event in done.events.iter().filter(|event| !only_ends(&event.fact)) {
@@ -235,7 +235,7 @@ fn check(
         );
         let project = match event.subject {
             Subject::Project(id) => Some(id),
-            Subject::Credential(id) => state.credential(id).unwrap().project,
+            Subject::Credential(id) => state.credential(id).unwrap().project(),
             Subject::Ledger(_)
             | Subject::Organization(_)
             | Subject::Member(_)
@@ -300,7 +300,7 @@ proptest! {
                 platform: authority.platform,
             };
             prop_assert_eq!(actual, expected, "{:?}", key);
-            prop_assert!(!actual.owner || key.kind == Kind::Personal);
+            prop_assert!(!actual.owner || key.kind() == Kind::Personal);
         }
     }
 }

@@ -133,7 +133,7 @@ fn actor(acme: &Acme, step: &Step) -> Actor {
         return Actor::Operator;
     }
     let credential = pick(&all, step.who);
-    let secrets = &acme.credential(credential).secrets;
+    let secrets = acme.credential(credential).unpacked().secrets;
     let secret = match step.how % 4 {
         0 => secrets.first(),
         _ => secrets.last(),

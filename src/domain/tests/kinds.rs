@@ -249,7 +249,7 @@ fn a_grant_has_the_form_of_its_kind_and_no_other() {
             // Who names no scopes gets what the account has: here its role's, frozen.
             let key = acme.make(none);
             let engineer = acme.state.catalogue().role("engineer").unwrap();
-            assert_eq!(acme.credential(key).grant.scopes, engineer.scopes);
+            assert_eq!(acme.credential(key).grant().scopes, engineer.scopes);
             continue;
         }
         let field = match (scopes, role, preset) {
@@ -269,7 +269,7 @@ fn a_grant_has_the_form_of_its_kind_and_no_other() {
     // An alias is stored under the role's own name.
     access.grant.role = Some(String::from("tenant_admin"));
     let key = acme.make(access);
-    let stored = acme.credential(key).grant.role.clone();
+    let stored = acme.credential(key).grant().role.clone();
     assert_eq!(stored.as_deref(), Some("administrator"));
     let mut project = right(&mut acme, Kind::Project);
     project.grant.preset = Some(String::from("all"));

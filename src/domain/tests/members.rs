@@ -143,7 +143,7 @@ fn a_removed_member_takes_every_personal_token_along() {
     // Nothing vanishes: they stay, with the event that ended them.
     for (n, token) in tokens.into_iter().enumerate() {
         assert_eq!(acme.credential(token).status(acme.now), Status::Revoked);
-        let ended = acme.credential(token).ended.as_ref().unwrap();
+        let ended = acme.credential(token).ended().unwrap();
         assert_eq!(ended.event.ulid(), ulid::Ulid((first + 1 + n) as u128));
     }
     assert!(acme.state.live_credentials_of(owner).is_empty());

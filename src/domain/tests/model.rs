@@ -94,7 +94,7 @@ impl Both {
             ..self.real.api_key(&[SCOPES[scope]])
         };
         let done = self.real.when(Actor::Operator, command).accepted();
-        let secret = self.real.credential(key_of(&done)).secret().unwrap().id;
+        let secret = self.real.credential(key_of(&done)).secret().id;
         let key = Key {
             name: String::from("CI pipeline"),
             scopes: strings(&[SCOPES[scope]]),
@@ -130,7 +130,7 @@ impl Both {
     fn rotate(&mut self, id: CredentialId, grace: u32) {
         let command = self.real.rotate(id, grace);
         let accepted = self.real.when(Actor::Operator, command).result.is_ok();
-        let secret = self.real.credential(id).secret().unwrap().id;
+        let secret = self.real.credential(id).secret().id;
         let now = self.now;
         let key = self.model.get_mut(&id).unwrap();
         assert_eq!(accepted, !key.ended(now));
@@ -208,14 +208,14 @@ impl Both {
             let key = self.real.credential(*id);
             assert_eq!(key.status(now), expected.status(self.now));
             assert_eq!(
-                (&*key.name, &key.grant.scopes),
+                (key.name(), &key.grant().scopes),
                 (&*expected.name, &expected.scopes)
             );
-            assert_eq!(key.stamp.version, expected.edits);
-            let ids: Vec<_> = key.secrets.iter().map(|secret| Some(secret.id)).collect();
+            assert_eq!(key.stamp().version, expected.edits);
+            let ids: Vec<_> = key.secrets().map(|secret| Some(secret.id)).collect();
             let expected_ids = expected.secrets.iter().map(|(id, _)| *id);
             assert_eq!(ids, expected_ids.collect::<Vec<_>>());
-            for (n, secret) in key.secrets.iter().enumerate() {
+            for (n, secret) in key.secrets().enumerate() {
                 let actor = Actor::Bearer {
                     credential: *id,
                     secret: secret.id,

@@ -72,16 +72,16 @@ fn check_indexes(ledger: &Ledger) {
         let accounts = accounts.filter(|(_, a)| a.organization == *id && !a.deleted);
         assert_eq!(counts.service_accounts, accounts.count() as u64);
         let keys = state.credentials.settled_after(None);
-        let keys = keys.filter(|(_, key)| key.organization == *id && key.ended.is_none());
+        let keys = keys.filter(|(_, key)| key.organization() == *id && key.ended().is_none());
         assert_eq!(counts.live_credentials, keys.count() as u64);
         let projects = state.projects.settled_after(None);
         let projects = projects.filter(|(_, project)| project.organization == *id);
         assert_eq!(counts.projects, projects.count() as u64);
     }
     for (_, key) in state.credentials.settled_after(None) {
-        let owned = state.live_credentials_of(key.owner).contains(&key.id);
-        let ends_with_owner = key.kind.rules().unique_name;
-        assert_eq!(owned, ends_with_owner && key.ended.is_none());
+        let owned = state.live_credentials_of(key.owner()).contains(&key.id());
+        let ends_with_owner = key.kind().rules().unique_name;
+        assert_eq!(owned, ends_with_owner && key.ended().is_none());
     }
 }
 

@@ -10,7 +10,7 @@ use crate::domain::time::{DAY_MS, Timestamp};
 /// When each secret of a key stops being accepted, oldest first.
 fn ends(acme: &Acme, key: CredentialId) -> Vec<Option<Timestamp>> {
     let key = acme.credential(key);
-    let ends = key.secrets.iter().map(|secret| secret.valid_until(key));
+    let ends = key.secrets().map(|secret| secret.valid_until(key));
     ends.collect()
 }
 
@@ -28,10 +28,10 @@ fn a_rotation_keeps_id_and_scopes_and_the_old_value_stops_immediately() {
     let done = acme.when(acme.owner, rotate).accepted();
     let token = done.token.unwrap();
     let after = acme.credential(key).clone();
-    assert_eq!((after.id, &after.grant), (before.id, &before.grant));
-    assert_eq!(after.secrets.len(), 2);
-    assert_eq!(after.secrets[0].hash, before.secrets[0].hash);
-    assert_eq!(after.secret().unwrap().hash, token.hash());
+    assert_eq!((after.id(), &after.grant()), (before.id(), &before.grant()));
+    assert_eq!(after.secrets_len(), 2);
+    assert_eq!(after.older_secrets()[0].hash, before.secret().hash);
+    assert_eq!(after.secret().hash, token.hash());
     assert_eq!(ends(&acme, key), [Some(acme.now), None]);
     assert!(!accepted(&acme, old) && accepted(&acme, acme.holder_of(key)));
     let command = acme.api_key(&["cases:read"]);
@@ -120,12 +120,12 @@ fn a_grace_period_never_passes_the_expiry_nor_extends_it() {
         ..acme.api_key(&["cases:read"])
     };
     let key = acme.make(command);
-    let expires_at = acme.credential(key).expires_at;
+    let expires_at = acme.credential(key).expires_at();
     let rotate = acme.rotate(key, 2 * 24 * 60 * 60);
     let outcome = acme.when(acme.owner, rotate).accepted();
-    assert_eq!(acme.credential(key).expires_at, expires_at);
+    assert_eq!(acme.credential(key).expires_at(), expires_at);
     assert_eq!(expires_at, Some(acme.now.plus_ms(DAY_MS)));
-    assert_eq!(acme.credential(key).secrets[0].ends_at, expires_at);
+    assert_eq!(acme.credential(key).older_secrets()[0].ends_at, expires_at);
     assert_eq!(ends(&acme, key), [expires_at, expires_at]);
     assert_eq!(outcome.events.len(), 1);
 }
@@ -156,7 +156,7 @@ fn a_disabled_key_rotates_and_stays_disabled() {
     let (off, rotate) = (acme.disable(key), acme.rotate(key, 60));
     acme.when(acme.owner, off).accepted();
     acme.when(acme.owner, rotate).accepted();
-    assert!(acme.credential(key).disabled);
+    assert!(acme.credential(key).disabled());
     let new = acme.holder_of(key);
     assert!(!accepted(&acme, new));
 }

@@ -177,8 +177,8 @@ proptest! {
         }
         prop_assert_eq!(fingerprint(&acme.replayed()), fingerprint(&acme.state));
         for (_, key) in acme.state.credentials.settled_after(None) {
-            prop_assert!(secret::prefix_is_valid(&key.secret().unwrap().prefix));
-            prop_assert!(key.name.chars().count() <= 200 && !key.name.trim().is_empty());
+            prop_assert!(secret::prefix_is_valid(&key.secret().prefix));
+            prop_assert!(key.name().chars().count() <= 200 && !key.name().trim().is_empty());
         }
         for (_, account) in acme.state.accounts.settled_after(None) {
             let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';

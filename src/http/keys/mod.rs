@@ -134,7 +134,7 @@ impl Surface {
     pub(super) async fn show(self, key: CredentialId) -> Result<Response, Problem> {
         self.may_read().await?;
         let found = self.find(key)?;
-        Ok(shown(found.stamp.version, &self.record(&found)))
+        Ok(shown(found.stamp().version, &self.record(&found)))
     }
 
     /// The last calls made with a credential: none are recorded yet.
@@ -156,7 +156,7 @@ impl Surface {
         query: &Query<HistoryPages>,
     ) -> Result<Response, Problem> {
         self.may_read().await?;
-        let newest = self.find(key)?.stamp.version;
+        let newest = self.find(key)?.stamp().version;
         history(self.call, (Subject::Credential(key), newest), query).await
     }
 
@@ -313,7 +313,7 @@ impl Found {
             return Err(mismatch());
         };
         let body = as_answered(call, &answer, record);
-        let version = record.stamp.version;
+        let version = record.stamp().version;
         Ok(written(StatusCode::OK, &answer, version, &body))
     }
 }
@@ -322,7 +322,7 @@ impl Found {
 /// that has expired since.
 pub(super) fn as_answered(call: &Call, answer: &Answer, record: &Credential) -> KeyRecord {
     let now = if answer.replayed {
-        record.stamp.updated_at
+        record.stamp().updated_at
     } else {
         call.now()
     };
@@ -338,5 +338,5 @@ fn issued(call: &Call, status: StatusCode, answer: &Answer) -> Result<Response, 
         key: as_answered(call, answer, record),
         raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
     };
-    Ok(written(status, answer, record.stamp.version, &body))
+    Ok(written(status, answer, record.stamp().version, &body))
 }

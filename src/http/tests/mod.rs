@@ -14,6 +14,7 @@ mod permissions;
 mod records;
 mod routes;
 mod secrets;
+mod surfaces;
 mod tenants;
 mod verification;
 
@@ -156,7 +157,7 @@ impl World {
             ] => (
                 org.id.to_string(),
                 owner.id.to_string(),
-                key.id.to_string(),
+                key.id().to_string(),
                 token,
             ),
             other => panic!("{other:?}"),
@@ -243,7 +244,7 @@ impl World {
         }));
         let token = answer.token.unwrap().reveal().to_owned();
         match answer.records.first() {
-            Some(Record::Credential(key)) => (key.id.to_string(), token),
+            Some(Record::Credential(key)) => (key.id().to_string(), token),
             other => panic!("{other:?}"),
         }
     }

@@ -200,7 +200,7 @@ fn account(world: &World, role: &str) -> String {
     }
 }
 
-fn member(world: &World, role: &str) -> String {
+pub(super) fn member(world: &World, role: &str) -> String {
     let made = world.operator(Command::AddMember(AddMember {
         organization: world.acme.id.parse().unwrap(),
         email: format!("{role}@acme.example"),

@@ -288,7 +288,7 @@ fn catch_up(
     if kept.is_some() {
         changes
             .credentials
-            .retain(|record| record.stamp.position >= from);
+            .retain(|record| record.stamp().position >= from);
         views.tokens.apply(&Batch {
             changes: &changes,
             events: &events,

@@ -74,17 +74,17 @@ fn a_clock_set_back_dates_nothing_backwards_and_revives_nothing() {
 fn records_stay_in_the_order_of_their_making_over_starts_with_a_clock_set_back() {
     let (mut world, of) = new(2);
     world.later(DAY_MS);
-    let mut made = vec![world.key(of, "0").0.id];
+    let mut made = vec![world.key(of, "0").0.id()];
     for number in 1..8 {
         let mut setup = world.stopped();
         setup.now_ms = START_MS;
         world = setup.open();
-        made.push(world.key(of, &format!("{number}")).0.id);
+        made.push(world.key(of, &format!("{number}")).0.id());
     }
     let filter = Filter::all(world.ledger.now());
     let tokens = &world.ledger.views().tokens;
     let listed = all(|ask| tokens.list(of, &filter, ask).unwrap());
-    let mut listed: Vec<_> = listed.iter().map(|record| record.id).collect();
+    let mut listed: Vec<_> = listed.iter().map(|record| record.id()).collect();
     listed.reverse();
     // The first key of the organization came with it.
     assert_eq!(listed[1..], made);
@@ -100,7 +100,7 @@ fn a_clock_that_jumps_stops_all_but_ends_until_it_is_accepted() {
         world.hands.set_wall_ms(wall);
         let refused = world.try_submit(Actor::Operator, api_key(of, "refused"));
         assert_eq!(refusal(refused), "ClockSuspect", "{jump}");
-        let ended = world.run(revoke(of, key.id));
+        let ended = world.run(revoke(of, key.id()));
         // The monotonic clock vouches for the date.
         assert_eq!(at(&world, &ended), START_MS + DAY_MS, "{jump}");
         assert_eq!(
@@ -131,7 +131,7 @@ fn a_start_long_after_the_last_event_takes_ends_alone_until_the_clock_is_accepte
     let refused = world.try_submit(Actor::Operator, api_key(of, "beyond"));
     assert_eq!(refusal(refused), "ClockSuspect");
     world.later(1_000);
-    let ended = world.run(revoke(of, key.id));
+    let ended = world.run(revoke(of, key.id()));
     assert_eq!(at(&world, &ended), START_MS + IDLE_MS_MAX + 1_000);
     let mut setup = world.stopped();
     setup.accept_clock = true;

@@ -101,7 +101,7 @@ impl Company<'_> {
     fn issue(&mut self, name: &str, command: CreateKey) -> CredentialId {
         let answer = self.run(Actor::Operator, command);
         self.tokens.push((name.to_owned(), token(&answer)));
-        credential(&answer).id
+        credential(&answer).id()
     }
 
     fn owned(&self, kind: Kind, owner: Owner, name: &str) -> CreateKey {
@@ -192,7 +192,7 @@ impl Company<'_> {
         let secret = {
             let tokens = &self.world.ledger.views().tokens;
             let record = tokens.get(organization, own).unwrap().unwrap();
-            record.secret().unwrap().id
+            record.secret().id
         };
         let ann = Actor::Bearer {
             credential: own,

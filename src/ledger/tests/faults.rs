@@ -52,7 +52,7 @@ fn a_full_disk_takes_ends_alone_until_there_is_room() {
         "{refused:?}"
     );
     let events = world.events();
-    world.run(revoke(of, first.id));
+    world.run(revoke(of, first.id()));
     assert_eq!(code(&world, &first_token), Code::Revoked);
     assert_eq!(
         refusal(world.try_submit(Actor::Operator, api_key(of, "no"))),
@@ -69,7 +69,7 @@ fn a_full_disk_takes_ends_alone_until_there_is_room() {
         .enqueue(submission(Actor::Operator, api_key(of, "with an end")));
     let end = world
         .ledger
-        .enqueue(submission(Actor::Operator, revoke(of, second.id)));
+        .enqueue(submission(Actor::Operator, revoke(of, second.id())));
     drop(held);
     let [lone, creation] = [lone, creation].map(|answer| answer.unwrap().blocking_recv().unwrap());
     assert!(matches!(lone, Err(SubmitError::DiskFull)));
@@ -116,7 +116,7 @@ fn a_failed_sync_leaves_the_outcome_unknown_and_ends_the_ledger() {
         }
     }
     assert!(matches!(*health.borrow(), Health::Failed(_)));
-    let refused = refusal(world.try_submit(Actor::Operator, revoke(of, kept.id)));
+    let refused = refusal(world.try_submit(Actor::Operator, revoke(of, kept.id())));
     assert!(
         refused == "Stopping" || refused == "OutcomeUnknown",
         "{refused}"
@@ -128,7 +128,7 @@ fn a_failed_sync_leaves_the_outcome_unknown_and_ends_the_ledger() {
     setup.disk = Disk::Memory(disk.after_crash(2));
     let world = setup.open();
     assert_eq!(code(&world, &kept_token), Code::Valid);
-    world.run(revoke(of, kept.id));
+    world.run(revoke(of, kept.id()));
     assert_eq!(code(&world, &kept_token), Code::Revoked);
 }
 
@@ -150,7 +150,7 @@ fn work(world: &World, of: OrganizationId, rounds: u64, answered: &mut Answered)
         answered.tokens.push((token(&made), false));
         answered.last = made.position;
         if number % 3 == 0 {
-            let ended = world.try_submit(Actor::Operator, revoke(of, credential(&made).id));
+            let ended = world.try_submit(Actor::Operator, revoke(of, credential(&made).id()));
             let Ok(ended) = ended else {
                 // Nobody knows whether it is there; either is right.
                 answered.tokens.pop();

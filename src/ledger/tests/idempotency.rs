@@ -52,7 +52,7 @@ fn a_repeated_command_gets_the_record_as_it_was_and_no_token() {
     let made = world.keyed(1, 1, found()).unwrap();
     let of = organization(&made);
     let issued = world.keyed(2, 1, api_key(of, "Reporting")).unwrap();
-    let key = credential(&issued).id;
+    let key = credential(&issued).id();
     let bot = world.keyed(3, 1, create_account(of, "Bot")).unwrap();
     let bot_id = account(&bot);
     for name in ["one", "two", "three", "four"] {

@@ -60,8 +60,8 @@ fn belongings(text: &mut String, ledger: &Ledger, of: OrganizationId) {
     let filter = Filter::all(Timestamp(0));
     for record in all(|ask| tokens.list(of, &filter, ask).unwrap()) {
         line(text, &key(&record));
-        history(text, ledger, Subject::Credential(record.id));
-        let got = tokens.get(of, record.id).unwrap();
+        history(text, ledger, Subject::Credential(record.id()));
+        let got = tokens.get(of, record.id()).unwrap();
         assert_eq!(got.as_ref(), Some(&record), "a get shows what a list shows");
     }
 }
@@ -156,27 +156,27 @@ fn account(record: &ServiceAccount) -> String {
 }
 
 fn key(record: &Credential) -> String {
-    let ended = record.ended.as_ref();
+    let ended = record.ended();
     let ended = ended.map(|ended| (ended.at.0, ended.event, ended.reason.clone()));
     let mut text = format!(
         "credential {} {} of {} project {:?} {:?} {:?} scopes {:?} role {:?} preset {:?} \
          metadata {:?} expires {:?} disabled {} ended {ended:?} via {:?} {}",
-        record.id,
-        record.kind.name(),
-        record.owner,
-        record.project,
-        record.name,
-        record.description,
-        record.grant.scopes,
-        record.grant.role,
-        record.grant.preset,
-        record.metadata,
-        record.expires_at.map(|at| at.0),
-        record.disabled,
-        record.issued_via,
-        stamp(&record.stamp)
+        record.id(),
+        record.kind().name(),
+        record.owner(),
+        record.project(),
+        record.name(),
+        record.description(),
+        record.grant().scopes,
+        record.grant().role,
+        record.grant().preset,
+        record.metadata(),
+        record.expires_at().map(|at| at.0),
+        record.disabled(),
+        record.issued_via(),
+        stamp(&record.stamp())
     );
-    for secret in &record.secrets {
+    for secret in record.secrets() {
         let ends = secret.ends_at.map(|at| at.0);
         let hash = hex::encode(secret.hash.0);
         let (id, shown, made) = (secret.id, secret.shown_prefix(), secret.created_at.0);

@@ -103,7 +103,7 @@ fn play(world: &World, of: OrganizationId, keys: &mut Vec<CredentialId>, act: Ac
     let outcome = match act {
         Act::Issue(name) => {
             let (record, _) = world.key(of, &format!("key {name}"));
-            keys.push(record.id);
+            keys.push(record.id());
             return;
         }
         Act::Rotate(key, grace) => world.try_submit(
@@ -138,7 +138,7 @@ proptest! {
         setup.events_between_snapshots = between;
         let mut world = setup.create();
         let of = organization(&world.run(create_organization("Acme", "ann@acme.example")));
-        let mut keys = vec![world.key(of, "first").0.id];
+        let mut keys = vec![world.key(of, "first").0.id()];
         for act in acts {
             world.later(700);
             if matches!(act, Act::Restart) {

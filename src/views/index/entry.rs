@@ -46,8 +46,8 @@ const NEVER: Timestamp = Timestamp(i64::MAX);
 impl Entry {
     /// The entry of a secret after the credential's last event.
     pub(super) fn of(credential: &Arc<Credential>, secret: &Secret, worth: &Arc<Worth>) -> Self {
-        let last_event = credential.stamp.updated_at;
-        let code = if credential.ended.is_some() {
+        let last_event = credential.stamp().updated_at;
+        let code = if credential.ended().is_some() {
             Some(Code::Revoked)
         } else if secret.ends_at.is_some_and(|at| at <= last_event) {
             // Time never goes back behind the last event, and no end is ever put off.
@@ -57,10 +57,10 @@ impl Entry {
         };
         match code {
             Some(code) => Self::Ended(Box::new(Ended {
-                id: credential.id,
-                organization: credential.organization,
+                id: credential.id(),
+                organization: credential.organization(),
                 secret: secret.id,
-                kind: credential.kind,
+                kind: credential.kind(),
                 code,
             })),
             None => Self::Live(Live {
@@ -83,7 +83,7 @@ impl Entry {
     /// Whose it is.
     pub(super) fn organization(&self) -> OrganizationId {
         match self {
-            Self::Live(live) => live.credential.organization,
+            Self::Live(live) => live.credential.organization(),
             Self::Ended(ended) => ended.organization,
         }
     }
@@ -98,9 +98,9 @@ impl Live {
     pub(super) fn refusal(&self, now: Timestamp) -> Option<Code> {
         if self.ends_at <= now {
             Some(Code::Rotated)
-        } else if self.credential.expires_at.is_some_and(|at| at <= now) {
+        } else if self.credential.expires_at().is_some_and(|at| at <= now) {
             Some(Code::Expired)
-        } else if self.credential.disabled {
+        } else if self.credential.disabled() {
             Some(Code::Disabled)
         } else {
             None
@@ -111,7 +111,7 @@ impl Live {
     pub(super) fn valid_until(&self) -> Option<Timestamp> {
         let end = self
             .credential
-            .expires_at
+            .expires_at()
             .unwrap_or(NEVER)
             .min(self.ends_at);
         (end != NEVER).then_some(end)
@@ -120,10 +120,10 @@ impl Live {
     /// What would be told of it once it has ended.
     pub(super) fn ended(&self, code: Code) -> Ended {
         Ended {
-            id: self.credential.id,
-            organization: self.credential.organization,
+            id: self.credential.id(),
+            organization: self.credential.organization(),
             secret: self.secret(),
-            kind: self.credential.kind,
+            kind: self.credential.kind(),
             code,
         }
     }

@@ -118,10 +118,10 @@ impl Index {
     }
 
     fn put(&self, credential: &Arc<Credential>) {
-        let worth = self.worth(&credential.grant);
+        let worth = self.worth(credential.grant());
         let entries = self.entries.pin();
-        for secret in &credential.secrets {
-            let entry = Entry::of(credential, secret, &worth);
+        for secret in credential.secrets() {
+            let entry = Entry::of(credential, &secret, &worth);
             // What a rotation has ended changes once more, when the credential is revoked.
             let settled = entry.code() == Some(Code::Rotated)
                 && entries
@@ -133,21 +133,21 @@ impl Index {
         }
     }
 
-    fn worth(&self, grant: &Arc<Grant>) -> Arc<Worth> {
+    fn worth(&self, grant: &Grant) -> Arc<Worth> {
         let mut worths = self.worths.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(worth) = worths.get(&**grant) {
+        if let Some(worth) = worths.get(grant) {
             return Arc::clone(worth);
         }
-        let worth = Arc::new(Worth::new(Arc::clone(grant), &self.catalogue.load()));
-        worths.insert((**grant).clone(), Arc::clone(&worth));
+        let worth = Arc::new(Worth::new(grant.clone(), &self.catalogue.load()));
+        worths.insert(grant.clone(), Arc::clone(&worth));
         worth
     }
 
     fn worth_of_role(&self, role: Option<&str>) -> Arc<Worth> {
         let role = role.map(str::to_owned);
-        self.worth(&Arc::new(Grant {
+        self.worth(&Grant {
             role,
             ..Grant::default()
-        }))
+        })
     }
 }

@@ -79,7 +79,7 @@ impl Shown {
             Self::Ended { .. } => &[],
             Self::Whole {
                 credential, named, ..
-            } => named.as_deref().unwrap_or(&credential.grant.scopes),
+            } => named.as_deref().unwrap_or(&credential.grant().scopes),
         }
     }
 }
@@ -169,12 +169,12 @@ impl Index {
         }
         let catalogue = self.catalogue.load();
         let credential = &live.credential;
-        let ceiling = self.ceiling(credential.owner, &catalogue);
+        let ceiling = self.ceiling(credential.owner(), &catalogue);
         let ceiling = ceiling.ok_or(Code::OwnerInactive)?;
         let rights = live.worth.rights(&catalogue).under(ceiling, &catalogue);
         Ok(Caller {
             actor: Actor::Bearer {
-                credential: credential.id,
+                credential: credential.id(),
                 secret: live.secret(),
             },
             authority: authority(credential, rights),
@@ -188,10 +188,10 @@ impl Index {
         }
         let credential = &live.credential;
         let catalogue = self.catalogue.load();
-        let Some(ceiling) = self.ceiling(credential.owner, &catalogue) else {
+        let Some(ceiling) = self.ceiling(credential.owner(), &catalogue) else {
             return Code::OwnerInactive;
         };
-        let own = credential.organization;
+        let own = credential.organization();
         if ask.organization.is_some_and(|named| named != own) {
             return Code::WrongOrganization;
         }
@@ -211,10 +211,10 @@ impl Index {
 
     /// An unbound credential works on every project of its organization, and on no other's.
     fn fits_project(&self, credential: &Credential, ask: &Ask<'_>) -> bool {
-        match (credential.project, ask.project) {
+        match (credential.project(), ask.project) {
             (None, None) => true,
             (None, Some(asked)) => {
-                self.projects.pin().get(&asked) == Some(&credential.organization)
+                self.projects.pin().get(&asked) == Some(&credential.organization())
             }
             (Some(_), None) => ask.any_project,
             (Some(bound), Some(asked)) => bound == asked,
@@ -239,7 +239,7 @@ impl Index {
     }
 
     fn whole(&self, live: &Live) -> Shown {
-        let grant = &live.credential.grant;
+        let grant = &live.credential.grant();
         let lists_itself = grant.role.is_none() && grant.preset.is_none();
         Shown::Whole {
             credential: Arc::clone(&live.credential),
@@ -266,18 +266,18 @@ impl Ended {
 
 fn authority(credential: &Credential, rights: Rights) -> Authority {
     Authority {
-        organization: Some(credential.organization),
-        principal: Some(match credential.owner {
-            Owner::Organization(_) => Principal::Credential(credential.id),
+        organization: Some(credential.organization()),
+        principal: Some(match credential.owner() {
+            Owner::Organization(_) => Principal::Credential(credential.id()),
             Owner::User(id) => Principal::User(id),
             Owner::ServiceAccount(id) => Principal::ServiceAccount(id),
         }),
-        via: Some(credential.id),
-        project: credential.project,
+        via: Some(credential.id()),
+        project: credential.project(),
         scopes: rights.scopes,
         owner: rights.owner,
         platform: rights.platform,
         everything: rights.everything,
-        expires_at: credential.expires_at,
+        expires_at: credential.expires_at(),
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::record::Grant;
 
 /// A grant with its price: all credentials and roles that grant the same share one.
 pub(super) struct Worth {
-    grant: Arc<Grant>,
+    grant: Grant,
     price: ArcSwap<Price>,
 }
 
@@ -33,7 +33,7 @@ pub(super) struct Standing {
 }
 
 impl Worth {
-    pub(super) fn new(grant: Arc<Grant>, catalogue: &Arc<Catalogue>) -> Self {
+    pub(super) fn new(grant: Grant, catalogue: &Arc<Catalogue>) -> Self {
         let price = ArcSwap::from_pointee(Price::of(&grant, catalogue));
         Self { grant, price }
     }

@@ -277,15 +277,15 @@ impl Queue {
 }
 
 fn key(record: &Credential) -> (OrganizationId, Kind, CredentialId) {
-    (record.organization, record.kind, record.id)
+    (record.organization(), record.kind(), record.id())
 }
 
 /// About how many bytes a record takes, with its copy in the overlay.
 fn weight(record: &Credential) -> usize {
-    let metadata = record.metadata.iter().flat_map(|pairs| pairs.iter());
+    let metadata = record.metadata().into_iter().flat_map(|pairs| pairs.iter());
     let metadata: usize = metadata
         .map(|(key, value)| key.len() + value.len() + 48)
         .sum();
-    let description = record.description.as_ref().map_or(0, |text| text.len());
-    512 + record.name.len() + description + metadata + record.secrets.len() * 160
+    let description = record.description().map_or(0, str::len);
+    512 + record.name().len() + description + metadata + record.secrets_len() * 160
 }

@@ -53,11 +53,11 @@ impl Filter<'_> {
     fn keeps(&self, record: &Credential, q: Option<&str>) -> bool {
         self.status
             .is_none_or(|status| record.status(self.now) == status)
-            && self.owner.is_none_or(|owner| record.owner == owner)
+            && self.owner.is_none_or(|owner| record.owner() == owner)
             && self
                 .project
-                .is_none_or(|project| record.project == Some(project))
-            && q.is_none_or(|q| fold_case(&record.name).contains(q))
+                .is_none_or(|project| record.project() == Some(project))
+            && q.is_none_or(|q| fold_case(record.name()).contains(q))
     }
 }
 

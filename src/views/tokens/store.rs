@@ -142,7 +142,7 @@ impl Store {
     pub(super) fn apply(&self, layer: &Layer) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         for record in &layer.credentials {
-            let key = credential_key(record.organization, record.kind, record.id);
+            let key = credential_key(record.organization(), record.kind(), record.id());
             batch.insert(key.as_slice(), postcard::to_stdvec(record)?);
         }
         for (subject, version, position) in &layer.history {
@@ -165,7 +165,7 @@ impl Store {
             let mut batch = sled::Batch::default();
             let mut taken = 0;
             for record in credentials.by_ref().take(LOADED_AT_ONCE) {
-                let key = credential_key(record.organization, record.kind, record.id);
+                let key = credential_key(record.organization(), record.kind(), record.id());
                 batch.insert(key.as_slice(), postcard::to_stdvec(&record)?);
                 taken += 1;
             }

@@ -11,11 +11,11 @@ use crate::domain::access::Authority;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::ids::{EventId, OrganizationId, Owner, ProjectId, SecretId, UserId};
 use crate::domain::personal::Personal;
-use crate::domain::record::{Credential, Grant, Member, Project};
+use crate::domain::record::{Grant, Member, Project, Unpacked};
 use crate::domain::secret::{SecretHash, TOKEN_BYTES_MAX};
 use crate::domain::state::Changes;
 use crate::domain::time::Timestamp;
-use crate::views::fixtures::{credential, ended, grant, secret, stamp, token, whole};
+use crate::views::fixtures::{credential, ended, grant, packed, secret, stamp, token, whole};
 use crate::views::index::{Ask, Code, Index, Shown, Verdict};
 
 const NOW: Timestamp = Timestamp(100);
@@ -29,9 +29,9 @@ fn index() -> Index {
     index
 }
 
-fn put(index: &Index, record: &Credential) {
+fn put(index: &Index, record: &Unpacked) {
     index.apply(&Changes {
-        credentials: vec![Arc::new(record.clone())],
+        credentials: vec![packed(record)],
         ..Changes::default()
     });
 }
@@ -129,7 +129,7 @@ fn the_first_code_that_applies_is_the_answer() {
 }
 
 /// Nothing of what is not there, little of what has ended, all of the rest.
-fn check_shown(verdict: &Verdict, record: &Credential) {
+fn check_shown(verdict: &Verdict, record: &Unpacked) {
     match (verdict.code, &verdict.key) {
         (Code::Malformed | Code::NotFound, None) => {}
         (
@@ -148,7 +148,7 @@ fn check_shown(verdict: &Verdict, record: &Credential) {
             assert_eq!(verdict.valid_until, None);
         }
         (_, Some(Shown::Whole { credential, .. })) if verdict.code > Code::Expired => {
-            assert_eq!(**credential, *record);
+            assert_eq!(credential.unpacked(), *record);
             assert_eq!(verdict.valid_until, record.expires_at);
         }
         (code, shown) => panic!("{} shows {shown:?}", code.name()),

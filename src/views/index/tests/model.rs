@@ -11,10 +11,10 @@ use super::{gateway, member, operator};
 use crate::domain::access::{Authority, OwnerStanding};
 use crate::domain::catalogue::{Catalogue, ScopeSet};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ServiceAccountId, UserId};
-use crate::domain::record::{Credential, Grant, Member, Secret, ServiceAccount, Status};
+use crate::domain::record::{Grant, Member, Secret, ServiceAccount, Status, Unpacked};
 use crate::domain::state::Changes;
 use crate::domain::time::Timestamp;
-use crate::views::fixtures::{credential, ended, grant, secret, stamp, token};
+use crate::views::fixtures::{credential, ended, grant, packed, secret, stamp, token};
 use crate::views::index::{Ask, Code, Index, Shown};
 
 const ROLES: [&str; 4] = ["viewer", "administrator", "owner", "no_such_role"];
@@ -105,7 +105,7 @@ fn some_grant(number: usize) -> Grant {
 struct Model {
     now: Timestamp,
     catalogue: Arc<Catalogue>,
-    credentials: Vec<Credential>,
+    credentials: Vec<Unpacked>,
     members: BTreeMap<u128, Member>,
     accounts: BTreeMap<u128, ServiceAccount>,
     secrets: u128,
@@ -129,18 +129,22 @@ impl Model {
     }
 
     /// Changes the `key`-th credential that is live, as the domain would.
-    fn edit(&mut self, key: usize, edit: impl FnOnce(&mut Credential, Timestamp)) -> Changes {
+    fn edit(&mut self, key: usize, edit: impl FnOnce(&mut Unpacked, Timestamp)) -> Changes {
         let now = self.now;
         let record = self.credentials.get_mut(key);
-        let live =
-            record.filter(|record| matches!(record.status(now), Status::Active | Status::Disabled));
+        let live = record.filter(|record| {
+            matches!(
+                packed(record).status(now),
+                Status::Active | Status::Disabled
+            )
+        });
         let Some(record) = live else {
             return Changes::default();
         };
         edit(record, now);
         record.stamp.updated_at = now;
         Changes {
-            credentials: vec![Arc::new(record.clone())],
+            credentials: vec![packed(record)],
             ..Changes::default()
         }
     }
@@ -154,7 +158,7 @@ impl Model {
             } => {
                 let secret = self.next_secret();
                 let number = self.credentials.len() as u128 + 1;
-                let record = Credential {
+                let record = Unpacked {
                     owner: match owner {
                         0 => Owner::Organization(OrganizationId(Ulid(1))),
                         1..=3 => Owner::User(UserId(Ulid(owner))),
@@ -168,7 +172,7 @@ impl Model {
                 };
                 self.credentials.push(record.clone());
                 Changes {
-                    credentials: vec![Arc::new(record)],
+                    credentials: vec![packed(&record)],
                     ..Changes::default()
                 }
             }
@@ -257,12 +261,12 @@ impl Model {
         }
     }
 
-    fn authority(&self, record: &Credential) -> Authority {
+    fn authority(&self, record: &Unpacked) -> Authority {
         let standing = self.standing(record.owner);
-        Authority::of_credential(record, &standing, &self.catalogue)
+        Authority::of_credential(&packed(record), &standing, &self.catalogue)
     }
 
-    fn code(&self, record: &Credential, secret: &Secret, ask: &Ask<'_>) -> Code {
+    fn code(&self, record: &Unpacked, secret: &Secret, ask: &Ask<'_>) -> Code {
         let asks_own = ask.authority.organization == Some(record.organization)
             && ask
                 .organization
@@ -270,13 +274,13 @@ impl Model {
         let holds = |scopes: ScopeSet, name: &String| self.catalogue.holds(scopes, name);
         if !asks_own && !ask.authority.platform {
             Code::NotFound
-        } else if record.status(self.now) == Status::Revoked {
+        } else if packed(record).status(self.now) == Status::Revoked {
             Code::Revoked
         } else if secret.ends_at.is_some_and(|at| at <= self.now) {
             Code::Rotated
-        } else if record.status(self.now) == Status::Expired {
+        } else if packed(record).status(self.now) == Status::Expired {
             Code::Expired
-        } else if record.status(self.now) == Status::Disabled {
+        } else if packed(record).status(self.now) == Status::Disabled {
             Code::Disabled
         } else if !self.standing(record.owner).is_active() {
             Code::OwnerInactive
@@ -319,8 +323,8 @@ impl Model {
                         let verdict = index.verify(&ask, self.now);
                         assert_eq!(verdict.code, self.code(record, secret, &ask));
                         if let Some(Shown::Whole { credential, .. }) = &verdict.key {
-                            assert_eq!(**credential, *record);
-                            assert_eq!(verdict.valid_until, secret.valid_until(record));
+                            assert_eq!(credential.unpacked(), *record);
+                            assert_eq!(verdict.valid_until, secret.valid_until(credential));
                         }
                     }
                 }
@@ -330,7 +334,7 @@ impl Model {
     }
 
     /// Who authenticates has the very authority that commands are decided by.
-    fn check_caller(&self, index: &Index, record: &Credential, secret: &Secret) {
+    fn check_caller(&self, index: &Index, record: &Unpacked, secret: &Secret) {
         let operator = operator();
         let key = token(secret.id);
         let ask = Ask {
@@ -356,7 +360,7 @@ impl Model {
     }
 }
 
-fn rotate(record: &mut Credential, new: Secret, now: Timestamp, grace: i64) {
+fn rotate(record: &mut Unpacked, new: Secret, now: Timestamp, grace: i64) {
     let current = record.secrets.len() - 1;
     for (number, old) in record.secrets.iter_mut().enumerate() {
         let end = if number == current {

@@ -11,19 +11,19 @@ use super::store::{Applied, StoreError};
 use super::{Filter, TokenView};
 use crate::domain::ids::{CredentialId, LogId, OrganizationId, Owner, ProjectId, Subject, UserId};
 use crate::domain::kind::Kind;
-use crate::domain::record::{Credential, Metadata};
+use crate::domain::record::{Credential, Metadata, Unpacked};
 use crate::domain::state::Changes;
 use crate::domain::time::Timestamp;
 use crate::views::Batch;
-use crate::views::fixtures::{credential, ended};
+use crate::views::fixtures::{credential, ended, packed};
 use crate::views::page::{PageAsk, SCANNED_MAX};
 
 const NOW: Timestamp = Timestamp(100);
 
 /// Applies records as one batch, whose events have the position `position`.
-fn apply(view: &TokenView, position: u64, records: &[Credential]) {
+fn apply(view: &TokenView, position: u64, records: &[Unpacked]) {
     let changes = Changes {
-        credentials: records.iter().cloned().map(Arc::new).collect(),
+        credentials: records.iter().map(packed).collect(),
         ..Changes::default()
     };
     let events: Vec<_> = records
@@ -45,14 +45,14 @@ fn apply(view: &TokenView, position: u64, records: &[Credential]) {
 }
 
 /// All records of a list, page by page; fails if a page is too long.
-fn walk(view: &TokenView, of: u128, filter: &Filter<'_>, limit: usize) -> Vec<Credential> {
+fn walk(view: &TokenView, of: u128, filter: &Filter<'_>, limit: usize) -> Vec<Unpacked> {
     let mut all = Vec::new();
     let mut after = None;
     loop {
         let ask = PageAsk { after, limit };
         let page = view.list(OrganizationId(Ulid(of)), filter, ask).unwrap();
         assert!(page.records.len() <= limit);
-        all.extend(page.records.iter().map(|record| (**record).clone()));
+        all.extend(page.records.iter().map(|record| record.unpacked()));
         match page.next {
             // A cursor survives being text.
             Some(next) => after = Some(next.to_string().parse().unwrap()),
@@ -61,14 +61,14 @@ fn walk(view: &TokenView, of: u128, filter: &Filter<'_>, limit: usize) -> Vec<Cr
     }
 }
 
-fn ids(records: &[Credential]) -> Vec<u128> {
+fn ids(records: &[Unpacked]) -> Vec<u128> {
     records.iter().map(|record| record.id.0.0).collect()
 }
 
 /// A record with every field set.
-fn full(id: u128) -> Credential {
+fn full(id: u128) -> Unpacked {
     let pairs = [("team".to_owned(), "red".to_owned())];
-    let mut record = Credential {
+    let mut record = Unpacked {
         kind: Kind::Personal,
         owner: Owner::User(UserId(Ulid(5))),
         project: Some(ProjectId(Ulid(6))),
@@ -103,7 +103,7 @@ fn a_reopened_view_is_the_same() {
     assert_eq!(view.applied().unwrap(), applied);
     for record in &records {
         let shown = view.get(record.organization, record.id).unwrap();
-        assert_eq!(shown.as_deref(), Some(record));
+        assert_eq!(shown.as_deref(), Some(&*packed(record)));
         let elsewhere = view.get(OrganizationId(Ulid(9)), record.id).unwrap();
         assert_eq!(elsewhere, None);
     }
@@ -116,8 +116,9 @@ fn a_reopened_view_is_the_same() {
 /// A view of another form is not to be read: when this changes, so must the number of the format.
 #[test]
 fn the_stored_form_is_that_of_its_format_number() {
-    let bytes = postcard::to_stdvec(&full(2)).unwrap();
-    assert_eq!(postcard::from_bytes::<Credential>(&bytes).unwrap(), full(2));
+    let bytes = postcard::to_stdvec(&packed(&full(2))).unwrap();
+    let read = postcard::from_bytes::<Credential>(&bytes).unwrap();
+    assert_eq!(read.unpacked(), full(2));
     let digest = hex::encode(Sha256::digest(&bytes));
     assert_eq!(
         (super::store::FORMAT, &digest[..16]),
@@ -143,7 +144,7 @@ fn what_is_applied_is_read_at_once_and_the_newest_wins() {
     view.shared.backlog.settled(&layer);
     assert_eq!(walk(&view, 1, &all, 10), [record.clone()]);
     let shown = view.get(record.organization, record.id).unwrap();
-    assert_eq!(shown.as_deref(), Some(&record));
+    assert_eq!(shown.as_deref(), Some(&*packed(&record)));
     // History in both, from both.
     let subject = Subject::Credential(record.id);
     assert_eq!(view.history(subject, 0, 10).unwrap(), [0, 1]);
@@ -165,7 +166,7 @@ fn a_long_backlog_and_the_store_are_one_list() {
     let folder = tempfile::tempdir().unwrap();
     let (view, _) = TokenView::unattended(folder.path()).unwrap();
     // Kinds unevenly mixed, every third record in the store, more than one window in RAM.
-    let of_kind = |id: u128| Credential {
+    let of_kind = |id: u128| Unpacked {
         kind: if id.is_multiple_of(7) {
             Kind::Admin
         } else {
@@ -232,7 +233,7 @@ fn a_view_of_another_log_is_cleared_and_loaded() {
         position: 9,
         root: [2; 32],
     };
-    let records: Vec<_> = (3..=4).map(|id| Arc::new(credential(1, id))).collect();
+    let records: Vec<_> = (3..=4).map(|id| packed(&credential(1, id))).collect();
     let history = (1..=25_000).map(|version| (ledger, version, u64::from(version) * 2));
     view.load(records.into_iter(), history, applied).unwrap();
     drop(view);
@@ -293,7 +294,10 @@ fn a_broken_view_says_so_serves_what_is_in_ram_and_is_mended_by_clearing() {
     let fresh = credential(1, 2);
     apply(&view, 1, std::slice::from_ref(&fresh));
     assert!(view.get(of, record.id).is_err());
-    assert_eq!(view.get(of, fresh.id).unwrap().as_deref(), Some(&fresh));
+    assert_eq!(
+        view.get(of, fresh.id).unwrap().as_deref(),
+        Some(&*packed(&fresh))
+    );
     let ask = PageAsk {
         after: None,
         limit: 1,
@@ -306,7 +310,10 @@ fn a_broken_view_says_so_serves_what_is_in_ram_and_is_mended_by_clearing() {
     assert_eq!(view.get(of, fresh.id).unwrap(), None);
     apply(&view, 2, std::slice::from_ref(&fresh));
     view.flush().unwrap();
-    assert_eq!(view.get(of, fresh.id).unwrap().as_deref(), Some(&fresh));
+    assert_eq!(
+        view.get(of, fresh.id).unwrap().as_deref(),
+        Some(&*packed(&fresh))
+    );
 }
 
 #[test]

@@ -8,9 +8,9 @@ use ulid::Ulid;
 use super::{NOW, apply, ids, walk};
 use crate::domain::ids::{OrganizationId, Owner, ProjectId, UserId};
 use crate::domain::kind::Kind;
-use crate::domain::record::{Credential, Status};
+use crate::domain::record::{Status, Unpacked};
 use crate::domain::time::Timestamp;
-use crate::views::fixtures::{credential, ended};
+use crate::views::fixtures::{credential, ended, packed};
 use crate::views::tokens::{Filter, TokenView};
 
 const NAMES: [&str; 4] = ["Deploy", "deploy two", "Stra\u{df}e", "nightly"];
@@ -24,12 +24,12 @@ const STATUSES: [Status; 4] = [
 
 #[derive(Clone, Debug)]
 enum Op {
-    Put(Vec<Credential>),
+    Put(Vec<Unpacked>),
     Settle,
     Reopen,
 }
 
-fn record() -> impl Strategy<Value = Credential> {
+fn record() -> impl Strategy<Value = Unpacked> {
     let content = (
         0..NAMES.len(),
         0..STATUSES.len(),
@@ -40,7 +40,7 @@ fn record() -> impl Strategy<Value = Credential> {
         // An id has one kind and one organization for ever.
         let (kind, id) = (id as usize % Kind::ALL.len(), u128::from(id));
         let organization = OrganizationId(Ulid(1 + id % 2));
-        Credential {
+        Unpacked {
             kind: Kind::ALL[kind],
             name: NAMES[name].into(),
             owner: if owned {
@@ -88,13 +88,13 @@ fn filters() -> Vec<Filter<'static>> {
     filters
 }
 
-fn matches(record: &Credential, of: u128, filter: &Filter<'_>) -> bool {
+fn matches(record: &Unpacked, of: u128, filter: &Filter<'_>) -> bool {
     let folded = |text: &str| text.to_lowercase().replace('\u{df}', "ss");
     record.organization.0.0 == of
         && filter.kind.is_none_or(|kind| record.kind == kind)
         && filter
             .status
-            .is_none_or(|status| record.status(NOW) == status)
+            .is_none_or(|status| packed(record).status(NOW) == status)
         && filter.owner.is_none_or(|owner| record.owner == owner)
         && (filter.project.is_none() || record.project == filter.project)
         && filter
@@ -137,7 +137,7 @@ proptest! {
             for of in 1..4 {
                 let listed = walk(&view, of, &filter, limit);
                 let expected = model.values().rev();
-                let expected: Vec<Credential> =
+                let expected: Vec<Unpacked> =
                     expected.filter(|record| matches(record, of, &filter)).cloned().collect();
                 prop_assert_eq!(ids(&listed), ids(&expected), "{:?}", filter);
                 prop_assert_eq!(listed, expected);

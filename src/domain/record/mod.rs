@@ -1,25 +1,28 @@
 //! The records that events change: what the ledger knows of an organization, a project, a member,
 //! a service account, a credential.
 //!
-//! Records are plain values, made and changed by `State::apply` alone. Statuses that depend on time
+//! Records are plain values, made and changed by `State::apply` alone. Credentials, of which there
+//! are millions, are packed; all others have open fields. Statuses that depend on time
 //! are computed on reading, never stored.
 
+mod credential;
+mod shared;
+mod unpacked;
+
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{
-    CredentialId, EventId, OrganizationId, Owner, Principal, ProjectId, SecretId, ServiceAccountId,
-    UserId,
-};
-use super::kind::Kind;
+use super::ids::{EventId, OrganizationId, Principal, ProjectId, ServiceAccountId, UserId};
 use super::personal::Personal;
-use super::secret::{KeyHint, SecretHash, shown_prefix};
 use super::time::Timestamp;
 
+pub use credential::Credential;
+pub use shared::Shared;
+pub use unpacked::{Ended, NoSecret, Secret, Unpacked};
+
 /// What every record has.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Stamp {
     /// Counts the record's events from 1; its `ETag`.
     pub version: u32,
@@ -134,73 +137,6 @@ pub struct Grant {
 /// String pairs that the owner keeps with a credential and gets back from verification.
 pub type Metadata = BTreeMap<String, String>;
 
-/// One value of a credential.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Secret {
-    /// Its id; the ULID stands in the token.
-    pub id: SecretId,
-    /// SHA-256 of the token.
-    pub hash: SecretHash,
-    /// The prefix that the token begins with.
-    pub prefix: Arc<str>,
-    /// The token's last four characters.
-    pub hint: KeyHint,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it stops being accepted, once a rotation has said so.
-    pub ends_at: Option<Timestamp>,
-}
-
-/// How a credential ended.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Ended {
-    /// When.
-    pub at: Timestamp,
-    /// The event that ended it.
-    pub event: EventId,
-    /// Why, where somebody said.
-    pub reason: Option<String>,
-}
-
-/// A credential of any kind.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Credential {
-    /// Its id.
-    pub id: CredentialId,
-    /// Its organization.
-    pub organization: OrganizationId,
-    /// Its kind.
-    pub kind: Kind,
-    /// Who it acts for.
-    pub owner: Owner,
-    /// The one project that it works on.
-    pub project: Option<ProjectId>,
-    /// Its name or label.
-    pub name: Box<str>,
-    /// In words for people.
-    pub description: Option<Box<str>>,
-    /// What it grants; equal grants share their memory.
-    pub grant: Arc<Grant>,
-    /// The owner's pairs.
-    pub metadata: Option<Arc<Metadata>>,
-    /// When it expires.
-    pub expires_at: Option<Timestamp>,
-    /// Disabled until enabled again.
-    pub disabled: bool,
-    /// How it ended, if it did.
-    pub ended: Option<Arc<Ended>>,
-    /// The credential that made it.
-    pub issued_via: Option<CredentialId>,
-    /// The one that it was made to replace.
-    pub replaces: Option<CredentialId>,
-    /// The newest one that was made to replace it.
-    pub replaced_by: Option<CredentialId>,
-    /// All its secrets, oldest first; the last one is the current one.
-    pub secrets: Vec<Secret>,
-    /// Version, position, origin.
-    pub stamp: Stamp,
-}
-
 /// The one status of a credential.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -225,45 +161,5 @@ impl Status {
             Self::Expired => "expired",
             Self::Revoked => "revoked",
         }
-    }
-}
-
-impl Credential {
-    /// The status at `now`; an ending outweighs an expiry, an expiry a disabling.
-    #[must_use]
-    pub fn status(&self, now: Timestamp) -> Status {
-        if self.ended.is_some() {
-            Status::Revoked
-        } else if self.expires_at.is_some_and(|at| at <= now) {
-            Status::Expired
-        } else if self.disabled {
-            Status::Disabled
-        } else {
-            Status::Active
-        }
-    }
-
-    /// The newest secret.
-    #[must_use]
-    pub fn secret(&self) -> Option<&Secret> {
-        self.secrets.last()
-    }
-}
-
-impl Secret {
-    /// The first characters of the token: no secret bytes among them.
-    #[must_use]
-    pub fn shown_prefix(&self) -> String {
-        shown_prefix(&self.prefix, self.id)
-    }
-
-    /// When this secret stops being accepted: the earlier of its own end and the credential's.
-    #[must_use]
-    pub fn valid_until(&self, credential: &Credential) -> Option<Timestamp> {
-        let ended = credential.ended.as_ref().map(|ended| ended.at);
-        [self.ends_at, credential.expires_at, ended]
-            .into_iter()
-            .flatten()
-            .min()
     }
 }

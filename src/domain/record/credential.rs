@@ -1,0 +1,313 @@
+//! A credential as it is kept, millions of times: packed into few bytes, and read by methods.
+//!
+//! What thousands of credentials have alike stands once, behind [`Common`]; what few credentials
+//! have stands apart, behind [`Rare`]. To change a credential, unpack it, change that, and pack it.
+//! Equal credentials are packed alike.
+
+use std::sync::Arc;
+
+use compact_str::CompactString;
+use serde::{Deserialize, Serialize};
+
+use super::{Ended, Grant, Metadata, NoSecret, Secret, Stamp, Status, Unpacked};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId};
+use crate::domain::kind::Kind;
+use crate::domain::secret::{KeyHint, SecretHash};
+use crate::domain::time::Timestamp;
+
+/// A credential of any kind.
+///
+/// In the order of its fields, so that what a verification reads stands in one cache line.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(into = "Unpacked", try_from = "Unpacked")]
+#[repr(C)]
+pub struct Credential {
+    hash: SecretHash,
+    /// [`NEVER`] where it does not expire.
+    expires_at: Timestamp,
+    rare: Option<Box<Rare>>,
+    pub(super) common: Arc<Common>,
+    secret: SecretId,
+    id: CredentialId,
+    hint: KeyHint,
+    version: u32,
+    position: u64,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    name: CompactString,
+}
+
+/// What many credentials have alike.
+#[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Common {
+    organization: OrganizationId,
+    owner: Owner,
+    created_by: Option<Principal>,
+    issued_via: Option<CredentialId>,
+    project: Option<ProjectId>,
+    kind: Kind,
+    grant: Arc<Grant>,
+    prefix: Arc<str>,
+}
+
+/// What few credentials have.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+struct Rare {
+    description: Option<Box<str>>,
+    metadata: Option<Arc<Metadata>>,
+    disabled: bool,
+    ended: Option<Arc<Ended>>,
+    replaces: Option<CredentialId>,
+    replaced_by: Option<CredentialId>,
+    /// The secrets before the current one, oldest first.
+    older: Vec<Secret>,
+    /// When the current secret was made, where not with the credential.
+    secret_created_at: Option<Timestamp>,
+    /// When the current secret ends by itself.
+    secret_ends_at: Option<Timestamp>,
+}
+
+const NEVER: Timestamp = Timestamp(i64::MAX);
+
+impl Credential {
+    /// Its id.
+    #[must_use]
+    pub fn id(&self) -> CredentialId {
+        self.id
+    }
+
+    /// Its organization.
+    #[must_use]
+    pub fn organization(&self) -> OrganizationId {
+        self.common.organization
+    }
+
+    /// Its kind.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.common.kind
+    }
+
+    /// Who it acts for.
+    #[must_use]
+    pub fn owner(&self) -> Owner {
+        self.common.owner
+    }
+
+    /// The one project that it works on.
+    #[must_use]
+    pub fn project(&self) -> Option<ProjectId> {
+        self.common.project
+    }
+
+    /// Its name or label.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// In words for people.
+    #[must_use]
+    pub fn description(&self) -> Option<&str> {
+        self.rare.as_ref()?.description.as_deref()
+    }
+
+    /// What it grants.
+    #[must_use]
+    pub fn grant(&self) -> &Grant {
+        &self.common.grant
+    }
+
+    /// The owner's pairs.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.rare.as_ref()?.metadata.as_deref()
+    }
+
+    /// When it expires.
+    #[must_use]
+    pub fn expires_at(&self) -> Option<Timestamp> {
+        (self.expires_at != NEVER).then_some(self.expires_at)
+    }
+
+    /// Disabled until enabled again.
+    #[must_use]
+    pub fn disabled(&self) -> bool {
+        self.rare.as_ref().is_some_and(|rare| rare.disabled)
+    }
+
+    /// How it ended, if it did.
+    #[must_use]
+    pub fn ended(&self) -> Option<&Ended> {
+        self.rare.as_ref()?.ended.as_deref()
+    }
+
+    /// The credential that made it.
+    #[must_use]
+    pub fn issued_via(&self) -> Option<CredentialId> {
+        self.common.issued_via
+    }
+
+    /// The one that it was made to replace.
+    #[must_use]
+    pub fn replaces(&self) -> Option<CredentialId> {
+        self.rare.as_ref()?.replaces
+    }
+
+    /// The newest one that was made to replace it.
+    #[must_use]
+    pub fn replaced_by(&self) -> Option<CredentialId> {
+        self.rare.as_ref()?.replaced_by
+    }
+
+    /// Version, position, origin.
+    #[must_use]
+    pub fn stamp(&self) -> Stamp {
+        Stamp {
+            version: self.version,
+            position: self.position,
+            created_by: self.common.created_by,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+        }
+    }
+
+    /// The current secret.
+    #[must_use]
+    pub fn secret(&self) -> Secret {
+        let rare = self.rare.as_deref();
+        Secret {
+            id: self.secret,
+            hash: self.hash,
+            prefix: Arc::clone(&self.common.prefix),
+            hint: self.hint,
+            created_at: rare
+                .and_then(|rare| rare.secret_created_at)
+                .unwrap_or(self.created_at),
+            ends_at: rare.and_then(|rare| rare.secret_ends_at),
+        }
+    }
+
+    /// The secrets before the current one, oldest first.
+    #[must_use]
+    pub fn older_secrets(&self) -> &[Secret] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.older)
+    }
+
+    /// All secrets, oldest first; the last one is the current one.
+    pub fn secrets(&self) -> impl DoubleEndedIterator<Item = Secret> {
+        let older = self.older_secrets().iter().cloned();
+        older.chain([self.secret()])
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn secrets_len(&self) -> usize {
+        self.older_secrets().len() + 1
+    }
+
+    /// The status at `now`; an ending outweighs an expiry, an expiry a disabling.
+    #[must_use]
+    pub fn status(&self, now: Timestamp) -> Status {
+        if self.ended().is_some() {
+            Status::Revoked
+        } else if self.expires_at <= now {
+            Status::Expired
+        } else if self.disabled() {
+            Status::Disabled
+        } else {
+            Status::Active
+        }
+    }
+
+    /// The same with its fields open.
+    #[must_use]
+    pub fn unpacked(&self) -> Unpacked {
+        let rare = self.rare.as_deref();
+        Unpacked {
+            id: self.id,
+            organization: self.common.organization,
+            kind: self.common.kind,
+            owner: self.common.owner,
+            project: self.common.project,
+            name: self.name.clone(),
+            description: rare.and_then(|rare| rare.description.clone()),
+            grant: Arc::clone(&self.common.grant),
+            metadata: rare.and_then(|rare| rare.metadata.clone()),
+            expires_at: self.expires_at(),
+            disabled: self.disabled(),
+            ended: rare.and_then(|rare| rare.ended.clone()),
+            issued_via: self.common.issued_via,
+            replaces: self.replaces(),
+            replaced_by: self.replaced_by(),
+            secrets: self.secrets().collect(),
+            stamp: self.stamp(),
+        }
+    }
+}
+
+impl From<Credential> for Unpacked {
+    fn from(credential: Credential) -> Self {
+        credential.unpacked()
+    }
+}
+
+impl TryFrom<Unpacked> for Credential {
+    type Error = NoSecret;
+
+    fn try_from(mut open: Unpacked) -> Result<Self, NoSecret> {
+        let secret = open.secrets.pop().ok_or(NoSecret)?;
+        let rare = Rare {
+            description: open.description,
+            metadata: open.metadata,
+            disabled: open.disabled,
+            ended: open.ended,
+            replaces: open.replaces,
+            replaced_by: open.replaced_by,
+            older: open.secrets,
+            secret_created_at: (secret.created_at != open.stamp.created_at)
+                .then_some(secret.created_at),
+            secret_ends_at: secret.ends_at,
+        };
+        Ok(Self {
+            hash: secret.hash,
+            expires_at: open.expires_at.unwrap_or(NEVER),
+            rare: (rare != Rare::default()).then(|| Box::new(rare)),
+            common: Arc::new(Common {
+                organization: open.organization,
+                owner: open.owner,
+                created_by: open.stamp.created_by,
+                issued_via: open.issued_via,
+                project: open.project,
+                kind: open.kind,
+                grant: open.grant,
+                prefix: secret.prefix,
+            }),
+            secret: secret.id,
+            id: open.id,
+            hint: secret.hint,
+            version: open.stamp.version,
+            position: open.stamp.position,
+            created_at: open.stamp.created_at,
+            updated_at: open.stamp.updated_at,
+            name: open.name,
+        })
+    }
+}
+
+impl Common {
+    pub(super) fn interned_mut(&mut self) -> (&mut Arc<Grant>, &mut Arc<str>) {
+        (&mut self.grant, &mut self.prefix)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_credential_is_small() {
+        // With the two counts of its `Arc`: 160, a size that allocators have.
+        assert_eq!(size_of::<Credential>(), 144);
+    }
+}
