@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::acme::{Acme, strings};
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    DeleteServiceAccount, Expiry, KeyTarget, Place, RemoveMember, Request, RevokeKey, RotateKey,
-    UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    DeleteServiceAccount, Expiry, KeyTarget, Place, RemoveMember, ReplaceKey, Request, RevokeKey,
+    RotateKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
 use crate::domain::kind::Kind;
@@ -299,6 +299,29 @@ fn create_key(
     }
 }
 
+/// An edit of the fields that the credential's kind has.
+fn edit(acme: &Acme, step: &Step, target: KeyTarget) -> UpdateKey {
+    let (how, none) = (step.how, UpdateKey::of(target));
+    let kind = acme.state.credential(target.key).map(|key| key.kind());
+    match kind {
+        Some(Kind::Access) => UpdateKey {
+            role: (how % 3 != 1).then(|| pick(&ROLES, how).to_owned()),
+            expiry: match how % 5 {
+                0 => Some(Expiry::Never),
+                1 | 2 => Some(Expiry::InDays(u32::from(how % 7))),
+                _ => None,
+            },
+            ..none
+        },
+        Some(_) | None => UpdateKey {
+            name: (how.is_multiple_of(3)).then(|| pick(&NAMES, how).to_owned()),
+            scopes: (how % 3 != 1).then(|| strings(pick(&SCOPES, how))),
+            metadata: (how.is_multiple_of(5)).then(Metadata::new),
+            ..none
+        },
+    }
+}
+
 fn key_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
     let first = CredentialId(ulid::Ulid(0));
     let key = any_of(&acme.state.credentials, &first, step.which).unwrap();
@@ -308,10 +331,10 @@ fn key_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Comman
         place: Place::default(),
     };
     match (step.what % 16, step.how % 4) {
-        (12, _) => UpdateKey {
-            name: (step.how.is_multiple_of(3)).then(|| pick(&NAMES, step.how).to_owned()),
-            scopes: (step.how % 3 != 1).then(|| strings(pick(&SCOPES, step.how))),
-            ..UpdateKey::of(target)
+        (12, _) => edit(acme, step, target).into(),
+        (13, 3) => ReplaceKey {
+            target,
+            expiry: (step.how > 99).then_some(Expiry::InDays(1)),
         }
         .into(),
         (13, _) => RotateKey {

@@ -20,6 +20,7 @@ mod payloads;
 mod permissions;
 mod pieces;
 mod properties;
+mod replacement;
 mod rotation;
 mod texts;
 
