@@ -11,6 +11,7 @@ use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
 use super::keys::{Filters, RotateRequest, Surface, expiry, new_expiry};
 use super::lists::Query;
+use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
@@ -107,13 +108,16 @@ pub(in crate::http) async fn list(
 
 /// Shows an access token.
 #[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}",
-    tag = "access tokens", params(("workspace_id" = String, Path), ("id" = String, Path)),
+    tag = "access tokens",
+    params(("workspace_id" = String, Path), ("id" = String, Path),
+        ("as_of" = Option<String>, Query)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
-    surface(call, workspace).show(key).await
+    surface(call, workspace).show(key, &query).await
 }
 
 /// Gives an access token a new secret; id and rights stay.

@@ -10,6 +10,7 @@ use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
 use super::keys::{Filters, ReplaceRequest, Surface, expiry};
 use super::lists::{Query, ask, number};
+use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
@@ -109,13 +110,14 @@ pub(in crate::http) async fn list(call: Call, query: Query<Filters>) -> Result<R
 
 /// Shows an admin token.
 #[utoipa::path(get, path = "/v1/admin/api-tokens/{id}", tag = "admin tokens",
-    params(("id" = String, Path)),
+    params(("id" = String, Path), ("as_of" = Option<String>, Query)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path(key): Path<CredentialId>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
-    surface(call)?.show(key).await
+    surface(call)?.show(key, &query).await
 }
 
 /// Makes another admin token with the same name and scopes beside this one, which lives on until

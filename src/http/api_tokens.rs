@@ -11,6 +11,7 @@ use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
 use super::keys::{Filters, Surface, expiry};
 use super::lists::Query;
+use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
@@ -82,13 +83,14 @@ pub(in crate::http) async fn list(call: Call, query: Query<Filters>) -> Result<R
 
 /// Shows a personal token.
 #[utoipa::path(get, path = "/v1/api-tokens/{id}", tag = "personal tokens",
-    params(("id" = String, Path)),
+    params(("id" = String, Path), ("as_of" = Option<String>, Query)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path(key): Path<CredentialId>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
-    mine(call)?.show(key).await
+    mine(call)?.show(key, &query).await
 }
 
 /// Gives a personal token a new secret; the old one is dead when this returns.

@@ -206,6 +206,16 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         503,
+        "past_busy",
+        "two readings of the organization's whole past are running already",
+    ),
+    (
+        503,
+        "past_too_long",
+        "that much history was not read within 10 seconds",
+    ),
+    (
+        503,
         "position_not_reached",
         "the position is not visible yet",
     ),

@@ -236,11 +236,7 @@ impl Context {
             return Ok(());
         };
         if position >= app.ledger.reader().next_position() {
-            return Err(Problem::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "position_unknown",
-                "the position lies beyond the end of this ledger",
-            ));
+            return Err(Problem::position_unknown());
         }
         if app.ledger.views().wait_for(position, POSITION_WAIT).await {
             Ok(())

@@ -20,6 +20,7 @@ mod events;
 mod keys;
 mod lists;
 mod meta;
+mod past;
 mod path;
 mod platform;
 mod problem;
@@ -75,6 +76,7 @@ pub struct HttpSettings {
 #[derive(Clone)]
 struct App {
     ledger: Ledger,
+    past: past::PastReads,
     settings: Arc<HttpSettings>,
     ready: Arc<AtomicBool>,
     document: Arc<str>,
@@ -218,6 +220,7 @@ fn app(ledger: Ledger, settings: HttpSettings) -> (Router, Arc<AtomicBool>) {
     let document = document.to_pretty_json().unwrap_or_default();
     let app = App {
         ledger,
+        past: past::PastReads::default(),
         settings: Arc::new(settings),
         ready: Arc::new(AtomicBool::new(true)),
         document: document.into(),

@@ -165,9 +165,20 @@ impl Problem {
         )
     }
 
-    fn unavailable(code: &'static str, detail: &'static str) -> Self {
+    /// 503: later it may be possible.
+    pub(super) fn unavailable(code: &'static str, detail: &'static str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
             .with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
+    }
+
+    /// 422: a position that no event has yet.
+    #[must_use]
+    pub(super) fn position_unknown() -> Self {
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "position_unknown",
+            "the position lies beyond the end of this ledger",
+        )
     }
 
     /// 503: the position asked for is not visible yet.

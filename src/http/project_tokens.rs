@@ -11,6 +11,7 @@ use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
 use super::keys::{Filters, ReplaceRequest, Surface, expiry};
 use super::lists::Query;
+use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
@@ -85,13 +86,14 @@ pub(in crate::http) async fn list(
 
 /// Shows a project token.
 #[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens/{id}", tag = "project tokens",
-    params(("project_id" = String, Path), ("id" = String, Path)),
+    params(("project_id" = String, Path), ("id" = String, Path), ("as_of" = Option<String>, Query)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((project, key)): Path<(ProjectId, CredentialId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
-    surface(call, project)?.show(key).await
+    surface(call, project)?.show(key, &query).await
 }
 
 /// Makes another project token with the same label and scope, and ends this one in the same

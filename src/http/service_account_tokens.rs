@@ -10,6 +10,7 @@ use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
 use super::keys::{Filters, RotateRequest, Surface, expiry};
 use super::lists::Query;
+use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
@@ -84,13 +85,15 @@ pub(in crate::http) async fn list(
 
 /// Shows a service account token.
 #[utoipa::path(get, path = "/v1/service-accounts/{id}/tokens/{tok_id}",
-    tag = "service account tokens", params(("id" = String, Path), ("tok_id" = String, Path)),
+    tag = "service account tokens",
+    params(("id" = String, Path), ("tok_id" = String, Path), ("as_of" = Option<String>, Query)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((account, key)): Path<(ServiceAccountId, CredentialId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
-    surface(call, account)?.show(key).await
+    surface(call, account)?.show(key, &query).await
 }
 
 /// Gives a service account token a new secret; id and rights stay.

@@ -6,11 +6,13 @@
 //! batch. Data flows one way; nothing here knows HTTP.
 //!
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
-//! loop), `checkpoints` (the floor), [`boot`] (make and open), [`history`] (reading it back).
+//! loop), `checkpoints` (the floor), [`boot`] (make and open), [`history`] and [`past`]
+//! (reading it back).
 
 pub mod boot;
 pub mod history;
 pub mod lanes;
+pub mod past;
 
 mod checkpoints;
 mod snapshots;

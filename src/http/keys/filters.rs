@@ -38,6 +38,8 @@ pub(in crate::http) struct Filters {
     limit: Option<usize>,
     /// From the `Link` of the page before.
     cursor: Option<String>,
+    /// A position, or an instant by RFC 3339: the credentials as they were then.
+    pub(super) as_of: Option<String>,
 }
 
 impl Filters {

@@ -23,6 +23,7 @@ use super::body::{Body, NoFields};
 use super::call::Call;
 use super::events::{HistoryPages, history};
 use super::lists::{Pages, Query, array, page};
+use super::past::{AsOf, Moment};
 use super::problem::Problem;
 use super::records::{IssuedKey, KeyRecord};
 use crate::domain::access::{Access, Action};
@@ -100,13 +101,23 @@ impl Surface {
         self.may_read().await?;
         let filters = query.read()?;
         let ask = filters.ask()?;
+        let moment = self.moment(filters.as_of.as_deref()).await?;
+        let now = moment.map_or_else(|| self.call.now(), |moment| moment.at);
         // Asked for what it does not have, a surface holds nothing.
-        let Some(filter) = filters.read(self.place, self.call.now())? else {
+        let Some(filter) = filters.read(self.place, now)? else {
             return Ok(array::<()>(&query.uri, &[], None));
         };
-        let tokens = &self.call.views().tokens;
-        let found = tokens.list(self.organization, &filter, ask)?;
-        Ok(page(&query.uri, &found, |key| self.record(key)))
+        let Some(moment) = moment else {
+            let tokens = &self.call.views().tokens;
+            let found = tokens.list(self.organization, &filter, ask)?;
+            return Ok(page(&query.uri, &found, |key| self.record(key)));
+        };
+        let all = moment.credentials(&self.call, self.organization).await?;
+        let found = filter.page(&all, ask);
+        let show = |key: &Arc<Credential>| KeyRecord::new(self.call.views(), key, moment.at);
+        let mut response = page(&query.uri, &found, show);
+        moment.stamp(&mut response);
+        Ok(response)
     }
 
     /// One page of the live credentials here, each as `show` tells it.
@@ -130,11 +141,33 @@ impl Surface {
         Ok(page(uri, &found, |key| show(key)))
     }
 
-    /// One credential.
-    pub(super) async fn show(self, key: CredentialId) -> Result<Response, Problem> {
+    /// One credential, as it is or as it was.
+    pub(super) async fn show(
+        self,
+        key: CredentialId,
+        query: &Query<AsOf>,
+    ) -> Result<Response, Problem> {
         self.may_read().await?;
         let found = self.find(key)?;
-        Ok(shown(found.stamp().version, &self.record(&found)))
+        let asked = query.read()?;
+        let Some(moment) = self.moment(asked.as_of.as_deref()).await? else {
+            return Ok(shown(found.stamp().version, &self.record(&found)));
+        };
+        let then = moment
+            .credential(&self.call, Subject::Credential(key))
+            .await?;
+        let then = then.ok_or_else(|| Problem::not_found("key"))?;
+        let body = KeyRecord::new(self.call.views(), &then, moment.at);
+        let mut response = shown(then.stamp().version, &body);
+        moment.stamp(&mut response);
+        Ok(response)
+    }
+
+    async fn moment(&self, as_of: Option<&str>) -> Result<Option<Moment>, Problem> {
+        match as_of {
+            Some(as_of) => Moment::named(&self.call, as_of).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The last calls made with a credential: none are recorded yet.

@@ -15,6 +15,7 @@ use crate::http::call::Call;
 use crate::http::events::{EventRecord, HistoryPages};
 use crate::http::keys::{Filters, RevokeRequest, RotateRequest, Surface, expiry};
 use crate::http::lists::{Pages, Query};
+use crate::http::past::AsOf;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{IssuedKey, KeyRecord};
@@ -99,13 +100,16 @@ pub(in crate::http) async fn list(
 
 /// Shows a key.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}",
-    tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    tag = "api keys",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        ("as_of" = Option<String>, Query)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
-    surface(call, organization).show(key).await
+    surface(call, organization).show(key, &query).await
 }
 
 /// Gives a key a new secret; id and rights stay.

@@ -10,6 +10,7 @@ use crate::domain::kind::Deed;
 use crate::http::call::Call;
 use crate::http::keys::{Filters, RevokeRequest, Surface};
 use crate::http::lists::Query;
+use crate::http::past::AsOf;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::KeyRecord;
@@ -30,14 +31,17 @@ pub(in crate::http) async fn list(
 
 /// Shows a credential of any kind.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/credentials/{key_id}",
-    tag = "credentials", params(("organization_id" = String, Path), ("key_id" = String, Path)),
+    tag = "credentials",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        ("as_of" = Option<String>, Query)),
     responses((status = 200, body = KeyRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
     Surface::new(call, organization, Place::default())
-        .show(key)
+        .show(key, &query)
         .await
 }
 

@@ -154,6 +154,7 @@ fn a_handler_that_panics_is_a_problem() {
     let mut world = World::new();
     let app = crate::http::App {
         ledger: world.ledger.clone(),
+        past: crate::http::past::PastReads::default(),
         settings: Arc::default(),
         ready: Arc::default(),
         document: "".into(),

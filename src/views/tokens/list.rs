@@ -49,6 +49,22 @@ impl Filter<'_> {
         }
     }
 
+    /// One page of records that are in RAM, oldest first.
+    #[must_use]
+    pub fn page(&self, records: &[Arc<Credential>], ask: PageAsk) -> Page<Credential> {
+        let q = self.q.map(fold_case);
+        let end = CredentialId(ask.end());
+        let mut found = records.iter().rev().filter(|record| {
+            record.id() < end
+                && self.kind.is_none_or(|kind| record.kind() == kind)
+                && self.keeps(record, q.as_deref())
+        });
+        let records: Vec<_> = found.by_ref().take(ask.limit).cloned().collect();
+        let last = records.last().map(|record| Cursor(record.id().0));
+        let next = last.filter(|_| found.next().is_some());
+        Page { records, next }
+    }
+
     /// `q` is folded already.
     fn keeps(&self, record: &Credential, q: Option<&str>) -> bool {
         self.status
