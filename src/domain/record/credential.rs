@@ -174,6 +174,24 @@ impl Credential {
         }
     }
 
+    /// The current secret's id.
+    #[must_use]
+    pub fn secret_id(&self) -> SecretId {
+        self.secret
+    }
+
+    /// The current secret's hash.
+    #[must_use]
+    pub fn secret_hash(&self) -> &SecretHash {
+        &self.hash
+    }
+
+    /// When the current secret ends by itself; only an older one does, but for imports.
+    #[must_use]
+    pub fn secret_ends_at(&self) -> Option<Timestamp> {
+        self.rare.as_ref()?.secret_ends_at
+    }
+
     /// The secrets before the current one, oldest first.
     #[must_use]
     pub fn older_secrets(&self) -> &[Secret] {
