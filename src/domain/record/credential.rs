@@ -13,6 +13,7 @@ use super::{Ended, Grant, Metadata, NoSecret, Secret, Stamp, Status, Unpacked};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId};
 use crate::domain::kind::Kind;
 use crate::domain::secret::{KeyHint, SecretHash};
+use crate::domain::settled::Keyed;
 use crate::domain::time::Timestamp;
 
 /// A credential of any kind.
@@ -245,6 +246,14 @@ impl Credential {
             secrets: self.secrets().collect(),
             stamp: self.stamp(),
         }
+    }
+}
+
+impl Keyed for Credential {
+    type Key = CredentialId;
+
+    fn key(&self) -> &CredentialId {
+        &self.id
     }
 }
 
