@@ -19,6 +19,7 @@ pub mod pieces;
 pub mod record;
 pub mod rejection;
 pub mod secret;
+pub mod settled;
 pub mod staged;
 pub mod state;
 pub mod time;

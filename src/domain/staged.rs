@@ -5,25 +5,28 @@
 
 use std::collections::BTreeMap;
 use std::mem;
+use std::ops::Bound;
 use std::sync::Arc;
+
+use super::settled::Settled;
 
 /// A map whose newest changes are not yet settled.
 #[derive(Debug)]
-pub struct Staged<K, V> {
-    settled: BTreeMap<K, Arc<V>>,
+pub struct Staged<K, V, M = BTreeMap<K, Arc<V>>> {
+    settled: M,
     staged: BTreeMap<K, Option<Arc<V>>>,
 }
 
-impl<K, V> Default for Staged<K, V> {
+impl<K, V, M: Default> Default for Staged<K, V, M> {
     fn default() -> Self {
         Self {
-            settled: BTreeMap::new(),
+            settled: M::default(),
             staged: BTreeMap::new(),
         }
     }
 }
 
-impl<K: Clone + Ord, V> Staged<K, V> {
+impl<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>> Staged<K, V, M> {
     /// The value as the next command sees it.
     pub fn get(&self, key: &K) -> Option<&Arc<V>> {
         match self.staged.get(key) {
@@ -55,11 +58,11 @@ impl<K: Clone + Ord, V> Staged<K, V> {
         for (key, value) in mem::take(&mut self.staged) {
             match value {
                 Some(value) => {
-                    self.settled.insert(key, Arc::clone(&value));
+                    self.settled.put(key, Arc::clone(&value));
                     changed.push(value);
                 }
                 None => {
-                    self.settled.remove(&key);
+                    self.settled.take(&key);
                 }
             }
         }
@@ -73,26 +76,26 @@ impl<K: Clone + Ord, V> Staged<K, V> {
 
     /// Puts a value straight among the settled ones: for loading a snapshot.
     pub fn restore(&mut self, key: K, value: Arc<V>) {
-        self.settled.insert(key, value);
+        self.settled.put(key, value);
     }
 
     /// All settled values, in key order.
     pub fn settled(&self) -> Vec<Arc<V>> {
-        self.settled.values().cloned().collect()
+        let values = self.settled.from(Bound::Unbounded);
+        values.map(|(_, value)| Arc::clone(value)).collect()
     }
 
     /// All settled values after `after`, in key order.
     pub fn settled_after(&self, after: Option<K>) -> impl Iterator<Item = (&K, &Arc<V>)> {
-        use std::ops::Bound;
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
-        self.settled.range((from, Bound::Unbounded))
+        self.settled.from(from)
     }
 
     /// The keys from `from` on that the next command sees, in order, while `keep` holds.
     pub fn keys_from(&self, from: &K, keep: impl Fn(&K) -> bool) -> Vec<K> {
         let mut keys: Vec<K> = self
             .settled
-            .range(from..)
+            .from(Bound::Included(from.clone()))
             .map(|(key, _)| key)
             .take_while(|key| keep(key))
             .filter(|key| !self.staged.contains_key(key))
@@ -110,12 +113,12 @@ impl<K: Clone + Ord, V> Staged<K, V> {
 
     /// How many values are settled.
     pub fn len(&self) -> usize {
-        self.settled.len()
+        self.settled.count()
     }
 
     /// Whether nothing is settled.
     pub fn is_empty(&self) -> bool {
-        self.settled.is_empty()
+        self.settled.count() == 0
     }
 }
 
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_is_staged_is_seen_then_settled_or_dropped() {
-        let mut map = Staged::default();
+        let mut map: Staged<_, _> = Staged::default();
         map.set(1, "one");
         map.set(2, "two");
         assert_eq!(map.settle().len(), 2);

@@ -22,6 +22,7 @@ use super::record::{
     Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, Shared, Status,
 };
 use super::rejection::Rejection;
+use super::settled::Runs;
 use super::staged::Staged;
 use super::time::Timestamp;
 
@@ -87,7 +88,7 @@ pub struct State {
     pub(super) projects: Staged<ProjectId, Project>,
     pub(super) members: Staged<UserId, Member>,
     pub(super) accounts: Staged<ServiceAccountId, ServiceAccount>,
-    pub(super) credentials: Staged<CredentialId, Credential>,
+    pub(super) credentials: Staged<CredentialId, Credential, Runs<Credential>>,
     pub(super) counts: Staged<OrganizationId, Counts>,
     /// Addresses of members, folded.
     pub(super) emails: Staged<(OrganizationId, String), UserId>,

@@ -13,6 +13,7 @@ use super::{Ended, Grant, Metadata, NoSecret, Secret, Stamp, Status, Unpacked};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId};
 use crate::domain::kind::Kind;
 use crate::domain::secret::{KeyHint, SecretHash};
+use crate::domain::settled::Keyed;
 use crate::domain::time::Timestamp;
 
 /// A credential of any kind.
@@ -188,6 +189,24 @@ impl Credential {
         }
     }
 
+    /// The current secret's id.
+    #[must_use]
+    pub fn secret_id(&self) -> SecretId {
+        self.secret
+    }
+
+    /// The current secret's hash.
+    #[must_use]
+    pub fn secret_hash(&self) -> &SecretHash {
+        &self.hash
+    }
+
+    /// When the current secret ends by itself; only an older one does, but for imports.
+    #[must_use]
+    pub fn secret_ends_at(&self) -> Option<Timestamp> {
+        self.rare.as_ref()?.secret_ends_at
+    }
+
     /// The secrets before the current one, oldest first.
     #[must_use]
     pub fn older_secrets(&self) -> &[Secret] {
@@ -243,6 +262,14 @@ impl Credential {
             secrets: self.secrets().collect(),
             stamp: self.stamp(),
         }
+    }
+}
+
+impl Keyed for Credential {
+    type Key = CredentialId;
+
+    fn key(&self) -> &CredentialId {
+        &self.id
     }
 }
 

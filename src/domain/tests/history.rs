@@ -11,6 +11,7 @@ use crate::domain::command::{
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Grant, Metadata};
+use crate::domain::settled::Settled;
 use crate::domain::staged::Staged;
 
 /// One command, to be read against the state as it then is.
@@ -108,7 +109,11 @@ fn pick<T: Copy>(from: &[T], n: u8) -> T {
 }
 
 /// One of a map's keys, as the next command sees them.
-fn any_of<K: Clone + Ord, V>(map: &Staged<K, V>, from: &K, n: u8) -> Option<K> {
+fn any_of<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>>(
+    map: &Staged<K, V, M>,
+    from: &K,
+    n: u8,
+) -> Option<K> {
     let keys = map.keys_from(from, |_| true);
     (!keys.is_empty()).then(|| keys[usize::from(n) % keys.len()].clone())
 }

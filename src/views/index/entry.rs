@@ -1,106 +1,84 @@
-//! What the index keeps of one secret: 72 bytes with its hash while it lives, less to look at once
-//! it has ended.
+//! What the index keeps of one secret: a handle of 24 bytes on the record that it is a secret of.
+//!
+//! The record holds the whole hash, and the whole of it is compared: two secrets cannot share an
+//! entry, whoever chose them. Every change of a record puts new entries for all its secrets, so
+//! that all say the same and none keeps an old record alive.
 
+use std::hash::{BuildHasher, Hash, Hasher, RandomState};
 use std::sync::Arc;
 
-use ulid::Ulid;
+use papaya::Equivalent;
 
-use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
-use crate::domain::kind::Kind;
+use crate::domain::ids::SecretId;
 use crate::domain::record::{Credential, Secret};
+use crate::domain::secret::SecretHash;
 use crate::domain::time::Timestamp;
 
 use super::code::Code;
+use super::verdict::Shown;
 use super::worth::Worth;
 
 /// One secret.
-pub(super) enum Entry {
-    /// It may be accepted, which also depends on the time.
-    Live(Live),
-    /// It never will be again.
-    Ended(Box<Ended>),
-}
-
-/// A secret that may be accepted.
-pub(super) struct Live {
-    /// A ULID in bytes: sixteen of them would align the entry to sixteen and waste eight.
-    secret: [u8; 16],
-    /// When a rotation ends it; the last instant there is if none has.
-    ends_at: Timestamp,
+pub(super) struct Entry {
     pub(super) credential: Arc<Credential>,
     pub(super) worth: Arc<Worth>,
+    /// Which of its secrets, the oldest being 0.
+    number: u32,
 }
-
-/// What is told of a secret that has ended: no names, no rights.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Ended {
-    pub(super) id: CredentialId,
-    pub(super) organization: OrganizationId,
-    pub(super) secret: SecretId,
-    pub(super) kind: Kind,
-    pub(super) code: Code,
-}
-
-const NEVER: Timestamp = Timestamp(i64::MAX);
 
 impl Entry {
-    /// The entry of a secret after the credential's last event.
-    pub(super) fn of(credential: &Arc<Credential>, secret: &Secret, worth: &Arc<Worth>) -> Self {
-        let last_event = credential.stamp().updated_at;
-        let code = if credential.ended().is_some() {
-            Some(Code::Revoked)
-        } else if secret.ends_at.is_some_and(|at| at <= last_event) {
-            // Time never goes back behind the last event, and no end is ever put off.
-            Some(Code::Rotated)
-        } else {
-            None
-        };
-        match code {
-            Some(code) => Self::Ended(Box::new(Ended {
-                id: credential.id(),
-                organization: credential.organization(),
-                secret: secret.id,
-                kind: credential.kind(),
-                code,
-            })),
-            None => Self::Live(Live {
-                secret: secret.id.ulid().to_bytes(),
-                ends_at: secret.ends_at.unwrap_or(NEVER),
-                credential: Arc::clone(credential),
-                worth: Arc::clone(worth),
-            }),
+    /// One entry for every secret of a record.
+    pub(super) fn all<'a>(
+        credential: &'a Arc<Credential>,
+        worth: &'a Arc<Worth>,
+    ) -> impl Iterator<Item = Self> + 'a {
+        let numbers = (0_u32..).take(credential.secrets_len());
+        numbers.map(|number| Self {
+            credential: Arc::clone(credential),
+            worth: Arc::clone(worth),
+            number,
+        })
+    }
+
+    fn hash(&self) -> &SecretHash {
+        match self.older() {
+            Some(older) => &older.hash,
+            None => self.credential.secret_hash(),
         }
     }
 
-    /// Why it is refused whatever the time, if it is.
-    pub(super) fn code(&self) -> Option<Code> {
-        match self {
-            Self::Live(_) => None,
-            Self::Ended(ended) => Some(ended.code),
-        }
-    }
-
-    /// Whose it is.
-    pub(super) fn organization(&self) -> OrganizationId {
-        match self {
-            Self::Live(live) => live.credential.organization(),
-            Self::Ended(ended) => ended.organization,
-        }
-    }
-}
-
-impl Live {
+    /// The id of the secret.
     pub(super) fn secret(&self) -> SecretId {
-        SecretId(Ulid::from_bytes(self.secret))
+        match self.older() {
+            Some(older) => older.id,
+            None => self.credential.secret_id(),
+        }
     }
 
-    /// The first reason by time or status, but for the owner, not to accept it.
+    /// When the secret ends by itself; most never do.
+    fn ends_at(&self) -> Option<Timestamp> {
+        match self.older() {
+            Some(older) => older.ends_at,
+            None => self.credential.secret_ends_at(),
+        }
+    }
+
+    /// The secret, unless it is the current one.
+    fn older(&self) -> Option<&Secret> {
+        let number = usize::try_from(self.number).unwrap_or(usize::MAX);
+        self.credential.older_secrets().get(number)
+    }
+
+    /// The first reason by status or time, but for the owner, not to accept it.
     pub(super) fn refusal(&self, now: Timestamp) -> Option<Code> {
-        if self.ends_at <= now {
+        let credential = &self.credential;
+        if credential.ended().is_some() {
+            Some(Code::Revoked)
+        } else if self.ends_at().is_some_and(|at| at <= now) {
             Some(Code::Rotated)
-        } else if self.credential.expires_at().is_some_and(|at| at <= now) {
+        } else if credential.expires_at().is_some_and(|at| at <= now) {
             Some(Code::Expired)
-        } else if self.credential.disabled() {
+        } else if credential.disabled() {
             Some(Code::Disabled)
         } else {
             None
@@ -109,24 +87,101 @@ impl Live {
 
     /// The earlier of the credential's expiry and the secret's own end.
     pub(super) fn valid_until(&self) -> Option<Timestamp> {
-        let end = self
-            .credential
-            .expires_at()
-            .unwrap_or(NEVER)
-            .min(self.ends_at);
-        (end != NEVER).then_some(end)
+        let ends = [self.credential.expires_at(), self.ends_at()];
+        ends.into_iter().flatten().min()
     }
 
-    /// What would be told of it once it has ended.
-    pub(super) fn ended(&self, code: Code) -> Ended {
-        Ended {
+    /// What is told of it once it has ended: no names, no rights.
+    pub(super) fn ended(&self) -> Shown {
+        Shown::Ended {
             id: self.credential.id(),
+            kind: self.credential.kind(),
             organization: self.credential.organization(),
             secret: self.secret(),
-            kind: self.credential.kind(),
-            code,
         }
     }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash() == other.hash()
+    }
+}
+
+impl Eq for Entry {}
+
+impl Hash for Entry {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.hash().0);
+    }
+}
+
+/// The hash of a secret that is looked for.
+pub(super) struct Sought(pub(super) SecretHash);
+
+impl Hash for Sought {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write(&self.0.0);
+    }
+}
+
+impl Equivalent<Entry> for Sought {
+    fn equivalent(&self, entry: &Entry) -> bool {
+        self.0 == *entry.hash()
+    }
+}
+
+/// Finds the place of a hash by half of it. The hash of an imported secret can have been chosen by
+/// trial, so that the place depends on a key of this process as well.
+#[derive(Clone, Debug)]
+pub(super) struct Places([u64; 2]);
+
+impl Default for Places {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self([0_u8, 1].map(|number| random.hash_one(number)))
+    }
+}
+
+impl BuildHasher for Places {
+    type Hasher = Place;
+
+    fn build_hasher(&self) -> Place {
+        Place {
+            key: self.0,
+            place: 0,
+        }
+    }
+}
+
+/// The place of one hash.
+pub(super) struct Place {
+    key: [u64; 2],
+    place: u64,
+}
+
+impl Hasher for Place {
+    fn write(&mut self, hash: &[u8]) {
+        let half = hash
+            .first_chunk::<16>()
+            .map_or(0, |half| u128::from_le_bytes(*half));
+        let [low, high] = self.key;
+        let (first, second) = halves(half);
+        let (first, second) = halves(u128::from(first ^ low) * u128::from(second ^ high));
+        self.place ^= first ^ second;
+    }
+
+    fn finish(&self) -> u64 {
+        self.place
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the halves of a word are what is wanted"
+)]
+fn halves(word: u128) -> (u64, u64) {
+    (word as u64, (word >> 64) as u64)
 }
 
 #[cfg(test)]
@@ -135,6 +190,6 @@ mod tests {
 
     #[test]
     fn an_entry_is_small() {
-        assert!(size_of::<([u8; 32], Entry)>() <= 72);
+        assert!(size_of::<Entry>() <= 24);
     }
 }

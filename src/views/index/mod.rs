@@ -29,13 +29,13 @@ use crate::domain::record::{Credential, Grant};
 use crate::domain::state::Changes;
 
 use super::position::Position;
-use entry::Entry;
+use entry::{Entry, Places};
 use worth::{Standing, Worth};
 
 /// Which secrets are accepted, and for what.
 pub struct Index {
-    /// The whole hash is the key, so that two secrets cannot share an entry, whoever chose them.
-    entries: LockFreeMap<[u8; 32], Entry>,
+    /// A map, not a set: it replaces an entry by its equal, which has the newer record.
+    entries: LockFreeMap<Entry, (), Places>,
     members: LockFreeMap<UserId, Standing>,
     accounts: LockFreeMap<ServiceAccountId, Standing>,
     projects: LockFreeMap<ProjectId, OrganizationId>,
@@ -56,7 +56,7 @@ impl fmt::Debug for Index {
 impl Index {
     pub(super) fn new(position: Arc<Position>) -> Self {
         Self {
-            entries: LockFreeMap::new(),
+            entries: LockFreeMap::default(),
             members: LockFreeMap::new(),
             accounts: LockFreeMap::new(),
             projects: LockFreeMap::new(),
@@ -120,16 +120,8 @@ impl Index {
     fn put(&self, credential: &Arc<Credential>) {
         let worth = self.worth(credential.grant());
         let entries = self.entries.pin();
-        for secret in credential.secrets() {
-            let entry = Entry::of(credential, &secret, &worth);
-            // What a rotation has ended changes once more, when the credential is revoked.
-            let settled = entry.code() == Some(Code::Rotated)
-                && entries
-                    .get(&secret.hash.0)
-                    .is_some_and(|known| known.code() == Some(Code::Rotated));
-            if !settled {
-                entries.insert(secret.hash.0, entry);
-            }
+        for entry in Entry::all(credential, &worth) {
+            entries.insert(entry, ());
         }
     }
 

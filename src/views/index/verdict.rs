@@ -13,7 +13,7 @@ use crate::domain::time::Timestamp;
 
 use super::Index;
 use super::code::Code;
-use super::entry::{Ended, Entry, Live};
+use super::entry::{Entry, Sought};
 use crate::domain::access::{Ceiling, Rights};
 
 /// What a verification asks.
@@ -131,24 +131,23 @@ impl Index {
             return verdict(Code::Malformed, None, None);
         }
         let entries = self.entries.pin();
-        let entry = entries.get(&SecretHash::of(ask.key).0);
-        match entry.filter(|entry| ask.sees(entry.organization())) {
-            None => verdict(absent(form), None, None),
-            Some(Entry::Ended(ended)) => verdict(ended.code, None, Some(ended.shown())),
-            Some(Entry::Live(live)) => match self.judge(live, ask, now) {
-                code @ (Code::Rotated | Code::Expired) => {
-                    verdict(code, None, Some(live.ended(code).shown()))
-                }
-                code @ (Code::Malformed
-                | Code::NotFound
-                | Code::Revoked
-                | Code::Disabled
-                | Code::OwnerInactive
-                | Code::WrongOrganization
-                | Code::WrongProject
-                | Code::InsufficientScope
-                | Code::Valid) => verdict(code, live.valid_until(), Some(self.whole(live))),
-            },
+        let entry = entries.get_key_value(&Sought(SecretHash::of(ask.key)));
+        let entry = entry.map(|(entry, ())| entry);
+        let Some(entry) = entry.filter(|entry| ask.sees(entry.credential.organization())) else {
+            return verdict(absent(form), None, None);
+        };
+        match self.judge(entry, ask, now) {
+            code @ (Code::Revoked | Code::Rotated | Code::Expired) => {
+                verdict(code, None, Some(entry.ended()))
+            }
+            code @ (Code::Malformed
+            | Code::NotFound
+            | Code::Disabled
+            | Code::OwnerInactive
+            | Code::WrongOrganization
+            | Code::WrongProject
+            | Code::InsufficientScope
+            | Code::Valid) => verdict(code, entry.valid_until(), Some(self.whole(entry))),
         }
     }
 
@@ -159,34 +158,31 @@ impl Index {
             return Err(Code::Malformed);
         }
         let entries = self.entries.pin();
-        let live = match entries.get(&SecretHash::of(token).0) {
-            None => return Err(absent(form)),
-            Some(Entry::Ended(ended)) => return Err(ended.code),
-            Some(Entry::Live(live)) => live,
-        };
-        if let Some(code) = live.refusal(now) {
+        let entry = entries.get_key_value(&Sought(SecretHash::of(token)));
+        let (entry, ()) = entry.ok_or_else(|| absent(form))?;
+        if let Some(code) = entry.refusal(now) {
             return Err(code);
         }
         let catalogue = self.catalogue.load();
-        let credential = &live.credential;
+        let credential = &entry.credential;
         let ceiling = self.ceiling(credential.owner(), &catalogue);
         let ceiling = ceiling.ok_or(Code::OwnerInactive)?;
-        let rights = live.worth.rights(&catalogue).under(ceiling, &catalogue);
+        let rights = entry.worth.rights(&catalogue).under(ceiling, &catalogue);
         Ok(Caller {
             actor: Actor::Bearer {
                 credential: credential.id(),
-                secret: live.secret(),
+                secret: entry.secret(),
             },
             authority: authority(credential, rights),
             credential: Arc::clone(credential),
         })
     }
 
-    fn judge(&self, live: &Live, ask: &Ask<'_>, now: Timestamp) -> Code {
-        if let Some(code) = live.refusal(now) {
+    fn judge(&self, entry: &Entry, ask: &Ask<'_>, now: Timestamp) -> Code {
+        if let Some(code) = entry.refusal(now) {
             return code;
         }
-        let credential = &live.credential;
+        let credential = &entry.credential;
         let catalogue = self.catalogue.load();
         let Some(ceiling) = self.ceiling(credential.owner(), &catalogue) else {
             return Code::OwnerInactive;
@@ -200,7 +196,7 @@ impl Index {
         }
         // Most gateways ask for no scope, and what nobody asks for is not computed.
         if !ask.required_scopes.is_empty() {
-            let rights = live.worth.rights(&catalogue).under(ceiling, &catalogue);
+            let rights = entry.worth.rights(&catalogue).under(ceiling, &catalogue);
             let holds = |scope: &String| catalogue.holds(rights.scopes, scope);
             if !ask.required_scopes.iter().all(holds) {
                 return Code::InsufficientScope;
@@ -238,28 +234,17 @@ impl Index {
         }
     }
 
-    fn whole(&self, live: &Live) -> Shown {
-        let grant = &live.credential.grant();
+    fn whole(&self, entry: &Entry) -> Shown {
+        let grant = &entry.credential.grant();
         let lists_itself = grant.role.is_none() && grant.preset.is_none();
         Shown::Whole {
-            credential: Arc::clone(&live.credential),
-            secret: live.secret(),
+            credential: Arc::clone(&entry.credential),
+            secret: entry.secret(),
             named: if lists_itself {
                 None
             } else {
-                live.worth.names(&self.catalogue.load())
+                entry.worth.names(&self.catalogue.load())
             },
-        }
-    }
-}
-
-impl Ended {
-    fn shown(&self) -> Shown {
-        Shown::Ended {
-            id: self.id,
-            kind: self.kind,
-            organization: self.organization,
-            secret: self.secret,
         }
     }
 }
