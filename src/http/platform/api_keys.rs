@@ -230,7 +230,7 @@ pub(in crate::http) async fn disable(
     let target = known(&call, organization, key)?;
     let body = call.optional_json::<NoFields>(request).await?;
     let answer = call
-        .submit(Command::DisableKey(target), Some(body.bytes.as_slice()))
+        .submit(Command::DisableKey(target), Some(&body.bytes))
         .await?;
     answered(&call, &answer)
 }
@@ -248,7 +248,7 @@ pub(in crate::http) async fn enable(
     let target = known(&call, organization, key)?;
     let body = call.optional_json::<NoFields>(request).await?;
     let answer = call
-        .submit(Command::EnableKey(target), Some(body.bytes.as_slice()))
+        .submit(Command::EnableKey(target), Some(&body.bytes))
         .await?;
     answered(&call, &answer)
 }
