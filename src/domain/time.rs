@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{DateTime, NaiveDate, SecondsFormat, Utc};
+use chrono::{DateTime, Datelike, NaiveDate, Timelike, Utc};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::ids::from_text;
@@ -17,6 +17,9 @@ pub struct Timestamp(pub i64);
 
 /// Milliseconds of a day.
 pub const DAY_MS: i64 = 24 * 60 * 60 * 1000;
+
+/// Characters of an instant in text.
+const TEXT_LEN: usize = 24;
 
 /// The latest instant that RFC 3339 can write: 9999-12-31T23:59:59.999Z.
 const LATEST_MS: i64 = 253_402_300_799_999;
@@ -73,6 +76,31 @@ impl Timestamp {
         }
     }
 
+    /// Writes the text in place: every event holds one at least.
+    fn text(self, text: &mut [u8; TEXT_LEN]) -> &str {
+        let time = DateTime::<Utc>::from_timestamp_millis(self.0.clamp(0, LATEST_MS));
+        let time = time.unwrap_or_default();
+        *text = *b"0000-00-00T00:00:00.000Z";
+        let parts = [
+            (3, time.year().unsigned_abs()),
+            (6, time.month()),
+            (9, time.day()),
+            (12, time.hour()),
+            (15, time.minute()),
+            (18, time.second()),
+            (22, time.timestamp_subsec_millis()),
+        ];
+        for (last, mut number) in parts {
+            let mut digits = text.iter_mut().take(last + 1).rev();
+            while let (1.., Some(digit)) = (number, digits.next()) {
+                // Below ten, so that it fits.
+                *digit += u8::try_from(number % 10).unwrap_or_default();
+                number /= 10;
+            }
+        }
+        str::from_utf8(text).unwrap_or_default()
+    }
+
     /// This instant and `ms` milliseconds, never beyond the year 9999.
     #[must_use]
     pub fn plus_ms(self, ms: i64) -> Self {
@@ -90,16 +118,14 @@ impl FromStr for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = DateTime::<Utc>::from_timestamp_millis(self.0.clamp(0, LATEST_MS));
-        let time = time.unwrap_or_default();
-        f.write_str(&time.to_rfc3339_opts(SecondsFormat::Millis, true))
+        f.write_str(self.text(&mut [0; TEXT_LEN]))
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         if to.is_human_readable() {
-            to.collect_str(self)
+            to.serialize_str(self.text(&mut [0; TEXT_LEN]))
         } else {
             self.0.serialize(to)
         }

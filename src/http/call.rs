@@ -31,11 +31,10 @@ impl FromRequestParts<App> for Call {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let caller = Caller::from_request_parts(parts, app).await?;
-        let context = Context::from_request_parts(parts, app).await?;
         Ok(Self {
             app: app.clone(),
             caller,
-            context,
+            context: Context::take(parts),
         })
     }
 }
@@ -81,6 +80,11 @@ impl Call {
     /// Waits until a read sees the position that the client has asked for.
     pub(super) async fn wait(&self) -> Result<(), Problem> {
         self.context.wait(&self.app).await
+    }
+
+    /// Leave to do `action` wherever the caller is.
+    pub(super) fn may_at_home(&self, action: Action) -> Result<Access, Problem> {
+        self.caller.may_at_home(&self.app, action)
     }
 
     /// Leave to do `action` across all organizations.
@@ -134,8 +138,8 @@ impl Call {
                 command,
                 if_match,
             },
-            request_id: Some(self.context.request_id.to_string()),
-            network: self.context.network.clone(),
+            request_id: Some(self.context.request_id.as_str().to_owned()),
+            network: self.context.network(&self.app),
             idempotency,
         };
         Ok(self.app.ledger.submit(submission).await?)

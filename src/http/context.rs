@@ -1,30 +1,21 @@
-//! What surrounds every request: its id, its headers, the client's address, the rendering of
-//! problems.
-//!
-//! The outermost layer gives a request its id, makes problems into bodies, and writes one log line
-//! with the route's template: never a raw path, query or body.
+//! What a request says beside its body: its headers, and the client's address.
 
+use std::mem;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::extract::ConnectInfo;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use sha2::{Digest, Sha256};
-use tracing::Instrument;
 
 use super::App;
+use super::frame::RequestId;
 use super::problem::Problem;
 use crate::domain::envelope::Digest32;
 use crate::domain::ids::{OrganizationId, Principal};
-use crate::domain::secret::without_tokens;
 use crate::ledger::{Idempotency, Network};
 
-/// The request's id, in and out.
-pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Position of a write's last event.
 pub(super) const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
 /// The position that a read must see.
@@ -36,56 +27,10 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// The version that no record has: they count from 1.
 const NO_VERSION: u32 = 0;
-/// Longest request id.
-const REQUEST_ID_MAX: usize = 128;
 /// What is kept of a client's name.
 const USER_AGENT_BYTES_MAX: usize = 256;
 /// How long a read waits for a position.
 const POSITION_WAIT: Duration = Duration::from_secs(1);
-
-/// A request's id: the client's if it is fit to be stored, else a new one.
-#[derive(Clone, Debug)]
-pub(super) struct RequestId(pub(super) Arc<str>);
-
-/// The outermost layer.
-pub(super) async fn frame(State(app): State<App>, mut request: Request, next: Next) -> Response {
-    let given = request
-        .headers()
-        .get(&REQUEST_ID)
-        .and_then(|id| id.to_str().ok());
-    let id: Arc<str> = match given.filter(|id| request_id_is_fit(id)) {
-        Some(id) => id.into(),
-        None => app.new_request_id().into(),
-    };
-    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let method = request.method().clone();
-    let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("-", MatchedPath::as_str);
-    let span = tracing::info_span!("request", request_id = &*id, route);
-    let mut response = next.run(request).instrument(span).await;
-    if response.status() == StatusCode::REQUEST_TIMEOUT {
-        response = Problem::timeout().into_response();
-    }
-    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
-        // The router adds `Allow` outside of this layer.
-        response = problem.render(&id);
-    }
-    let status = response.status().as_u16();
-    tracing::debug!(%method, route, status, request_id = &*id, "request");
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        response.headers_mut().insert(REQUEST_ID, value);
-    }
-    response
-}
-
-/// An id is logged and stored, so that it must not hold a token that somebody put there.
-fn request_id_is_fit(id: &str) -> bool {
-    (1..=REQUEST_ID_MAX).contains(&id.len())
-        && without_tokens(id) == id
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-}
 
 /// The one value of a header; two of it are refused, whatever they say.
 pub(super) fn single<'a>(
@@ -109,54 +54,48 @@ pub(super) fn single<'a>(
         })
 }
 
-/// The headers and origin of one request, read before its body.
-#[derive(Clone, Debug)]
+/// The headers and origin of one request, taken out of it before its body is read.
+#[derive(Debug)]
 pub(super) struct Context {
-    pub(super) request_id: Arc<str>,
-    pub(super) network: Option<Network>,
-    /// `METHOD path`, for the identity of idempotent commands.
-    target: String,
+    pub(super) request_id: RequestId,
+    peer: Option<IpAddr>,
+    method: Method,
+    uri: Uri,
     headers: HeaderMap,
 }
 
-impl FromRequestParts<App> for Context {
-    type Rejection = Problem;
+impl Context {
+    /// Takes the headers, which nothing else looks for afterwards.
+    pub(super) fn take(parts: &mut Parts) -> Self {
+        let extensions = &parts.extensions;
+        let peer = extensions.get::<ConnectInfo<SocketAddr>>();
+        Self {
+            request_id: extensions.get().cloned().unwrap_or_default(),
+            peer: peer.map(|info| info.0.ip()),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            headers: mem::take(&mut parts.headers),
+        }
+    }
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let id = parts
-            .extensions
-            .get::<RequestId>()
-            .map(|id| Arc::clone(&id.0));
-        let peer = parts
-            .extensions
-            .get::<ConnectInfo<SocketAddr>>()
-            .map(|info| info.0.ip());
-        let ip = peer.map(|peer| client_address(peer, &parts.headers, &app.settings.trusted));
-        let user_agent = parts
-            .headers
-            .get(header::USER_AGENT)
-            .and_then(|agent| agent.to_str().ok());
-        let user_agent = user_agent.map(|agent| {
-            // Plain text only, so every byte is a character.
-            agent
-                .get(..USER_AGENT_BYTES_MAX)
-                .unwrap_or(agent)
-                .to_owned()
-        });
-        let network = ip.map(|ip| Network {
+    /// The request's headers.
+    pub(super) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    /// Where the request came from.
+    pub(super) fn network(&self, app: &App) -> Option<Network> {
+        let ip = client_address(self.peer?, &self.headers, &app.settings.trusted);
+        let user_agent = self.headers.get(header::USER_AGENT);
+        let user_agent = user_agent.and_then(|agent| agent.to_str().ok());
+        // Plain text only, so every byte is a character.
+        let user_agent = user_agent.map(|agent| agent.get(..USER_AGENT_BYTES_MAX).unwrap_or(agent));
+        Some(Network {
             ip: ip.to_string(),
-            user_agent,
-        });
-        Ok(Self {
-            request_id: id.unwrap_or_else(|| "-".into()),
-            network,
-            target: format!("{} {}", parts.method, parts.uri.path()),
-            headers: parts.headers.clone(),
+            user_agent: user_agent.map(str::to_owned),
         })
     }
-}
 
-impl Context {
     /// 400 for a header that a write or a verification cannot read. Asked before the form of a
     /// body is looked at.
     pub(super) fn check(&self) -> Result<(), Problem> {
@@ -212,7 +151,8 @@ impl Context {
         let organization = organization.map(|id| id.to_string()).unwrap_or_default();
         let actor = actor.map(|id| id.to_string()).unwrap_or_default();
         let mut command = Sha256::new();
-        for part in [organization.as_str(), &actor, &self.target, key] {
+        let target = format!("{} {}", self.method, self.uri.path());
+        for part in [organization.as_str(), &actor, &target, key] {
             command.update((part.len() as u64).to_le_bytes());
             command.update(part.as_bytes());
         }
@@ -295,18 +235,5 @@ mod tests {
             "198.51.100.1",
         );
         check("10.0.0.1", "nonsense", "10.0.0.1");
-    }
-
-    #[test]
-    fn a_request_id_is_kept_if_it_is_fit() {
-        for (id, fit) in [
-            ("a-B_1.2", true),
-            ("", false),
-            ("a b", false),
-            ("\u{e9}", false),
-        ] {
-            assert_eq!(request_id_is_fit(id), fit, "{id}");
-        }
-        assert!(!request_id_is_fit(&"a".repeat(129)));
     }
 }

@@ -96,11 +96,15 @@ fn headers(method: Method, path: &str) -> Vec<(&'static str, &'static str)> {
         "members",
         "service-accounts",
         "api-keys",
+        "api-tokens",
+        "access-tokens",
+        "tokens",
     ];
+    let open = ["livez", "readyz", "openapi.json", "docs"].contains(&last);
     let last = path.rsplit('/').next().unwrap_or_default();
     match method {
-        Method::Read if path.starts_with("/platform") => headers.push(MIN_POSITION),
-        Method::Read => {}
+        Method::Read if open => {}
+        Method::Read => headers.push(MIN_POSITION),
         Method::Post if path.starts_with("/v1/verify") => headers.push(MIN_POSITION),
         Method::Post if makes.contains(&last) => headers.push(IDEMPOTENCY_KEY),
         Method::Post => headers.extend([IDEMPOTENCY_KEY, IF_MATCH]),

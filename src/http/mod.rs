@@ -17,6 +17,7 @@ mod codes;
 mod context;
 mod document;
 mod events;
+mod frame;
 mod keys;
 mod lists;
 mod meta;
@@ -34,6 +35,7 @@ mod verify;
 mod tests;
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -41,11 +43,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::rejection::{MatchedPathRejection, RawPathParamsRejection};
 use axum::extract::{MatchedPath, RawPathParams, State};
-use axum::http::StatusCode;
-use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderValue;
 use tokio::net::TcpListener;
-use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -60,8 +59,6 @@ use problem::Problem;
 
 pub use problem::{FieldProblem, ProblemBody};
 
-/// How long a request may take before it is answered 408: the longest wait for a position is 1 s.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long connections may go on after the end was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -72,24 +69,48 @@ pub struct HttpSettings {
     pub trusted: Vec<ipnet::IpNet>,
 }
 
-/// What every handler has.
+/// What every handler has: a handle to the one service.
 #[derive(Clone)]
-struct App {
+struct App(Arc<Service>);
+
+struct Service {
     ledger: Ledger,
     past: past::PastReads,
-    settings: Arc<HttpSettings>,
+    settings: HttpSettings,
     ready: Arc<AtomicBool>,
-    document: Arc<str>,
-    request_ids: Arc<Mutex<Entropy>>,
+    document: Box<str>,
+    request_ids: Mutex<Entropy>,
+}
+
+impl Deref for App {
+    type Target = Service;
+
+    fn deref(&self) -> &Service {
+        &self.0
+    }
 }
 
 impl App {
-    fn new_request_id(&self) -> String {
-        let mut ids = self
-            .request_ids
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        format!("req_{}", ids.ulid(self.ledger.now().0))
+    fn new(ledger: Ledger, settings: HttpSettings, document: String) -> Self {
+        Self(Arc::new(Service {
+            ledger,
+            past: past::PastReads::default(),
+            settings,
+            ready: Arc::new(AtomicBool::new(true)),
+            document: document.into(),
+            request_ids: Mutex::new(Entropy::system()),
+        }))
+    }
+
+    fn new_request_id(&self) -> HeaderValue {
+        let now = self.ledger.now().0;
+        let ids = self.request_ids.lock();
+        let id = ids.unwrap_or_else(PoisonError::into_inner).ulid(now);
+        let mut text = *b"req_00000000000000000000000000";
+        if let Some(digits) = text.last_chunk_mut() {
+            id.array_to_str(digits);
+        }
+        HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("req_"))
     }
 }
 
@@ -218,30 +239,17 @@ pub fn router(ledger: Ledger, settings: HttpSettings) -> Router {
 fn app(ledger: Ledger, settings: HttpSettings) -> (Router, Arc<AtomicBool>) {
     let (router, document) = parts();
     let document = document.to_pretty_json().unwrap_or_default();
-    let app = App {
-        ledger,
-        past: past::PastReads::default(),
-        settings: Arc::new(settings),
-        ready: Arc::new(AtomicBool::new(true)),
-        document: document.into(),
-        request_ids: Arc::new(Mutex::new(Entropy::system())),
-    };
+    let app = App::new(ledger, settings, document);
     let ready = Arc::clone(&app.ready);
     (layered(router, app), ready)
 }
 
-/// What surrounds the routes, the outermost last.
+/// The routes in their frame.
 fn layered(router: Router<App>, app: App) -> Router {
-    let timeout = tower_http::timeout::TimeoutLayer::with_status_code(
-        StatusCode::REQUEST_TIMEOUT,
-        REQUEST_TIMEOUT,
-    );
     router
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(no_such_route)
-        .layer(CatchPanicLayer::custom(panicked))
-        .layer(timeout)
-        .layer(from_fn_with_state(app.clone(), context::frame))
+        .layer(frame::Frame(app.clone()))
         .with_state(app)
 }
 
@@ -344,15 +352,4 @@ fn organization_of(
     let mut params = params.iter();
     let (_, id) = params.find(|(name, _)| matches!(*name, "organization_id" | "workspace_id"))?;
     id.parse().ok()
-}
-
-/// A handler that panics is a 500, and the process lives.
-fn panicked(_what: Box<dyn std::any::Any + Send>) -> Response {
-    tracing::error!("a handler panicked");
-    Problem::new(
-        StatusCode::INTERNAL_SERVER_ERROR,
-        "internal",
-        "this should not have happened",
-    )
-    .into_response()
 }

@@ -1,7 +1,7 @@
 //! Problems: the one place that turns a refusal into a status. RFC 9457.
 //!
 //! Internal text never leaves: what is not a refusal is logged here, once, and answered as a bare
-//! 500 or 503. The body gets its `request_id` from the outermost layer, [`super::context`].
+//! 500 or 503. The body gets its `request_id` from the outermost layer, [`super::frame`].
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -158,6 +158,12 @@ impl Problem {
     pub(super) fn internal(what: &'static str, why: &dyn std::error::Error) -> Self {
         let why = crate::ledger::error_chain(why);
         tracing::error!(why, "{what}");
+        Self::defect()
+    }
+
+    /// 500, of what is in the log already.
+    #[must_use]
+    pub(super) fn defect() -> Self {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",

@@ -1,14 +1,15 @@
 //! `POST /v1/verify` and `/v1/verify/batch`: whether a secret is accepted, from RAM alone.
 
-use axum::extract::{Request, State};
+use axum::body::Body;
+use axum::extract::Request;
 use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::App;
-use super::auth::Caller;
 use super::body;
+use super::call::Call;
 use super::context::Context;
 use super::problem::{Problem, ProblemBody};
 use crate::domain::access::{Action, Authority};
@@ -23,6 +24,8 @@ const BATCH_MAX: usize = 1_000;
 const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest body of a single verification.
 const VERIFY_BYTES_MAX: usize = 64 * 1024;
+/// What the answer on one credential takes: seldom more.
+const ANSWER_BYTES_USUAL: usize = 1_024;
 
 /// What to verify.
 #[derive(Deserialize, ToSchema)]
@@ -111,39 +114,30 @@ pub(super) struct BatchResponse<'a> {
 /// Verifies one key.
 #[utoipa::path(post, path = "/v1/verify", tag = "verification", request_body = VerifyRequest,
     responses((status = 200, body = VerifyResponse), (status = "4XX", body = ProblemBody)))]
-pub(super) async fn verify(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
-    request: Request,
-) -> Result<Response, Problem> {
-    let access = caller.may_at_home(&app, Action::Verify)?;
-    let asked: VerifyRequest = read(request, &context, VERIFY_BYTES_MAX).await?;
-    context.wait(&app).await?;
-    let verdict = judge(&app, access.authority(), &asked).map_err(|field| no_id(field.into()))?;
+pub(super) async fn verify(call: Call, request: Request) -> Result<Response, Problem> {
+    let access = call.may_at_home(Action::Verify)?;
+    let asked: VerifyRequest = read(request, &call.context, VERIFY_BYTES_MAX).await?;
+    call.context.wait(&call.app).await?;
+    let verdict =
+        judge(&call.app, access.authority(), &asked).map_err(|field| no_id(field.into()))?;
     answer(&shown(&verdict))
 }
 
 /// Verifies up to 1,000 keys.
 #[utoipa::path(post, path = "/v1/verify/batch", tag = "verification", request_body = BatchRequest,
     responses((status = 200, body = BatchResponse), (status = "4XX", body = ProblemBody)))]
-pub(super) async fn batch(
-    State(app): State<App>,
-    caller: Caller,
-    context: Context,
-    request: Request,
-) -> Result<Response, Problem> {
-    let access = caller.may_at_home(&app, Action::Verify)?;
-    let asked: BatchRequest = read(request, &context, BATCH_BYTES_MAX).await?;
+pub(super) async fn batch(call: Call, request: Request) -> Result<Response, Problem> {
+    let access = call.may_at_home(Action::Verify)?;
+    let asked: BatchRequest = read(request, &call.context, BATCH_BYTES_MAX).await?;
     if asked.keys.len() > BATCH_MAX {
         let message = format!("must have at most {BATCH_MAX} keys");
         return Err(Problem::invalid_field("field_too_long", "keys", message));
     }
-    context.wait(&app).await?;
+    call.context.wait(&call.app).await?;
     // The position of the whole is that before its first look-up.
-    let position = app.ledger.views().position().unwrap_or(0);
+    let position = call.views().position().unwrap_or(0);
     let verdicts = asked.keys.iter().enumerate().map(|(index, key)| {
-        judge(&app, access.authority(), key)
+        judge(&call.app, access.authority(), key)
             .map_err(|field| no_id(format!("keys[{index}].{field}")))
     });
     let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
@@ -235,9 +229,10 @@ fn shown_key(key: &Shown) -> VerifiedKey<'_> {
 }
 
 fn answer<T: Serialize>(body: &T) -> Result<Response, Problem> {
-    let text = serde_json::to_vec(body)
+    let mut text = Vec::with_capacity(ANSWER_BYTES_USUAL);
+    serde_json::to_writer(&mut text, body)
         .map_err(|why| Problem::internal("an answer could not be written", &why))?;
-    let mut response = text.into_response();
+    let mut response = Response::new(Body::from(text));
     let headers = response.headers_mut();
     headers.insert(
         header::CONTENT_TYPE,

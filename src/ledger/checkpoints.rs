@@ -31,8 +31,12 @@ struct Newest {
 impl Signed {
     /// Announces a durable tree.
     pub(crate) fn announce(&self, size: u64, root: [u8; 32]) {
-        self.lock().tree = Some((size, root));
-        self.inner.1.notify_one();
+        let earlier = self.lock().tree.replace((size, root));
+        // Who has not taken the earlier one yet is not waiting for this one: a wake-up for every
+        // batch would take the thread away from who waits for the answer.
+        if earlier.is_none() {
+            self.inner.1.notify_one();
+        }
     }
 
     /// Lets the thread sign what is announced, and end.

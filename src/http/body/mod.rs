@@ -6,6 +6,7 @@
 
 mod shape;
 
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -23,7 +24,7 @@ pub(super) const BODY_BYTES_MAX: usize = 64 * 1024;
 /// A body with the bytes that it was read from: the digest of an idempotent command is over them.
 pub(super) struct Body<T> {
     pub(super) value: T,
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Bytes,
 }
 
 /// The body of a command that has no fields.
@@ -36,8 +37,8 @@ pub(super) async fn json<T: DeserializeOwned>(
     request: Request,
     context: &Context,
 ) -> Result<Body<T>, Problem> {
-    let (bytes, headers) = bytes(request, BODY_BYTES_MAX).await?;
-    check_kind(&headers)?;
+    let bytes = bytes(request, BODY_BYTES_MAX).await?;
+    check_kind(context.headers())?;
     context.check()?;
     parse(&bytes).map(|value| Body { value, bytes })
 }
@@ -47,9 +48,9 @@ pub(super) async fn optional_json<T: DeserializeOwned + Default>(
     request: Request,
     context: &Context,
 ) -> Result<Body<T>, Problem> {
-    let (bytes, headers) = bytes(request, BODY_BYTES_MAX).await?;
+    let bytes = bytes(request, BODY_BYTES_MAX).await?;
     if !bytes.is_empty() {
-        check_kind(&headers)?;
+        check_kind(context.headers())?;
     }
     context.check()?;
     let value = if bytes.is_empty() {
@@ -65,17 +66,16 @@ pub(super) async fn unparsed(
     request: Request,
     context: &Context,
     max: usize,
-) -> Result<Vec<u8>, Problem> {
-    let (bytes, headers) = bytes(request, max).await?;
-    check_kind(&headers)?;
+) -> Result<Bytes, Problem> {
+    let bytes = bytes(request, max).await?;
+    check_kind(context.headers())?;
     context.check()?;
     Ok(bytes)
 }
 
-async fn bytes(request: Request, max: usize) -> Result<(Vec<u8>, HeaderMap), Problem> {
-    let (parts, body) = request.into_parts();
-    match Limited::new(body, max).collect().await {
-        Ok(collected) => Ok((collected.to_bytes().into(), parts.headers)),
+async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
+    match Limited::new(request.into_body(), max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
         Err(why) if why.is::<LengthLimitError>() => Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",

@@ -1,14 +1,12 @@
 //! The service about itself: the OpenAPI document, its page, liveness and readiness.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
 use super::CODES;
 use super::routes::documented;
 use super::{World, ask};
-use crate::clock::Entropy;
 
 /// Set to write the file instead of comparing it.
 const BLESS: &str = "KEYLEDGER_BLESS";
@@ -152,14 +150,8 @@ async fn boom() -> &'static str {
 #[test]
 fn a_handler_that_panics_is_a_problem() {
     let mut world = World::new();
-    let app = crate::http::App {
-        ledger: world.ledger.clone(),
-        past: crate::http::past::PastReads::default(),
-        settings: Arc::default(),
-        ready: Arc::default(),
-        document: "".into(),
-        request_ids: Arc::new(Mutex::new(Entropy::system())),
-    };
+    let settings = crate::http::HttpSettings::default();
+    let app = crate::http::App::new(world.ledger.clone(), settings, String::new());
     let router = axum::Router::new().route("/boom", axum::routing::get(boom));
     world.router = crate::http::layered(router, app);
     let reply = world.send(ask("GET", "/boom").with("x-request-id", "r-1"));

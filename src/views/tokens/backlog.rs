@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
-use std::{fmt, mem};
+use std::{fmt, mem, thread};
 
 use ulid::Ulid;
 
@@ -97,6 +97,7 @@ impl Backlog {
             root: batch.root,
         };
         let mut queue = lock(&self.queue);
+        let was_empty = queue.layers.is_empty();
         let mut layer = queue.open_layer(applied);
         layer.credentials.extend_from_slice(credentials);
         layer.history.extend_from_slice(batch.events);
@@ -113,7 +114,10 @@ impl Backlog {
         }
         drop(overlay);
         drop(queue);
-        self.news.notify_one();
+        // The thread waits for nothing but an empty queue to change.
+        if was_empty {
+            self.news.notify_one();
+        }
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -126,6 +130,14 @@ impl Backlog {
         let nothing = |queue: &mut Queue| !queue.stopping && (queue.layers.is_empty() || broken());
         let queue = self.news.wait_while(lock(&self.queue), nothing);
         !queue.unwrap_or_else(PoisonError::into_inner).stopping
+    }
+
+    /// Lets a layer that takes more batches gather them for `timeout`: the store takes many at the
+    /// price of one, and whoever waits for an answer is not kept from a core by this work.
+    pub(super) fn gather(&self, timeout: Duration) {
+        if lock(&self.queue).layers.len() == 1 {
+            thread::sleep(timeout);
+        }
     }
 
     /// Waits for `timeout`, or until the end.

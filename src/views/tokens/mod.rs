@@ -51,6 +51,8 @@ pub enum OpenError {
     Thread(#[from] io::Error),
 }
 
+/// How long batches gather before they go to the store.
+const GATHERING: Duration = Duration::from_millis(2);
 /// How often a paused view looks whether there is room again.
 const ROOM_LOOKED_FOR_EVERY: Duration = Duration::from_millis(500);
 
@@ -224,6 +226,7 @@ impl Shared {
                 self.backlog.pause(ROOM_LOOKED_FOR_EVERY);
                 continue;
             }
+            self.backlog.gather(GATHERING);
             if let Err(broken) = self.settle_one() {
                 let error = &broken as &dyn std::error::Error;
                 tracing::error!(error, why = %broken.why, "token view broken");

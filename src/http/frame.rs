@@ -1,0 +1,179 @@
+//! What surrounds every route, in one layer: the request's id, its log line, the timeout, and the
+//! rendering of problems.
+//!
+//! One layer and not several, since each costs every request allocations of its own. The log line
+//! has the route's template: never a raw path, query or body. Handlers know nothing of all this;
+//! they find the id in the request's extensions.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request};
+use axum::http::{HeaderName, HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+use tower::{Layer, Service};
+use tracing::Instrument;
+
+use super::App;
+use super::problem::Problem;
+use crate::domain::secret::without_tokens;
+
+/// The request's id, in and out.
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Longest request id.
+const REQUEST_ID_MAX: usize = 128;
+/// What is known of a request that has no id.
+const NO_ID: &str = "-";
+/// How long a request may take before it is answered 408: the longest wait for a position is 1 s.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A request's id: the client's if it is fit to be stored, else a new one.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(HeaderValue);
+
+impl RequestId {
+    fn of(request: &Request, app: &App) -> Self {
+        let given = request.headers().get(&REQUEST_ID);
+        let fit = |id: &&HeaderValue| id.to_str().is_ok_and(request_id_is_fit);
+        Self(match given.filter(fit) {
+            Some(id) => id.clone(),
+            None => app.new_request_id(),
+        })
+    }
+
+    /// The id of a request that this layer has let through.
+    pub(super) fn as_str(&self) -> &str {
+        self.0.to_str().unwrap_or(NO_ID)
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self(HeaderValue::from_static(NO_ID))
+    }
+}
+
+/// An id is logged and stored, so that it must not hold a token that somebody put there.
+fn request_id_is_fit(id: &str) -> bool {
+    (1..=REQUEST_ID_MAX).contains(&id.len())
+        && without_tokens(id) == id
+        && id
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// Puts routes into the frame.
+#[derive(Clone)]
+pub(super) struct Frame(pub(super) App);
+
+impl<S> Layer<S> for Frame {
+    type Service = Framed<S>;
+
+    fn layer(&self, inner: S) -> Framed<S> {
+        let app = self.0.clone();
+        Framed { app, inner }
+    }
+}
+
+/// A route in its frame.
+#[derive(Clone)]
+pub(super) struct Framed<S> {
+    app: App,
+    inner: S,
+}
+
+impl<S> Service<Request> for Framed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send + 'static>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = RequestId::of(&request, &self.app);
+        request.extensions_mut().insert(id.clone());
+        let about = About {
+            id,
+            method: request.method().clone(),
+            route: request.extensions().get::<MatchedPath>().cloned(),
+        };
+        Box::pin(about.frame(self.inner.call(request)))
+    }
+}
+
+/// What is told of a request in the log.
+struct About {
+    id: RequestId,
+    method: Method,
+    route: Option<MatchedPath>,
+}
+
+impl About {
+    async fn frame(
+        self,
+        inside: impl Future<Output = Result<Response, Infallible>>,
+    ) -> Result<Response, Infallible> {
+        let id = self.id.as_str();
+        let route = self.route.as_ref().map_or("-", MatchedPath::as_str);
+        let span = tracing::info_span!("request", request_id = id, route);
+        let answered = tokio::time::timeout(REQUEST_TIMEOUT, caught(inside));
+        let mut response = match answered.instrument(span).await {
+            Ok(Ok(Ok(response))) => response,
+            Ok(Err(_panic)) => Problem::defect().into_response(),
+            Err(_elapsed) => Problem::timeout().into_response(),
+        };
+        if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+            // The router adds `Allow` outside of this layer.
+            response = problem.render(id);
+        }
+        let (method, status) = (&self.method, response.status().as_u16());
+        tracing::debug!(%method, route, status, request_id = id, "request");
+        response.headers_mut().insert(REQUEST_ID, self.id.0);
+        Ok(response)
+    }
+}
+
+/// A handler that panics is a 500, and the process lives.
+async fn caught<F: Future>(inside: F) -> Result<F::Output, Box<dyn Any + Send>> {
+    let mut inside = pin!(inside);
+    poll_fn(|context| {
+        // After a panic it is dropped, and not polled again.
+        let polled = catch_unwind(AssertUnwindSafe(|| inside.as_mut().poll(context)));
+        match polled {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => {
+                tracing::error!("a handler panicked");
+                Poll::Ready(Err(panic))
+            }
+        }
+    })
+    .await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_id_is_kept_if_it_is_fit() {
+        for (id, fit) in [
+            ("a-B_1.2", true),
+            ("", false),
+            ("a b", false),
+            ("\u{e9}", false),
+        ] {
+            assert_eq!(request_id_is_fit(id), fit, "{id}");
+        }
+        assert!(!request_id_is_fit(&"a".repeat(129)));
+    }
+}
