@@ -120,7 +120,8 @@ pub(super) async fn verify(
     let access = caller.may_at_home(&app, Action::Verify)?;
     let asked: VerifyRequest = read(request, &context, VERIFY_BYTES_MAX).await?;
     context.wait(&app).await?;
-    let verdict = judge(&app, access.authority(), &asked).map_err(|field| no_id(field.into()))?;
+    let ask = ask(access.authority(), &asked).map_err(|field| no_id(field.into()))?;
+    let verdict = app.ledger.views().index.verify(&ask, app.ledger.now());
     answer(&shown(&verdict))
 }
 
@@ -142,11 +143,11 @@ pub(super) async fn batch(
     context.wait(&app).await?;
     // The position of the whole is that before its first look-up.
     let position = app.ledger.views().position().unwrap_or(0);
-    let verdicts = asked.keys.iter().enumerate().map(|(index, key)| {
-        judge(&app, access.authority(), key)
-            .map_err(|field| no_id(format!("keys[{index}].{field}")))
+    let asks = asked.keys.iter().enumerate().map(|(index, key)| {
+        ask(access.authority(), key).map_err(|field| no_id(format!("keys[{index}].{field}")))
     });
-    let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
+    let asks = asks.collect::<Result<Vec<_>, _>>()?;
+    let verdicts = app.ledger.views().index.verify_all(&asks, app.ledger.now());
     answer(&BatchResponse {
         position,
         results: verdicts.iter().map(shown).collect(),
@@ -170,19 +171,18 @@ fn no_id(field: String) -> Problem {
     Problem::invalid_field("field_invalid", field, "is not an id of this form")
 }
 
-/// The verdict, or the field that should be an id and is none.
-fn judge(app: &App, authority: &Authority, asked: &VerifyRequest) -> Result<Verdict, &'static str> {
+/// What is asked, or the field that should be an id and is none.
+fn ask<'a>(authority: &'a Authority, asked: &'a VerifyRequest) -> Result<Ask<'a>, &'static str> {
     let project = asked.project_id.as_deref().map(str::parse).transpose();
     let organization = asked.organization_id.as_deref().map(str::parse).transpose();
-    let ask = Ask {
+    Ok(Ask {
         authority,
         key: &asked.key,
         required_scopes: &asked.required_scopes,
         project: project.map_err(|_no_id| "project_id")?,
         any_project: asked.any_project,
         organization: organization.map_err(|_no_id| "organization_id")?,
-    };
-    Ok(app.ledger.views().index.verify(&ask, app.ledger.now()))
+    })
 }
 
 fn shown(verdict: &Verdict) -> VerifyResponse<'_> {
