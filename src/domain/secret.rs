@@ -149,7 +149,9 @@ pub fn without_tokens(text: &str) -> String {
 
 /// Splits a text of our whole format before its checksum.
 fn split_checksum(text: &str) -> Option<(&str, &str)> {
-    let lower_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    let lower_hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    // Without a way out early: many bytes at a time.
+    let all_lower_hex = |text: &str| text.bytes().fold(true, |all, byte| all & lower_hex(byte));
     let (prefix, rest) = text.split_once('_')?;
     let (ulid, tail) = rest.split_once('_')?;
     let ours = prefix_is_valid(prefix)
@@ -158,7 +160,7 @@ fn split_checksum(text: &str) -> Option<(&str, &str)> {
             .bytes()
             .all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase())
         && tail.len() == RANDOM_CHARS + CHECKSUM_CHARS
-        && tail.bytes().all(lower_hex);
+        && all_lower_hex(tail);
     if ours {
         text.split_at_checked(text.len() - CHECKSUM_CHARS)
     } else {

@@ -117,9 +117,9 @@ pub(super) struct BatchResponse<'a> {
 pub(super) async fn verify(call: Call, request: Request) -> Result<Response, Problem> {
     let access = call.may_at_home(Action::Verify)?;
     let asked: VerifyRequest = read(request, &call.context, VERIFY_BYTES_MAX).await?;
-    call.context.wait(&call.app).await?;
-    let verdict =
-        judge(&call.app, access.authority(), &asked).map_err(|field| no_id(field.into()))?;
+    call.wait().await?;
+    let ask = ask(access.authority(), &asked).map_err(|field| no_id(field.into()))?;
+    let verdict = call.views().index.verify(&ask, call.now());
     answer(&shown(&verdict))
 }
 
@@ -133,14 +133,14 @@ pub(super) async fn batch(call: Call, request: Request) -> Result<Response, Prob
         let message = format!("must have at most {BATCH_MAX} keys");
         return Err(Problem::invalid_field("field_too_long", "keys", message));
     }
-    call.context.wait(&call.app).await?;
+    call.wait().await?;
     // The position of the whole is that before its first look-up.
     let position = call.views().position().unwrap_or(0);
-    let verdicts = asked.keys.iter().enumerate().map(|(index, key)| {
-        judge(&call.app, access.authority(), key)
-            .map_err(|field| no_id(format!("keys[{index}].{field}")))
+    let asks = asked.keys.iter().enumerate().map(|(index, key)| {
+        ask(access.authority(), key).map_err(|field| no_id(format!("keys[{index}].{field}")))
     });
-    let verdicts = verdicts.collect::<Result<Vec<_>, _>>()?;
+    let asks = asks.collect::<Result<Vec<_>, _>>()?;
+    let verdicts = call.views().index.verify_all(&asks, call.now());
     answer(&BatchResponse {
         position,
         results: verdicts.iter().map(shown).collect(),
@@ -164,19 +164,18 @@ fn no_id(field: String) -> Problem {
     Problem::invalid_field("field_invalid", field, "is not an id of this form")
 }
 
-/// The verdict, or the field that should be an id and is none.
-fn judge(app: &App, authority: &Authority, asked: &VerifyRequest) -> Result<Verdict, &'static str> {
+/// What is asked, or the field that should be an id and is none.
+fn ask<'a>(authority: &'a Authority, asked: &'a VerifyRequest) -> Result<Ask<'a>, &'static str> {
     let project = asked.project_id.as_deref().map(str::parse).transpose();
     let organization = asked.organization_id.as_deref().map(str::parse).transpose();
-    let ask = Ask {
+    Ok(Ask {
         authority,
         key: &asked.key,
         required_scopes: &asked.required_scopes,
         project: project.map_err(|_no_id| "project_id")?,
         any_project: asked.any_project,
         organization: organization.map_err(|_no_id| "organization_id")?,
-    };
-    Ok(app.ledger.views().index.verify(&ask, app.ledger.now()))
+    })
 }
 
 fn shown(verdict: &Verdict) -> VerifyResponse<'_> {

@@ -10,6 +10,8 @@
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -24,6 +26,9 @@ const CODE_VERSION: u32 = 2;
 
 /// The longest block: 4,096 records of at most 16 KiB each. What is longer goes in two.
 const BLOCK_BYTES_MAX: u32 = 64 * 1024 * 1024;
+
+/// Blocks that are decoded before they are taken: at most 4 x 64 MiB, usually 4 x 1 MiB.
+const BLOCKS_AHEAD: usize = 4;
 
 /// Snapshots that are kept: the newest, and one for when that does not fit the log.
 const KEPT: usize = 2;
@@ -220,16 +225,29 @@ pub fn read(
         return Err(SnapshotError::Unfit("another version or log"));
     }
     begin(&head)?;
-    let mut seen = 1;
-    loop {
-        match next(&mut from)? {
-            Block::Pieces(pieces) => pieces.into_iter().try_for_each(&mut take)?,
-            Block::End { blocks } if blocks == seen => return Ok(*head),
-            Block::End { .. } | Block::Head(_) => {
-                return Err(SnapshotError::Unfit("blocks are missing"));
+    thread::scope(|scope| {
+        let (decoded, blocks) = mpsc::sync_channel(BLOCKS_AHEAD);
+        scope.spawn(move || decode(&mut from, &decoded));
+        for (seen, block) in (1..).zip(blocks) {
+            match block? {
+                Block::Pieces(pieces) => pieces.into_iter().try_for_each(&mut take)?,
+                Block::End { blocks } if blocks == seen => return Ok(*head),
+                Block::End { .. } | Block::Head(_) => break,
             }
         }
-        seen += 1;
+        Err(SnapshotError::Unfit("blocks are missing"))
+    })
+}
+
+/// Decodes blocks up to the last one or the first that cannot be read, while those before are
+/// taken.
+fn decode(from: &mut impl Read, decoded: &SyncSender<Result<Block, SnapshotError>>) {
+    loop {
+        let block = next(from);
+        let more = matches!(block, Ok(Block::Pieces(_)));
+        if decoded.send(block).is_err() || !more {
+            return;
+        }
     }
 }
 

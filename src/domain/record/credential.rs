@@ -173,6 +173,12 @@ impl Credential {
         }
     }
 
+    /// When its last event happened.
+    #[must_use]
+    pub fn updated_at(&self) -> Timestamp {
+        self.updated_at
+    }
+
     /// The current secret.
     #[must_use]
     pub fn secret(&self) -> Secret {
@@ -331,6 +337,67 @@ impl Common {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    use ulid::Ulid;
+
+    fn secret(id: u128, created_at: i64, ends_at: Option<i64>) -> Secret {
+        Secret {
+            id: SecretId(Ulid(id)),
+            hash: SecretHash([7; 32]),
+            prefix: "rfk".into(),
+            hint: KeyHint(*b"hint"),
+            created_at: Timestamp(created_at),
+            ends_at: ends_at.map(Timestamp),
+        }
+    }
+
+    #[test]
+    fn what_is_packed_is_unpacked_again() {
+        let organization = OrganizationId(Ulid(1));
+        let plain = Unpacked {
+            id: CredentialId(Ulid(2)),
+            organization,
+            kind: Kind::Organization,
+            owner: Owner::Organization(organization),
+            project: None,
+            name: "a name of more than twenty-four bytes".into(),
+            description: None,
+            grant: Arc::default(),
+            metadata: None,
+            expires_at: None,
+            disabled: false,
+            ended: None,
+            issued_via: None,
+            secrets: vec![secret(3, 5, None)],
+            stamp: Stamp {
+                version: 1,
+                position: 9,
+                created_by: None,
+                created_at: Timestamp(5),
+                updated_at: Timestamp(5),
+            },
+        };
+        let rotated = Unpacked {
+            project: Some(ProjectId(Ulid(4))),
+            description: Some("in words".into()),
+            metadata: Some(Arc::new(Metadata::from([("a".into(), "b".into())]))),
+            expires_at: Some(Timestamp(1_000)),
+            disabled: true,
+            secrets: vec![secret(3, 5, Some(80)), secret(6, 70, Some(90))],
+            ..plain.clone()
+        };
+        for open in [plain.clone(), rotated] {
+            let packed = Credential::try_from(open.clone()).unwrap();
+            assert_eq!(packed.unpacked(), open);
+            assert_eq!(packed.secrets().collect::<Vec<_>>(), open.secrets);
+            assert_eq!(packed.secrets_len(), open.secrets.len());
+        }
+        let none = Unpacked {
+            secrets: Vec::new(),
+            ..plain
+        };
+        assert_eq!(Credential::try_from(none), Err(NoSecret));
+    }
 
     #[test]
     fn a_credential_is_small() {

@@ -74,7 +74,11 @@ impl Entry {
         let credential = &self.credential;
         if credential.ended().is_some() {
             Some(Code::Revoked)
-        } else if self.ends_at().is_some_and(|at| at <= now) {
+        } else if self
+            .ends_at()
+            .is_some_and(|at| at <= now.max(credential.updated_at()))
+        {
+            // Time never goes back behind the last event, whenever `now` was read.
             Some(Code::Rotated)
         } else if credential.expires_at().is_some_and(|at| at <= now) {
             Some(Code::Expired)

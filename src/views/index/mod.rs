@@ -101,6 +101,10 @@ impl Index {
             };
             self.accounts.pin().insert(account.id, standing);
         }
+        if self.entries.is_empty() {
+            // At start: a table that grows is filled several times over.
+            self.entries.pin().reserve(changes.credentials.len());
+        }
         for credential in &changes.credentials {
             self.put(credential);
         }

@@ -114,25 +114,55 @@ fn absent(form: Form) -> Code {
     }
 }
 
+/// What a presented text can be, and what to look for unless it cannot be known.
+fn sought(text: &str) -> (Form, Option<Sought>) {
+    let form = form(text);
+    let known = form != Form::Malformed;
+    (form, known.then(|| Sought(SecretHash::of(text))))
+}
+
 impl Index {
     /// Whether the secret is accepted at `now`, which is never before the last event.
     #[must_use]
     pub fn verify(&self, ask: &Ask<'_>, now: Timestamp) -> Verdict {
         // Read before the look-up: what it promises is in the entries already.
         let position = self.position.get().unwrap_or(0);
+        let (form, sought) = sought(ask.key);
+        let entries = self.entries.pin();
+        let found = sought.and_then(|sought| entries.get_key_value(&sought));
+        self.verdict((ask, form), found.map(|(entry, ())| entry), position, now)
+    }
+
+    /// Whether each of several secrets is accepted. Their look-ups stand together, apart from the
+    /// hashing, so that the waits for memory overlap.
+    #[must_use]
+    pub fn verify_all(&self, asks: &[Ask<'_>], now: Timestamp) -> Vec<Verdict> {
+        let position = self.position.get().unwrap_or(0);
+        let all: Vec<_> = asks.iter().map(|ask| sought(ask.key)).collect();
+        let entries = self.entries.pin();
+        let find = |sought: &Sought| entries.get_key_value(sought).map(|(entry, ())| entry);
+        let found = all.iter().map(|(_, sought)| sought.as_ref().and_then(find));
+        let found: Vec<Option<&Entry>> = found.collect();
+        let forms = all.iter().map(|(form, _)| *form);
+        let asked = asks.iter().zip(forms).zip(found);
+        asked
+            .map(|(asked, entry)| self.verdict(asked, entry, position, now))
+            .collect()
+    }
+
+    fn verdict(
+        &self,
+        (ask, form): (&Ask<'_>, Form),
+        entry: Option<&Entry>,
+        position: u64,
+        now: Timestamp,
+    ) -> Verdict {
         let verdict = |code, valid_until, key| Verdict {
             code,
             position,
             valid_until,
             key,
         };
-        let form = form(ask.key);
-        if form == Form::Malformed {
-            return verdict(Code::Malformed, None, None);
-        }
-        let entries = self.entries.pin();
-        let entry = entries.get_key_value(&Sought(SecretHash::of(ask.key)));
-        let entry = entry.map(|(entry, ())| entry);
         let Some(entry) = entry.filter(|entry| ask.sees(entry.credential.organization())) else {
             return verdict(absent(form), None, None);
         };
@@ -153,13 +183,10 @@ impl Index {
 
     /// Who presents `token` to this service itself, or why nobody does.
     pub fn authenticate(&self, token: &str, now: Timestamp) -> Result<Caller, Code> {
-        let form = form(token);
-        if form == Form::Malformed {
-            return Err(Code::Malformed);
-        }
+        let (form, sought) = sought(token);
         let entries = self.entries.pin();
-        let entry = entries.get_key_value(&Sought(SecretHash::of(token)));
-        let (entry, ()) = entry.ok_or_else(|| absent(form))?;
+        let found = sought.and_then(|sought| entries.get_key_value(&sought));
+        let (entry, ()) = found.ok_or_else(|| absent(form))?;
         if let Some(code) = entry.refusal(now) {
             return Err(code);
         }
@@ -183,10 +210,9 @@ impl Index {
             return code;
         }
         let credential = &entry.credential;
-        let catalogue = self.catalogue.load();
-        let Some(ceiling) = self.ceiling(credential.owner(), &catalogue) else {
+        if !self.is_active(credential.owner()) {
             return Code::OwnerInactive;
-        };
+        }
         let own = credential.organization();
         if ask.organization.is_some_and(|named| named != own) {
             return Code::WrongOrganization;
@@ -196,6 +222,10 @@ impl Index {
         }
         // Most gateways ask for no scope, and what nobody asks for is not computed.
         if !ask.required_scopes.is_empty() {
+            let catalogue = self.catalogue.load();
+            let Some(ceiling) = self.ceiling(credential.owner(), &catalogue) else {
+                return Code::OwnerInactive;
+            };
             let rights = entry.worth.rights(&catalogue).under(ceiling, &catalogue);
             let holds = |scope: &String| catalogue.holds(rights.scopes, scope);
             if !ask.required_scopes.iter().all(holds) {
@@ -214,6 +244,20 @@ impl Index {
             }
             (Some(_), None) => ask.any_project,
             (Some(bound), Some(asked)) => bound == asked,
+        }
+    }
+
+    fn is_active(&self, owner: Owner) -> bool {
+        match owner {
+            Owner::Organization(_) => true,
+            Owner::User(id) => {
+                let members = self.members.pin();
+                members.get(&id).is_some_and(|standing| standing.active)
+            }
+            Owner::ServiceAccount(id) => {
+                let accounts = self.accounts.pin();
+                accounts.get(&id).is_some_and(|standing| standing.active)
+            }
         }
     }
 

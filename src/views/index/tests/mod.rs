@@ -338,11 +338,12 @@ fn a_rotated_secret_lives_through_its_grace_and_is_revoked_with_its_credential()
     assert_eq!(at(&old, 150), (Code::Rotated, None));
     assert_eq!(at(&new, 150), (Code::Valid, Some(1_000)));
     assert_eq!(at(&new, 1_000), (Code::Expired, None));
-    // The next event after the grace lets go of the record, and changes no answer.
+    // The next event after the grace changes no answer, nor does a clock read just before it.
     record.stamp = stamp(3, Timestamp(200));
     record.disabled = true;
     put(&index, &record);
     assert_eq!(at(&old, 200), (Code::Rotated, None));
+    assert_eq!(at(&old, 149), (Code::Rotated, None));
     assert_eq!(at(&new, 200).0, Code::Disabled);
     assert_eq!(
         index.authenticate(&new, Timestamp(200)).err(),

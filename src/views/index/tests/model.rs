@@ -322,6 +322,8 @@ impl Model {
                         };
                         let verdict = index.verify(&ask, self.now);
                         assert_eq!(verdict.code, self.code(record, secret, &ask));
+                        let twice = index.verify_all(&[ask, ask], self.now);
+                        assert_eq!(twice, [verdict.clone(), verdict.clone()]);
                         if let Some(Shown::Whole { credential, .. }) = &verdict.key {
                             assert_eq!(credential.unpacked(), *record);
                             assert_eq!(verdict.valid_until, secret.valid_until(credential));
