@@ -20,6 +20,7 @@ use rand::rngs::SysRng;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 use ulid::Ulid;
+use zeroize::{Zeroize, Zeroizing};
 
 /// How far the wall clock may stand from where the monotonic clock puts it: 5 minutes. Time
 /// daemons slew smaller errors; a larger one is a step that someone should look at.
@@ -28,6 +29,9 @@ pub const DRIFT_MS_MAX: i64 = 5 * 60 * 1_000;
 /// How far past the last event the wall clock may stand at start: 400 days, a year of idleness
 /// and a month to notice.
 pub const IDLE_MS_MAX: i64 = 400 * 24 * 60 * 60 * 1_000;
+
+/// Random bytes drawn from the operating system at once: those of five commands.
+const DRAWN_AT_ONCE: usize = 512;
 
 /// Where time comes from.
 #[derive(Clone, Debug)]
@@ -217,7 +221,7 @@ pub struct Entropy {
 }
 
 enum Source {
-    System,
+    System(Box<Drawn>),
     /// SHA-256 over a seed and a counter: the same bytes under every version of every crate.
     Seeded {
         seed: u64,
@@ -228,7 +232,7 @@ enum Source {
 impl Entropy {
     /// The operating system's random source.
     pub fn system() -> Self {
-        Self::from_source(Source::System)
+        Self::from_source(Source::System(Box::default()))
     }
 
     /// The same bytes for the same seed, for tests and fixtures. Never for real keys.
@@ -249,9 +253,7 @@ impl Entropy {
     /// When the operating system has no random source: nothing may be issued without one.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         match &mut self.source {
-            Source::System => SysRng
-                .try_fill_bytes(bytes)
-                .expect("the operating system's random source answers"),
+            Source::System(drawn) => drawn.fill(bytes),
             Source::Seeded { seed, blocks } => {
                 for chunk in bytes.chunks_mut(32) {
                     let mut block = Sha256::new();
@@ -297,6 +299,43 @@ impl Entropy {
 
     fn ulid_of(&mut self, ms: u64) -> Ulid {
         Ulid::from_parts(ms, u128::from_le_bytes(self.bytes()))
+    }
+}
+
+/// Random bytes of the operating system, drawn many at once: a command takes them four times, and
+/// a call of the system is dearer than the bytes. What is handed out is wiped here.
+struct Drawn {
+    bytes: Zeroizing<[u8; DRAWN_AT_ONCE]>,
+    used: usize,
+}
+
+impl Default for Drawn {
+    fn default() -> Self {
+        Self {
+            bytes: Zeroizing::new([0; DRAWN_AT_ONCE]),
+            used: DRAWN_AT_ONCE,
+        }
+    }
+}
+
+impl Drawn {
+    fn fill(&mut self, mut bytes: &mut [u8]) {
+        while !bytes.is_empty() {
+            if self.used == DRAWN_AT_ONCE {
+                SysRng
+                    .try_fill_bytes(&mut *self.bytes)
+                    .expect("the operating system's random source answers");
+                self.used = 0;
+            }
+            let left = self.bytes.get_mut(self.used..).unwrap_or_default();
+            let count = left.len().min(bytes.len());
+            let (to, rest) = bytes.split_at_mut(count);
+            let (from, _) = left.split_at_mut(count);
+            to.copy_from_slice(from);
+            from.zeroize();
+            self.used += count;
+            bytes = rest;
+        }
     }
 }
 
@@ -406,6 +445,21 @@ mod tests {
             let next = entropy.ulid(START_MS);
             assert_eq!(next.timestamp_ms(), full.timestamp_ms() + 1);
         }
+    }
+
+    #[test]
+    fn bytes_drawn_at_once_are_handed_out_once() {
+        let mut entropy = Entropy::system();
+        let few: Vec<[u8; 24]> = (0..100).map(|_| entropy.bytes()).collect();
+        let many: [u8; 3 * DRAWN_AT_ONCE] = entropy.bytes();
+        let all = few.iter().flatten().chain(&many);
+        let all: Vec<u8> = all.copied().collect();
+        let pieces: std::collections::BTreeSet<&[u8]> = all.chunks_exact(8).collect();
+        assert_eq!(pieces.len(), all.len() / 8);
+        let Source::System(drawn) = &entropy.source else {
+            panic!("this is the system's");
+        };
+        assert!(drawn.bytes[..drawn.used].iter().all(|byte| *byte == 0));
     }
 
     #[test]
