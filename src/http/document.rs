@@ -100,8 +100,8 @@ fn headers(method: Method, path: &str) -> Vec<(&'static str, &'static str)> {
         "access-tokens",
         "tokens",
     ];
-    let open = ["livez", "readyz", "openapi.json", "docs"].contains(&last);
     let last = path.rsplit('/').next().unwrap_or_default();
+    let open = ["livez", "readyz", "openapi.json", "docs"].contains(&last);
     match method {
         Method::Read if open => {}
         Method::Read => headers.push(MIN_POSITION),

@@ -368,6 +368,8 @@ mod tests {
             disabled: false,
             ended: None,
             issued_via: None,
+            replaces: None,
+            replaced_by: None,
             secrets: vec![secret(3, 5, None)],
             stamp: Stamp {
                 version: 1,
