@@ -11,12 +11,14 @@ mod body;
 mod call;
 mod codes;
 mod context;
+mod cookie;
 mod document;
 mod lists;
 mod meta;
 mod platform;
 mod problem;
 mod records;
+mod sessions;
 mod verify;
 
 #[cfg(test)]
@@ -40,11 +42,13 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock::Entropy;
+use crate::config::PublicUrl;
 use crate::domain::access::Action;
 use crate::domain::ids::OrganizationId;
 use crate::ledger::Ledger;
 use auth::Caller;
 use problem::Problem;
+use sessions::{Attempts, Passwords};
 
 pub use problem::{FieldProblem, ProblemBody};
 
@@ -58,6 +62,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct HttpSettings {
     /// Proxies that may say who the client is.
     pub trusted: Vec<ipnet::IpNet>,
+    /// What clients call this server: where links lead and sessions are used from.
+    pub public_url: PublicUrl,
 }
 
 /// What every handler has.
@@ -68,6 +74,8 @@ struct App {
     ready: Arc<AtomicBool>,
     document: Arc<str>,
     request_ids: Arc<Mutex<Entropy>>,
+    attempts: Arc<Attempts>,
+    passwords: Arc<Passwords>,
 }
 
 impl App {
@@ -78,12 +86,21 @@ impl App {
             .unwrap_or_else(PoisonError::into_inner);
         format!("req_{}", ids.ulid(self.ledger.now().0))
     }
+
+    fn random_bytes<const N: usize>(&self) -> [u8; N] {
+        let mut entropy = self
+            .request_ids
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        entropy.bytes()
+    }
 }
 
 fn routes() -> OpenApiRouter<App> {
     use platform::{
         api_keys, credentials, events, members, organizations, projects, service_accounts,
     };
+    use sessions::me;
     OpenApiRouter::with_openapi(document::Head::openapi())
         .routes(routes!(organizations::create, organizations::list))
         .routes(routes!(organizations::show, organizations::update))
@@ -91,6 +108,7 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(projects::show, projects::update))
         .routes(routes!(members::create, members::list))
         .routes(routes!(members::show, members::update, members::remove))
+        .routes(routes!(members::issue_sign_in_link))
         .routes(routes!(service_accounts::create, service_accounts::list))
         .routes(routes!(
             service_accounts::show,
@@ -110,6 +128,12 @@ fn routes() -> OpenApiRouter<App> {
         .routes(routes!(credentials::revoke))
         .routes(routes!(verify::verify))
         .routes(routes!(verify::batch))
+        .routes(routes!(sessions::create))
+        .routes(routes!(sessions::page::show))
+        .routes(routes!(me::show))
+        .routes(routes!(me::list, me::sign_out))
+        .routes(routes!(me::end_one))
+        .routes(routes!(me::set_password))
         .routes(routes!(meta::livez))
         .routes(routes!(meta::readyz))
         .routes(routes!(meta::openapi))
@@ -142,6 +166,8 @@ fn app(ledger: Ledger, settings: HttpSettings) -> (Router, Arc<AtomicBool>) {
         ready: Arc::new(AtomicBool::new(true)),
         document: document.into(),
         request_ids: Arc::new(Mutex::new(Entropy::system())),
+        attempts: Arc::default(),
+        passwords: Arc::default(),
     };
     let ready = Arc::clone(&app.ready);
     (layered(router, app), ready)
@@ -205,6 +231,7 @@ async fn method_not_allowed(
     ) {
         (None, _) => None,
         (Some(_), Err(problem)) => Some(problem),
+        (Some(Weakest::InPerson), Ok(caller)) => caller.session().err(),
         (Some(Weakest::AtHome(action)), Ok(caller)) => caller.may_at_home(&app, action).err(),
         (Some(Weakest::Everywhere(action)), Ok(caller)) => {
             caller.may_everywhere(&app, action).err()
@@ -219,6 +246,7 @@ async fn method_not_allowed(
 
 /// The least that somebody must be allowed who is told of a path's methods, and where.
 enum Weakest {
+    InPerson,
     AtHome(Action),
     Everywhere(Action),
     In(Action),
@@ -230,6 +258,7 @@ fn weakest(route: &str) -> Option<Weakest> {
         Some(Some(tail)) if tail.starts_with("/credentials") => Some(Weakest::In(Action::Oversee)),
         Some(Some(_)) => Some(Weakest::In(Action::ReadPlatform)),
         Some(None) => Some(Weakest::Everywhere(Action::ManageOrganizations)),
+        None if route.starts_with("/v1/me") => Some(Weakest::InPerson),
         None if route.starts_with("/v1/verify") => Some(Weakest::AtHome(Action::Verify)),
         // The service about itself is open to all.
         None => None,

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::config::PublicUrl;
 use crate::domain::ids::Owner;
 use crate::domain::record::{
     Credential, Member, Metadata, Organization, Project, ServiceAccount, Stamp,
 };
 use crate::domain::time::Timestamp;
+use crate::ledger::Answer;
 
 /// An organization.
 #[derive(Serialize, ToSchema)]
@@ -44,7 +46,7 @@ pub(super) struct MemberRecord {
     role: String,
     /// `active` or `removed`.
     status: &'static str,
-    /// Null until there are sessions.
+    /// In the answer that made it, for a member's session or the platform alone; else null.
     sign_in_url: Option<String>,
     #[serde(flatten)]
     origin: Origin,
@@ -212,6 +214,16 @@ impl From<&Arc<Member>> for MemberRecord {
             sign_in_url: None,
             origin: Origin::from(&record.stamp),
         }
+    }
+}
+
+impl MemberRecord {
+    /// The record with the link that the answer alone carries.
+    #[must_use]
+    pub(super) fn with_link(mut self, answer: &Answer, public_url: &PublicUrl) -> Self {
+        let token = answer.sign_in.as_ref();
+        self.sign_in_url = token.map(|token| public_url.sign_in_url(token));
+        self
     }
 }
 

@@ -89,7 +89,7 @@ async fn bytes(request: Request, max: usize) -> Result<(Vec<u8>, HeaderMap), Pro
 }
 
 /// 415 unless the media type is JSON.
-fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (kind, another) = (kinds.next(), kinds.next());
     let essence = kind

@@ -274,7 +274,8 @@ fn credential(answer: &Answer) -> Arc<Credential> {
         | Record::Organization(_)
         | Record::Project(_)
         | Record::Member(_)
-        | Record::ServiceAccount(_) => None,
+        | Record::ServiceAccount(_)
+        | Record::Session(_) => None,
     });
     found.unwrap()
 }
