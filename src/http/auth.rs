@@ -71,7 +71,12 @@ fn by_session(parts: &Parts, app: &App, token: &str) -> Result<Caller, Problem> 
     let found = views
         .sessions
         .authenticate(token, &catalogue, app.ledger.now());
-    let found = found.ok_or_else(|| Problem::unauthenticated(true))?;
+    // A cookie that is good for nothing goes, lest it stand in the way of a credential.
+    let refused = || {
+        let gone = cookie::clear(&app.settings.public_url);
+        Problem::unauthenticated(true).with_header(header::SET_COOKIE, gone)
+    };
+    let found = found.ok_or_else(refused)?;
     if cookie::changes(&parts.method) {
         cookie::check_same_site(&parts.headers, &app.settings.public_url)?;
     }

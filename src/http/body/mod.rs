@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::problem::Problem;
@@ -70,6 +71,15 @@ pub(super) async fn unparsed(
     check_kind(&headers)?;
     context.check()?;
     Ok(bytes)
+}
+
+/// Reads a JSON body with secrets in it: its bytes are wiped, whatever comes of it.
+pub(super) async fn secret_json<T: DeserializeOwned>(
+    request: Request,
+    context: &Context,
+) -> Result<T, Problem> {
+    let bytes = Zeroizing::new(unparsed(request, context, BODY_BYTES_MAX).await?);
+    parse(&bytes)
 }
 
 async fn bytes(request: Request, max: usize) -> Result<(Vec<u8>, HeaderMap), Problem> {

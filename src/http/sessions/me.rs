@@ -8,7 +8,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use zeroize::Zeroize;
 
 use super::attempts::Pair;
 use super::record::SessionRecord;
@@ -21,6 +20,7 @@ use crate::domain::session::Session;
 use crate::domain::session_command::{SetPassword, SignInProof, SignOut};
 use crate::domain::sign_in::Password;
 use crate::http::answer::{mismatch, shown, written};
+use crate::http::body;
 use crate::http::call::Call;
 use crate::http::cookie;
 use crate::http::platform::Path;
@@ -163,12 +163,10 @@ pub(in crate::http) async fn set_password(
     request: Request,
 ) -> Result<Response, Problem> {
     let session = Arc::clone(call.session()?);
-    let mut body = call.json::<PasswordPut>(request).await?;
-    body.bytes.zeroize();
     let PasswordPut {
         password,
         current_password,
-    } = body.value;
+    } = body::secret_json(request, &call.context).await?;
     password.check()?;
     let current = match current_password {
         Some(current) => Some(known(&call, &session, current).await?),

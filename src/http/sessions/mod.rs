@@ -16,7 +16,6 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use zeroize::Zeroize;
 
 use super::answer::{mismatch, written};
 use super::context::Context;
@@ -74,9 +73,7 @@ pub(in crate::http) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     cookie::check_same_site(request.headers(), &app.settings.public_url)?;
-    let mut body = body::json::<SignInRequest>(request, &context).await?;
-    body.bytes.zeroize();
-    let command = match body.value {
+    let command = match body::secret_json(request, &context).await? {
         SignInRequest {
             sign_in_token: Some(token),
             email: None,

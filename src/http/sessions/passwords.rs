@@ -71,3 +71,22 @@ impl Passwords {
         outcome.map_err(|why| Problem::internal("a password could not be hashed", &why))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn more_passwords_than_places_are_refused_at_once() {
+        let passwords = Passwords::default();
+        let password = || Password::new("correct horse".to_owned());
+        let all = u32::try_from(PLACES_MAX).unwrap();
+        let places = Arc::clone(&passwords.places).acquire_many_owned(all);
+        let places = places.await.unwrap();
+        let refused = passwords.is_behind(password(), None).await.unwrap_err();
+        assert_eq!(refused.code(), "queue_full");
+        drop(places);
+        let hash = passwords.hash(password(), [1; SALT_BYTES]).await.unwrap();
+        assert!(passwords.is_behind(password(), Some(hash)).await.unwrap());
+    }
+}

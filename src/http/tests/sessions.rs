@@ -213,6 +213,12 @@ fn a_session_and_a_credential_at_once_are_refused() {
     assert_eq!(twice.refused(400), "header_twice");
     let foreign = world.send(ask("GET", "/v1/me").with("cookie", "keyledger=nonsense"));
     assert_eq!(foreign.refused(401), "credential_not_accepted");
+    assert!(
+        foreign
+            .header("set-cookie")
+            .unwrap()
+            .starts_with("keyledger=; ")
+    );
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod image;
 mod lanes;
 mod restart;
 mod sealed;
+mod sessions;
 
 use std::fs;
 use std::num::NonZeroU64;
