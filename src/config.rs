@@ -10,6 +10,8 @@ use std::str::FromStr;
 use axum::http::Uri;
 use ipnet::IpNet;
 
+use crate::domain::sign_in::OpaqueToken;
+
 /// How a server is reached.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Network {
@@ -49,7 +51,7 @@ impl Network {
     pub fn public_url(&self, bound: SocketAddr) -> PublicUrl {
         self.public_url
             .clone()
-            .unwrap_or_else(|| PublicUrl(format!("http://{bound}")))
+            .unwrap_or_else(|| PublicUrl::of(bound))
     }
 }
 
@@ -68,6 +70,43 @@ impl PublicUrl {
     #[must_use]
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https://")
+    }
+}
+
+impl PublicUrl {
+    /// The URL of an address that is listened on.
+    #[must_use]
+    pub fn of(listen: SocketAddr) -> Self {
+        Self(format!("http://{listen}"))
+    }
+
+    /// Whether a browser names this URL as the origin of a request. It leaves the scheme's own
+    /// port away.
+    #[must_use]
+    pub fn is_origin(&self, origin: &str) -> bool {
+        let bare = |text: &str| {
+            let text = text.to_ascii_lowercase();
+            let port = if text.starts_with("https://") {
+                ":443"
+            } else {
+                ":80"
+            };
+            text.strip_suffix(port).map(str::to_owned).unwrap_or(text)
+        };
+        bare(origin) == bare(&self.0)
+    }
+
+    /// The address of a sign-in link: a secret as its token is.
+    #[must_use]
+    pub fn sign_in_url(&self, token: &OpaqueToken) -> String {
+        format!("{}/sign-in/{}", self.0, token.reveal())
+    }
+}
+
+impl Default for PublicUrl {
+    /// Where a server listens unless it is told otherwise.
+    fn default() -> Self {
+        Self("http://127.0.0.1:8080".to_owned())
     }
 }
 
@@ -149,6 +188,19 @@ mod tests {
         ] {
             let url = text.parse::<PublicUrl>().ok();
             assert_eq!(url.as_ref().map(PublicUrl::as_str), expect, "{text:?}");
+        }
+        for (url, origin, same) in [
+            ("https://a.example", "https://a.example", true),
+            ("https://a.example", "https://A.example:443", true),
+            ("https://a.example:443", "https://a.example", true),
+            ("http://a.example:80", "http://a.example", true),
+            ("http://a.example", "https://a.example", false),
+            ("https://a.example", "https://a.example:8443", false),
+            ("https://a.example", "https://a.example.evil.example", false),
+            ("https://a.example", "null", false),
+        ] {
+            let url: PublicUrl = url.parse().unwrap();
+            assert_eq!(url.is_origin(origin), same, "{url} {origin}");
         }
         assert!("https://a".parse::<PublicUrl>().unwrap().is_https());
         assert!(!"http://a".parse::<PublicUrl>().unwrap().is_https());

@@ -191,7 +191,8 @@ impl Tenant {
             | Record::Organization(_)
             | Record::Project(_)
             | Record::Member(_)
-            | Record::ServiceAccount(_) => None,
+            | Record::ServiceAccount(_)
+            | Record::Session(_) => None,
         });
         let key = key.context("an organization is made with a key")?;
         let secret = key.secret();

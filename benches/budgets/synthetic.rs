@@ -13,7 +13,7 @@ use keyledger::domain::event::{
 };
 use keyledger::domain::ids::{
     CredentialId, EventId, LogId, OrganizationId, Owner, Principal, SecretId, ServiceAccountId,
-    Subject,
+    Subject, Via,
 };
 use keyledger::domain::kind::Kind;
 use keyledger::domain::record::{Grant, Metadata};
@@ -207,7 +207,7 @@ fn actor(random: &[u8]) -> ActorStamp {
     ActorStamp {
         kind: ActorType::Credential,
         id: Some(Principal::Credential(maker)),
-        via: Some(maker),
+        via: Some(Via::Credential(maker)),
         network: Some(Sealed {
             key: DataKeyId::new(organization(0).0),
             nonce: std::array::from_fn(|at| random[at % random.len()]),

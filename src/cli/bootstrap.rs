@@ -4,13 +4,16 @@
 //! shown once.
 
 use serde::Serialize;
+use zeroize::Zeroizing;
 
 use super::exit::Stop;
 use super::rehearsal::rehearse;
+use crate::config::PublicUrl;
 use crate::domain::command::{Actor, Command, CreateOrganization, Request};
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, UserId};
 use crate::domain::secret::Token;
+use crate::domain::session_command::IssueSignInLink;
 use crate::ledger::boot::{self, Settings};
 use crate::ledger::{Ledger, Record, Submission};
 
@@ -49,6 +52,8 @@ pub(super) struct Issued {
     pub(super) key: CredentialId,
     pub(super) token: Token,
     pub(super) vkey: String,
+    /// A link for the owner to sign in with.
+    pub(super) sign_in_url: Option<Zeroizing<String>>,
 }
 
 #[derive(Serialize)]
@@ -58,7 +63,7 @@ struct IssuedJson<'a> {
     key_id: CredentialId,
     raw_key: &'a str,
     vkey: &'a str,
-    /// Members sign in by a link that only a running server can take.
+    /// Works once, within a day, on a running server.
     sign_in_url: Option<&'a str>,
 }
 
@@ -71,13 +76,19 @@ impl Issued {
             key_id: self.key,
             raw_key: self.token.reveal(),
             vkey: &self.vkey,
-            sign_in_url: None,
+            sign_in_url: self.sign_in_url.as_ref().map(|url| url.as_str()),
         })?)
     }
 
     /// The same for people.
     pub(super) fn text(&self) -> String {
         let owner = self.owner.map(|id| id.to_string());
+        let link = self.sign_in_url.as_ref().map(|url| {
+            format!(
+                "\nThe owner signs in here, once and within a day, when the server runs:\n\n{}\n",
+                url.as_str()
+            )
+        });
         format!(
             "Organization  {}\n\
              Owner         {}\n\
@@ -86,18 +97,23 @@ impl Issued {
              \n\
              The key, which is shown this once and kept nowhere. It may do everything:\n\
              \n\
-             {}\n",
+             {}\n{}",
             self.organization,
             owner.as_deref().unwrap_or("none"),
             self.key,
             self.vkey,
             self.token.reveal(),
+            link.as_deref().unwrap_or_default(),
         )
     }
 }
 
 /// Makes a ledger with its first organization and key, in an empty folder.
-pub(super) fn create(settings: Settings, first: First) -> Result<(Ledger, Issued), Stop> {
+pub(super) fn create(
+    settings: Settings,
+    first: First,
+    public_url: &PublicUrl,
+) -> Result<(Ledger, Issued), Stop> {
     let command = Command::CreateOrganization(CreateOrganization {
         name: first.organization,
         owner_email: first.owner_email,
@@ -106,7 +122,7 @@ pub(super) fn create(settings: Settings, first: First) -> Result<(Ledger, Issued
     let request = by_operator(command);
     rehearse(&request, &settings.clock)?;
     let ledger = boot::create(settings, first.origin)?;
-    let issued = issue(&ledger, request);
+    let issued = issue(&ledger, request).and_then(|issued| with_link(&ledger, issued, public_url));
     if issued.is_err() {
         ledger.stop();
     }
@@ -125,7 +141,10 @@ pub(super) fn issue(ledger: &Ledger, request: Request) -> Result<Issued, Stop> {
                 organization = Some(record.organization());
                 key = Some(record.id());
             }
-            Record::Ledger | Record::Project(_) | Record::ServiceAccount(_) => {}
+            Record::Ledger
+            | Record::Project(_)
+            | Record::ServiceAccount(_)
+            | Record::Session(_) => {}
         }
     }
     match (organization, key, answer.token) {
@@ -135,9 +154,28 @@ pub(super) fn issue(ledger: &Ledger, request: Request) -> Result<Issued, Stop> {
             key,
             token,
             vkey: verifier_key(ledger)?,
+            sign_in_url: None,
         }),
         (_, _, _) => Err(anyhow::anyhow!("the command made no key").into()),
     }
+}
+
+/// Adds a link for the owner, if there is one.
+pub(super) fn with_link(
+    ledger: &Ledger,
+    mut issued: Issued,
+    public_url: &PublicUrl,
+) -> Result<Issued, Stop> {
+    if let Some(member) = issued.owner {
+        let command = Command::IssueSignInLink(IssueSignInLink {
+            organization: issued.organization,
+            member,
+        });
+        let answer = ledger.submit_blocking(Submission::bare(by_operator(command)))?;
+        let url = answer.sign_in.map(|token| public_url.sign_in_url(&token));
+        issued.sign_in_url = url.map(Zeroizing::new);
+    }
+    Ok(issued)
 }
 
 /// A request of whoever holds the folder.

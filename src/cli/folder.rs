@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::exit::Stop;
 use super::files;
+use crate::config::PublicUrl;
 use crate::ledger::boot::{Folder, Settings};
 use crate::log::LogSettings;
 
@@ -65,4 +66,13 @@ pub(super) struct SegmentArgs {
     #[arg(value_parser = clap::value_parser!(u64).range(1..=1024))]
     #[arg(env = "KEYLEDGER_SEGMENT_MIB", hide_env_values = true)]
     segment_mib: u64,
+}
+
+/// Where links lead.
+#[derive(Args, Debug)]
+pub(super) struct LinkArgs {
+    /// What people call the server: what the owner's sign-in link begins with
+    #[arg(long, value_name = "URL", default_value_t)]
+    #[arg(env = "KEYLEDGER_PUBLIC_URL", hide_env_values = true)]
+    pub(super) public_url: PublicUrl,
 }

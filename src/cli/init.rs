@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::bootstrap::{self, First};
 use super::exit::Stop;
-use super::folder::{FolderArgs, SegmentArgs};
+use super::folder::{FolderArgs, LinkArgs, SegmentArgs};
 use super::output;
 
 const EXAMPLES: &str = "\
@@ -41,6 +41,9 @@ pub(super) struct Init {
     #[arg(env = "KEYLEDGER_ORIGIN", hide_env_values = true)]
     origin: Option<String>,
 
+    #[command(flatten)]
+    links: LinkArgs,
+
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -54,7 +57,7 @@ impl Init {
             owner_email: self.owner_email,
             origin: self.origin,
         };
-        let (ledger, issued) = bootstrap::create(settings, first)?;
+        let (ledger, issued) = bootstrap::create(settings, first, &self.links.public_url)?;
         ledger.stop();
         let text = if self.json {
             issued.json()?

@@ -1,4 +1,4 @@
-//! `keyledger recover`: a new first key for whoever holds the folder.
+//! `keyledger recover`: a new first key, and a link for the owner, for whoever holds the folder.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use clap::builder::BoolishValueParser;
 
 use super::bootstrap::{self, Issued, SCOPES, by_operator};
 use super::exit::Stop;
-use super::folder::{FolderArgs, SegmentArgs};
+use super::folder::{FolderArgs, LinkArgs, SegmentArgs};
 use super::output;
 use crate::domain::command::{Command, CreateKey, Expiry};
 use crate::domain::ids::{OrganizationId, Owner, UserId};
@@ -30,7 +30,7 @@ Examples:
 
 The server must be stopped. Keys that exist stay as they are: revoke what was lost.";
 
-/// Issue a new key that may do everything, with the server stopped
+/// Issue a new key that may do everything and a link for the owner, with the server stopped
 #[derive(Args, Debug)]
 #[command(after_long_help = EXAMPLES)]
 pub(super) struct Recover {
@@ -50,6 +50,9 @@ pub(super) struct Recover {
     #[arg(env = "KEYLEDGER_ACCEPT_CLOCK", hide_env_values = true)]
     accept_clock: bool,
 
+    #[command(flatten)]
+    links: LinkArgs,
+
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -60,7 +63,8 @@ impl Recover {
         let mut settings = self.folder.settings(self.segments)?;
         settings.accept_clock = self.accept_clock;
         let ledger = boot::open(settings)?;
-        let issued = issue(&ledger, self.organization);
+        let issued = issue(&ledger, self.organization)
+            .and_then(|issued| bootstrap::with_link(&ledger, issued, &self.links.public_url));
         ledger.stop();
         let issued = issued?;
         let text = if self.json {

@@ -24,6 +24,7 @@ pub(super) fn rehearse(request: &Request, clock: &Clock) -> Result<(), Stop> {
         first_event: Ulid::nil(),
         ids: [Ulid::nil(); 4],
         random: [0; 32],
+        link_random: [0; 32],
     };
     let state = opened(&facts)?;
     match decide(&state, request, &facts) {

@@ -5,7 +5,7 @@
 //! and the next start recovers.
 
 use std::io::{self, IsTerminal, Write};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -110,10 +110,10 @@ impl Serve {
         };
         network.check().map_err(Stop::refused)?;
         logging::start(self.log_format, self.log_level).context("cannot start the log")?;
-        let ledger = self.open()?;
+        let (ledger, listener) = self.open(&network)?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
-        let outcome = runtime.block_on(serve(&ledger, &network, self.log_format));
+        let outcome = runtime.block_on(serve(&ledger, &network, listener, self.log_format));
         let outcome = match outcome {
             Ok(()) => flush(&runtime, &ledger),
             Err(stop) => Err(stop),
@@ -123,20 +123,32 @@ impl Serve {
         outcome
     }
 
-    fn open(&self) -> Result<Ledger, Stop> {
+    /// Opens the ledger, or makes it. The links of a new one lead to where it is going to listen,
+    /// so that is bound before.
+    fn open(&self, network: &Network) -> Result<(Ledger, StdListener), Stop> {
         let mut settings = self.folder.settings(self.segments)?;
         settings.accept_clock = self.accept_clock;
         let folder = &settings.folder;
         let vacant = folder.is_vacant();
         if vacant.with_context(|| format!("cannot read {}", folder.path().display()))? {
-            self.create(settings)
+            let listener = bind(network.listen)?;
+            let bound = listener.local_addr().context("cannot tell the address")?;
+            let ledger = self.create(settings, &network.public_url(bound))?;
+            Ok((ledger, listener))
         } else {
-            Ok(boot::open(settings)?)
+            let ledger = boot::open(settings)?;
+            match bind(network.listen) {
+                Ok(listener) => Ok((ledger, listener)),
+                Err(why) => {
+                    ledger.stop();
+                    Err(why)
+                }
+            }
         }
     }
 
     /// Makes the ledger, provided that there is somebody or something to take its key.
-    fn create(&self, settings: Settings) -> Result<Ledger, Stop> {
+    fn create(&self, settings: Settings, public_url: &PublicUrl) -> Result<Ledger, Stop> {
         let Some(path) = &self.bootstrap_key_file else {
             if !io::stdout().is_terminal() {
                 let folder = settings.folder.path().display();
@@ -145,7 +157,7 @@ impl Serve {
                      `keyledger init`, or name a file for it with --bootstrap-key-file"
                 )));
             }
-            let (ledger, issued) = bootstrap::create(settings, First::default())?;
+            let (ledger, issued) = bootstrap::create(settings, First::default(), public_url)?;
             return match output::print(&issued.text()) {
                 Ok(()) => Ok(ledger),
                 Err(why) => Err(lost(&ledger, why)),
@@ -158,7 +170,7 @@ impl Serve {
             )));
         }
         let mut file = NewFile::create(path)?;
-        let (ledger, issued) = bootstrap::create(settings, First::default())?;
+        let (ledger, issued) = bootstrap::create(settings, First::default(), public_url)?;
         let written = writeln!(file, "{}", issued.token.reveal());
         match written
             .map_err(anyhow::Error::from)
@@ -177,16 +189,28 @@ fn lost(ledger: &Ledger, why: anyhow::Error) -> Stop {
         .into()
 }
 
-/// Answers until a signal, the server's own end, or a failure of the ledger.
-async fn serve(ledger: &Ledger, network: &Network, format: LogFormat) -> Result<(), Stop> {
-    let mut signals = Signals::listen().context("cannot wait for signals")?;
-    let listen = network.listen;
-    let listener = TcpListener::bind(listen).await;
+fn bind(listen: SocketAddr) -> Result<StdListener, Stop> {
+    let listener = StdListener::bind(listen);
     let listener = listener.with_context(|| format!("cannot listen on {listen}"))?;
+    let set = listener.set_nonblocking(true);
+    set.context("cannot wait for connections")?;
+    Ok(listener)
+}
+
+/// Answers until a signal, the server's own end, or a failure of the ledger.
+async fn serve(
+    ledger: &Ledger,
+    network: &Network,
+    listener: StdListener,
+    format: LogFormat,
+) -> Result<(), Stop> {
+    let mut signals = Signals::listen().context("cannot wait for signals")?;
+    let listener = TcpListener::from_std(listener).context("cannot wait for connections")?;
     let bound = listener.local_addr().context("cannot tell the address")?;
     let (stop, mut stopping) = watch::channel(false);
     let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
+        public_url: network.public_url(bound),
     };
     let asked = async move {
         // A sender that is gone asks for the end too.

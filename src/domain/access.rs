@@ -5,7 +5,9 @@
 //! [`Access`], which only [`may`] can make.
 
 use super::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM, ScopeSet};
-use super::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId, UserId};
+use super::ids::{
+    CredentialId, OrganizationId, Owner, Principal, ProjectId, SessionId, UserId, Via,
+};
 use super::kind::{Deed, Kind};
 use super::record::{Credential, Grant, Member, ServiceAccount};
 use super::rejection::{Beyond, Rejection};
@@ -158,8 +160,8 @@ pub struct Authority {
     pub organization: Option<OrganizationId>,
     /// Who acts, for `created_by`.
     pub principal: Option<Principal>,
-    /// The credential used.
-    pub via: Option<CredentialId>,
+    /// The credential or session used.
+    pub via: Option<Via>,
     /// The one project that it is bound to.
     pub project: Option<ProjectId>,
     /// The scopes it holds now.
@@ -206,7 +208,7 @@ impl Authority {
                 Owner::User(id) => Principal::User(id),
                 Owner::ServiceAccount(id) => Principal::ServiceAccount(id),
             }),
-            via: Some(credential.id()),
+            via: Some(Via::Credential(credential.id())),
             project: credential.project(),
             expires_at: credential.expires_at(),
             ..granted
@@ -229,6 +231,30 @@ impl Authority {
         authority.platform = rights.platform;
         authority.everything = rights.everything;
         authority
+    }
+
+    /// What a member can do in a session: all that its role can now, in person.
+    #[must_use]
+    pub fn of_session(id: SessionId, member: &Member, catalogue: &Catalogue) -> Self {
+        Self {
+            organization: Some(member.organization),
+            principal: Some(Principal::User(member.id)),
+            via: Some(Via::Session(id)),
+            everything: true,
+            ..Self::of_role(&member.role, catalogue)
+        }
+    }
+
+    /// Whether a member acts in person.
+    #[must_use]
+    pub const fn is_session(&self) -> bool {
+        matches!(self.via, Some(Via::Session(_)))
+    }
+
+    /// The credential used, if one was: what a new credential records as its maker.
+    #[must_use]
+    pub fn via_credential(&self) -> Option<CredentialId> {
+        self.via.and_then(Via::credential)
     }
 
     /// Scopes and standing alone.
@@ -275,7 +301,9 @@ impl Authority {
         authority
     }
 
-    fn nothing() -> Self {
+    /// What nobody in particular can do.
+    #[must_use]
+    pub fn nothing() -> Self {
         Self {
             organization: None,
             principal: None,

@@ -3,10 +3,12 @@
 
 use super::catalogue::Catalogue;
 use super::ids::{
-    CredentialId, LogId, OrganizationId, Owner, ProjectId, SecretId, ServiceAccountId, UserId,
+    CredentialId, LogId, OrganizationId, Owner, ProjectId, SecretId, ServiceAccountId, SessionId,
+    UserId,
 };
 use super::kind::Kind;
 use super::record::{Credential, Grant, Metadata};
+use super::session_command::{IssueSignInLink, SetPassword, SignIn, SignInFailure, SignOut};
 use super::time::Timestamp;
 
 /// Who asks.
@@ -21,6 +23,10 @@ pub enum Actor {
         /// The secret presented, which a rotation may have ended since.
         secret: SecretId,
     },
+    /// A member, by a session.
+    Session(SessionId),
+    /// Whoever has not shown yet who they are: may sign in and nothing else.
+    Nobody,
 }
 
 /// A command with who asks for it.
@@ -73,6 +79,16 @@ pub enum Command {
     EnableKey(KeyTarget),
     /// Ends a credential.
     RevokeKey(RevokeKey),
+    /// A new link for a member to sign in with.
+    IssueSignInLink(IssueSignInLink),
+    /// A new session.
+    SignIn(SignIn),
+    /// A note of attempts that failed.
+    NoteSignInFailure(SignInFailure),
+    /// Ends one of the member's own sessions.
+    SignOut(SignOut),
+    /// A new password for the member whose session it is.
+    SetPassword(SetPassword),
 }
 
 /// See [`Command::OpenLedger`].
@@ -397,6 +413,11 @@ impl Command {
             Self::ReplaceKey(c) => Some(c.target.organization),
             Self::DisableKey(c) | Self::EnableKey(c) => Some(c.organization),
             Self::RevokeKey(c) => Some(c.target.organization),
+            Self::IssueSignInLink(c) => Some(c.organization),
+            Self::SignIn(c) => Some(c.organization),
+            Self::NoteSignInFailure(c) => Some(c.organization),
+            Self::SignOut(c) => Some(c.organization),
+            Self::SetPassword(c) => Some(c.organization),
         }
     }
 
@@ -414,7 +435,8 @@ impl Command {
             Self::RemoveMember(_)
             | Self::DeleteServiceAccount(_)
             | Self::DisableKey(_)
-            | Self::RevokeKey(_) => Urgency::Ends,
+            | Self::RevokeKey(_)
+            | Self::SignOut(_) => Urgency::Ends,
             Self::UpdateServiceAccount(c) => c.urgency(),
             Self::OpenLedger(_)
             | Self::CreateOrganization(_)
@@ -428,7 +450,11 @@ impl Command {
             | Self::UpdateKey(_)
             | Self::RotateKey(_)
             | Self::ReplaceKey(_)
-            | Self::EnableKey(_) => Urgency::Ordinary,
+            | Self::EnableKey(_)
+            | Self::IssueSignInLink(_)
+            | Self::SignIn(_)
+            | Self::NoteSignInFailure(_)
+            | Self::SetPassword(_) => Urgency::Ordinary,
         }
     }
 }

@@ -21,7 +21,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::event::{Fact, UnreadableEvent};
-use super::ids::{CredentialId, EventId, OrganizationId, Principal, Subject};
+use super::ids::{EventId, OrganizationId, Principal, Subject, Via};
 use super::time::Timestamp;
 use crate::seal::Sealed;
 
@@ -62,7 +62,7 @@ pub struct ActorStamp {
     /// Its id; null for system and operator.
     pub id: Option<Principal>,
     /// The credential or session used.
-    pub via: Option<CredentialId>,
+    pub via: Option<Via>,
     /// Sealed `{ip, user_agent}`.
     pub network: Option<Sealed>,
 }

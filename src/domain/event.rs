@@ -8,11 +8,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::catalogue::CatalogueText;
-use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId};
+use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId, UserId};
 use super::kind::Kind;
 use super::personal::Personal;
 use super::record::{Grant, Metadata, Secret};
 use super::secret::{KeyHint, SecretHash};
+use super::session::{SessionEnd, SignedInBy};
 use super::time::Timestamp;
 use super::upcast::older;
 
@@ -130,6 +131,16 @@ events! {
     KeyEnabled = "api_key.enabled" 1,
     /// It ended.
     KeyRevoked = "api_key.revoked" 1,
+    /// A member got a link to sign in with.
+    SignInLinkIssued = "member.sign_in_link_issued" 1,
+    /// Somebody did not know a member's password.
+    SignInFailed = "member.sign_in_failed" 1,
+    /// A member set a password.
+    PasswordSet = "member.password_set" 1,
+    /// A member signed in.
+    SessionStarted = "session.started" 1,
+    /// A session ended.
+    SessionEnded = "session.ended" 1,
 }
 
 macro_rules! data {
@@ -341,7 +352,50 @@ data! {
         /// The event that this one follows from, in a cascade.
         cause: Option<EventId>,
     }
+
+    /// `member.sign_in_link_issued`: it ends the link before.
+    SignInLinkIssued {
+        /// SHA-256 of the link's token.
+        hash: SecretHash,
+        /// When it can no longer be used.
+        expires_at: Timestamp,
+    }
+
+    /// `member.sign_in_failed`: at most one a minute for one address of the network.
+    SignInFailed {
+        /// Attempts since the last such event.
+        failures: u32,
+    }
+
+    /// `member.password_set`: all the member's sessions end in the same batch.
+    PasswordSet {
+        /// Its argon2id hash, sealed under the person's key.
+        password: Personal,
+    }
+
+    /// `session.started`; one that began by a link has used it.
+    SessionStarted {
+        /// The member.
+        user_id: UserId,
+        /// SHA-256 of its token.
+        hash: SecretHash,
+        /// What the member signed in with.
+        by: SignedInBy,
+        /// When its time is over.
+        expires_at: Timestamp,
+    }
+
+    /// `session.ended`.
+    SessionEnded {
+        /// Why.
+        reason: SessionEnd,
+        /// The event that this one follows from, in a cascade.
+        cause: Option<EventId>,
+    }
 }
+
+/// Where a password's hash stands in its event.
+pub const PASSWORD_FIELD: &str = "data.password";
 
 impl NewSecret {
     /// The secret as the record keeps it.
@@ -361,6 +415,9 @@ impl NewSecret {
 impl Fact {
     /// The values of a person that the fact holds, with their path in the envelope.
     pub fn personal_mut(&mut self) -> Vec<(&'static str, &mut Personal)> {
+        if let Self::PasswordSet(set) = self {
+            return vec![(PASSWORD_FIELD, &mut set.password)];
+        }
         let Self::MemberAdded(added) = self else {
             return Vec::new();
         };

@@ -161,6 +161,11 @@ id!(
     /// An event of the log.
     EventId, "evt"
 );
+id!(
+    /// A member's session.
+    SessionId, "ses"
+);
+
 /// The log's own id: 16 random bytes, 32 lower-case hex digits in text.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 pub struct LogId(pub [u8; 16]);
@@ -204,6 +209,8 @@ pub enum Subject {
     ServiceAccount(ServiceAccountId),
     /// A credential.
     Credential(CredentialId),
+    /// A session.
+    Session(SessionId),
 }
 
 impl fmt::Display for Subject {
@@ -215,6 +222,7 @@ impl fmt::Display for Subject {
             Self::Member(id) => id.fmt(f),
             Self::ServiceAccount(id) => id.fmt(f),
             Self::Credential(id) => id.fmt(f),
+            Self::Session(id) => id.fmt(f),
         }
     }
 }
@@ -229,6 +237,7 @@ impl FromStr for Subject {
             Some(UserId::PREFIX) => text.parse().map(Self::Member),
             Some(ServiceAccountId::PREFIX) => text.parse().map(Self::ServiceAccount),
             Some(CredentialId::PREFIX) => text.parse().map(Self::Credential),
+            Some(SessionId::PREFIX) => text.parse().map(Self::Session),
             Some(_) | None => text.parse().map(Self::Ledger),
         }
     }
@@ -337,6 +346,52 @@ impl FromStr for Principal {
     }
 }
 
+/// What an actor comes by; in text the id alone.
+#[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Via {
+    /// A credential.
+    Credential(CredentialId),
+    /// A member's session.
+    Session(SessionId),
+}
+
+impl Via {
+    /// The credential, if it is one.
+    #[must_use]
+    pub const fn credential(self) -> Option<CredentialId> {
+        match self {
+            Self::Credential(id) => Some(id),
+            Self::Session(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(id) => id.fmt(f),
+            Self::Session(id) => id.fmt(f),
+        }
+    }
+}
+
+impl fmt::Debug for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Via {
+    type Err = InvalidId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidId> {
+        match text.split_once('_').map(|(prefix, _)| prefix) {
+            Some(SessionId::PREFIX) => text.parse().map(Self::Session),
+            Some(_) | None => text.parse().map(Self::Credential),
+        }
+    }
+}
+
 /// Types whose serialized form is their text.
 macro_rules! serialized_as_text {
     ($($name:ident),*) => {
@@ -356,7 +411,7 @@ macro_rules! serialized_as_text {
     };
 }
 
-serialized_as_text!(LogId, Subject, Principal);
+serialized_as_text!(LogId, Subject, Principal, Via);
 
 #[cfg(test)]
 mod tests {

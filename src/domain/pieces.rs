@@ -12,9 +12,11 @@ use super::catalogue::{CatalogueText, InvalidCatalogue};
 use super::decide::fold_case;
 use super::envelope::{Digest32, Event};
 use super::ids::{
-    CredentialId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId, Subject, UserId,
+    CredentialId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId, SessionId, Subject,
+    UserId,
 };
 use super::record::{Credential, Member, Organization, OrganizationHead, Project, ServiceAccount};
+use super::session::{Session, SignInMeans};
 use super::state::{LedgerHead, Remembered, State};
 use super::time::Timestamp;
 
@@ -46,6 +48,10 @@ pub enum Piece {
     Credential(Arc<Credential>),
     /// A remembered command.
     Command(Digest32, Arc<Remembered>),
+    /// A session.
+    Session(Arc<Session>),
+    /// A member's link and password.
+    SignIn(Arc<SignInMeans>),
 }
 
 /// How far the pieces of a state have been taken.
@@ -63,6 +69,10 @@ pub enum Taken {
     Accounts(Option<ServiceAccountId>),
     /// Up to this credential.
     Credentials(Option<CredentialId>),
+    /// Up to this session.
+    Sessions(Option<SessionId>),
+    /// Up to this member's link and password.
+    SignIns(Option<UserId>),
     /// Up to this command.
     Commands(Option<Digest32>),
     /// Everything.
@@ -81,6 +91,8 @@ impl Piece {
             Self::Account(record) => record.stamp.position,
             Self::Credential(record) => record.stamp().position,
             Self::Command(_, remembered) => remembered.last,
+            Self::Session(record) => record.stamp.position,
+            Self::SignIn(means) => means.position,
         }
     }
 }
@@ -103,71 +115,40 @@ impl State {
     #[must_use]
     pub fn pieces(&self, taken: &Taken, max: usize) -> (Vec<Piece>, Taken) {
         macro_rules! take {
-            ($from:expr, $after:expr, $here:ident, $next:expr, $piece:expr) => {{
-                let found: Vec<_> = $from.settled_after(*$after).take(max).collect();
+            ($from:ident, $after:ident, $here:ident, $next:expr, $piece:expr) => {{
+                let found: Vec<_> = self.$from.settled_after(*$after).take(max).collect();
                 let after = if found.len() < max {
                     $next
                 } else {
                     Taken::$here(found.last().map(|(key, _)| **key))
                 };
-                (found.into_iter().map($piece).collect(), after)
+                let pieces = found.into_iter();
+                (
+                    pieces.map(|(k, v)| $piece(*k, Arc::clone(v))).collect(),
+                    after,
+                )
             }};
+            ($from:ident, $after:ident, $here:ident => $next:ident, $piece:ident) => {
+                take!($from, $after, $here, Taken::$next(None), |_, v| {
+                    Piece::$piece(v)
+                })
+            };
         }
         match taken {
             Taken::Organizations(after) => {
-                take!(
-                    self.organizations,
-                    after,
-                    Organizations,
-                    Taken::Heads(None),
-                    |(_, v)| { Piece::Organization(Arc::clone(v)) }
-                )
+                take!(organizations, after, Organizations => Heads, Organization)
             }
-            Taken::Heads(after) => {
-                take!(self.heads, after, Heads, Taken::Projects(None), |(_, v)| {
-                    Piece::Head(Arc::clone(v))
-                })
-            }
-            Taken::Projects(after) => {
-                take!(
-                    self.projects,
-                    after,
-                    Projects,
-                    Taken::Members(None),
-                    |(_, v)| { Piece::Project(Arc::clone(v)) }
-                )
-            }
-            Taken::Members(after) => {
-                take!(
-                    self.members,
-                    after,
-                    Members,
-                    Taken::Accounts(None),
-                    |(_, v)| { Piece::Member(Arc::clone(v)) }
-                )
-            }
-            Taken::Accounts(after) => {
-                take!(
-                    self.accounts,
-                    after,
-                    Accounts,
-                    Taken::Credentials(None),
-                    |(_, v)| { Piece::Account(Arc::clone(v)) }
-                )
-            }
+            Taken::Heads(after) => take!(heads, after, Heads => Projects, Head),
+            Taken::Projects(after) => take!(projects, after, Projects => Members, Project),
+            Taken::Members(after) => take!(members, after, Members => Accounts, Member),
+            Taken::Accounts(after) => take!(accounts, after, Accounts => Credentials, Account),
             Taken::Credentials(after) => {
-                take!(
-                    self.credentials,
-                    after,
-                    Credentials,
-                    Taken::Commands(None),
-                    |(_, v)| { Piece::Credential(Arc::clone(v)) }
-                )
+                take!(credentials, after, Credentials => Sessions, Credential)
             }
+            Taken::Sessions(after) => take!(sessions, after, Sessions => SignIns, Session),
+            Taken::SignIns(after) => take!(sign_ins, after, SignIns => Commands, SignIn),
             Taken::Commands(after) => {
-                take!(self.commands, after, Commands, Taken::All, |(k, v)| {
-                    Piece::Command(*k, Arc::clone(v))
-                })
+                take!(commands, after, Commands, Taken::All, Piece::Command)
             }
             Taken::All => (Vec::new(), Taken::All),
         }
@@ -187,7 +168,8 @@ impl State {
         Ok(state)
     }
 
-    /// Puts a record in its place, with the indexes that follow from it. Members come opened.
+    /// Puts a record in its place, with the indexes that follow from it. Personal values come
+    /// opened.
     pub fn restore(&mut self, piece: Piece) {
         match piece {
             Piece::Organization(record) => self.organizations.restore(record.id, record),
@@ -203,6 +185,11 @@ impl State {
                 self.commands_staged.push((remembered.first, command));
                 self.commands.restore(command, remembered);
             }
+            Piece::Session(record) => {
+                self.sessions_of.set((record.user, record.id), ());
+                self.sessions.restore(record.id, record);
+            }
+            Piece::SignIn(means) => self.sign_ins.restore(means.user, means),
         }
     }
 
@@ -262,6 +249,7 @@ impl State {
             Subject::Member(id) => self.member(id).map(|record| record.stamp),
             Subject::ServiceAccount(id) => self.account(id).map(|record| record.stamp),
             Subject::Credential(id) => self.credential(id).map(|record| record.stamp()),
+            Subject::Session(id) => self.session(id).map(|record| record.stamp),
         };
         stamp.is_some_and(|stamp| stamp.position >= event.position)
     }

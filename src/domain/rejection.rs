@@ -14,6 +14,15 @@ pub enum Rejection {
         /// The kind of record.
         what: &'static str,
     },
+    /// The link has been used or has ended, or address and password are not a member's.
+    #[error("what was presented to sign in with is not accepted")]
+    SignInRefused,
+    /// Only a member in person does this.
+    #[error("this needs a member's session; a credential will not do")]
+    SessionRequired,
+    /// A password is set by whoever knows the one before, or has just used a link.
+    #[error("this needs the current password, or a sign-in link used within 10 minutes")]
+    PasswordProofNeeded,
     /// The actor may not do this.
     #[error("this needs the permission {needs}")]
     Forbidden {
@@ -53,6 +62,9 @@ pub enum Rejection {
         /// The field.
         field: &'static str,
     },
+    /// A password that is too easily guessed.
+    #[error("must have at least {} characters", super::sign_in::PASSWORD_CHARS_MIN)]
+    PasswordTooShort,
     /// Not a prefix of tokens.
     #[error("must be 2 to 8 lower-case letters and digits")]
     TokenPrefixInvalid,
@@ -221,6 +233,10 @@ impl Rejection {
         match self {
             Self::CredentialNotAccepted => "credential_not_accepted",
             Self::NotFound { .. } => "not_found",
+            Self::SignInRefused => "sign_in_refused",
+            Self::SessionRequired => "session_required",
+            Self::PasswordProofNeeded => "password_proof_needed",
+            Self::PasswordTooShort => "password_too_short",
             Self::Forbidden { .. } => "forbidden",
             Self::WrongProject => "wrong_project",
             Self::FieldEmpty { .. } => "field_empty",
@@ -281,7 +297,11 @@ impl Rejection {
             Self::MetadataTooLarge => Some("metadata"),
             Self::NameTaken => Some("name"),
             Self::EmailTaken => Some("email"),
+            Self::PasswordTooShort => Some("password"),
             Self::CredentialNotAccepted
+            | Self::SignInRefused
+            | Self::SessionRequired
+            | Self::PasswordProofNeeded
             | Self::NotFound { .. }
             | Self::Forbidden { .. }
             | Self::WrongProject

@@ -15,13 +15,14 @@ use super::catalogue::{Catalogue, InvalidCatalogue};
 use super::command::Actor;
 use super::envelope::Digest32;
 use super::ids::{
-    CredentialId, EventId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId, Subject,
-    UserId,
+    CredentialId, EventId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId, SessionId,
+    Subject, UserId,
 };
 use super::record::{
     Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, Shared, Status,
 };
 use super::rejection::Rejection;
+use super::session::{Session, SignInChanges, SignInMeans};
 use super::settled::Runs;
 use super::staged::Staged;
 use super::time::Timestamp;
@@ -100,6 +101,14 @@ pub struct State {
     pub(super) key_names: Staged<(Owner, String), CredentialId>,
     /// Live credentials of members and service accounts, which end with their owner.
     pub(super) owned: Staged<(Owner, CredentialId), ()>,
+    /// Sessions that have not been ended.
+    pub(super) sessions: Staged<SessionId, Session>,
+    /// The same by their member.
+    pub(super) sessions_of: Staged<(UserId, SessionId), ()>,
+    /// Sessions that the staged events have ended.
+    pub(super) sessions_ended: Vec<Arc<Session>>,
+    /// Links and passwords.
+    pub(super) sign_ins: Staged<UserId, SignInMeans>,
     pub(super) commands: Staged<Digest32, Remembered>,
     /// Remembered commands by the position of their first event.
     pub(super) commands_order: BTreeMap<u64, Digest32>,
@@ -122,6 +131,8 @@ pub struct Changes {
     pub accounts: Vec<Arc<ServiceAccount>>,
     /// Credentials.
     pub credentials: Vec<Arc<Credential>>,
+    /// Sessions, links and passwords.
+    pub sign_ins: SignInChanges,
 }
 
 impl State {
@@ -185,6 +196,29 @@ impl State {
         self.credentials.get(&id)
     }
 
+    /// A session that has not ended, or that the staged events have.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<&Arc<Session>> {
+        let ended = || self.sessions_ended.iter().find(|session| session.id == id);
+        self.sessions.get(&id).or_else(ended)
+    }
+
+    /// The sessions of a member that have not been ended, oldest first.
+    #[must_use]
+    pub fn sessions_of(&self, user: UserId) -> Vec<&Session> {
+        let first = (user, SessionId(ulid::Ulid(0)));
+        let keys = self.sessions_of.keys_from(&first, |(of, _)| *of == user);
+        let ids = keys.into_iter().map(|(_, id)| id);
+        ids.filter_map(|id| self.sessions.get(&id).map(|session| &**session))
+            .collect()
+    }
+
+    /// What a member can sign in with.
+    #[must_use]
+    pub fn sign_in_means(&self, user: UserId) -> Option<&Arc<SignInMeans>> {
+        self.sign_ins.get(&user)
+    }
+
     /// The counts of an organization.
     #[must_use]
     pub fn counts(&self, id: OrganizationId) -> Counts {
@@ -210,6 +244,7 @@ impl State {
             Subject::Member(id) => self.member(id).map(|record| record.stamp),
             Subject::ServiceAccount(id) => self.account(id).map(|record| record.stamp),
             Subject::Credential(id) => self.credential(id).map(|record| record.stamp()),
+            Subject::Session(id) => self.session(id).map(|record| record.stamp),
         };
         stamp.map_or(0, |stamp| stamp.version)
     }
@@ -234,6 +269,8 @@ impl State {
     pub fn authority(&self, actor: Actor, now: Timestamp) -> Result<Authority, Rejection> {
         let (credential, secret) = match actor {
             Actor::Operator => return Ok(Authority::operator(&self.catalogue)),
+            Actor::Nobody => return Err(Rejection::CredentialNotAccepted),
+            Actor::Session(id) => return self.session_authority(id, now),
             Actor::Bearer { credential, secret } => (self.credential(credential), secret),
         };
         let credential = credential.ok_or(Rejection::CredentialNotAccepted)?;
@@ -249,6 +286,14 @@ impl State {
         } else {
             Err(Rejection::CredentialNotAccepted)
         }
+    }
+
+    fn session_authority(&self, id: SessionId, now: Timestamp) -> Result<Authority, Rejection> {
+        let session = self.session(id).filter(|session| session.is_live(now));
+        let member = session.and_then(|session| self.member(session.user));
+        let member = member.filter(|member| !member.removed);
+        let member = member.ok_or(Rejection::CredentialNotAccepted)?;
+        Ok(Authority::of_session(id, member, &self.catalogue))
     }
 
     /// The live credentials of a member or a service account, oldest first.
@@ -268,6 +313,7 @@ impl State {
         self.slugs.settle();
         self.key_names.settle();
         self.owned.settle();
+        self.sessions_of.settle();
         self.commands_order
             .extend(mem::take(&mut self.commands_staged));
         while self.commands_order.len() > COMMANDS_REMEMBERED {
@@ -276,6 +322,9 @@ impl State {
             }
         }
         self.commands.settle();
+        let mut sessions = self.sessions.settle();
+        sessions.append(&mut self.sessions_ended);
+        let means = self.sign_ins.settle();
         let before = self.before.take();
         let adopted = before.is_some_and(|old| !Arc::ptr_eq(&old.catalogue, &self.catalogue));
         Changes {
@@ -285,6 +334,7 @@ impl State {
             members: self.members.settle(),
             accounts: self.accounts.settle(),
             credentials: self.credentials.settle(),
+            sign_ins: SignInChanges { sessions, means },
         }
     }
 
@@ -320,6 +370,10 @@ impl State {
         self.slugs.abandon();
         self.key_names.abandon();
         self.owned.abandon();
+        self.sessions.abandon();
+        self.sessions_of.abandon();
+        self.sessions_ended.clear();
+        self.sign_ins.abandon();
         self.commands.abandon();
         self.commands_staged.clear();
     }
@@ -343,6 +397,10 @@ impl State {
             members: self.members.settled(),
             accounts: self.accounts.settled(),
             credentials: self.credentials.settled(),
+            sign_ins: SignInChanges {
+                sessions: self.sessions.settled(),
+                means: self.sign_ins.settled(),
+            },
         }
     }
 }

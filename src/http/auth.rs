@@ -1,7 +1,10 @@
-//! Who calls: the credential in `Authorization: Bearer`, looked up and turned into an authority.
+//! Who calls: the credential in `Authorization: Bearer`, or the member of the session in the
+//! cookie, looked up and turned into an authority.
 //!
 //! A handler that takes a [`Caller`] cannot run without one. What it may do is asked of
 //! [`may`]; the ledger asks again when it decides.
+
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
@@ -9,24 +12,36 @@ use axum::http::request::Parts;
 
 use super::App;
 use super::context::single;
+use super::cookie;
 use super::problem::Problem;
 use crate::domain::access::{Access, Action, Authority, may};
 use crate::domain::command::Actor;
 use crate::domain::ids::OrganizationId;
+use crate::domain::rejection::Rejection;
+use crate::domain::session::Session;
 
-/// Somebody whose credential is accepted.
+/// Somebody whose credential or session is accepted.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) actor: Actor,
     pub(super) authority: Authority,
+    /// The session, of a member in person.
+    pub(super) session: Option<Arc<Session>>,
 }
 
 impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let Some(value) = parts.headers.get(header::AUTHORIZATION) else {
-            return Err(Problem::unauthenticated(false));
+        let cookie = cookie::presented(&parts.headers, &app.settings.public_url)?;
+        let value = match (parts.headers.get(header::AUTHORIZATION), cookie) {
+            (Some(_), Some(_)) => {
+                let detail = "send a bearer credential or a session's cookie, not both";
+                return Err(Problem::bad_request("credentials_twice", detail));
+            }
+            (None, Some(token)) => return by_session(parts, app, token),
+            (None, None) => return Err(Problem::unauthenticated(false)),
+            (Some(value), None) => value,
         };
         // Two credentials at once are refused; one that is not text is not accepted.
         let value = match value.to_str() {
@@ -42,13 +57,44 @@ impl FromRequestParts<App> for Caller {
             Ok(caller) => Ok(Self {
                 actor: caller.actor,
                 authority: caller.authority,
+                session: None,
             }),
             Err(_code) => Err(Problem::unauthenticated(true)),
         }
     }
 }
 
+/// A member by a session. What may change something must come from our own pages.
+fn by_session(parts: &Parts, app: &App, token: &str) -> Result<Caller, Problem> {
+    let views = app.ledger.views();
+    let catalogue = views.index.catalogue();
+    let found = views
+        .sessions
+        .authenticate(token, &catalogue, app.ledger.now());
+    // A cookie that is good for nothing goes, lest it stand in the way of a credential.
+    let refused = || {
+        let gone = cookie::clear(&app.settings.public_url);
+        Problem::unauthenticated(true).with_header(header::SET_COOKIE, gone)
+    };
+    let found = found.ok_or_else(refused)?;
+    if cookie::changes(&parts.method) {
+        cookie::check_same_site(&parts.headers, &app.settings.public_url)?;
+    }
+    Ok(Caller {
+        actor: Actor::Session(found.session.id),
+        authority: found.authority,
+        session: Some(found.session),
+    })
+}
+
 impl Caller {
+    /// The session of a member in person; a credential will not do.
+    pub(super) fn session(&self) -> Result<&Arc<Session>, Problem> {
+        self.session
+            .as_ref()
+            .ok_or_else(|| Rejection::SessionRequired.into())
+    }
+
     /// Leave to do `action` in `organization`, which must exist.
     pub(super) fn may(
         &self,

@@ -3,6 +3,8 @@
 //! A handler asks leave first ([`Call::may`]), reads its body then ([`Call::json`]), and submits a
 //! command last ([`Call::submit`]): the order of checks is the order of these calls.
 
+use std::sync::Arc;
+
 use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -15,11 +17,12 @@ use super::problem::Problem;
 use crate::domain::access::{Access, Action};
 use crate::domain::command::{self, Command};
 use crate::domain::ids::OrganizationId;
+use crate::domain::session::Session;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Answer, Submission};
 use crate::views::Views;
 
-/// A call whose credential is accepted.
+/// A call whose credential or session is accepted.
 pub(super) struct Call {
     pub(super) app: App,
     pub(super) caller: Caller,
@@ -48,6 +51,11 @@ impl Call {
     /// The instant for statuses.
     pub(super) fn now(&self) -> Timestamp {
         self.app.ledger.now()
+    }
+
+    /// The session of a member in person; a credential will not do.
+    pub(super) fn session(&self) -> Result<&Arc<Session>, Problem> {
+        self.caller.session()
     }
 
     /// Leave to do `action` in `organization`, which must exist.

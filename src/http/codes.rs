@@ -7,6 +7,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (400, "body_unreadable", "the body ended too early"),
     (
         400,
+        "credentials_twice",
+        "a bearer credential and a session's cookie at once",
+    ),
+    (
+        400,
         "cursor_invalid",
         "the cursor is none that this server has given out",
     ),
@@ -40,15 +45,36 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "the credential is unknown, or no longer good",
     ),
     (
+        401,
+        "sign_in_refused",
+        "the link is used up, or address and password are not a member's",
+    ),
+    (
         403,
         "beyond_your_authority",
         "what is made or changed is more than the caller has",
+    ),
+    (
+        403,
+        "cross_site_request",
+        "a session's cookie comes from another site",
     ),
     (403, "forbidden", "the caller lacks the permission"),
     (
         403,
         "wrong_project",
         "the caller's credential works on another project",
+    ),
+    (
+        403,
+        "password_proof_needed",
+        "neither the current password nor a link used within 10 minutes",
+    ),
+    (403, "password_wrong", "the current password is another"),
+    (
+        403,
+        "session_required",
+        "only a member in a session does this",
     ),
     (
         404,
@@ -155,6 +181,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         422,
+        "password_too_short",
+        "a password of less than 8 characters",
+    ),
+    (
+        422,
         "position_unknown",
         "`Ledger-Min-Position` lies beyond the ledger's end",
     ),
@@ -188,6 +219,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (422, "unknown_role", "no such role"),
     (422, "unknown_scope", "no such scope"),
+    (
+        429,
+        "too_many_attempts",
+        "wrong passwords make the next attempt wait; see `Retry-After`",
+    ),
     (
         500,
         "internal",

@@ -1,10 +1,11 @@
 //! What a request says beside its body: its headers, and the client's address.
 
+use std::convert::Infallible;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::ConnectInfo;
+use axum::extract::{ConnectInfo, FromRequestParts};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use sha2::{Digest, Sha256};
@@ -64,6 +65,14 @@ pub(super) struct Context {
     headers: HeaderMap,
 }
 
+impl FromRequestParts<App> for Context {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Infallible> {
+        Ok(Self::take(parts))
+    }
+}
+
 impl Context {
     /// Takes the headers, which nothing else looks for afterwards.
     pub(super) fn take(parts: &mut Parts) -> Self {
@@ -83,9 +92,15 @@ impl Context {
         &self.headers
     }
 
+    /// The client's address.
+    pub(super) fn address(&self, app: &App) -> Option<IpAddr> {
+        let peer = self.peer?;
+        Some(client_address(peer, &self.headers, &app.settings.trusted))
+    }
+
     /// Where the request came from.
     pub(super) fn network(&self, app: &App) -> Option<Network> {
-        let ip = client_address(self.peer?, &self.headers, &app.settings.trusted);
+        let ip = self.address(app)?;
         let user_agent = self.headers.get(header::USER_AGENT);
         let user_agent = user_agent.and_then(|agent| agent.to_str().ok());
         // Plain text only, so every byte is a character.

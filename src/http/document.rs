@@ -2,7 +2,7 @@
 
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, Parameter, ParameterBuilder, ParameterIn};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{ObjectBuilder, OpenApi as Document, RefOr, Type};
 
 use super::codes::CODES;
@@ -17,7 +17,7 @@ use super::problem::ProblemBody;
             disable and revoke them; every action is an event of one durable log.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    security(("bearer" = [])),
+    security(("bearer" = []), ("session" = [])),
     components(schemas(ProblemBody)),
 )]
 pub(super) struct Head;
@@ -27,6 +27,12 @@ pub(super) fn complete(document: &mut Document) {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let session = ApiKeyValue::with_description(
+        "keyledger",
+        "A member's session; `__Host-keyledger` where the public URL is https.",
+    );
+    let session = SecurityScheme::ApiKey(ApiKey::Cookie(session));
+    components.add_security_scheme("session", session);
     let about = document.info.description.take().unwrap_or_default();
     document.info.description = Some(format!("{about}\n\n{}", table_of_codes()));
     for (path, item) in &mut document.paths.paths {
@@ -34,6 +40,7 @@ pub(super) fn complete(document: &mut Document) {
             (Method::Read, item.get.as_mut()),
             (Method::Post, item.post.as_mut()),
             (Method::Change, item.patch.as_mut()),
+            (Method::Change, item.put.as_mut()),
             (Method::Change, item.delete.as_mut()),
         ] {
             if let Some(operation) = operation {
@@ -105,6 +112,7 @@ fn headers(method: Method, path: &str) -> Vec<(&'static str, &'static str)> {
     match method {
         Method::Read if open => {}
         Method::Read => headers.push(MIN_POSITION),
+        Method::Post if path == "/v1/sessions" => {}
         Method::Post if path.starts_with("/v1/verify") => headers.push(MIN_POSITION),
         Method::Post if makes.contains(&last) => headers.push(IDEMPOTENCY_KEY),
         Method::Post => headers.extend([IDEMPOTENCY_KEY, IF_MATCH]),

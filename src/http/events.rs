@@ -36,7 +36,7 @@ struct EventActor {
     #[serde(rename = "type")]
     kind: Value,
     id: Option<String>,
-    /// The credential used.
+    /// The credential or session used.
     via: Option<String>,
     /// `{"ip", "user_agent"}`, where it was kept and has not been erased.
     network: Option<Value>,
@@ -106,6 +106,11 @@ fn without_hashes(fact: &Fact) -> Value {
     let mut data = serde_json::to_value(fact).unwrap_or_default();
     if let Some(secret) = data.get_mut("secret").and_then(Value::as_object_mut) {
         secret.remove("hash");
+    }
+    if let Some(fields) = data.as_object_mut() {
+        // Of a link's or a session's token, and of a password.
+        fields.remove("hash");
+        fields.remove("password");
     }
     if let (Fact::MemberAdded(added), Some(fields)) = (fact, data.as_object_mut()) {
         show(fields, "email", added.email.text());

@@ -79,7 +79,8 @@ impl Moment {
             | Record::Organization(_)
             | Record::Project(_)
             | Record::Member(_)
-            | Record::ServiceAccount(_) => Ok(None),
+            | Record::ServiceAccount(_)
+            | Record::Session(_) => Ok(None),
         }
     }
 

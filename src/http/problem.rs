@@ -3,6 +3,8 @@
 //! Internal text never leaves: what is not a refusal is logged here, once, and answered as a bare
 //! 500 or 503. The body gets its `request_id` from the outermost layer, [`super::frame`].
 
+use std::time::Duration;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -10,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::domain::rejection::Rejection;
 use crate::domain::secret::without_tokens;
+use crate::domain::sign_in::without_opaque_tokens;
 use crate::ledger::SubmitError;
 use crate::ledger::history::HistoryError;
 use crate::views::page::InvalidCursor;
@@ -187,6 +190,24 @@ impl Problem {
         )
     }
 
+    /// 503: more work of a sort than there are places for.
+    #[must_use]
+    pub(super) fn busy(detail: &'static str) -> Self {
+        Self::unavailable("queue_full", detail)
+    }
+
+    /// 429: passwords that were wrong make the next one wait.
+    #[must_use]
+    pub(super) fn too_many_attempts(wait: Duration) -> Self {
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too_many_attempts",
+            format!("too many wrong passwords; try again in {seconds} seconds"),
+        )
+        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+    }
+
     /// 503: the position asked for is not visible yet.
     #[must_use]
     pub(super) fn position_not_reached() -> Self {
@@ -197,6 +218,12 @@ impl Problem {
     #[must_use]
     pub(super) fn not_ready() -> Self {
         Self::unavailable("not_ready", "the service is not ready")
+    }
+
+    /// What is wrong, for programs.
+    #[cfg(test)]
+    pub(super) fn code(&self) -> &'static str {
+        self.code
     }
 
     /// What is wrong, for people.
@@ -211,7 +238,7 @@ impl Problem {
             kind: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Unknown"),
             status: self.status.as_u16(),
-            detail: without_tokens(&self.detail),
+            detail: without_secrets(&self.detail),
             code: self.code,
             request_id: request_id.to_owned(),
             errors: self
@@ -238,10 +265,14 @@ impl FieldProblem {
     /// into a ticket.
     fn without_tokens(&self) -> Self {
         Self {
-            field: without_tokens(&self.field),
-            message: without_tokens(&self.message),
+            field: without_secrets(&self.field),
+            message: without_secrets(&self.message),
         }
     }
+}
+
+fn without_secrets(text: &str) -> String {
+    without_opaque_tokens(&without_tokens(text))
 }
 
 impl IntoResponse for Problem {
@@ -267,6 +298,10 @@ impl From<Rejection> for Problem {
                 message,
             });
         }
+        if why == Rejection::SignInRefused {
+            let challenge = HeaderValue::from_static("Bearer realm=\"keyledger\"");
+            return problem.with_header(header::WWW_AUTHENTICATE, challenge);
+        }
         if why == Rejection::CredentialNotAccepted {
             return Self::unauthenticated(true);
         }
@@ -285,15 +320,18 @@ impl From<Rejection> for Problem {
 /// The status of each refusal.
 fn status_of(why: &Rejection) -> StatusCode {
     match why {
-        Rejection::CredentialNotAccepted => StatusCode::UNAUTHORIZED,
+        Rejection::CredentialNotAccepted | Rejection::SignInRefused => StatusCode::UNAUTHORIZED,
         Rejection::NotFound { .. } => StatusCode::NOT_FOUND,
         Rejection::Forbidden { .. }
         | Rejection::WrongProject
+        | Rejection::SessionRequired
+        | Rejection::PasswordProofNeeded
         | Rejection::BeyondYourAuthority { .. } => StatusCode::FORBIDDEN,
         Rejection::FieldEmpty { .. }
         | Rejection::FieldTooLong { .. }
         | Rejection::FieldControlCharacters { .. }
         | Rejection::EmailInvalid { .. }
+        | Rejection::PasswordTooShort
         | Rejection::TokenPrefixInvalid
         | Rejection::UnknownScope { .. }
         | Rejection::ScopeNotForKind { .. }

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::config::PublicUrl;
 use crate::domain::ids::{Owner, Principal};
 use crate::domain::kind::Kind;
 use crate::domain::record::{
     Credential, Member, Metadata, Organization, Project, ServiceAccount, Stamp,
 };
 use crate::domain::time::Timestamp;
+use crate::ledger::Answer;
 use crate::views::Views;
 
 /// An organization.
@@ -46,7 +48,7 @@ pub(super) struct MemberRecord {
     role: String,
     /// `active` or `removed`.
     status: &'static str,
-    /// Null until there are sessions.
+    /// In the answer that made it, for a member's session or the platform alone; else null.
     sign_in_url: Option<String>,
     #[serde(flatten)]
     origin: Origin,
@@ -226,6 +228,16 @@ impl From<&Arc<Member>> for MemberRecord {
             sign_in_url: None,
             origin: Origin::from(&record.stamp),
         }
+    }
+}
+
+impl MemberRecord {
+    /// The record with the link that the answer alone carries.
+    #[must_use]
+    pub(super) fn with_link(mut self, answer: &Answer, public_url: &PublicUrl) -> Self {
+        let token = answer.sign_in.as_ref();
+        self.sign_in_url = token.map(|token| public_url.sign_in_url(token));
+        self
     }
 }
 

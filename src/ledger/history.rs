@@ -108,8 +108,14 @@ impl Ledger {
             .chain(changes.members.into_iter().map(Record::Member))
             .chain(changes.accounts.into_iter().map(Record::ServiceAccount))
             .chain(changes.credentials.into_iter().map(Record::Credential))
+            .chain(changes.sign_ins.sessions.into_iter().map(Record::Session))
             .next();
         Ok(record.unwrap_or(Record::Ledger))
+    }
+
+    /// A record as its newest event left it, also one that has left the state.
+    pub fn newest_of(&self, subject: Subject) -> Result<Record, HistoryError> {
+        self.record_as_of(subject, u64::MAX)
     }
 
     /// The answer of a command that was answered before, without its secret.
@@ -135,6 +141,7 @@ impl Ledger {
         Ok(Answer {
             records,
             token: None,
+            sign_in: None,
             position: last,
             replayed: true,
         })

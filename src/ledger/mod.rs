@@ -35,6 +35,8 @@ use crate::domain::envelope::Digest32;
 use crate::domain::record::{Credential, Member, Organization, Project, ServiceAccount};
 use crate::domain::rejection::Rejection;
 use crate::domain::secret::Token;
+use crate::domain::session::Session;
+use crate::domain::sign_in::OpaqueToken;
 use crate::domain::time::Timestamp;
 use crate::log::Reader;
 use crate::seal::KeyStore;
@@ -102,6 +104,8 @@ pub enum Record {
     ServiceAccount(Arc<ServiceAccount>),
     /// A credential.
     Credential(Arc<Credential>),
+    /// A session.
+    Session(Arc<Session>),
 }
 
 /// What a command came to. Everything in it is durable.
@@ -111,6 +115,8 @@ pub struct Answer {
     pub records: Vec<Record>,
     /// The new secret; gone once it has been shown.
     pub token: Option<Token>,
+    /// The token of a new sign-in link or session; gone once it has been shown.
+    pub sign_in: Option<OpaqueToken>,
     /// Position of the command's last event; of the newest event if it needed none.
     pub position: u64,
     /// Whether this repeats the answer of an earlier, equal command.
@@ -198,6 +204,11 @@ impl Ledger {
         self.finish(outcome)
     }
 
+    /// Submits a command whose outcome nobody waits for.
+    pub fn submit_unattended(&self, submission: Submission) -> Result<(), SubmitError> {
+        self.enqueue(submission).map(drop)
+    }
+
     fn enqueue(
         &self,
         submission: Submission,
@@ -238,6 +249,12 @@ impl Ledger {
     pub fn now(&self) -> Timestamp {
         let last = self.shared.last_ms.load(Ordering::Acquire);
         Timestamp(occurred_at(self.shared.clock.now_ms(), last))
+    }
+
+    /// A clock that nobody can set: for how long ago something was, within this process.
+    #[must_use]
+    pub fn monotonic_ms(&self) -> i64 {
+        self.shared.clock.monotonic_ms()
     }
 
     /// Takes the clock as it is, after an operator has looked at it.

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::boot::BootError;
-use super::stamp::open_member;
+use super::stamp::{open_means, open_member};
 use crate::domain::pieces::{Piece, Taken};
 use crate::domain::state::State;
 use crate::log::StartFrom;
@@ -96,11 +96,21 @@ fn load_one(path: &Path, keys: &KeyStore) -> Result<Loaded, SnapshotError> {
                 })?;
                 Piece::Member(member)
             }
+            Piece::SignIn(mut means) => {
+                let opened = open_means(keys, Arc::make_mut(&mut means));
+                opened.map_err(|why| {
+                    let why = super::writer::error_chain(&why);
+                    tracing::warn!(why, "a member's password hash does not open");
+                    SnapshotError::Unfit("a sealed value does not open")
+                })?;
+                Piece::SignIn(means)
+            }
             other @ (Piece::Organization(_)
             | Piece::Head(_)
             | Piece::Project(_)
             | Piece::Account(_)
             | Piece::Credential(_)
+            | Piece::Session(_)
             | Piece::Command(..)) => other,
         };
         state.borrow_mut().restore(piece);

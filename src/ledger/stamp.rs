@@ -13,9 +13,11 @@ use crate::domain::decide::{Change, Decision, Facts};
 use crate::domain::envelope::{
     ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, commitment,
 };
+use crate::domain::event::PASSWORD_FIELD;
 use crate::domain::ids::{EventId, OrganizationId, Principal, Subject};
 use crate::domain::personal::Personal;
 use crate::domain::record::Member;
+use crate::domain::session::SignInMeans;
 use crate::domain::state::State;
 use crate::seal::{Context, DataKeyId, KeyStore, Opened, SealError, Sealed};
 
@@ -112,7 +114,8 @@ impl Stamper<'_> {
             | Subject::Organization(_)
             | Subject::Project(_)
             | Subject::ServiceAccount(_)
-            | Subject::Credential(_) => None,
+            | Subject::Credential(_)
+            | Subject::Session(_) => None,
         };
         for (field, value) in change.fact.personal_mut() {
             let plain = value.text().unwrap_or_default().to_owned();
@@ -199,6 +202,9 @@ fn with_request(mut event: Event, submission: &Submission) -> Event {
 fn actor_stamp(actor: Actor, authority: &Authority) -> ActorStamp {
     let kind = match (actor, authority.principal) {
         (Actor::Operator, _) => ActorType::Operator,
+        // Who signs in is who the session is of; an attempt that failed is noted by the program.
+        (Actor::Session(_), _) | (Actor::Nobody, Some(_)) => ActorType::User,
+        (Actor::Nobody, None) => ActorType::System,
         (Actor::Bearer { .. }, Some(Principal::User(_))) => ActorType::User,
         (Actor::Bearer { .. }, Some(Principal::ServiceAccount(_))) => ActorType::ServiceAccount,
         (Actor::Bearer { .. }, Some(Principal::Credential(_)) | None) => ActorType::Credential,
@@ -217,6 +223,16 @@ pub(crate) fn open_member(keys: &KeyStore, member: &mut Member) -> Result<(), St
     let name = member.name.as_mut().map(|name| ("data.name", name));
     let values = [Some(("data.email", &mut member.email)), name];
     open_values(keys, keys.log_id(), &event_id, values.into_iter().flatten())
+}
+
+/// Opens a member's password hash after a snapshot: it is sealed under the event that set it.
+pub(crate) fn open_means(keys: &KeyStore, means: &mut SignInMeans) -> Result<(), StampError> {
+    let Some(password) = &mut means.password else {
+        return Ok(());
+    };
+    let event_id = password.set_by.to_string();
+    let value = (PASSWORD_FIELD, &mut password.hash);
+    open_values(keys, keys.log_id(), &event_id, [value])
 }
 
 /// Opens the personal values of a read event; what has been erased stays blank.

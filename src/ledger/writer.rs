@@ -17,6 +17,7 @@ use crate::domain::command::Urgency;
 use crate::domain::decide::{Decision, Facts, decide};
 use crate::domain::ids::Subject;
 use crate::domain::secret::Token;
+use crate::domain::sign_in::OpaqueToken;
 use crate::domain::state::{Changes, State};
 use crate::domain::time::Timestamp;
 use crate::log::{AppendError, Lane, Log};
@@ -56,11 +57,14 @@ struct Pending {
     decided: Vec<(Job, Result<Decided, SubmitError>)>,
 }
 
+/// What a command made that is shown once: a credential's token, that of a link or a session.
+type NewSecrets = (Option<Token>, Option<OpaqueToken>);
+
 /// A command that has been decided, with what its answer needs.
 enum Decided {
     Done {
         records: Vec<Record>,
-        token: Option<Token>,
+        secrets: NewSecrets,
         last: Option<u64>,
     },
     Repeated {
@@ -121,7 +125,8 @@ impl Writer {
         }
         let facts = self.facts();
         let mut decision = decide(&self.state(), &submission.request, &facts)?;
-        let (subject, token) = (decision.subject, decision.token.take());
+        let subject = decision.subject;
+        let secrets = (decision.token.take(), decision.sign_in.take());
         let events = decision.changes.len();
         let stamped = self.stamp(submission, decision, &facts, pending)?;
         let mut subjects: Vec<Subject> = vec![subject];
@@ -149,7 +154,7 @@ impl Writer {
             .map(|(_, _, position)| *position);
         Ok(Decided::Done {
             records,
-            token,
+            secrets,
             last,
         })
     }
@@ -179,6 +184,7 @@ impl Writer {
             first_event: self.entropy.ulid(now),
             ids,
             random: self.entropy.bytes(),
+            link_random: self.entropy.bytes(),
         }
     }
 
@@ -224,6 +230,7 @@ impl Writer {
             Subject::Member(id) => state.member(id).cloned().map(Record::Member),
             Subject::ServiceAccount(id) => state.account(id).cloned().map(Record::ServiceAccount),
             Subject::Credential(id) => state.credential(id).cloned().map(Record::Credential),
+            Subject::Session(id) => state.session(id).cloned().map(Record::Session),
         };
         record.unwrap_or(Record::Ledger)
     }
@@ -358,13 +365,14 @@ impl Writer {
             let outcome = outcome.map(|decided| match decided {
                 Decided::Done {
                     records,
-                    token,
+                    secrets: (token, sign_in),
                     last,
                 } => {
                     let position = last.unwrap_or(newest);
                     Outcome::Done(Answer {
                         records,
                         token,
+                        sign_in,
                         position,
                         replayed: false,
                     })

@@ -8,6 +8,7 @@
 pub mod export;
 pub mod import;
 pub mod keys;
+pub mod password;
 pub mod sealed;
 pub mod secret;
 

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod index;
 pub mod page;
 mod position;
+pub mod sessions;
 pub mod snapshot;
 pub mod tokens;
 
@@ -24,6 +25,7 @@ use crate::domain::state::Changes;
 use directory::Directory;
 use index::Index;
 use position::Position;
+use sessions::Sessions;
 use tokens::TokenView;
 
 /// One committed batch as the views take it.
@@ -46,6 +48,8 @@ pub struct Views {
     pub index: Index,
     /// Organizations, projects, members and service accounts.
     pub directory: Directory,
+    /// Sessions, links and passwords.
+    pub sessions: Sessions,
     /// Credentials as lists and gets show them, and where each record's history stands.
     pub tokens: TokenView,
     position: Arc<Position>,
@@ -59,6 +63,7 @@ impl Views {
         Self {
             index: Index::new(Arc::clone(&position)),
             directory: Directory::default(),
+            sessions: Sessions::default(),
             tokens,
             position,
         }
@@ -69,6 +74,7 @@ impl Views {
     pub fn apply(&self, batch: &Batch<'_>) {
         self.index.apply(batch.changes);
         self.directory.apply(batch.changes);
+        self.sessions.apply(batch.changes, &self.directory);
         self.tokens.apply(batch);
         self.position.publish(batch.position);
     }

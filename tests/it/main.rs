@@ -12,6 +12,7 @@ mod crash;
 mod harness;
 mod help;
 mod secrets;
+mod sessions;
 
 /// A file that is not named above would be a test that never runs.
 #[test]

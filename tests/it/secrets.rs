@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, IF_MATCH};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, IF_MATCH, SET_COOKIE};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -19,6 +19,9 @@ use crate::harness::{Api, Server, init, json as printed, run, send, text};
 /// Hex digits of a token's random part, and of the checksum behind it.
 const RANDOM_CHARS: usize = 64;
 const CHECKSUM_CHARS: usize = 8;
+
+/// What the member signs in with.
+const PASSWORD: &str = "a horse, correct and stapled";
 
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
@@ -35,8 +38,10 @@ async fn a_secret_is_in_no_file_no_log_line_and_no_later_answer() {
         data.to_str().unwrap(),
     ]));
     let mut seen = Seen::default();
-    seen.secrets.push(text(&made, "raw_key").to_owned());
-    seen.secrets.push(text(&recovered, "raw_key").to_owned());
+    for printed in [&made, &recovered] {
+        seen.secrets.push(text(printed, "raw_key").to_owned());
+        seen.keep_link(&printed["sign_in_url"]);
+    }
     for format in ["human", "json"] {
         let more = ["--log-level", "debug", "--log-format", format];
         let server = Server::start(&data, &[&segments[..], &more].concat());
@@ -66,18 +71,41 @@ impl Seen {
     async fn send(&mut self, what: &str, request: RequestBuilder) -> Value {
         let reply = send(request).await.unwrap();
         let mut body = reply.json();
+        for link in ["/sign_in_url", "/owner/sign_in_url"] {
+            if let Some(link) = body.pointer_mut(link).map(Value::take) {
+                self.keep_link(&link);
+            }
+        }
         if let Some(secret) = body.get_mut("raw_key").map(Value::take) {
             self.secrets.extend(secret.as_str().map(str::to_owned));
+        }
+        if body.is_object() {
             self.say(what, &body.to_string());
         } else {
             self.say(what, &reply.text);
         }
-        self.say(
-            &format!("{what} (headers)"),
-            &format!("{:?}", reply.headers),
-        );
+        let mut headers = reply.headers;
+        if let Some(cookie) = headers.remove(SET_COOKIE) {
+            self.keep_cookie(cookie.to_str().unwrap());
+        }
+        self.say(&format!("{what} (headers)"), &format!("{headers:?}"));
         assert!(reply.status != 500, "{what}: {}", reply.text);
         body
+    }
+
+    /// Keeps the token of a link.
+    fn keep_link(&mut self, url: &Value) {
+        let token = url.as_str().and_then(|url| url.rsplit('/').next());
+        self.secrets.extend(token.map(str::to_owned));
+    }
+
+    /// Keeps the token of a session, unless the cookie is taken away.
+    fn keep_cookie(&mut self, cookie: &str) {
+        let pair = cookie.split(';').next().unwrap();
+        let (_, token) = pair.split_once('=').unwrap();
+        if !token.is_empty() {
+            self.secrets.push(token.to_owned());
+        }
     }
 
     fn say(&mut self, what: &str, words: &str) {
@@ -93,6 +121,11 @@ impl Seen {
 
     fn check_words(&self) {
         let mut found = Vec::new();
+        for (what, words) in &self.said {
+            if words.contains(PASSWORD) {
+                found.push(format!("a password in {what}"));
+            }
+        }
         for secret in &self.secrets {
             let hash = hex::encode(Sha256::digest(secret.as_bytes()));
             for (what, words) in &self.said {
@@ -117,6 +150,8 @@ impl Seen {
                 needles.insert(<[u8; 8]>::try_from(&needle[..8]).unwrap(), needle);
             }
         }
+        let password = PASSWORD.as_bytes();
+        needles.insert(password[..8].try_into().unwrap(), password.to_vec());
         let files = search(folder, &needles);
         assert!(files > 10, "only {files} files");
     }
@@ -124,6 +159,10 @@ impl Seen {
 
 /// The part of a token that nobody can guess.
 fn random_part(secret: &str) -> &str {
+    // Links and sessions have nothing but their random part.
+    if secret.len() == RANDOM_CHARS {
+        return secret;
+    }
     let end = secret.len() - CHECKSUM_CHARS;
     &secret[end - RANDOM_CHARS..end]
 }
@@ -208,12 +247,44 @@ async fn build(api: &Api, seen: &mut Seen, name: &str) -> World {
         post(&format!("{keys}/{}/revoke", revoked.0)).json(&reason),
     )
     .await;
+    in_person(api, seen, &format!("{base}/members/{}", ids["member_id"])).await;
+    ids.insert("session_id", "ses_01H2XA9CKEB7WZG8RMN2KPQV7D".to_owned());
+    ids.insert("token", "0".repeat(RANDOM_CHARS));
     ids.insert("organization_id", organization);
     ids.insert("key_id", target.0);
+    seen.secrets.push(target.1);
     World {
         ids,
         revoked: revoked.1,
         narrow: narrow.1,
+    }
+}
+
+/// A member signs in by a link, sets a password, signs in by it and out again.
+async fn in_person(api: &Api, seen: &mut Seen, member: &str) {
+    let link = api.request(Method::POST, &format!("{member}/sign-in-link"));
+    let member = seen.send("link", link).await;
+    let sessions = || api.bare(Method::POST, "/v1/sessions");
+    let by_link = json!({"sign_in_token": seen.last()});
+    seen.send("sign in", sessions().json(&by_link)).await;
+    let cookie = |seen: &Seen| format!("keyledger={}", seen.last());
+    let set = api.bare(Method::PUT, "/v1/me/password");
+    let set = set.header(COOKIE, cookie(seen));
+    let password = json!({"password": PASSWORD});
+    seen.send("password", set.json(&password)).await;
+    let by_password = json!({
+        "email": member["email"], "password": PASSWORD,
+        "organization_id": member["organization_id"],
+    });
+    let started = seen.send("sign in", sessions().json(&by_password)).await;
+    assert!(started["session"].is_object(), "{started}");
+    for (method, path) in [
+        (Method::GET, "/v1/me"),
+        (Method::GET, "/v1/me/sessions"),
+        (Method::DELETE, "/v1/me/sessions"),
+    ] {
+        let request = api.bare(method, path).header(COOKIE, cookie(seen));
+        seen.send(path, request.json(&json!({}))).await;
     }
 }
 
@@ -280,6 +351,8 @@ fn misplaced(
         "member_id",
         "project_id",
         "sa_id",
+        "session_id",
+        "token",
     ] {
         ids.insert(id, secret.to_owned());
     }

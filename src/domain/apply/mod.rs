@@ -5,6 +5,7 @@
 //! event made, which no log of ours does.
 
 mod keys;
+mod sessions;
 
 use std::sync::Arc;
 
@@ -33,6 +34,7 @@ impl State {
     /// Stages what an event changes. `commitment` is SHA-256 of its payload.
     pub fn apply(&mut self, event: &Event, commitment: Digest32) -> Result<(), Misfit> {
         self.begin();
+        self.apply_means(event);
         // A snapshot taken while writing went on may be ahead of its own position.
         if self.holds(event) {
             self.apply_place(event, commitment);
@@ -97,6 +99,7 @@ impl State {
             (Subject::ServiceAccount(id), fact) => self.apply_to_account(id, event, fact),
             (Subject::Credential(id), Fact::KeyCreated(data)) => self.key_created(id, event, data),
             (Subject::Credential(id), fact) => self.apply_to_key(id, event, fact),
+            (Subject::Session(id), fact) => self.apply_to_session(id, event, fact),
         }
     }
 
@@ -215,7 +218,7 @@ impl State {
                     self.emails.remove(address);
                 }
             }
-        } else {
+        } else if !is_about_signing_in(fact) {
             return Err(WRONG_SUBJECT);
         }
         self.members.set(id, record);
@@ -342,6 +345,14 @@ impl State {
     fn role_is_owner(&self, role: &str) -> bool {
         self.catalogue.role(role).is_some_and(|role| role.owner)
     }
+}
+
+/// Whether a member's event changes nothing of its record but the version.
+fn is_about_signing_in(fact: &Fact) -> bool {
+    matches!(
+        fact,
+        Fact::SignInLinkIssued(_) | Fact::SignInFailed(_) | Fact::PasswordSet(_)
+    )
 }
 
 const WRONG_SUBJECT: &str = "its type does not belong to its subject";

@@ -1,7 +1,7 @@
 //! Members and service accounts: the principals that credentials act for.
 
 use super::organizations::{MEMBERS_MAX, SERVICE_ACCOUNTS_MAX};
-use super::{Change, Decision, Facts, admit, checks, decision, fold_case, keys};
+use super::{Change, Decision, Facts, admit, checks, decision, fold_case, keys, sessions};
 use crate::domain::access::{Access, Action, Authority};
 use crate::domain::command::{
     AddMember, ChangeMemberRole, CreateServiceAccount, DeleteServiceAccount, RemoveMember, Request,
@@ -16,6 +16,7 @@ use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Member, ServiceAccount, Status};
 use crate::domain::rejection::Rejection;
+use crate::domain::session::SessionEnd;
 use crate::domain::state::State;
 
 /// The slug of a name without a letter or digit.
@@ -57,11 +58,22 @@ pub(super) fn add_member(
         role,
         created_by: access.authority().principal,
     };
-    let subject = Subject::Member(UserId(facts.ids[0]));
-    Ok(decision(&access, organization, subject, vec![added.into()]))
+    let id = UserId(facts.ids[0]);
+    let made = decision(
+        &access,
+        organization,
+        Subject::Member(id),
+        vec![added.into()],
+    );
+    let member = (organization, id);
+    Ok(sessions::with_link(made, &access, member, facts))
 }
 
-fn member(state: &State, organization: OrganizationId, id: UserId) -> Result<&Member, Rejection> {
+pub(super) fn member(
+    state: &State,
+    organization: OrganizationId,
+    id: UserId,
+) -> Result<&Member, Rejection> {
     state
         .member(id)
         .filter(|member| member.organization == organization)
@@ -108,12 +120,13 @@ pub(super) fn change_member_role(
         }
         changes.push(MemberRoleChanged { role }.into());
     }
-    Ok(decision(
-        &access,
-        organization,
-        Subject::Member(record.id),
-        changes,
-    ))
+    let subject = Subject::Member(record.id);
+    let mut made = decision(&access, organization, subject, changes);
+    if !made.changes.is_empty() {
+        let ended = sessions::end_all(state, record.id, SessionEnd::RoleChanged, facts);
+        made.changes.extend(ended);
+    }
+    Ok(made)
 }
 
 pub(super) fn remove_member(
@@ -132,13 +145,11 @@ pub(super) fn remove_member(
     }
     check_not_last_owner(state, record)?;
     let owner = Owner::User(record.id);
-    Ok(ended_with_all(
-        state,
-        &access,
-        subject,
-        owner,
-        (MemberRemoved {}.into(), facts),
-    ))
+    let end = (MemberRemoved {}.into(), facts);
+    let mut made = ended_with_all(state, &access, subject, owner, end);
+    let ended = sessions::end_all(state, record.id, SessionEnd::MemberRemoved, facts);
+    made.changes.extend(ended);
+    Ok(made)
 }
 
 /// The end of a principal, with the end of all that acts for it.
@@ -162,6 +173,7 @@ fn ended_with_all(
         changes,
         subject,
         token: None,
+        sign_in: None,
         authority: access.authority().clone(),
     }
 }

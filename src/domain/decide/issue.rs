@@ -58,7 +58,7 @@ pub(super) fn create(
         expires_at,
         metadata: command.metadata.clone(),
         created_by: access.authority().principal,
-        issued_via: access.authority().via,
+        issued_via: access.authority().via_credential(),
         replaces: None,
         secret,
     };

@@ -11,6 +11,7 @@ mod issue;
 pub(super) mod keys;
 mod organizations;
 mod replace;
+mod sessions;
 
 pub use checks::fold_case;
 
@@ -22,6 +23,7 @@ use super::event::{CatalogueAdopted, Fact, LedgerOpened};
 use super::ids::{EventId, OrganizationId, Subject};
 use super::rejection::Rejection;
 use super::secret::Token;
+use super::sign_in::OpaqueToken;
 use super::state::State;
 use super::time::Timestamp;
 
@@ -36,6 +38,8 @@ pub struct Facts {
     pub ids: [Ulid; 4],
     /// 32 random bytes for one new secret.
     pub random: [u8; 32],
+    /// 32 more for a sign-in link beside it.
+    pub link_random: [u8; 32],
 }
 
 impl Facts {
@@ -66,6 +70,8 @@ pub struct Decision {
     pub subject: Subject,
     /// The secret that the answer alone carries.
     pub token: Option<Token>,
+    /// The token of a sign-in link or a session, which the answer alone carries.
+    pub sign_in: Option<OpaqueToken>,
     /// Who did it.
     pub authority: Authority,
 }
@@ -113,6 +119,11 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
         Command::DisableKey(target) => keys::disable(state, request, *target, facts),
         Command::EnableKey(target) => keys::enable(state, request, *target, facts),
         Command::RevokeKey(command) => keys::revoke(state, request, command, facts),
+        Command::IssueSignInLink(command) => sessions::issue_link(state, request, *command, facts),
+        Command::SignIn(command) => sessions::sign_in(state, command, facts),
+        Command::NoteSignInFailure(command) => sessions::sign_in_failed(state, *command),
+        Command::SignOut(command) => sessions::sign_out(state, request, *command, facts),
+        Command::SetPassword(command) => sessions::set_password(state, request, command, facts),
     }
 }
 
@@ -153,6 +164,7 @@ fn open_ledger(
         changes,
         subject,
         token: None,
+        sign_in: None,
         authority,
     })
 }
@@ -191,6 +203,7 @@ fn decision(
         changes: facts.into_iter().map(change).collect(),
         subject,
         token: None,
+        sign_in: None,
         authority: access.authority().clone(),
     }
 }

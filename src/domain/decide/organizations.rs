@@ -1,6 +1,6 @@
 //! Organizations and their projects.
 
-use super::{Change, Decision, Facts, admit, checks, decision, issue};
+use super::{Change, Decision, Facts, admit, checks, decision, issue, sessions};
 use crate::domain::access::{Access, Action, Authority, may};
 use crate::domain::command::{
     CreateOrganization, CreateProject, Request, UpdateOrganization, UpdateProject,
@@ -51,9 +51,6 @@ pub(super) fn create(
     let (organization, owner) = (OrganizationId(organization), UserId(owner));
     let principal = access.authority().principal;
     let token = Token::compose(DEFAULT_PREFIX, SecretId(secret), &facts.random);
-    let role = state.catalogue().owner_role();
-    let role = role.map(|role| role.name.clone()).unwrap_or_default();
-
     let created = OrganizationCreated {
         name: command.name.clone(),
         token_prefix: DEFAULT_PREFIX.to_owned(),
@@ -62,7 +59,7 @@ pub(super) fn create(
     let added = MemberAdded {
         email: Personal::new(command.owner_email.clone()),
         name: None,
-        role,
+        role: owner_role(state),
         created_by: principal,
     };
     let issued = KeyCreated {
@@ -78,7 +75,7 @@ pub(super) fn create(
         // The key is the owner's doing, whoever set the organization up.
         created_by: Some(Principal::User(owner)),
         replaces: None,
-        issued_via: access.authority().via,
+        issued_via: access.authority().via_credential(),
         secret: crate::domain::event::NewSecret {
             id: SecretId(secret),
             hash: token.hash(),
@@ -96,12 +93,20 @@ pub(super) fn create(
         change(Subject::Member(owner), added.into()),
         change(Subject::Credential(CredentialId(key)), issued.into()),
     ];
-    Ok(Decision {
+    let made = Decision {
         changes,
         subject: Subject::Organization(organization),
         token: Some(token),
+        sign_in: None,
         authority: access.authority().clone(),
-    })
+    };
+    let member = (organization, owner);
+    Ok(sessions::with_link(made, &access, member, facts))
+}
+
+fn owner_role(state: &State) -> String {
+    let role = state.catalogue().owner_role();
+    role.map(|role| role.name.clone()).unwrap_or_default()
 }
 
 pub(super) fn update(

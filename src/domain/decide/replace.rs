@@ -56,7 +56,7 @@ pub(super) fn replace(
         expires_at,
         metadata: old.metadata().cloned().unwrap_or_default(),
         created_by: authority.principal,
-        issued_via: authority.via,
+        issued_via: authority.via_credential(),
         replaces: Some(old.id()),
         secret,
     };
@@ -82,6 +82,7 @@ pub(super) fn replace(
         changes,
         subject: Subject::Credential(new),
         token: Some(token),
+        sign_in: None,
         authority: authority.clone(),
     })
 }

@@ -156,6 +156,20 @@ fn asker(ledger: &Ledger, actor: Actor) -> Asker {
             project: None,
             expires_at: None,
         },
+        Actor::Session(id) => {
+            let session = ledger.state.session(id).unwrap();
+            let member = ledger.state.member(session.user).unwrap();
+            Asker {
+                rights: of_role(&ledger.state, &member.role),
+                project: None,
+                expires_at: None,
+            }
+        }
+        Actor::Nobody => Asker {
+            rights: Rights::default(),
+            project: None,
+            expires_at: None,
+        },
         Actor::Bearer { credential, .. } => {
             let key = ledger.state.credential(credential).unwrap();
             Asker {
@@ -182,12 +196,15 @@ fn worth(state: &State, subject: Subject) -> Rights {
         Subject::Credential(id) => state.credential(id).map(|key| potential(state, key)),
         Subject::Member(id) => state.member(id).map(|member| of_role(state, &member.role)),
         Subject::ServiceAccount(id) => state.account(id).map(|account| of_account(state, account)),
-        Subject::Ledger(_) | Subject::Organization(_) | Subject::Project(_) => None,
+        Subject::Ledger(_)
+        | Subject::Organization(_)
+        | Subject::Project(_)
+        | Subject::Session(_) => None,
     }
     .unwrap_or_default()
 }
 
-/// What only ends or narrows needs the permission and nothing more.
+/// What only ends, narrows or notes needs the permission and nothing more.
 fn only_ends(fact: &Fact) -> bool {
     matches!(
         fact,
@@ -196,6 +213,8 @@ fn only_ends(fact: &Fact) -> bool {
             | Fact::MemberRemoved(_)
             | Fact::ServiceAccountDeleted(_)
             | Fact::ServiceAccountDisabled(_)
+            | Fact::SessionEnded(_)
+            | Fact::SignInFailed(_)
     )
 }
 
@@ -239,7 +258,8 @@ fn check(
             Subject::Ledger(_)
             | Subject::Organization(_)
             | Subject::Member(_)
-            | Subject::ServiceAccount(_) => None,
+            | Subject::ServiceAccount(_)
+            | Subject::Session(_) => None,
         };
         assert!(
             asker.project.is_none() || asker.project == project,

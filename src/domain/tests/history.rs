@@ -8,9 +8,14 @@ use crate::domain::command::{
     DeleteServiceAccount, Expiry, KeyTarget, Place, RemoveMember, ReplaceKey, Request, RevokeKey,
     RotateKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
-use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId, SessionId, UserId};
 use crate::domain::kind::Kind;
-use crate::domain::record::{Grant, Metadata};
+use crate::domain::personal::Personal;
+use crate::domain::record::{Grant, Metadata, Status};
+use crate::domain::secret::SecretHash;
+use crate::domain::session_command::{
+    IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
+};
 use crate::domain::settled::Settled;
 use crate::domain::staged::Staged;
 
@@ -104,6 +109,9 @@ const ROLES: [&str; 7] = [
 ];
 const NAMES: [&str; 6] = ["CI", "ci", "Bot", "Stra\u{df}e", "STRASSE", ""];
 
+/// How many sorts of commands there are.
+const COMMANDS: u8 = 21;
+
 fn pick<T: Copy>(from: &[T], n: u8) -> T {
     from[usize::from(n) % from.len()]
 }
@@ -124,6 +132,11 @@ fn actor(acme: &Acme, step: &Step) -> Actor {
             &[Actor::Operator, acme.owner, acme.admin, acme.platform],
             step.who,
         );
+    }
+    if step.who.is_multiple_of(5)
+        && let Some(session) = any_of(&acme.state.sessions, &SessionId(ulid::Ulid(0)), step.which)
+    {
+        return Actor::Session(session);
     }
     // Mostly one that is accepted, sometimes any.
     let first = CredentialId(ulid::Ulid(0));
@@ -153,9 +166,17 @@ pub(super) fn request(acme: &Acme, step: &Step) -> Request {
     } else {
         acme.organization
     };
+    let command = command(acme, step, organization);
+    // Whoever signs in has shown nothing else.
+    let signs_in = matches!(command, Command::SignIn(_) | Command::NoteSignInFailure(_));
+    let actor = if signs_in {
+        Actor::Nobody
+    } else {
+        actor(acme, step)
+    };
     Request {
-        actor: actor(acme, step),
-        command: command(acme, step, organization),
+        actor,
+        command,
         if_match: (step.how == 77).then_some(2),
     }
 }
@@ -164,7 +185,7 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
     let (which, how) = (step.which, step.how);
     let name = pick(&NAMES, how).to_owned();
     let project = any_of(&acme.state.projects, &ProjectId(ulid::Ulid(0)), which).unwrap();
-    match step.what % 16 {
+    match step.what % COMMANDS {
         0 => CreateOrganization {
             name,
             owner_email: String::from("eve@initech.example"),
@@ -198,12 +219,13 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
         5 | 6 => member_command(acme, step, organization),
         7..=9 => account_command(acme, step, organization),
         10 | 11 => create_key(acme, step, organization, project).into(),
+        16..COMMANDS => sign_in_command(acme, step, organization),
         _ => key_command(acme, step, organization),
     }
 }
 
 fn member_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
-    let first = crate::domain::ids::UserId(ulid::Ulid(0));
+    let first = UserId(ulid::Ulid(0));
     let member = any_of(&acme.state.members, &first, step.which).unwrap();
     if step.what.is_multiple_of(2) {
         return RemoveMember {
@@ -221,13 +243,52 @@ fn member_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Com
     .into()
 }
 
+/// Mostly with what is right, so that sessions begin.
+fn sign_in_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
+    let member = any_of(&acme.state.members, &UserId(ulid::Ulid(0)), step.which).unwrap();
+    let means = acme.state.sign_in_means(member);
+    let link = means.and_then(|means| means.link.as_ref());
+    let link = link.map_or(SecretHash([0; 32]), |link| link.hash);
+    let password = means.and_then(|means| means.password.as_ref());
+    let current = password.map(|password| password.set_by);
+    let any_session = || any_of(&acme.state.sessions, &SessionId(ulid::Ulid(0)), step.how);
+    match (step.what % COMMANDS, any_session()) {
+        (16, _) => Command::IssueSignInLink(IssueSignInLink {
+            organization,
+            member,
+        }),
+        (17, Some(session)) => Command::SignOut(SignOut {
+            organization,
+            session,
+        }),
+        (18, _) => Command::SetPassword(SetPassword {
+            organization,
+            password: Personal::new(format!("hash {}", step.how)),
+            current: current.filter(|_| step.how < 200),
+        }),
+        (19, _) if step.how < 60 => Command::NoteSignInFailure(SignInFailure {
+            organization,
+            member,
+            failures: 1,
+        }),
+        (_, _) => Command::SignIn(SignIn {
+            organization,
+            member,
+            proof: match current {
+                Some(set_by) if step.how.is_multiple_of(2) => SignInProof::Password(set_by),
+                Some(_) | None => SignInProof::Link(link),
+            },
+        }),
+    }
+}
+
 fn account_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
     let how = step.how;
     let scopes = (!how.is_multiple_of(3)).then(|| strings(pick(&SCOPES, how)));
     let role = (!how.is_multiple_of(5)).then(|| pick(&ROLES, how).to_owned());
     let first = crate::domain::ids::ServiceAccountId(ulid::Ulid(0));
     let known = any_of(&acme.state.accounts, &first, step.which);
-    match (known, step.what % 16) {
+    match (known, step.what % COMMANDS) {
         (Some(account), 8) => UpdateServiceAccount {
             organization,
             account,
@@ -262,7 +323,7 @@ fn create_key(
     let kind = pick(&Kind::ALL, step.which / 2);
     let first = crate::domain::ids::ServiceAccountId(ulid::Ulid(0));
     let account = any_of(&acme.state.accounts, &first, step.how);
-    let first = crate::domain::ids::UserId(ulid::Ulid(0));
+    let first = UserId(ulid::Ulid(0));
     let member = any_of(&acme.state.members, &first, step.how).unwrap();
     let (mut grant, mut bound) = (Grant::default(), None);
     let owner = match (kind, account) {
@@ -327,6 +388,16 @@ fn edit(acme: &Acme, step: &Step, target: KeyTarget) -> UpdateKey {
     }
 }
 
+/// A credential that can be enabled, if there is one.
+fn disabled(acme: &Acme) -> Option<CredentialId> {
+    let first = CredentialId(ulid::Ulid(0));
+    let keys = acme.state.credentials.keys_from(&first, |_| true);
+    keys.into_iter().find(|id| {
+        let key = acme.state.credential(*id);
+        key.is_some_and(|key| key.status(acme.now) == Status::Disabled)
+    })
+}
+
 fn key_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
     let first = CredentialId(ulid::Ulid(0));
     let key = any_of(&acme.state.credentials, &first, step.which).unwrap();
@@ -335,7 +406,7 @@ fn key_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Comman
         key,
         place: Place::default(),
     };
-    match (step.what % 16, step.how % 4) {
+    match (step.what % COMMANDS, step.how % 4) {
         (12, _) => edit(acme, step, target).into(),
         (13, 3) => ReplaceKey {
             target,
@@ -348,7 +419,10 @@ fn key_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Comman
         }
         .into(),
         (14, 0 | 1) => Command::DisableKey(target),
-        (14, _) => Command::EnableKey(target),
+        (14, _) => Command::EnableKey(KeyTarget {
+            key: disabled(acme).unwrap_or(key),
+            ..target
+        }),
         (_, 0) => RevokeKey {
             target,
             reason: Some(String::from("leaked")),

@@ -22,6 +22,7 @@ mod pieces;
 mod properties;
 mod replacement;
 mod rotation;
+mod sessions;
 mod texts;
 
 use ulid::Ulid;
@@ -38,6 +39,7 @@ use super::ids::{CredentialId, LogId, Principal, Subject};
 use super::record::Status;
 use super::rejection::Rejection;
 use super::secret::Token;
+use super::sign_in::OpaqueToken;
 use super::state::State;
 use super::time::Timestamp;
 use crate::seal::{DataKeyId, Sealed};
@@ -72,6 +74,7 @@ struct Done {
     events: Vec<Event>,
     subject: Subject,
     token: Option<Token>,
+    sign_in: Option<OpaqueToken>,
 }
 
 impl Ledger {
@@ -100,6 +103,7 @@ impl Ledger {
             first_event: Ulid(self.log.len() as u128),
             ids: [id(1), id(2), id(3), id(4)],
             random: [self.commands.to_le_bytes()[0]; 32],
+            link_random: [!self.commands.to_le_bytes()[0]; 32],
         }
     }
 
@@ -151,12 +155,11 @@ impl Ledger {
             assert_eq!(read.to_payload().unwrap(), payload, "byte for byte");
             assert!(payload.len() <= PAYLOAD_BYTES_MAX);
             assert!(!cascades || events.is_empty() || payload.len() <= CASCADE_BYTES_MAX);
-            if let Some(token) = &decision.token {
+            let token = decision.token.as_ref().map(Token::reveal);
+            let sign_in = decision.sign_in.as_ref().map(OpaqueToken::reveal);
+            for token in [token, sign_in].into_iter().flatten() {
                 let text = String::from_utf8(payload.clone()).unwrap();
-                assert!(
-                    !text.contains(token.reveal()),
-                    "no payload holds a plain token"
-                );
+                assert!(!text.contains(token), "no payload holds a plain token");
             }
             self.state.apply(&read, commitment(&payload)).unwrap();
             self.log.push(payload);
@@ -166,6 +169,7 @@ impl Ledger {
             events,
             subject: decision.subject,
             token: decision.token,
+            sign_in: decision.sign_in,
         }
     }
 
@@ -290,6 +294,16 @@ pub(crate) fn fingerprint(state: &State) -> String {
         &state.commands,
         &state.commands_order,
     );
+    let means = state.sign_ins.settled_after(None);
+    let passwords = means.filter_map(|(_, means)| means.password.as_ref());
+    let passwords: Vec<_> = passwords.map(|set| set.hash.text()).collect();
+    let signing_in = (
+        &state.sessions,
+        &state.sessions_of,
+        &state.sign_ins,
+        passwords,
+    );
+    let links = serde_json::to_string(&state.everything().sign_ins.means).unwrap();
     let whole = (
         state.ledger(),
         state.last_at(),
@@ -297,7 +311,7 @@ pub(crate) fn fingerprint(state: &State) -> String {
         state.catalogue().text(),
     );
     let hashes = serde_json::to_string(&credentials).unwrap();
-    format!("{whole:?} {records:?} {indexes:?} {emails:?} {hashes}")
+    format!("{whole:?} {records:?} {indexes:?} {emails:?} {signing_in:?} {hashes} {links}")
 }
 
 /// An event as tests write it: type, subject, data.

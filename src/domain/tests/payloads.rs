@@ -16,11 +16,14 @@ use crate::domain::envelope::{ActorStamp, ActorType, Digest32, Event, Nonce16, c
 use crate::domain::event::{Fact, MemberAdded, UnreadableEvent};
 use crate::domain::ids::{
     CredentialId, EventId, LogId, OrganizationId, Owner, Principal, ServiceAccountId, Subject,
-    UserId,
+    UserId, Via,
 };
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
+use crate::domain::session_command::{
+    IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof,
+};
 use crate::seal::{DataKeyId, Sealed};
 
 const PINNED: &str = include_str!("payloads_v2.ndjson");
@@ -77,6 +80,7 @@ fn history() -> Ledger {
     organizations(&mut ledger, organization);
     people(&mut ledger, organization);
     keys(&mut ledger, organization);
+    sign_ins(&mut ledger, organization);
     ledger
 }
 
@@ -189,6 +193,43 @@ fn keys(ledger: &mut Ledger, organization: OrganizationId) {
     });
 }
 
+fn sign_ins(ledger: &mut Ledger, organization: OrganizationId) {
+    let added = ledger.submit(AddMember {
+        organization,
+        email: String::from("dora@acme.example"),
+        name: None,
+        role: String::from("reader"),
+    });
+    let Subject::Member(member) = added else {
+        panic!("{added:?}");
+    };
+    ledger.submit(Command::IssueSignInLink(IssueSignInLink {
+        organization,
+        member,
+    }));
+    let link = ledger.state.sign_in_means(member).unwrap().link.clone();
+    let command = Command::SignIn(SignIn {
+        organization,
+        member,
+        proof: SignInProof::Link(link.unwrap().hash),
+    });
+    let started = ledger.when(Actor::Nobody, command).accepted().subject;
+    let Subject::Session(session) = started else {
+        panic!("{started:?}");
+    };
+    ledger.submit(Command::NoteSignInFailure(SignInFailure {
+        organization,
+        member,
+        failures: 4,
+    }));
+    let command = Command::SetPassword(SetPassword {
+        organization,
+        password: Personal::new(String::from("$argon2id$...")),
+        current: None,
+    });
+    ledger.when(Actor::Session(session), command).accepted();
+}
+
 impl Ledger {
     fn submit(&mut self, command: impl Into<Command>) -> Subject {
         self.later(1);
@@ -252,7 +293,7 @@ fn full() -> Event {
         actor: ActorStamp {
             kind: ActorType::ServiceAccount,
             id: Some(Principal::ServiceAccount(ServiceAccountId(Ulid(3)))),
-            via: Some(CredentialId(Ulid(4))),
+            via: Some(Via::Credential(CredentialId(Ulid(4)))),
             network: Some(Sealed {
                 key: DataKeyId::new(Ulid(5)),
                 nonce: [1; 24],

@@ -56,6 +56,19 @@ impl Snapshot {
                     value.open(Some(text));
                 }
             }
+            if let Piece::SignIn(means) = &mut piece
+                && let Some(password) = &mut std::sync::Arc::make_mut(means).password
+            {
+                let text = password
+                    .hash
+                    .sealed()
+                    .unwrap()
+                    .text
+                    .strip_suffix(&TAG)
+                    .unwrap();
+                let text = String::from_utf8(text.to_vec()).unwrap();
+                password.hash.open(Some(text));
+            }
             assert!(piece.position() < acme.log.len() as u64);
             state.restore(piece);
         }

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::context::Context;
 use super::problem::Problem;
@@ -73,6 +74,16 @@ pub(super) async fn unparsed(
     Ok(bytes)
 }
 
+/// Reads a JSON body with secrets in it: its bytes are wiped, whatever comes of it.
+pub(super) async fn secret_json<T: DeserializeOwned>(
+    request: Request,
+    context: &Context,
+) -> Result<T, Problem> {
+    let bytes = unparsed(request, context, BODY_BYTES_MAX).await?;
+    let bytes = Zeroizing::new(Vec::from(bytes));
+    parse(&bytes)
+}
+
 async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
     match Limited::new(request.into_body(), max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
@@ -89,7 +100,7 @@ async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
 }
 
 /// 415 unless the media type is JSON.
-fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+pub(super) fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (kind, another) = (kinds.next(), kinds.next());
     let essence = kind

@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 use crate::domain::access::Action;
 use crate::domain::command::{AddMember, ChangeMemberRole, Command, RemoveMember};
 use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::session_command::IssueSignInLink;
 use crate::http::answer::{mismatch, shown, written};
+use crate::http::body::NoFields;
 use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages, page};
 use crate::http::path::Path;
@@ -54,7 +56,28 @@ pub(in crate::http) async fn create(
         role,
     });
     let answer = call.submit(command, Some(&body.bytes)).await?;
-    answered(StatusCode::CREATED, &answer)
+    answered(&call, StatusCode::CREATED, &answer)
+}
+
+/// Issues a link for a member to sign in with; it ends the one before.
+#[utoipa::path(post,
+    path = "/platform/organizations/{organization_id}/members/{member_id}/sign-in-link",
+    tag = "members", params(("organization_id" = String, Path), ("member_id" = String, Path)),
+    request_body = Option<NoFields>,
+    responses((status = 200, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn issue_sign_in_link(
+    call: Call,
+    Path((organization, member)): Path<(OrganizationId, UserId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    known(&call, organization, member)?;
+    let body = call.optional_json::<NoFields>(request).await?;
+    let command = Command::IssueSignInLink(IssueSignInLink {
+        organization,
+        member,
+    });
+    let answer = call.submit(command, Some(&body.bytes)).await?;
+    answered(&call, StatusCode::OK, &answer)
 }
 
 /// Lists members, newest first; `active` and `removed` ones unless one `status` is asked for.
@@ -111,7 +134,7 @@ pub(in crate::http) async fn update(
         role,
     });
     let answer = call.submit(command, None).await?;
-    answered(StatusCode::OK, &answer)
+    answered(&call, StatusCode::OK, &answer)
 }
 
 /// Ends a membership, and with it the member's personal tokens.
@@ -128,7 +151,7 @@ pub(in crate::http) async fn remove(
         member,
     });
     let answer = call.submit(command, None).await?;
-    answered(StatusCode::OK, &answer)
+    answered(&call, StatusCode::OK, &answer)
 }
 
 fn known(call: &Call, organization: OrganizationId, member: UserId) -> Result<(), Problem> {
@@ -139,13 +162,13 @@ fn known(call: &Call, organization: OrganizationId, member: UserId) -> Result<()
     }
 }
 
-fn answered(status: StatusCode, answer: &Answer) -> Result<Response, Problem> {
+fn answered(call: &Call, status: StatusCode, answer: &Answer) -> Result<Response, Problem> {
     match answer.records.first() {
         Some(Record::Member(record)) => Ok(written(
             status,
             answer,
             record.stamp.version,
-            &MemberRecord::from(record),
+            &MemberRecord::from(record).with_link(answer, &call.app.settings.public_url),
         )),
         _ => Err(mismatch()),
     }

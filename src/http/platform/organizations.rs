@@ -71,7 +71,7 @@ pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Resp
     };
     let created = OrganizationCreated {
         organization: organization.into(),
-        owner: owner.into(),
+        owner: MemberRecord::from(owner).with_link(&answer, &call.app.settings.public_url),
         key: as_answered(&call, &answer, key),
         raw_key: answer.token.as_ref().map(|token| token.reveal().to_owned()),
     };

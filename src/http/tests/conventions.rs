@@ -287,6 +287,9 @@ fn every_post_that_appends_can_be_repeated() {
         if let Some(raw) = first.get_mut("raw_key") {
             *raw = Value::Null;
         }
+        if let Some(url) = first.pointer_mut("/owner/sign_in_url") {
+            *url = Value::Null;
+        }
         assert_eq!(again.expect(status), first, "{path}");
         assert_eq!(again.header("idempotency-replayed"), Some("true"), "{path}");
         assert_eq!(world.next_position(), position, "{path}");

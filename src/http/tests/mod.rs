@@ -15,6 +15,7 @@ mod permissions;
 mod records;
 mod routes;
 mod secrets;
+mod sessions;
 mod surfaces;
 mod tenants;
 mod verification;
@@ -41,6 +42,7 @@ use crate::domain::command::{
 use crate::domain::ids::{Owner, ProjectId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Grant, Metadata};
+use crate::domain::session_command::IssueSignInLink;
 use crate::ledger::boot::{self, Folder, Settings};
 use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;
@@ -262,6 +264,23 @@ impl World {
         (text(&made["key"]["id"]), text(&made["raw_key"]))
     }
 
+    /// A link for a member of Acme, as the operator has it: its token.
+    fn link(&self, member: &str) -> String {
+        let answer = self.operator(Command::IssueSignInLink(IssueSignInLink {
+            organization: self.acme.id.parse().unwrap(),
+            member: member.parse().unwrap(),
+        }));
+        answer.sign_in.unwrap().reveal().to_owned()
+    }
+
+    /// The cookie of a new session of a member of Acme.
+    fn session(&self, member: &str) -> String {
+        let body = json!({"sign_in_token": self.link(member)});
+        let reply = self.send(ask("POST", "/v1/sessions").json(&body));
+        reply.expect(201);
+        reply.cookie()
+    }
+
     fn next_position(&self) -> u64 {
         self.ledger.reader().next_position()
     }
@@ -314,6 +333,12 @@ fn ask(method: &str, path: &str) -> Ask {
 impl Ask {
     fn by(self, token: &str) -> Self {
         self.with("authorization", &format!("Bearer {token}"))
+    }
+
+    /// In a session, from one of our own pages.
+    fn in_session(self, cookie: &str) -> Self {
+        self.with("cookie", cookie)
+            .with("sec-fetch-site", "same-origin")
     }
 
     /// Adds a header, also one that is there already.
@@ -374,6 +399,12 @@ impl Reply {
         let known = CODES.iter().any(|(s, c, _)| (*s, *c) == (status, &code));
         assert!(known, "{status} {code} is not in the table of codes");
         code
+    }
+
+    /// The cookie that was set, as a browser sends it back.
+    fn cookie(&self) -> String {
+        let set = self.header("set-cookie").unwrap();
+        set.split(';').next().unwrap().to_owned()
     }
 
     fn header(&self, name: &str) -> Option<&str> {

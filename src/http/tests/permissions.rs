@@ -27,26 +27,32 @@ const SINGLES: [&str; 6] = [
 
 // `+` allowed, `1` 401, `-` 403, `4` 404. The columns: nobody, garbage, another tenant's
 // administrator; then organization keys, service accounts' tokens and personal tokens with the
-// worth of each role in the order of ROLES; then keys with one of SINGLES.
-const OPEN: &str = "+++ ++++++ ++++++ ++++++ ++++++";
-const READ: &str = "114 ++++++ ++++++ ++++++ +-+++-";
-const WRITE: &str = "114 ----++ ----++ ----++ --+++-";
-const VERIFY: &str = "11+ ----++ ----++ ----++ -+-++-";
-const PLATFORM: &str = "11- ------ ------ ------ ----+-";
-const KNOWN: &str = "11+ ++++++ ++++++ ++++++ ++++++";
+// worth of each role in the order of ROLES; then sessions of members with each role; then keys
+// with one of SINGLES.
+const OPEN: &str = "+++ ++++++ ++++++ ++++++ ++++++ ++++++";
+const READ: &str = "114 ++++++ ++++++ ++++++ ++++++ +-+++-";
+const WRITE: &str = "114 ----++ ----++ ----++ ----++ --+++-";
+const VERIFY: &str = "11+ ----++ ----++ ----++ ----++ -+-++-";
+const PLATFORM: &str = "11- ------ ------ ------ ------ ----+-";
+const IN_PERSON: &str = "11- ------ ------ ------ ++++++ ------";
+/// A session that is not there is asked for.
+const NO_SESSION: &str = "11- ------ ------ ------ 444444 ------";
+/// A link that is none.
+const NO_LINK: &str = "111 111111 111111 111111 111111 111111";
+const KNOWN: &str = "11+ ++++++ ++++++ ++++++ ++++++ ++++++";
 /// A member's own tokens; each of the members here asks for the token of yet another one.
-const OWN: &str = "11- ------ ------ ++++++ ------";
-const ANOTHERS: &str = "11- ------ ------ 444444 ------";
-const ACCOUNTS: &str = "11+ ----++ ----++ ----++ --+++-";
-const ACCOUNT: &str = "114 ----++ ----++ ----++ --+++-";
-const TOKENS: &str = "114 ----++ ----++ ----++ ---++-";
-const ACCESS_READ: &str = "114 ++++++ ++++++ ++++++ ---++-";
-const ACCESS_EDIT: &str = "114 ---+++ ---+++ ---+++ ---++-";
-const ACCESS_MANAGE: &str = "114 ----++ ----++ ----++ ---++-";
-const ADMINS: &str = "11+ ----++ ----++ ----++ ---++-";
-const ADMIN: &str = "114 ----++ ----++ ----++ ---++-";
-const PROJECT_READ: &str = "114 ++++++ ++++++ ++++++ ---++-";
-const PROJECT_WRITE: &str = "114 -+++++ -+++++ -+++++ ---++-";
+const OWN: &str = "11- ------ ------ ++++++ ++++++ ------";
+const ANOTHERS: &str = "11- ------ ------ 444444 444444 ------";
+const ACCOUNTS: &str = "11+ ----++ ----++ ----++ ----++ --+++-";
+const ACCOUNT: &str = "114 ----++ ----++ ----++ ----++ --+++-";
+const TOKENS: &str = "114 ----++ ----++ ----++ ----++ ---++-";
+const ACCESS_READ: &str = "114 ++++++ ++++++ ++++++ ++++++ ---++-";
+const ACCESS_EDIT: &str = "114 ---+++ ---+++ ---+++ ---+++ ---++-";
+const ACCESS_MANAGE: &str = "114 ----++ ----++ ----++ ----++ ---++-";
+const ADMINS: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
+const ADMIN: &str = "114 ----++ ----++ ----++ ----++ ---++-";
+const PROJECT_READ: &str = "114 ++++++ ++++++ ++++++ ++++++ ---++-";
+const PROJECT_WRITE: &str = "114 -+++++ -+++++ -+++++ -+++++ ---++-";
 
 /// What stands before the paths of one organization, and of its other surfaces.
 const O: &str = "/platform/organizations/{organization_id}";
@@ -56,13 +62,20 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 82] = [
+const TABLE: [(&str, &str, &str, &str); 90] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/openapi.json", OPEN),
     ("GET", "", "/docs", OPEN),
     ("POST", "", "/v1/verify", VERIFY),
     ("POST", "", "/v1/verify/batch", VERIFY),
+    ("POST", "", "/v1/sessions", OPEN),
+    ("GET", "", "/sign-in/{token}", NO_LINK),
+    ("GET", "", "/v1/me", IN_PERSON),
+    ("GET", "", "/v1/me/sessions", IN_PERSON),
+    ("DELETE", "", "/v1/me/sessions", IN_PERSON),
+    ("DELETE", "", "/v1/me/sessions/{session_id}", NO_SESSION),
+    ("PUT", "", "/v1/me/password", IN_PERSON),
     ("POST", "", "/platform/organizations", PLATFORM),
     ("GET", "", "/platform/organizations", PLATFORM),
     ("GET", O, "", READ),
@@ -76,6 +89,7 @@ const TABLE: [(&str, &str, &str, &str); 82] = [
     ("GET", O, "/members/{member_id}", READ),
     ("PATCH", O, "/members/{member_id}", WRITE),
     ("DELETE", O, "/members/{member_id}", WRITE),
+    ("POST", O, "/members/{member_id}/sign-in-link", WRITE),
     ("GET", O, "/service-accounts", READ),
     ("POST", O, "/service-accounts", WRITE),
     ("GET", O, "/service-accounts/{sa_id}", READ),
@@ -141,6 +155,9 @@ const TABLE: [(&str, &str, &str, &str); 82] = [
     ("GET", P, "/{id}/events", PROJECT_READ),
 ];
 
+/// How somebody is refused who may not.
+const REFUSALS: [&str; 2] = ["forbidden", "session_required"];
+
 #[test]
 fn the_table_names_every_route() {
     let table = TABLE.iter();
@@ -152,14 +169,25 @@ fn the_table_names_every_route() {
     assert_eq!(table.len(), TABLE.len(), "no route stands twice");
 }
 
+/// What a caller presents.
+enum Shown {
+    Nothing,
+    Token(String),
+    Cookie(String),
+}
+
 /// Whoever calls, with a name for messages; in the order of the columns.
-fn callers(world: &World) -> Vec<(String, Option<String>)> {
+fn callers(world: &World) -> Vec<(String, Shown)> {
     let garbage = "rfk_01KQ01SD60AADFP7C33DS9A67N_nonsense".to_owned();
     let mut callers = vec![
-        ("nobody".to_owned(), None),
-        ("garbage".to_owned(), Some(garbage)),
-        ("a stranger".to_owned(), Some(world.globex.admin.clone())),
+        ("nobody".to_owned(), Shown::Nothing),
+        ("garbage".to_owned(), Shown::Token(garbage)),
+        (
+            "a stranger".to_owned(),
+            Shown::Token(world.globex.admin.clone()),
+        ),
     ];
+    let mut sessions = Vec::new();
     let catalogue = world.ledger.views().index.catalogue();
     let scopes = |role: &str| catalogue.role(role).unwrap().scopes.clone();
     for kind in [Kind::Organization, Kind::ServiceAccount, Kind::Personal] {
@@ -170,18 +198,22 @@ fn callers(world: &World) -> Vec<(String, Option<String>)> {
                 Kind::ServiceAccount => account(world, role),
                 Kind::Personal => {
                     scopes = vec!["*"];
-                    member(world, role)
+                    let member = member(world, role);
+                    let cookie = Shown::Cookie(world.session(&member));
+                    sessions.push((format!("session {role}"), cookie));
+                    member
                 }
                 Kind::Organization | Kind::Access | Kind::Admin | Kind::Project => {
                     world.acme.id.clone()
                 }
             };
             let (_, token) = world.issue(kind, &owner, &scopes);
-            callers.push((format!("{} {role}", kind.name()), Some(token)));
+            callers.push((format!("{} {role}", kind.name()), Shown::Token(token)));
         }
     }
+    callers.append(&mut sessions);
     for scope in SINGLES {
-        callers.push((scope.to_owned(), Some(world.holder(&[scope]))));
+        callers.push((scope.to_owned(), Shown::Token(world.holder(&[scope]))));
     }
     callers
 }
@@ -224,21 +256,22 @@ fn every_route_admits_whom_it_should() {
         let path = filled(&template, &world.acme, &world.acme);
         let columns: Vec<char> = row.chars().filter(|column| *column != ' ').collect();
         assert_eq!(columns.len(), callers.len());
-        for ((name, token), expected) in callers.iter().zip(columns) {
+        for ((name, shown), expected) in callers.iter().zip(columns) {
             // Whoever is let in fails later: the permission is asked before the body is read.
             let request = ask(method, &path).with("if-match", "\"999\"");
-            let request = match token {
-                Some(token) => request.by(token),
-                None => request,
+            let request = match shown {
+                Shown::Token(token) => request.by(token),
+                Shown::Cookie(cookie) => request.in_session(cookie),
+                Shown::Nothing => request,
             };
             let request = match method {
-                "POST" | "PATCH" => request.with("content-type", "text/plain").body("x"),
+                "POST" | "PATCH" | "PUT" => request.with("content-type", "text/plain").body("x"),
                 _ => request,
             };
             let reply = world.send(request);
             let outcome = match reply.status {
                 401 => '1',
-                403 if reply.refused(403) == "forbidden" => '-',
+                403 if REFUSALS.contains(&reply.refused(403).as_str()) => '-',
                 404 => '4',
                 200 | 405 | 412 | 415 => '+',
                 _ => '?',

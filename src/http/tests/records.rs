@@ -26,7 +26,8 @@ fn an_organization_is_made_with_its_owner_and_key() {
         made["owner"],
         json!({
             "id": owner, "organization_id": id, "email": "bill@initech.example", "name": null,
-            "role": "owner", "status": "active", "sign_in_url": null, "version": 1,
+            "role": "owner", "status": "active", "sign_in_url": made["owner"]["sign_in_url"],
+            "version": 2,
             "created_by": by, "created_at": START, "updated_at": START,
         })
     );

@@ -37,6 +37,8 @@ pub(super) fn filled(template: &str, place: &Tenant, rest: &Tenant) -> String {
         .replace("{key_id}", &rest.key)
         .replace("{sa_id}", &rest.account)
         .replace("{member_id}", &rest.owner)
+        .replace("{session_id}", "ses_01KQ01SD60AADFP7C33DS9A67N")
+        .replace("{token}", &"0".repeat(64))
         .replace("{project_id}", &rest.project);
     assert!(!path.contains('{'), "{path}");
     path
@@ -60,6 +62,9 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         ("POST", "service-accounts") => Some(json!({"name": "n", "role": "viewer"})),
         ("POST", "members") => Some(json!({"email": "a@b.example", "role": "viewer"})),
         ("POST", "projects") => Some(json!({"name": "n"})),
+        ("POST", "sessions") => Some(json!({"sign_in_token": "0"})),
+        ("POST", "sign-in-link") => Some(json!({})),
+        ("PUT", "password") => Some(json!({"password": "correct horse"})),
         ("POST", "verify") => Some(json!({"key": "x"})),
         ("POST", "batch") => Some(json!({"keys": [{"key": "x"}]})),
         ("POST", "revoke" | "rotate" | "roll" | "replace" | "disable" | "enable") => {

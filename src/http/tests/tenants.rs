@@ -44,7 +44,9 @@ fn a_foreign_id_is_as_one_that_never_existed() {
     let position = world.next_position();
     let mut asked = 0;
     for (method, template) in documented() {
-        if !template.contains('{') {
+        // Sessions are a member's own, and links nobody's: their own tests look at them.
+        let in_person = template.starts_with("/v1/me") || template.starts_with("/sign-in");
+        if !template.contains('{') || in_person {
             continue;
         }
         let placed = template.contains("{organization_id}") || template.contains("{workspace_id}");

@@ -285,6 +285,7 @@ fn catch_up(
     let mut changes = state.everything();
     views.index.apply(&changes);
     views.directory.apply(&changes);
+    views.sessions.apply(&changes, &views.directory);
     if kept.is_some() {
         changes
             .credentials

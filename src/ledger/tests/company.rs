@@ -6,9 +6,15 @@ use crate::domain::command::{
     CreateServiceAccount, DeleteServiceAccount, Expiry, RemoveMember, ReplaceKey, RevokeKey,
     RotateKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
-use crate::domain::ids::{CredentialId, OrganizationId, Owner, ServiceAccountId, UserId};
+use crate::domain::ids::{
+    CredentialId, OrganizationId, Owner, ServiceAccountId, SessionId, UserId,
+};
 use crate::domain::kind::Kind;
+use crate::domain::personal::Personal;
 use crate::domain::record::Grant;
+use crate::domain::session_command::{
+    IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
+};
 use crate::ledger::{Answer, Record, Submission};
 
 /// The history as it is being made.
@@ -80,6 +86,7 @@ pub(super) fn found(world: &mut World) -> Vec<(String, String)> {
     company.projects();
     company.people();
     company.systems();
+    company.sign_ins();
     company.keys();
     company.tokens
 }
@@ -245,6 +252,71 @@ impl Company<'_> {
             account,
         };
         self.run(Actor::Operator, delete);
+    }
+
+    /// A new session of a member, by a link.
+    fn session(&mut self, member: UserId) -> SessionId {
+        let organization = self.organization;
+        let link = Command::IssueSignInLink(IssueSignInLink {
+            organization,
+            member,
+        });
+        let link = self.run(Actor::Operator, link).sign_in.unwrap();
+        self.sign_in(member, SignInProof::Link(link.hash()))
+    }
+
+    fn sign_in(&mut self, member: UserId, proof: SignInProof) -> SessionId {
+        let command = Command::SignIn(SignIn {
+            organization: self.organization,
+            member,
+            proof,
+        });
+        let answer = self.run(Actor::Nobody, command);
+        let Record::Session(session) = &answer.records[0] else {
+            panic!("{answer:?}");
+        };
+        session.id
+    }
+
+    /// Dora has a password, two sessions and a link; others of hers have ended.
+    fn sign_ins(&mut self) {
+        let organization = self.organization;
+        let dora = AddMember {
+            organization,
+            email: "dora@acme.example".to_owned(),
+            name: None,
+            role: "engineer".to_owned(),
+        };
+        let dora = member(&self.run(Actor::Operator, dora));
+        self.session(dora);
+        let session = self.session(dora);
+        let set = Command::SetPassword(SetPassword {
+            organization,
+            password: Personal::new("$argon2id$v=19$...".to_owned()),
+            current: None,
+        });
+        self.run(Actor::Session(session), set);
+        let failed = Command::NoteSignInFailure(SignInFailure {
+            organization,
+            member: dora,
+            failures: 2,
+        });
+        self.run(Actor::Nobody, failed);
+        let means = self.world.ledger.views().sessions.means(dora).unwrap();
+        let set_by = means.password.as_ref().unwrap().set_by;
+        let by_password = self.sign_in(dora, SignInProof::Password(set_by));
+        let out = self.session(dora);
+        self.session(dora);
+        let out = Command::SignOut(SignOut {
+            organization,
+            session: out,
+        });
+        self.run(Actor::Session(by_password), out);
+        let link = Command::IssueSignInLink(IssueSignInLink {
+            organization,
+            member: dora,
+        });
+        self.run(Actor::Operator, link);
     }
 
     fn keys(&mut self) {

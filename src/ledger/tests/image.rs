@@ -8,7 +8,7 @@ use super::World;
 use crate::domain::access::Authority;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::envelope::{Event, commitment};
-use crate::domain::ids::{OrganizationId, Subject};
+use crate::domain::ids::{OrganizationId, Subject, UserId};
 use crate::domain::record::{Credential, Member, Organization, Project, ServiceAccount, Stamp};
 use crate::domain::tests::fingerprint;
 use crate::domain::time::Timestamp;
@@ -51,6 +51,7 @@ fn belongings(text: &mut String, ledger: &Ledger, of: OrganizationId) {
     for record in all(|ask| directory.members(of, ask, |_| true)) {
         line(text, &member(&record));
         history(text, ledger, Subject::Member(record.id));
+        signing_in(text, ledger, record.id);
     }
     for record in all(|ask| directory.accounts(of, ask, |_| true)) {
         line(text, &account(&record));
@@ -138,6 +139,31 @@ fn member(record: &Member) -> String {
         record.added_by,
         stamp(&record.stamp)
     )
+}
+
+/// A member's sessions, link and password; nothing of who has none.
+fn signing_in(text: &mut String, ledger: &Ledger, of: UserId) {
+    let sessions = &ledger.views().sessions;
+    for seen in sessions.of_member(of, ledger.now()) {
+        let session = &seen.session;
+        let words = format!(
+            "session {} by {} hash {} until {} {}",
+            session.id,
+            session.by.name(),
+            hex::encode(session.hash.0),
+            session.expires_at.0,
+            stamp(&session.stamp)
+        );
+        line(text, &words);
+        history(text, ledger, Subject::Session(session.id));
+    }
+    if let Some(means) = sessions.means(of) {
+        let link = means.link.as_ref();
+        let link = link.map(|link| (hex::encode(link.hash.0), link.expires_at.0));
+        let password = means.password.as_ref();
+        let password = password.map(|password| (password.hash.text(), password.set_by));
+        line(text, &format!("signs in by {link:?} {password:?}"));
+    }
 }
 
 fn account(record: &ServiceAccount) -> String {

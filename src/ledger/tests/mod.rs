@@ -12,6 +12,7 @@ mod image;
 mod lanes;
 mod restart;
 mod sealed;
+mod sessions;
 
 use std::fs;
 use std::num::NonZeroU64;
@@ -280,7 +281,8 @@ fn credential(answer: &Answer) -> Arc<Credential> {
         | Record::Organization(_)
         | Record::Project(_)
         | Record::Member(_)
-        | Record::ServiceAccount(_) => None,
+        | Record::ServiceAccount(_)
+        | Record::Session(_) => None,
     });
     found.unwrap()
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use crate::domain::access::Authority;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::Actor;
-use crate::domain::ids::{CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId};
+use crate::domain::ids::{
+    CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId, Via,
+};
 use crate::domain::kind::Kind;
 use crate::domain::record::Credential;
 use crate::domain::secret::{Form, SecretHash, form};
@@ -301,7 +303,7 @@ fn authority(credential: &Credential, rights: Rights) -> Authority {
             Owner::User(id) => Principal::User(id),
             Owner::ServiceAccount(id) => Principal::ServiceAccount(id),
         }),
-        via: Some(credential.id()),
+        via: Some(Via::Credential(credential.id())),
         project: credential.project(),
         scopes: rights.scopes,
         owner: rights.owner,

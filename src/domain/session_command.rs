@@ -1,0 +1,65 @@
+//! What can be asked about signing in and out. See [`super::command`].
+
+use super::ids::{EventId, OrganizationId, SessionId, UserId};
+use super::personal::Personal;
+use super::secret::SecretHash;
+
+/// See [`super::command::Command::IssueSignInLink`].
+#[derive(Clone, Copy, Debug)]
+pub struct IssueSignInLink {
+    /// Where.
+    pub organization: OrganizationId,
+    /// For whom.
+    pub member: UserId,
+}
+
+/// What somebody has shown in order to sign in.
+#[derive(Clone, Copy, Debug)]
+pub enum SignInProof {
+    /// A link, by its hash.
+    Link(SecretHash),
+    /// The password that was set by this event; it has been compared already.
+    Password(EventId),
+}
+
+/// See [`super::command::Command::SignIn`].
+#[derive(Clone, Copy, Debug)]
+pub struct SignIn {
+    /// Where.
+    pub organization: OrganizationId,
+    /// Whose session it is to be.
+    pub member: UserId,
+    /// By what.
+    pub proof: SignInProof,
+}
+
+/// See [`super::command::Command::NoteSignInFailure`].
+#[derive(Clone, Copy, Debug)]
+pub struct SignInFailure {
+    /// Where.
+    pub organization: OrganizationId,
+    /// Whose password was not known.
+    pub member: UserId,
+    /// How often, since the last note.
+    pub failures: u32,
+}
+
+/// See [`super::command::Command::SignOut`].
+#[derive(Clone, Copy, Debug)]
+pub struct SignOut {
+    /// Where.
+    pub organization: OrganizationId,
+    /// Which; one of the actor's own.
+    pub session: SessionId,
+}
+
+/// See [`super::command::Command::SetPassword`].
+#[derive(Clone, Debug)]
+pub struct SetPassword {
+    /// Where.
+    pub organization: OrganizationId,
+    /// The new password's argon2id hash.
+    pub password: Personal,
+    /// The event that set the password which the member has shown to know.
+    pub current: Option<EventId>,
+}

@@ -1,0 +1,211 @@
+//! The list of routes, and who may be told which methods a path takes.
+
+use axum::extract::rejection::{MatchedPathRejection, RawPathParamsRejection};
+use axum::extract::{MatchedPath, RawPathParams, State};
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::auth::Caller;
+use super::problem::Problem;
+use super::{
+    App, access_tokens, admin_tokens, api_tokens, document, meta, platform, project_tokens,
+    service_account_tokens, service_accounts, sessions, verify,
+};
+use crate::domain::access::Action;
+use crate::domain::ids::OrganizationId;
+use crate::domain::kind::{Deed, Kind};
+
+/// Every route, with its part of the document.
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(document::Head::openapi())
+        .merge(platform_routes())
+        .merge(workspace_routes())
+        .merge(session_routes())
+        .routes(routes!(verify::verify))
+        .routes(routes!(verify::batch))
+        .routes(routes!(meta::livez))
+        .routes(routes!(meta::readyz))
+        .routes(routes!(meta::openapi))
+        .routes(routes!(meta::docs))
+}
+
+fn platform_routes() -> OpenApiRouter<App> {
+    use platform::{api_keys, credentials, members, organizations, projects, service_accounts};
+    OpenApiRouter::new()
+        .routes(routes!(organizations::create, organizations::list))
+        .routes(routes!(organizations::show, organizations::update))
+        .routes(routes!(projects::create, projects::list))
+        .routes(routes!(projects::show, projects::update))
+        .routes(routes!(members::create, members::list))
+        .routes(routes!(members::show, members::update, members::remove))
+        .routes(routes!(members::issue_sign_in_link))
+        .routes(routes!(service_accounts::create, service_accounts::list))
+        .routes(routes!(
+            service_accounts::show,
+            service_accounts::update,
+            service_accounts::remove
+        ))
+        .routes(routes!(api_keys::create, api_keys::list))
+        .routes(routes!(api_keys::show, api_keys::update))
+        .routes(routes!(api_keys::revoke))
+        .routes(routes!(api_keys::rotate))
+        .routes(routes!(api_keys::disable))
+        .routes(routes!(api_keys::enable))
+        .routes(routes!(api_keys::usage))
+        .routes(routes!(api_keys::events))
+        .routes(routes!(credentials::list))
+        .routes(routes!(credentials::show))
+        .routes(routes!(credentials::revoke))
+}
+
+/// The surfaces of the caller's own organization, one a kind.
+fn workspace_routes() -> OpenApiRouter<App> {
+    let personal = OpenApiRouter::new()
+        .routes(routes!(api_tokens::create, api_tokens::list))
+        .routes(routes!(api_tokens::show, api_tokens::remove))
+        .routes(routes!(api_tokens::roll))
+        .routes(routes!(api_tokens::events))
+        .routes(routes!(api_tokens::scopes));
+    let accounts = OpenApiRouter::new()
+        .routes(routes!(service_accounts::create, service_accounts::list))
+        .routes(routes!(
+            service_accounts::show,
+            service_accounts::update,
+            service_accounts::remove
+        ))
+        .routes(routes!(
+            service_account_tokens::create,
+            service_account_tokens::list
+        ))
+        .routes(routes!(
+            service_account_tokens::show,
+            service_account_tokens::remove
+        ))
+        .routes(routes!(service_account_tokens::rotate))
+        .routes(routes!(service_account_tokens::events));
+    let access = OpenApiRouter::new()
+        .routes(routes!(access_tokens::create, access_tokens::list))
+        .routes(routes!(
+            access_tokens::show,
+            access_tokens::update,
+            access_tokens::remove
+        ))
+        .routes(routes!(access_tokens::rotate))
+        .routes(routes!(access_tokens::disable))
+        .routes(routes!(access_tokens::enable))
+        .routes(routes!(access_tokens::events))
+        .routes(routes!(access_tokens::roles));
+    let admin = OpenApiRouter::new()
+        .routes(routes!(admin_tokens::create, admin_tokens::list))
+        .routes(routes!(
+            admin_tokens::show,
+            admin_tokens::update,
+            admin_tokens::remove
+        ))
+        .routes(routes!(admin_tokens::review))
+        .routes(routes!(admin_tokens::replace))
+        .routes(routes!(admin_tokens::disable))
+        .routes(routes!(admin_tokens::enable))
+        .routes(routes!(admin_tokens::events));
+    let project = OpenApiRouter::new()
+        .routes(routes!(project_tokens::create, project_tokens::list))
+        .routes(routes!(
+            project_tokens::show,
+            project_tokens::update,
+            project_tokens::remove
+        ))
+        .routes(routes!(project_tokens::replace))
+        .routes(routes!(project_tokens::events));
+    personal
+        .merge(accounts)
+        .merge(access)
+        .merge(admin)
+        .merge(project)
+}
+
+/// Members in person.
+fn session_routes() -> OpenApiRouter<App> {
+    use sessions::me;
+    OpenApiRouter::new()
+        .routes(routes!(sessions::create))
+        .routes(routes!(sessions::page::show))
+        .routes(routes!(me::show))
+        .routes(routes!(me::list, me::sign_out))
+        .routes(routes!(me::end_one))
+        .routes(routes!(me::set_password))
+}
+
+/// 405 comes after 401, 404 and 403: who may not know a path learns nothing of it.
+pub(super) async fn method_not_allowed(
+    State(app): State<App>,
+    route: Result<MatchedPath, MatchedPathRejection>,
+    caller: Result<Caller, Problem>,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Problem {
+    let refusal = match (
+        weakest(route.as_ref().map_or("", MatchedPath::as_str)),
+        caller,
+    ) {
+        (None, _) => None,
+        (Some(_), Err(problem)) => Some(problem),
+        (Some(Weakest::Known), Ok(_)) => None,
+        (Some(Weakest::InPerson), Ok(caller)) => caller.session().err(),
+        (Some(Weakest::AtHome(action)), Ok(caller)) => caller.may_at_home(&app, action).err(),
+        (Some(Weakest::Everywhere(action)), Ok(caller)) => {
+            caller.may_everywhere(&app, action).err()
+        }
+        (Some(Weakest::In(action)), Ok(caller)) => match organization_of(params) {
+            Some(organization) => caller.may(&app, action, organization).err(),
+            None => Some(Problem::not_found("organization")),
+        },
+    };
+    refusal.unwrap_or_else(Problem::method_not_allowed)
+}
+
+/// The least that somebody must be allowed who is told of a path's methods, and where.
+enum Weakest {
+    Known,
+    InPerson,
+    AtHome(Action),
+    Everywhere(Action),
+    In(Action),
+}
+
+fn weakest(route: &str) -> Option<Weakest> {
+    let read = |kind| Action::Keys(kind, Deed::Read);
+    let tail = route.strip_prefix("/platform/organizations");
+    let platform = tail.map(|tail| match tail.strip_prefix("/{organization_id}") {
+        Some(tail) if tail.starts_with("/credentials") => Weakest::In(Action::Oversee),
+        Some(_) => Weakest::In(Action::ReadPlatform),
+        None => Weakest::Everywhere(Action::ManageOrganizations),
+    });
+    let surfaces = [
+        ("/v1/verify", Weakest::AtHome(Action::Verify)),
+        ("/v1/me", Weakest::InPerson),
+        ("/v1/api-tokens/scopes", Weakest::Known),
+        ("/v1/api-tokens", Weakest::AtHome(read(Kind::Personal))),
+        (
+            "/v1/service-accounts",
+            Weakest::AtHome(Action::ManageServiceAccounts),
+        ),
+        ("/v1/workspaces/", Weakest::In(read(Kind::Access))),
+        ("/v1/admin/", Weakest::AtHome(read(Kind::Admin))),
+        ("/v1/projects/", Weakest::AtHome(read(Kind::Project))),
+    ];
+    let mut surfaces = surfaces.into_iter();
+    // The service about itself is open to all.
+    platform.or_else(|| {
+        let found = surfaces.find(|(path, _)| route.starts_with(path));
+        found.map(|(_, weakest)| weakest)
+    })
+}
+
+fn organization_of(
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Option<OrganizationId> {
+    let params = params.ok()?;
+    let mut params = params.iter();
+    let (_, id) = params.find(|(name, _)| matches!(*name, "organization_id" | "workspace_id"))?;
+    id.parse().ok()
+}

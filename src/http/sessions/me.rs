@@ -1,0 +1,212 @@
+//! `/v1/me`: a member in person, the member's sessions and password.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::attempts::Pair;
+use super::record::SessionRecord;
+use super::{Checked, compare, set_cookie};
+use crate::domain::command::Command;
+use crate::domain::ids::{SessionId, Subject};
+use crate::domain::personal::Personal;
+use crate::domain::rejection::Rejection;
+use crate::domain::session::Session;
+use crate::domain::session_command::{SetPassword, SignInProof, SignOut};
+use crate::domain::sign_in::Password;
+use crate::http::answer::{mismatch, shown, written};
+use crate::http::body;
+use crate::http::call::Call;
+use crate::http::cookie;
+use crate::http::path::Path;
+use crate::http::problem::{Problem, ProblemBody};
+use crate::http::records::{MemberRecord, OrganizationRecord};
+use crate::ledger::Record;
+
+/// Whose session it is.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct MeRecord {
+    member: MemberRecord,
+    organization: OrganizationRecord,
+    session: SessionRecord,
+    /// Whether there is a password to sign in with.
+    has_password: bool,
+}
+
+/// A new password.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct PasswordPut {
+    /// At least 8 characters, at most 1,024 bytes.
+    #[schema(value_type = String)]
+    password: Password,
+    /// Needed unless a sign-in link began this session within 10 minutes.
+    #[schema(value_type = Option<String>)]
+    current_password: Option<Password>,
+}
+
+/// Shows whose session it is.
+#[utoipa::path(get, path = "/v1/me", tag = "me", security(("session" = [])),
+    responses((status = 200, body = MeRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn show(call: Call) -> Result<Response, Problem> {
+    let session = Arc::clone(call.session()?);
+    call.context.wait(&call.app).await?;
+    let directory = &call.views().directory;
+    let member = directory.member(session.organization, session.user);
+    let organization = directory.organization(session.organization);
+    let (Some(member), Some(organization)) = (member, organization) else {
+        return Err(mismatch());
+    };
+    let means = call.views().sessions.means(session.user);
+    let me = MeRecord {
+        member: MemberRecord::from(&member),
+        organization: OrganizationRecord::from(&organization),
+        session: SessionRecord::new(&session, session.id, Some(call.now())),
+        has_password: means.is_some_and(|means| means.password.is_some()),
+    };
+    Ok(shown(member.stamp.version, &me))
+}
+
+/// Lists the member's own sessions that are in use, newest first.
+#[utoipa::path(get, path = "/v1/me/sessions", tag = "me", security(("session" = [])),
+    responses((status = 200, body = Vec<SessionRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn list(call: Call) -> Result<Response, Problem> {
+    let own = call.session()?;
+    call.context.wait(&call.app).await?;
+    let seen = call.views().sessions.of_member(own.user, call.now());
+    let records = seen
+        .iter()
+        .map(|seen| SessionRecord::new(&seen.session, own.id, Some(seen.last_seen_at)));
+    let records: Vec<_> = records.collect();
+    let mut response = Json(records).into_response();
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    Ok(response)
+}
+
+/// Signs out: ends this session and takes its cookie away.
+#[utoipa::path(delete, path = "/v1/me/sessions", tag = "me", security(("session" = [])),
+    responses((status = 200, body = SessionRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn sign_out(call: Call) -> Result<Response, Problem> {
+    let session = call.session()?.id;
+    end(&call, session).await
+}
+
+/// Ends one of the member's own sessions.
+#[utoipa::path(delete, path = "/v1/me/sessions/{session_id}", tag = "me",
+    security(("session" = [])), params(("session_id" = String, Path)),
+    responses((status = 200, body = SessionRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn end_one(
+    call: Call,
+    Path(session): Path<SessionId>,
+) -> Result<Response, Problem> {
+    call.session()?;
+    end(&call, session).await
+}
+
+async fn end(call: &Call, id: SessionId) -> Result<Response, Problem> {
+    let own = call.session()?;
+    let command = Command::SignOut(SignOut {
+        organization: own.organization,
+        session: id,
+    });
+    let answer = match call.submit(command, None).await {
+        Ok(answer) => answer,
+        // What has ended is no longer in the state; repeated, the answer is the same.
+        Err(refused) => match ended_before(call, id).await? {
+            Some(session) => {
+                let record = SessionRecord::new(&session, own.id, None);
+                return Ok(shown(session.stamp.version, &record));
+            }
+            None => return Err(refused),
+        },
+    };
+    let Some(Record::Session(session)) = answer.records.first() else {
+        return Err(mismatch());
+    };
+    let record = SessionRecord::new(session, own.id, None);
+    let mut response = written(StatusCode::OK, &answer, session.stamp.version, &record);
+    if session.id == own.id {
+        set_cookie(&mut response, cookie::clear(&call.app.settings.public_url));
+    }
+    Ok(response)
+}
+
+/// A session of the member that has ended, as the log tells.
+async fn ended_before(call: &Call, id: SessionId) -> Result<Option<Arc<Session>>, Problem> {
+    let member = call.session()?.user;
+    let ledger = call.app.ledger.clone();
+    // Reads of the log are file reads: off the async threads.
+    let read = move || ledger.newest_of(Subject::Session(id));
+    let read = tokio::task::spawn_blocking(read).await;
+    let record = read.map_err(|why| Problem::internal("a history read panicked", &why))??;
+    let Record::Session(session) = record else {
+        return Ok(None);
+    };
+    let own = session.user == member && session.ended.is_some();
+    Ok(own.then_some(session))
+}
+
+/// Sets the member's password. All the member's sessions end, this one too.
+#[utoipa::path(put, path = "/v1/me/password", tag = "me", security(("session" = [])),
+    request_body = PasswordPut,
+    responses((status = 200, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn set_password(
+    call: Call,
+    request: Request,
+) -> Result<Response, Problem> {
+    let session = Arc::clone(call.session()?);
+    let PasswordPut {
+        password,
+        current_password,
+    } = body::secret_json(request, &call.context).await?;
+    password.check()?;
+    let current = match current_password {
+        Some(current) => Some(known(&call, &session, current).await?),
+        None if session.is_of_recent_link(call.now()) => None,
+        None => return Err(Rejection::PasswordProofNeeded.into()),
+    };
+    let salt = call.app.random_bytes();
+    let hash = call.app.passwords.hash(password, salt).await?;
+    let command = Command::SetPassword(SetPassword {
+        organization: session.organization,
+        password: Personal::new(hash),
+        current,
+    });
+    let answer = call.submit(command, None).await?;
+    let Some(Record::Member(member)) = answer.records.first() else {
+        return Err(mismatch());
+    };
+    let record = MemberRecord::from(member);
+    let mut response = written(StatusCode::OK, &answer, member.stamp.version, &record);
+    set_cookie(&mut response, cookie::clear(&call.app.settings.public_url));
+    Ok(response)
+}
+
+/// The event that set the password which the member has shown to know.
+async fn known(
+    call: &Call,
+    session: &Session,
+    current: Password,
+) -> Result<crate::domain::ids::EventId, Problem> {
+    let member = (session.organization, session.user);
+    let checked = Checked {
+        pair: Pair::new(&session.user.to_string(), call.context.address(&call.app)),
+        account: Some(member),
+    };
+    match compare(&call.app, &call.context, checked, current).await? {
+        (_, Some(SignInProof::Password(set_by))) => Ok(set_by),
+        (_, Some(SignInProof::Link(_)) | None) => Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "password_wrong",
+            "the current password is another",
+        )),
+    }
+}

@@ -1,0 +1,97 @@
+//! Passwords: argon2id, with the parameters in the hash itself.
+//!
+//! Slow by intent: a hash takes tens of milliseconds and 19 MiB, so it never runs on a thread that
+//! others wait for. The hash is text in PHC form; it is sealed under the member's data key before
+//! it is stored. A salt is handed in, never drawn here.
+
+use argon2::password_hash::phc::PasswordHash;
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Algorithm, Argon2, Params, Version};
+
+use crate::domain::sign_in::Password;
+
+/// Memory of one hash: OWASP's first choice for argon2id, 19 MiB with two passes.
+pub const MEMORY_KIB: u32 = 19 * 1_024;
+/// Passes over the memory.
+const PASSES: u32 = 2;
+/// Lanes: one thread a hash, so that what runs at once is what is let in at once.
+const LANES: u32 = 1;
+
+/// Bytes of a salt.
+pub const SALT_BYTES: usize = 16;
+
+/// A password could not be hashed: the memory is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("a password could not be hashed: {0}")]
+pub struct HashError(String);
+
+fn argon2id() -> Result<Argon2<'static>, HashError> {
+    let params = Params::new(MEMORY_KIB, PASSES, LANES, None);
+    let params = params.map_err(|why| HashError(why.to_string()))?;
+    Ok(Argon2::new(Algorithm::Argon2id, Version::V0x13, params))
+}
+
+/// The hash of a password in PHC form: `$argon2id$v=19$m=19456,t=2,p=1$<salt>$<hash>`.
+///
+/// # Errors
+/// When the memory is not to be had.
+pub fn hash(password: &Password, salt: &[u8; SALT_BYTES]) -> Result<String, HashError> {
+    let hash: PasswordHash = argon2id()?
+        .hash_password_with_salt(password.expose().as_bytes(), salt)
+        .map_err(|why| HashError(why.to_string()))?;
+    Ok(hash.to_string())
+}
+
+/// Whether a password is the one behind a hash. Without a hash it takes as long and is not.
+///
+/// # Errors
+/// When the memory is not to be had, or the hash is none of ours.
+pub fn is_behind(password: &Password, stored: Option<&str>) -> Result<bool, HashError> {
+    let Some(stored) = stored else {
+        hash(password, &[0; SALT_BYTES])?;
+        return Ok(false);
+    };
+    let stored = PasswordHash::new(stored).map_err(|why| HashError(why.to_string()))?;
+    let bytes = password.expose().as_bytes();
+    match argon2id()?.verify_password(bytes, &stored) {
+        Ok(()) => Ok(true),
+        Err(argon2::password_hash::Error::PasswordInvalid) => Ok(false),
+        Err(why) => Err(HashError(why.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password(text: &str) -> Password {
+        Password::new(text.to_owned())
+    }
+
+    #[test]
+    fn a_hash_takes_its_own_password_and_no_other() {
+        let stored = hash(&password("correct horse"), &[7; SALT_BYTES]).unwrap();
+        assert!(
+            stored.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"),
+            "{stored}"
+        );
+        assert!(!stored.contains("horse"));
+        assert_ne!(
+            stored,
+            hash(&password("correct horse"), &[8; SALT_BYTES]).unwrap()
+        );
+        for (text, stored, expected) in [
+            ("correct horse", Some(stored.as_str()), true),
+            ("Correct horse", Some(&stored), false),
+            ("", Some(&stored), false),
+            ("correct horse", None, false),
+        ] {
+            assert_eq!(
+                is_behind(&password(text), stored).unwrap(),
+                expected,
+                "{text}"
+            );
+        }
+        assert!(is_behind(&password("x"), Some("$1$nonsense")).is_err());
+    }
+}

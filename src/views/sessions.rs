@@ -1,0 +1,405 @@
+//! Sessions, links and passwords in RAM: who a cookie is of, what an address can sign in with.
+//!
+//! Owns when each session was last used. That is kept nowhere else: after a restart a session
+//! counts as last used when it began, which the log can prove, so that a restart revives nothing.
+//! Must never let a cookie wait for the writer: sessions stand in a map that is read without locks.
+//! Records flow in from committed batches by [`Sessions::apply`], one thread at a time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+use papaya::HashMap as LockFreeMap;
+
+use crate::domain::access::Authority;
+use crate::domain::catalogue::Catalogue;
+use crate::domain::decide::fold_case;
+use crate::domain::ids::{OrganizationId, SessionId, UserId};
+use crate::domain::record::Member;
+use crate::domain::secret::SecretHash;
+use crate::domain::session::{IDLE_MS, Session, SignInMeans};
+use crate::domain::sign_in::presented;
+use crate::domain::state::Changes;
+use crate::domain::time::Timestamp;
+
+use super::directory::Directory;
+
+/// Not used for so long that it is dead for good, whatever the clock says later: no use is later.
+const DEAD: i64 = i64::MAX;
+
+/// Every session that has not ended, and what each member can sign in with.
+pub struct Sessions {
+    by_hash: LockFreeMap<[u8; 32], Arc<Entry>>,
+    shelves: RwLock<Shelves>,
+}
+
+/// A session with its member, whose role stays as it is: a change of it ends the session.
+struct Entry {
+    session: Arc<Session>,
+    member: Arc<Member>,
+    last_seen_ms: AtomicI64,
+}
+
+#[derive(Default)]
+struct Shelves {
+    of_members: BTreeMap<(UserId, SessionId), [u8; 32]>,
+    means: BTreeMap<UserId, Arc<SignInMeans>>,
+    links: BTreeMap<[u8; 32], UserId>,
+    /// Members by their address, folded.
+    addresses: BTreeMap<String, BTreeSet<(OrganizationId, UserId)>>,
+}
+
+/// A session that is accepted.
+#[derive(Clone, Debug)]
+pub struct SignedIn {
+    /// The session.
+    pub session: Arc<Session>,
+    /// What its member can do.
+    pub authority: Authority,
+}
+
+/// A session as its member sees it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The session.
+    pub session: Arc<Session>,
+    /// When it was last used, as far as this process knows.
+    pub last_seen_at: Timestamp,
+}
+
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("sessions", &self.by_hash.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            by_hash: LockFreeMap::new(),
+            shelves: RwLock::default(),
+        }
+    }
+}
+
+impl Entry {
+    /// Whether the session can be used at `now`; one that was idle for too long never again, also
+    /// if the clock is set back.
+    fn is_live(&self, now: Timestamp) -> bool {
+        let seen = self.last_seen_ms.load(Ordering::Acquire);
+        if seen == DEAD || !self.session.is_live(now) {
+            return false;
+        }
+        if Timestamp(seen).plus_ms(IDLE_MS) > now {
+            return true;
+        }
+        self.last_seen_ms.store(DEAD, Ordering::Release);
+        false
+    }
+
+    fn touch(&self, now: Timestamp) {
+        self.last_seen_ms.fetch_max(now.0, Ordering::AcqRel);
+    }
+}
+
+impl Sessions {
+    /// Takes what a committed batch changed, after the directory has. When it returns, no request
+    /// that starts later is let in by a session that the batch ended.
+    pub fn apply(&self, changes: &Changes, directory: &Directory) {
+        let news = &changes.sign_ins;
+        if changes.members.is_empty() && news.sessions.is_empty() && news.means.is_empty() {
+            return;
+        }
+        let mut shelves = self.shelves.write().unwrap_or_else(PoisonError::into_inner);
+        for session in &news.sessions {
+            self.put(session, directory, &mut shelves);
+        }
+        for means in &news.means {
+            shelves.put_means(means);
+        }
+        for member in &changes.members {
+            shelves.put_member(member);
+        }
+    }
+
+    fn put(&self, session: &Arc<Session>, directory: &Directory, shelves: &mut Shelves) {
+        let key = (session.user, session.id);
+        let member = directory.member(session.organization, session.user);
+        let (None, Some(member)) = (session.ended, member) else {
+            self.by_hash.pin().remove(&session.hash.0);
+            shelves.of_members.remove(&key);
+            return;
+        };
+        shelves.of_members.insert(key, session.hash.0);
+        let entry = Entry {
+            session: Arc::clone(session),
+            member,
+            last_seen_ms: AtomicI64::new(session.stamp.created_at.0),
+        };
+        self.by_hash.pin().insert(session.hash.0, Arc::new(entry));
+    }
+
+    /// Whose session a presented token is, if it can be used at `now`; that counts as a use.
+    pub fn authenticate(
+        &self,
+        token: &str,
+        catalogue: &Catalogue,
+        now: Timestamp,
+    ) -> Option<SignedIn> {
+        let sessions = self.by_hash.pin();
+        let entry = sessions.get(&presented(token)?.0)?;
+        if !entry.is_live(now) {
+            return None;
+        }
+        entry.touch(now);
+        let session = Arc::clone(&entry.session);
+        let authority = Authority::of_session(session.id, &entry.member, catalogue);
+        Some(SignedIn { session, authority })
+    }
+
+    /// The sessions of a member that can be used at `now`, newest first.
+    #[must_use]
+    pub fn of_member(&self, member: UserId, now: Timestamp) -> Vec<Seen> {
+        let shelves = self.read();
+        let first = (member, SessionId(ulid::Ulid(0)));
+        let of_member = shelves.of_members.range(first..);
+        let of_member = of_member.take_while(|((of, _), _)| *of == member);
+        let sessions = self.by_hash.pin();
+        let mut seen: Vec<Seen> = of_member
+            .filter_map(|(_, hash)| sessions.get(hash))
+            .filter(|entry| entry.is_live(now))
+            .map(|entry| Seen {
+                session: Arc::clone(&entry.session),
+                last_seen_at: Timestamp(entry.last_seen_ms.load(Ordering::Acquire)),
+            })
+            .collect();
+        seen.reverse();
+        seen
+    }
+
+    /// What a member can sign in with.
+    #[must_use]
+    pub fn means(&self, member: UserId) -> Option<Arc<SignInMeans>> {
+        self.read().means.get(&member).cloned()
+    }
+
+    /// Whose link a hash is of, if it can be used at `now`.
+    #[must_use]
+    pub fn of_link(&self, hash: SecretHash, now: Timestamp) -> Option<Arc<SignInMeans>> {
+        let shelves = self.read();
+        let means = shelves.means.get(shelves.links.get(&hash.0)?)?;
+        means.takes_link(hash, now).then(|| Arc::clone(means))
+    }
+
+    /// The one member with this address, in the organization if one is named. `None` too where
+    /// there are several: which of them is meant must be said.
+    #[must_use]
+    pub fn of_address(
+        &self,
+        address: &str,
+        organization: Option<OrganizationId>,
+    ) -> Option<(OrganizationId, UserId)> {
+        let shelves = self.read();
+        let members = shelves.addresses.get(&fold_case(address))?.iter();
+        let mut members =
+            members.filter(|(of, _)| organization.is_none_or(|organization| organization == *of));
+        let first = members.next().copied();
+        first.filter(|_| members.next().is_none())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Shelves> {
+        // A panic between two inserts leaves whole records, so that a poisoned lock is still good.
+        self.shelves.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelves {
+    fn put_means(&mut self, means: &Arc<SignInMeans>) {
+        self.drop_means(means.user);
+        if let Some(link) = &means.link {
+            self.links.insert(link.hash.0, means.user);
+        }
+        self.means.insert(means.user, Arc::clone(means));
+    }
+
+    fn drop_means(&mut self, user: UserId) {
+        let old = self.means.remove(&user);
+        if let Some(link) = old.as_ref().and_then(|means| means.link.as_ref()) {
+            self.links.remove(&link.hash.0);
+        }
+    }
+
+    fn put_member(&mut self, member: &Member) {
+        if member.removed {
+            self.drop_means(member.id);
+        }
+        let Some(address) = member.email.text().map(fold_case) else {
+            return;
+        };
+        let key = (member.organization, member.id);
+        if !member.removed {
+            self.addresses.entry(address).or_default().insert(key);
+        } else if let Some(holders) = self.addresses.get_mut(&address) {
+            holders.remove(&key);
+            if holders.is_empty() {
+                self.addresses.remove(&address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::domain::ids::EventId;
+    use crate::domain::personal::Personal;
+    use crate::domain::session::{SESSION_MS, SessionEnd, SignInChanges, SignInLink, SignedInBy};
+    use crate::domain::sign_in::OpaqueToken;
+    use crate::views::fixtures::stamp;
+
+    const OF: OrganizationId = OrganizationId(Ulid(1));
+    const ANN: UserId = UserId(Ulid(2));
+
+    fn member(of: OrganizationId, id: UserId, removed: bool) -> Arc<Member> {
+        Arc::new(Member {
+            id,
+            organization: of,
+            email: Personal::new("Ann@Acme.example".to_owned()),
+            name: None,
+            role: "viewer".to_owned(),
+            removed,
+            added_by: EventId(Ulid(0)),
+            stamp: stamp(1, Timestamp(0)),
+        })
+    }
+
+    fn token(id: u8) -> OpaqueToken {
+        OpaqueToken::compose(&[id; 32])
+    }
+
+    fn session(id: u8) -> Session {
+        Session {
+            id: SessionId(Ulid(u128::from(id))),
+            organization: OF,
+            user: ANN,
+            hash: token(id).hash(),
+            by: SignedInBy::Link,
+            expires_at: Timestamp(SESSION_MS),
+            ended: None,
+            stamp: stamp(1, Timestamp(0)),
+        }
+    }
+
+    /// Sessions of Ann, begun at 0.
+    fn of_ann(ids: &[u8]) -> (Sessions, Directory) {
+        let (sessions, directory) = (Sessions::default(), Directory::default());
+        let changes = Changes {
+            members: vec![member(OF, ANN, false)],
+            sign_ins: SignInChanges {
+                sessions: ids.iter().map(|id| Arc::new(session(*id))).collect(),
+                means: Vec::new(),
+            },
+            ..Changes::default()
+        };
+        directory.apply(&changes);
+        sessions.apply(&changes, &directory);
+        (sessions, directory)
+    }
+
+    fn live(sessions: &Sessions, id: u8, ms: i64) -> bool {
+        let catalogue = Catalogue::embedded().unwrap();
+        let found = sessions.authenticate(token(id).reveal(), &catalogue, Timestamp(ms));
+        found.is_some()
+    }
+
+    #[test]
+    fn a_session_that_is_used_lasts_and_an_idle_one_never_comes_back() {
+        let (sessions, _) = of_ann(&[1, 2]);
+        for hour in 1..12 {
+            let last = hour * IDLE_MS - hour;
+            assert!(live(&sessions, 1, last), "{hour}");
+        }
+        assert!(!live(&sessions, 1, SESSION_MS));
+        assert!(!live(&sessions, 2, IDLE_MS));
+        // The clock goes back.
+        assert!(!live(&sessions, 2, 1));
+        assert!(sessions.of_member(ANN, Timestamp(1)).len() == 1);
+        assert!(!live(&sessions, 3, 0));
+    }
+
+    #[test]
+    fn an_ended_session_is_gone() {
+        let (sessions, directory) = of_ann(&[1, 2]);
+        let seen = sessions.of_member(ANN, Timestamp(1));
+        let newest = seen.iter().map(|seen| seen.session.id.ulid().0);
+        assert_eq!(newest.collect::<Vec<_>>(), [2, 1]);
+        let ended = Session {
+            ended: Some((Timestamp(1), SessionEnd::SignedOut)),
+            ..session(1)
+        };
+        let mut changes = Changes::default();
+        changes.sign_ins.sessions.push(Arc::new(ended));
+        sessions.apply(&changes, &directory);
+        assert!(!live(&sessions, 1, 1) && live(&sessions, 2, 1));
+        assert_eq!(sessions.of_member(ANN, Timestamp(1)).len(), 1);
+    }
+
+    #[test]
+    fn a_link_is_found_until_another_takes_its_place_or_the_member_goes() {
+        let (sessions, directory) = of_ann(&[]);
+        let means = |id, position| SignInMeans {
+            user: ANN,
+            organization: OF,
+            link: Some(SignInLink {
+                hash: token(id).hash(),
+                expires_at: Timestamp(10),
+            }),
+            password: None,
+            position,
+        };
+        let put = |means| {
+            let mut changes = Changes::default();
+            changes.sign_ins.means.push(Arc::new(means));
+            sessions.apply(&changes, &directory);
+        };
+        let found = |id| sessions.of_link(token(id).hash(), Timestamp(9)).is_some();
+        put(means(7, 1));
+        assert!(found(7));
+        assert!(sessions.of_link(token(7).hash(), Timestamp(10)).is_none());
+        put(means(8, 2));
+        assert!(found(8) && !found(7));
+        let changes = Changes {
+            members: vec![member(OF, ANN, true)],
+            ..Changes::default()
+        };
+        sessions.apply(&changes, &directory);
+        assert!(!found(8) && sessions.means(ANN).is_none());
+    }
+
+    #[test]
+    fn an_address_names_one_member_or_needs_an_organization() {
+        let (sessions, directory) = of_ann(&[]);
+        let globex = OrganizationId(Ulid(9));
+        let put = |removed| {
+            let changes = Changes {
+                members: vec![member(globex, UserId(Ulid(3)), removed)],
+                ..Changes::default()
+            };
+            sessions.apply(&changes, &directory);
+        };
+        let address = "ANN@acme.EXAMPLE";
+        assert_eq!(sessions.of_address(address, None), Some((OF, ANN)));
+        put(false);
+        assert_eq!(sessions.of_address(address, None), None);
+        assert_eq!(sessions.of_address(address, Some(OF)), Some((OF, ANN)));
+        put(true);
+        assert_eq!(sessions.of_address(address, None), Some((OF, ANN)));
+        assert_eq!(sessions.of_address(address, Some(globex)), None);
+        assert_eq!(sessions.of_address("eve@acme.example", None), None);
+    }
+}
