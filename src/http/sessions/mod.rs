@@ -9,8 +9,6 @@ pub(super) mod page;
 mod passwords;
 mod record;
 
-use std::net::IpAddr;
-
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -29,7 +27,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::session_command::{SignIn, SignInFailure, SignInProof};
 use crate::domain::sign_in::{Password, PresentedToken};
 use crate::ledger::{Record, Submission};
-use attempts::Pair;
+use attempts::{Network, Pair};
 use record::SessionRecord;
 
 pub(super) use attempts::Attempts;
@@ -79,7 +77,7 @@ pub(in crate::http) async fn create(
             email: None,
             password: None,
             organization_id: None,
-        } => by_link(&app, &token)?,
+        } => by_link(&app, &context, &token)?,
         SignInRequest {
             sign_in_token: None,
             email: Some(email),
@@ -114,10 +112,14 @@ fn neither(has_token: bool) -> Problem {
     Problem::invalid_field("field_missing", "sign_in_token", message)
 }
 
-fn by_link(app: &App, token: &PresentedToken) -> Result<SignIn, Problem> {
+fn by_link(app: &App, context: &Context, token: &PresentedToken) -> Result<SignIn, Problem> {
+    let network = network(context);
+    let admitted = app.attempts.admit(network, app.ledger.monotonic_ms());
+    admitted.map_err(Problem::too_many_attempts)?;
     let hash = token.hash().ok_or(Rejection::SignInRefused)?;
     let means = app.ledger.views().sessions.of_link(hash, app.ledger.now());
     let means = means.ok_or(Rejection::SignInRefused)?;
+    app.attempts.take_back(network);
     Ok(SignIn {
         organization: means.organization,
         member: means.user,
@@ -134,7 +136,7 @@ async fn by_password(app: &App, context: &Context, typed: Typed) -> Result<SignI
     let sessions = &app.ledger.views().sessions;
     let account = sessions.of_address(&email, organization);
     let checked = Checked {
-        pair: Pair::new(&fold_case(&email), address(context)),
+        pair: Pair::new(&fold_case(&email), network(context)),
         account,
     };
     match compare(app, context, checked, password).await? {
@@ -163,8 +165,14 @@ async fn compare(
     Checked { pair, account }: Checked,
     password: Password,
 ) -> Result<Compared, Problem> {
-    let begun = app.attempts.begin(pair, app.ledger.monotonic_ms());
-    begun.map_err(Problem::too_many_attempts)?;
+    let (network, now_ms) = (network(context), app.ledger.monotonic_ms());
+    let admitted = app.attempts.admit(network, now_ms);
+    admitted.map_err(Problem::too_many_attempts)?;
+    if let Err(wait) = app.attempts.begin(pair, now_ms) {
+        // Nothing was compared, so nothing has failed.
+        app.attempts.take_back(network);
+        return Err(Problem::too_many_attempts(wait));
+    }
     let means = account.and_then(|(_, member)| app.ledger.views().sessions.means(member));
     let known = means.as_ref().and_then(|means| means.password.as_ref());
     let stored = known.and_then(|known| known.hash.text().map(str::to_owned));
@@ -177,6 +185,7 @@ async fn compare(
         return Ok((account, None));
     };
     app.attempts.succeeded(pair);
+    app.attempts.take_back(network);
     Ok((account, Some(SignInProof::Password(known.set_by))))
 }
 
@@ -209,11 +218,9 @@ fn by_nobody(context: &Context, command: Command) -> Submission {
     }
 }
 
-fn address(context: &Context) -> Option<IpAddr> {
-    context
-        .network
-        .as_ref()
-        .and_then(|from| from.ip.parse().ok())
+fn network(context: &Context) -> Network {
+    let from = context.network.as_ref();
+    Network::of(from.and_then(|from| from.ip.parse().ok()))
 }
 
 async fn begin(app: &App, context: &Context, command: SignIn) -> Result<Response, Problem> {
