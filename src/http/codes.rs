@@ -222,7 +222,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         429,
         "too_many_attempts",
-        "wrong passwords make the next attempt wait; see `Retry-After`",
+        "failed attempts to sign in make the next one wait; see `Retry-After`",
     ),
     (
         500,

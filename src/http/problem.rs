@@ -196,14 +196,14 @@ impl Problem {
         Self::unavailable("queue_full", detail)
     }
 
-    /// 429: passwords that were wrong make the next one wait.
+    /// 429: attempts to sign in that failed make the next one wait.
     #[must_use]
     pub(super) fn too_many_attempts(wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         Self::new(
             StatusCode::TOO_MANY_REQUESTS,
             "too_many_attempts",
-            format!("too many wrong passwords; try again in {seconds} seconds"),
+            format!("too many failed attempts; try again in {seconds} seconds"),
         )
         .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }

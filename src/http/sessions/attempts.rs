@@ -1,8 +1,9 @@
-//! Guesses of passwords: each failure makes the next attempt wait longer.
+//! Guesses of passwords and links: failures make who fails wait.
 //!
-//! What waits is the pair of an account, as it was written, and a client's address; nobody can lock
-//! somebody else out. Accounts that do not exist are treated alike. Everything here is in RAM and
-//! bounded: after a restart guesses begin anew, at the speed of the hash.
+//! After wrong passwords the pair of an account, as it was written, and a client's address waits,
+//! longer each time; nobody can lock somebody else out. Accounts that do not exist are treated
+//! alike. An address that fails at many accounts waits for the next minute. Everything here is in
+//! RAM and bounded: after a restart guesses begin anew, at the speed of the hash.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -20,28 +21,40 @@ const FORGOTTEN_AFTER_MS: i64 = 60 * 60 * 1_000;
 /// Pairs that are remembered: at some 200 bytes each, 20 MB. To push one out takes 100,000 hashes.
 const PAIRS_MAX: usize = 100_000;
 
+/// Failures of one address in a minute, at whatever accounts: an office behind one address has that
+/// many typing errors, and guessing at one password each is slow.
+const ADDRESS_FAILURES_MAX: u32 = 30;
+
 const MINUTE_MS: i64 = 60 * 1_000;
 /// Notes of failures in the log, of all pairs together: 60 a minute are some 60 MB a day.
 const NOTES_PER_MINUTE_MAX: u32 = 60;
 
-/// An account as it was written and a client's address, as a hash.
+/// Where a client is, as far as it is limited: a client of IPv6 has 64 bits to choose from.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub(super) struct Pair([u8; 32]);
+pub(super) struct Network(u128);
 
-impl Pair {
-    /// The pair of an account's folded name and an address. A client of IPv6 has 64 bits to choose
-    /// from.
-    pub(super) fn new(account: &str, address: Option<IpAddr>) -> Self {
-        let network = match address {
+impl Network {
+    pub(super) fn of(address: Option<IpAddr>) -> Self {
+        Self(match address {
             Some(IpAddr::V4(address)) => address.to_ipv6_mapped().to_bits(),
             Some(IpAddr::V6(address)) => match address.to_ipv4_mapped() {
                 Some(_) => address.to_bits(),
                 None => address.to_bits() >> 64 << 64,
             },
             None => 0,
-        };
+        })
+    }
+}
+
+/// An account as it was written and a client's address, as a hash.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Pair([u8; 32]);
+
+impl Pair {
+    /// The pair of an account's folded name and a network.
+    pub(super) fn new(account: &str, network: Network) -> Self {
         let mut hash = Sha256::new();
-        hash.update(network.to_be_bytes());
+        hash.update(network.0.to_be_bytes());
         hash.update(account.as_bytes());
         Self(hash.finalize().into())
     }
@@ -68,7 +81,10 @@ struct Book {
     /// The same by the time of the last attempt, for those to be forgotten first.
     by_age: BTreeSet<(i64, Pair)>,
     minute: i64,
+    /// Of this minute.
     notes: u32,
+    /// Failures of this minute.
+    of_networks: BTreeMap<Network, u32>,
 }
 
 /// The wait after so many failures: 1, 2, 4 ... seconds.
@@ -85,6 +101,31 @@ fn wait_ms(failures: u32) -> i64 {
 impl Attempts {
     fn lock(&self) -> MutexGuard<'_, Book> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins an attempt of a network, or says how long to wait. It counts as failed until it is
+    /// taken back.
+    pub(super) fn admit(&self, network: Network, now_ms: i64) -> Result<(), Duration> {
+        let mut book = self.lock();
+        book.turn(now_ms);
+        if book.of_networks.len() >= PAIRS_MAX {
+            // More networks than a minute of hashes can have come from: none is counted.
+            return Ok(());
+        }
+        let failures = book.of_networks.entry(network).or_default();
+        if *failures >= ADDRESS_FAILURES_MAX {
+            let wait_ms = MINUTE_MS - now_ms.rem_euclid(MINUTE_MS);
+            return Err(Duration::from_millis(u64::try_from(wait_ms).unwrap_or(0)));
+        }
+        *failures += 1;
+        Ok(())
+    }
+
+    /// Takes an attempt of a network back: it has not failed.
+    pub(super) fn take_back(&self, network: Network) {
+        if let Some(failures) = self.lock().of_networks.get_mut(&network) {
+            *failures = failures.saturating_sub(1);
+        }
     }
 
     /// Begins an attempt, or says how long to wait. It counts as failed until it has succeeded, so
@@ -152,11 +193,17 @@ impl Book {
         }
     }
 
-    fn has_room_for_note(&mut self, now_ms: i64) -> bool {
+    /// Forgets what was counted in an earlier minute.
+    fn turn(&mut self, now_ms: i64) {
         let minute = now_ms.div_euclid(MINUTE_MS);
         if minute != self.minute {
             (self.minute, self.notes) = (minute, 0);
+            self.of_networks.clear();
         }
+    }
+
+    fn has_room_for_note(&mut self, now_ms: i64) -> bool {
+        self.turn(now_ms);
         self.notes += 1;
         self.notes <= NOTES_PER_MINUTE_MAX
     }
@@ -167,7 +214,27 @@ mod tests {
     use super::*;
 
     fn pair(account: &str, address: &str) -> Pair {
-        Pair::new(account, Some(address.parse().unwrap()))
+        Pair::new(account, network(address))
+    }
+
+    fn network(address: &str) -> Network {
+        Network::of(Some(address.parse().unwrap()))
+    }
+
+    #[test]
+    fn a_network_that_fails_at_many_accounts_waits_for_the_next_minute() {
+        let attempts = Attempts::default();
+        let (one, other) = (network("192.0.2.1"), network("192.0.2.2"));
+        for _ in 0..ADDRESS_FAILURES_MAX {
+            attempts.admit(one, 15_000).unwrap();
+            // What succeeds does not count.
+            attempts.admit(other, 15_000).unwrap();
+            attempts.take_back(other);
+        }
+        let wait = attempts.admit(one, 15_000).unwrap_err();
+        assert_eq!(wait, Duration::from_secs(45));
+        attempts.admit(other, 15_000).unwrap();
+        attempts.admit(one, MINUTE_MS).unwrap();
     }
 
     #[test]

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::attempts::Pair;
 use super::record::SessionRecord;
-use super::{Checked, compare, set_cookie};
+use super::{Checked, compare, network, set_cookie};
 use crate::domain::command::Command;
 use crate::domain::ids::{SessionId, Subject};
 use crate::domain::personal::Personal;
@@ -198,7 +198,7 @@ async fn known(
 ) -> Result<crate::domain::ids::EventId, Problem> {
     let member = (session.organization, session.user);
     let checked = Checked {
-        pair: Pair::new(&session.user.to_string(), call.context.address(&call.app)),
+        pair: Pair::new(&session.user.to_string(), network(&call.app, &call.context)),
         account: Some(member),
     };
     match compare(&call.app, &call.context, checked, current).await? {

@@ -27,7 +27,7 @@ use crate::domain::rejection::Rejection;
 use crate::domain::session_command::{SignIn, SignInFailure, SignInProof};
 use crate::domain::sign_in::{Password, PresentedToken};
 use crate::ledger::{Record, Submission};
-use attempts::Pair;
+use attempts::{Network, Pair};
 use record::SessionRecord;
 
 pub(super) use attempts::Attempts;
@@ -77,7 +77,7 @@ pub(in crate::http) async fn create(
             email: None,
             password: None,
             organization_id: None,
-        } => by_link(&app, &token)?,
+        } => by_link(&app, &context, &token)?,
         SignInRequest {
             sign_in_token: None,
             email: Some(email),
@@ -112,10 +112,14 @@ fn neither(has_token: bool) -> Problem {
     Problem::invalid_field("field_missing", "sign_in_token", message)
 }
 
-fn by_link(app: &App, token: &PresentedToken) -> Result<SignIn, Problem> {
+fn by_link(app: &App, context: &Context, token: &PresentedToken) -> Result<SignIn, Problem> {
+    let network = network(app, context);
+    let admitted = app.attempts.admit(network, app.ledger.monotonic_ms());
+    admitted.map_err(Problem::too_many_attempts)?;
     let hash = token.hash().ok_or(Rejection::SignInRefused)?;
     let means = app.ledger.views().sessions.of_link(hash, app.ledger.now());
     let means = means.ok_or(Rejection::SignInRefused)?;
+    app.attempts.take_back(network);
     Ok(SignIn {
         organization: means.organization,
         member: means.user,
@@ -132,7 +136,7 @@ async fn by_password(app: &App, context: &Context, typed: Typed) -> Result<SignI
     let sessions = &app.ledger.views().sessions;
     let account = sessions.of_address(&email, organization);
     let checked = Checked {
-        pair: Pair::new(&fold_case(&email), context.address(app)),
+        pair: Pair::new(&fold_case(&email), network(app, context)),
         account,
     };
     match compare(app, context, checked, password).await? {
@@ -161,8 +165,14 @@ async fn compare(
     Checked { pair, account }: Checked,
     password: Password,
 ) -> Result<Compared, Problem> {
-    let begun = app.attempts.begin(pair, app.ledger.monotonic_ms());
-    begun.map_err(Problem::too_many_attempts)?;
+    let (network, now_ms) = (network(app, context), app.ledger.monotonic_ms());
+    let admitted = app.attempts.admit(network, now_ms);
+    admitted.map_err(Problem::too_many_attempts)?;
+    if let Err(wait) = app.attempts.begin(pair, now_ms) {
+        // Nothing was compared, so nothing has failed.
+        app.attempts.take_back(network);
+        return Err(Problem::too_many_attempts(wait));
+    }
     let means = account.and_then(|(_, member)| app.ledger.views().sessions.means(member));
     let known = means.as_ref().and_then(|means| means.password.as_ref());
     let stored = known.and_then(|known| known.hash.text().map(str::to_owned));
@@ -175,6 +185,7 @@ async fn compare(
         return Ok((account, None));
     };
     app.attempts.succeeded(pair);
+    app.attempts.take_back(network);
     Ok((account, Some(SignInProof::Password(known.set_by))))
 }
 
@@ -208,6 +219,10 @@ fn by_nobody(app: &App, context: &Context, command: Command) -> Submission {
         network: context.network(app),
         idempotency: None,
     }
+}
+
+fn network(app: &App, context: &Context) -> Network {
+    Network::of(context.address(app))
 }
 
 async fn begin(app: &App, context: &Context, command: SignIn) -> Result<Response, Problem> {

@@ -13,7 +13,10 @@ use super::{Ask, World, ask};
 const CASES: u32 = 1_500;
 
 /// Every field of every body.
-const FIELDS: [&str; 22] = [
+const FIELDS: [&str; 25] = [
+    "sign_in_token",
+    "password",
+    "current_password",
     "name",
     "description",
     "scopes",

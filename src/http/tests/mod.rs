@@ -10,6 +10,7 @@ mod documents;
 mod garbage;
 mod lists;
 mod order;
+mod passwords;
 mod past;
 mod permissions;
 mod records;

@@ -11,6 +11,9 @@ use sha2::{Digest, Sha256};
 use super::routes::{body, documented, filled};
 use super::{Ask, Reply, World, ask, text};
 
+/// What a member signs in with.
+const PASSWORD: &str = "nobody guesses this, surely";
+
 /// All that is logged by anybody.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<u8>>>);
@@ -38,7 +41,7 @@ impl Tape<'_> {
     fn send(&mut self, request: Ask) -> Reply {
         let reply = self.world.send(request);
         let made = serde_json::from_str::<Value>(&reply.text).ok();
-        let made = made.and_then(|body| body["raw_key"].as_str().map(str::to_owned));
+        let made = made.and_then(|body| made_by(&body, &reply));
         self.tokens.extend(made.clone());
         self.answers.push((format!("{reply:?}"), made));
         reply
@@ -47,6 +50,18 @@ impl Tape<'_> {
     fn post(&mut self, path: &str, body: &Value) -> Reply {
         self.send(ask("POST", path).by(&self.world.acme.admin).json(body))
     }
+}
+
+/// The token that an answer alone carries: a credential's, a link's, a session's.
+fn made_by(body: &Value, reply: &Reply) -> Option<String> {
+    let token = body["raw_key"].as_str();
+    let link = body["sign_in_url"]
+        .as_str()
+        .and_then(|url| url.rsplit('/').next());
+    let made = token.or(link).map(str::to_owned);
+    let cookie = || reply.header("set-cookie")?.split(['=', ';']).nth(1);
+    let cookie = || cookie().filter(|cookie| !cookie.is_empty());
+    made.or_else(|| cookie().map(str::to_owned))
 }
 
 /// The texts that give a token away: its random part, and its hash as people write hashes.
@@ -81,10 +96,41 @@ fn make(tape: &mut Tape<'_>) -> String {
         let rotated = tape.post(&format!("{one}/rotate"), &rotate).expect(200);
         assert!(rotated["raw_key"].is_string());
     }
+    in_person(tape);
     let body = json!({"name": "I", "owner_email": "bill@initech.example"});
     let organization = ask("POST", "/platform/organizations").by(&tape.world.platform);
     assert!(tape.send(organization.json(&body)).expect(201)["raw_key"].is_string());
     one
+}
+
+/// A member signs in by a link, sets a password, signs in by it and out.
+fn in_person(tape: &mut Tape<'_>) {
+    let acme = &tape.world.acme;
+    let member = json!({"email": "zoe@acme.example", "role": "viewer"});
+    let members = ask("POST", &format!("{}/members", acme.path)).by(&tape.world.platform);
+    tape.send(members.json(&member)).expect(201);
+    let link = json!({"sign_in_token": tape.tokens.last()});
+    let cookie = |reply: Reply| {
+        reply.expect(201);
+        reply.cookie()
+    };
+    let by_link = cookie(tape.send(ask("POST", "/v1/sessions").json(&link)));
+    let set = ask("PUT", "/v1/me/password").in_session(&by_link);
+    tape.send(set.json(&json!({"password": PASSWORD})))
+        .expect(200);
+    let wrong = json!({"email": "zoe@acme.example", "password": format!("{PASSWORD}!")});
+    tape.send(ask("POST", "/v1/sessions").json(&wrong))
+        .expect(401);
+    let right = json!({"email": "zoe@acme.example", "password": PASSWORD});
+    let by_password = cookie(tape.send(ask("POST", "/v1/sessions").json(&right)));
+    for (method, path) in [
+        ("GET", "/v1/me"),
+        ("GET", "/v1/me/sessions"),
+        ("DELETE", "/v1/me/sessions"),
+    ] {
+        tape.send(ask(method, path).in_session(&by_password))
+            .expect(200);
+    }
 }
 
 /// Presents every token where it belongs and where it does not.
@@ -161,6 +207,8 @@ fn secrets_are_shown_once_and_hashes_never() {
         !lines.contains("bill@initech.example"),
         "an address is logged"
     );
+    assert!(!lines.contains(PASSWORD), "a password is logged");
+    assert!(answers.iter().all(|(answer, _)| !answer.contains(PASSWORD)));
     for token in &tokens {
         for (at, trace) in traces(token).iter().enumerate() {
             assert!(!lines.contains(trace.as_str()), "{trace} is logged");

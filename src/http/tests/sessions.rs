@@ -1,45 +1,45 @@
-//! Members in person: signing in by link and by password, cookies, what ends a session.
+//! Members in person: signing in by link, cookies, what a session does and what ends it.
 
 use serde_json::{Value, json};
 
 use super::{Ask, Reply, World, ask, text};
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
-const PASSWORD: &str = "correct horse battery";
+pub(super) const PASSWORD: &str = "correct horse battery";
 
 impl World {
     /// A member of Acme with a role: its id.
-    fn member(&self, email: &str, role: &str) -> String {
+    pub(super) fn member(&self, email: &str, role: &str) -> String {
         let path = format!("{}/members", self.acme.path);
         let body = json!({"email": email, "role": role});
         self.post(&self.acme.admin, &path, &body).created()
     }
 
-    fn sign_in(&self, body: &Value) -> Reply {
+    pub(super) fn sign_in(&self, body: &Value) -> Reply {
         self.send(ask("POST", "/v1/sessions").json(body))
     }
 
-    fn guess(&self, email: &str, password: &str) -> Reply {
+    pub(super) fn guess(&self, email: &str, password: &str) -> Reply {
         self.sign_in(&json!({"email": email, "password": password}))
     }
 
-    fn me(&self, cookie: &str) -> Reply {
+    pub(super) fn me(&self, cookie: &str) -> Reply {
         self.send(ask("GET", "/v1/me").in_session(cookie))
     }
 
-    fn put_password(&self, cookie: &str, body: &Value) -> Reply {
+    pub(super) fn put_password(&self, cookie: &str, body: &Value) -> Reply {
         self.send(ask("PUT", "/v1/me/password").in_session(cookie).json(body))
     }
 
     /// Gives the owner of Acme a password.
-    fn with_password(&self) {
+    pub(super) fn with_password(&self) {
         let session = self.session(&self.acme.owner);
         let body = json!({"password": PASSWORD});
         self.put_password(&session, &body).expect(200);
     }
 
     /// The names of a subject's events, oldest first.
-    fn history(&self, subject: &str) -> Vec<String> {
+    pub(super) fn history(&self, subject: &str) -> Vec<String> {
         let events = self.ledger.events_of(subject.parse().unwrap(), 0, 100);
         let events = events.unwrap().into_iter();
         events
@@ -284,113 +284,6 @@ fn what_another_site_may_have_sent_changes_nothing() {
         &[json],
     )
     .expect(200);
-}
-
-#[test]
-fn a_password_signs_in_and_a_wrong_one_does_not() {
-    let world = World::new();
-    world.with_password();
-    let before = world.history(&world.acme.owner);
-    for (email, password) in [
-        ("ann@acme.example", "correct horse batterx"),
-        ("ann@acme.example", ""),
-        ("nobody@acme.example", PASSWORD),
-        ("bob@globex.example", PASSWORD),
-    ] {
-        let reply = world.guess(email, password);
-        assert_eq!(reply.refused(401), "sign_in_refused", "{email}");
-        assert!(!reply.text.contains(email), "{reply:?}");
-    }
-    let reply = world.guess("Ann@ACME.example", PASSWORD);
-    assert_eq!(reply.expect(201)["session"]["signed_in_by"], "password");
-    world.me(&reply.cookie()).expect(200);
-    // Two attempts on one pair within a minute are one event.
-    let history = world.history(&world.acme.owner);
-    assert_eq!(history.len(), before.len() + 1);
-    assert_eq!(history.last().unwrap(), "member.sign_in_failed");
-    for wrong in [
-        json!({}),
-        json!({"email": "ann@acme.example"}),
-        json!({"sign_in_token": "x", "password": PASSWORD}),
-        json!({"email": "ann@acme.example", "password": PASSWORD, "organization_id": "x"}),
-    ] {
-        world.sign_in(&wrong).refused(422);
-    }
-}
-
-#[test]
-fn an_address_of_several_organizations_needs_the_organization() {
-    let world = World::new();
-    world.with_password();
-    let path = format!("{}/members", world.globex.path);
-    let body = json!({"email": "ann@acme.example", "role": "viewer"});
-    world.post(&world.globex.admin, &path, &body).expect(201);
-    let reply = world.guess("ann@acme.example", PASSWORD);
-    assert_eq!(reply.refused(401), "sign_in_refused");
-    let mut body = json!({"email": "ann@acme.example", "password": PASSWORD});
-    body["organization_id"] = json!(world.globex.id);
-    assert_eq!(world.sign_in(&body).refused(401), "sign_in_refused");
-    body["organization_id"] = json!(world.acme.id);
-    world.sign_in(&body).expect(201);
-}
-
-#[test]
-fn wrong_passwords_wait_and_lock_nobody_out() {
-    let world = World::new();
-    world.with_password();
-    for email in ["ann@acme.example", "nobody@acme.example"] {
-        for _ in 0..4 {
-            world.guess(email, "wrong guess").refused(401);
-        }
-        // Even the right one waits, from this address.
-        let reply = world.guess(email, PASSWORD);
-        assert_eq!(reply.refused(429), "too_many_attempts");
-        assert_eq!(reply.header("retry-after"), Some("1"));
-    }
-    world.clock.advance_ms(1_000);
-    world.guess("ann@acme.example", PASSWORD).expect(201);
-    // From elsewhere nobody waits, nor does a link.
-    for _ in 0..4 {
-        world.guess("ann@acme.example", "wrong guess").refused(401);
-    }
-    world.guess("ann@acme.example", PASSWORD).refused(429);
-    world.session(&world.acme.owner);
-}
-
-#[test]
-fn a_password_is_set_by_who_knows_it_or_has_just_used_a_link() {
-    let world = World::new();
-    let new = |password: &str| json!({"password": password});
-    let both =
-        |password: &str, current: &str| json!({"password": password, "current_password": current});
-    let cookie = world.session(&world.acme.owner);
-    let short = world.put_password(&cookie, &new("1234567"));
-    assert_eq!(short.refused(422), "password_too_short");
-    let reply = world.put_password(&cookie, &new(PASSWORD));
-    assert_eq!(reply.expect(200)["id"], world.acme.owner.as_str());
-    assert!(reply.header("set-cookie").unwrap().contains("Max-Age=0"));
-    // It has ended all sessions, this one too.
-    assert_eq!(world.me(&cookie).refused(401), "credential_not_accepted");
-
-    let cookie = world.guess("ann@acme.example", PASSWORD).cookie();
-    let refused = |body: &Value| world.put_password(&cookie, body).refused(403);
-    assert_eq!(refused(&new("another password")), "password_proof_needed");
-    let wrong = both("another password", "wrong guess");
-    assert_eq!(refused(&wrong), "password_wrong");
-    let right = both("another password", PASSWORD);
-    world.put_password(&cookie, &right).expect(200);
-    world.guess("ann@acme.example", PASSWORD).refused(401);
-    world
-        .guess("ann@acme.example", "another password")
-        .expect(201);
-
-    let cookie = world.session(&world.acme.owner);
-    world.clock.advance_ms(10 * 60 * 1_000 + 1);
-    let late = world.put_password(&cookie, &new("a third password"));
-    assert_eq!(late.refused(403), "password_proof_needed");
-    let bearer = ask("PUT", "/v1/me/password").by(&world.acme.admin);
-    let bearer = world.send(bearer.json(&new("a third password")));
-    assert_eq!(bearer.refused(403), "session_required");
 }
 
 #[test]
