@@ -245,11 +245,8 @@ impl Authority {
     /// What a grant is worth by itself, in nobody's hand.
     #[must_use]
     pub fn of_grant(grant: &Grant, catalogue: &Catalogue) -> Self {
-        let role = grant
-            .role
-            .as_deref()
-            .map(|role| Self::of_role(role, catalogue));
-        let mut authority = role.unwrap_or_else(Self::nothing);
+        let role = grant.role.as_deref().and_then(|role| catalogue.role(role));
+        let given = role.map(|role| catalogue.given_by(role));
         let preset = grant
             .preset
             .as_deref()
@@ -258,13 +255,16 @@ impl Authority {
             .map(|preset| preset.scopes.as_slice())
             .unwrap_or_default();
         let scopes = grant.scopes.iter().chain(preset).map(String::as_str);
-        authority.scopes = authority.scopes.or(catalogue.expand(scopes));
-        authority.platform = grant.scopes.iter().any(|scope| scope == PLATFORM);
-        authority.everything = grant.scopes.iter().any(|scope| scope == EVERYTHING);
-        authority
+        Self {
+            scopes: catalogue.expand(scopes.chain(given.into_iter().flatten())),
+            owner: role.is_some_and(|role| role.owner),
+            platform: grant.scopes.iter().any(|scope| scope == PLATFORM),
+            everything: grant.scopes.iter().any(|scope| scope == EVERYTHING),
+            ..Self::nothing()
+        }
     }
 
-    /// What a role is worth.
+    /// What a role allows those who have it: more than it gives, where it names kept scopes.
     #[must_use]
     pub fn of_role(name: &str, catalogue: &Catalogue) -> Self {
         let mut authority = Self::nothing();

@@ -86,6 +86,14 @@ impl<K: Clone + Ord, V> Staged<K, V> {
         self.settled.range((from, Bound::Unbounded))
     }
 
+    /// All values as the next command sees them: what is staged comes after what is settled.
+    pub fn seen(&self) -> impl Iterator<Item = &Arc<V>> {
+        let settled = self.settled.iter();
+        let settled = settled.filter(|(key, _)| !self.staged.contains_key(*key));
+        let staged = self.staged.values().filter_map(Option::as_ref);
+        settled.map(|(_, value)| value).chain(staged)
+    }
+
     /// The keys from `from` on that the next command sees, in order, while `keep` holds.
     pub fn keys_from(&self, from: &K, keep: impl Fn(&K) -> bool) -> Vec<K> {
         let mut keys: Vec<K> = self
@@ -131,6 +139,10 @@ mod tests {
         map.remove(1);
         assert_eq!(map.keys_from(&0, |_| true), [2, 3]);
         assert!(!map.contains(&1) && map.contains(&3));
+        assert_eq!(
+            map.seen().map(|value| **value).collect::<Vec<_>>(),
+            ["two", "three"]
+        );
         map.abandon();
         assert_eq!(map.keys_from(&0, |_| true), [1, 2]);
         assert_eq!(map.len(), 2);
