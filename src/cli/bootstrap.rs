@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::exit::Stop;
 use super::rehearsal::rehearse;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{Actor, Command, CreateOrganization, Request};
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, UserId};
@@ -29,6 +30,8 @@ pub(super) struct First {
     pub(super) organization: String,
     pub(super) owner_email: String,
     pub(super) origin: Option<String>,
+    /// Its catalogue; `None`: the default one.
+    pub(super) catalogue: Option<Catalogue>,
 }
 
 impl Default for First {
@@ -37,6 +40,7 @@ impl Default for First {
             organization: ORGANIZATION.to_owned(),
             owner_email: OWNER_EMAIL.to_owned(),
             origin: None,
+            catalogue: None,
         }
     }
 }
@@ -104,8 +108,12 @@ pub(super) fn create(settings: Settings, first: First) -> Result<(Ledger, Issued
         key_scopes: SCOPES.map(str::to_owned).to_vec(),
     });
     let request = by_operator(command);
-    rehearse(&request, &settings.clock)?;
-    let ledger = boot::create(settings, first.origin)?;
+    let catalogue = match first.catalogue {
+        Some(catalogue) => catalogue,
+        None => Catalogue::embedded().map_err(anyhow::Error::from)?,
+    };
+    rehearse(&request, &catalogue, &settings.clock)?;
+    let ledger = boot::create_under(catalogue, settings, first.origin)?;
     let issued = issue(&ledger, request);
     if issued.is_err() {
         ledger.stop();
