@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::exit::Stop;
 use super::rehearsal::rehearse;
 use crate::config::PublicUrl;
+use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{Actor, Command, CreateOrganization, Request};
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, UserId};
@@ -32,6 +33,8 @@ pub(super) struct First {
     pub(super) organization: String,
     pub(super) owner_email: String,
     pub(super) origin: Option<String>,
+    /// Its catalogue; `None`: the default one.
+    pub(super) catalogue: Option<Catalogue>,
 }
 
 impl Default for First {
@@ -40,6 +43,7 @@ impl Default for First {
             organization: ORGANIZATION.to_owned(),
             owner_email: OWNER_EMAIL.to_owned(),
             origin: None,
+            catalogue: None,
         }
     }
 }
@@ -120,8 +124,12 @@ pub(super) fn create(
         key_scopes: SCOPES.map(str::to_owned).to_vec(),
     });
     let request = by_operator(command);
-    rehearse(&request, &settings.clock)?;
-    let ledger = boot::create(settings, first.origin)?;
+    let catalogue = match first.catalogue {
+        Some(catalogue) => catalogue,
+        None => Catalogue::embedded().map_err(anyhow::Error::from)?,
+    };
+    rehearse(&request, &catalogue, &settings.clock)?;
+    let ledger = boot::create_under(catalogue, settings, first.origin)?;
     let issued = issue(&ledger, request).and_then(|issued| with_link(&ledger, issued, public_url));
     if issued.is_err() {
         ledger.stop();

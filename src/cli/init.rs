@@ -1,9 +1,12 @@
 //! `keyledger init`: makes a ledger.
 
+use std::path::PathBuf;
+
 use anyhow::Context;
 use clap::Args;
 
 use super::bootstrap::{self, First};
+use super::catalogue;
 use super::exit::Stop;
 use super::folder::{FolderArgs, LinkArgs, SegmentArgs};
 use super::output;
@@ -12,6 +15,7 @@ const EXAMPLES: &str = "\
 Examples:
   keyledger init --data-dir /var/lib/keyledger
   keyledger init --organization Acme --owner-email owner@acme.example --json
+  keyledger init --catalogue catalogue.toml
   keyledger init --origin keys.acme.example/ledger --master-key-file /run/secrets/master
 
 The key on stdout is shown once. Whoever loses it stops the server and runs `keyledger recover`.";
@@ -43,6 +47,10 @@ pub(super) struct Init {
 
     #[command(flatten)]
     links: LinkArgs,
+    /// Its scopes, roles and presets, in TOML [default: those of `catalogue show --default`]
+    #[arg(long, value_name = "FILE")]
+    #[arg(env = "KEYLEDGER_CATALOGUE", hide_env_values = true)]
+    catalogue: Option<PathBuf>,
 
     /// Print one JSON object
     #[arg(long)]
@@ -52,10 +60,12 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(self) -> Result<(), Stop> {
         let settings = self.folder.settings(self.segments)?;
+        let catalogue = self.catalogue.as_deref().map(catalogue::read);
         let first = First {
             organization: self.organization,
             owner_email: self.owner_email,
             origin: self.origin,
+            catalogue: catalogue.transpose()?,
         };
         let (ledger, issued) = bootstrap::create(settings, first, &self.links.public_url)?;
         ledger.stop();

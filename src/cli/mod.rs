@@ -5,6 +5,7 @@
 //! ledger as everybody does, by `ledger.submit`, with the operator as actor.
 
 mod bootstrap;
+mod catalogue;
 mod exit;
 mod files;
 mod folder;
@@ -36,6 +37,7 @@ enum Command {
     Init(init::Init),
     Serve(serve::Serve),
     Recover(recover::Recover),
+    Catalogue(catalogue::CatalogueArgs),
     Keys(keys::Keys),
 }
 
@@ -47,6 +49,7 @@ impl Cli {
             Command::Init(init) => init.run(),
             Command::Serve(serve) => serve.run(),
             Command::Recover(recover) => recover.run(),
+            Command::Catalogue(catalogue) => catalogue.run(),
             Command::Keys(keys) => keys.run(),
         };
         match outcome {

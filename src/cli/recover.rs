@@ -111,11 +111,10 @@ fn issue(ledger: &Ledger, organization: Option<OrganizationId>) -> Result<Issued
 /// The organization's owner of longest standing.
 fn owner_of(ledger: &Ledger, organization: OrganizationId) -> Option<UserId> {
     let catalogue = ledger.views().index.catalogue();
-    let role = catalogue.owner_role().map(|role| role.name.as_str());
     let directory = &ledger.views().directory;
     let owners = |ask| {
         directory.members(organization, ask, |member| {
-            !member.removed && Some(member.role.as_str()) == role
+            !member.removed && catalogue.is_owner(&member.role)
         })
     };
     oldest(owners).map(|member| member.id)

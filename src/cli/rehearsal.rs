@@ -17,7 +17,11 @@ use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 
 /// Refuses what the rules would refuse of a ledger's first command after its opening.
-pub(super) fn rehearse(request: &Request, clock: &Clock) -> Result<(), Stop> {
+pub(super) fn rehearse(
+    request: &Request,
+    catalogue: &Catalogue,
+    clock: &Clock,
+) -> Result<(), Stop> {
     debug_assert_eq!(request.actor, Actor::Operator);
     let facts = Facts {
         now: Timestamp(clock.now_ms()),
@@ -26,7 +30,7 @@ pub(super) fn rehearse(request: &Request, clock: &Clock) -> Result<(), Stop> {
         random: [0; 32],
         link_random: [0; 32],
     };
-    let state = opened(&facts)?;
+    let state = opened(catalogue, &facts)?;
     match decide(&state, request, &facts) {
         Ok(_) => Ok(()),
         Err(why) => {
@@ -41,12 +45,12 @@ pub(super) fn rehearse(request: &Request, clock: &Clock) -> Result<(), Stop> {
 }
 
 /// A state like that of a ledger that has just been opened, in memory alone.
-fn opened(facts: &Facts) -> Result<State, Stop> {
+fn opened(catalogue: &Catalogue, facts: &Facts) -> Result<State, Stop> {
     let open = by_operator(Command::OpenLedger(OpenLedger {
         log_id: LogId([0; 16]),
         origin: String::new(),
         vkey: String::new(),
-        catalogue: Catalogue::embedded().map_err(anyhow::Error::from)?,
+        catalogue: catalogue.clone(),
     }));
     let mut state = State::default();
     let decision = decide(&state, &open, facts).map_err(anyhow::Error::from)?;

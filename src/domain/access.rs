@@ -236,12 +236,16 @@ impl Authority {
     /// What a member can do in a session: all that its role can now, in person.
     #[must_use]
     pub fn of_session(id: SessionId, member: &Member, catalogue: &Catalogue) -> Self {
+        let role = Grant {
+            role: Some(member.role.clone()),
+            ..Grant::default()
+        };
         Self {
             organization: Some(member.organization),
             principal: Some(Principal::User(member.id)),
             via: Some(Via::Session(id)),
             everything: true,
-            ..Self::of_role(&member.role, catalogue)
+            ..Self::of_grant(&role, catalogue)
         }
     }
 
@@ -271,11 +275,8 @@ impl Authority {
     /// What a grant is worth by itself, in nobody's hand.
     #[must_use]
     pub fn of_grant(grant: &Grant, catalogue: &Catalogue) -> Self {
-        let role = grant
-            .role
-            .as_deref()
-            .map(|role| Self::of_role(role, catalogue));
-        let mut authority = role.unwrap_or_else(Self::nothing);
+        let role = grant.role.as_deref().and_then(|role| catalogue.role(role));
+        let given = role.map(|role| catalogue.given_by(role));
         let preset = grant
             .preset
             .as_deref()
@@ -284,13 +285,16 @@ impl Authority {
             .map(|preset| preset.scopes.as_slice())
             .unwrap_or_default();
         let scopes = grant.scopes.iter().chain(preset).map(String::as_str);
-        authority.scopes = authority.scopes.or(catalogue.expand(scopes));
-        authority.platform = grant.scopes.iter().any(|scope| scope == PLATFORM);
-        authority.everything = grant.scopes.iter().any(|scope| scope == EVERYTHING);
-        authority
+        Self {
+            scopes: catalogue.expand(scopes.chain(given.into_iter().flatten())),
+            owner: role.is_some_and(|role| role.owner),
+            platform: grant.scopes.iter().any(|scope| scope == PLATFORM),
+            everything: grant.scopes.iter().any(|scope| scope == EVERYTHING),
+            ..Self::nothing()
+        }
     }
 
-    /// What a role is worth.
+    /// What a role allows those who have it: more than it gives, where it names kept scopes.
     #[must_use]
     pub fn of_role(name: &str, catalogue: &Catalogue) -> Self {
         let mut authority = Self::nothing();

@@ -45,6 +45,8 @@ pub struct Request {
 pub enum Command {
     /// Makes the ledger: its identity and its first catalogue.
     OpenLedger(OpenLedger),
+    /// Another catalogue, of the operator alone.
+    AdoptCatalogue(AdoptCatalogue),
     /// A new tenant with its owner and a first key.
     CreateOrganization(CreateOrganization),
     /// Name or token prefix.
@@ -101,6 +103,13 @@ pub struct OpenLedger {
     /// The verifier key of the signing key.
     pub vkey: String,
     /// The first catalogue.
+    pub catalogue: Catalogue,
+}
+
+/// See [`Command::AdoptCatalogue`].
+#[derive(Clone, Debug)]
+pub struct AdoptCatalogue {
+    /// The whole of it.
     pub catalogue: Catalogue,
 }
 
@@ -397,7 +406,7 @@ impl Command {
     #[must_use]
     pub fn organization(&self) -> Option<OrganizationId> {
         match self {
-            Self::OpenLedger(_) | Self::CreateOrganization(_) => None,
+            Self::OpenLedger(_) | Self::AdoptCatalogue(_) | Self::CreateOrganization(_) => None,
             Self::UpdateOrganization(c) => Some(c.organization),
             Self::CreateProject(c) => Some(c.organization),
             Self::UpdateProject(c) => Some(c.organization),
@@ -439,6 +448,7 @@ impl Command {
             | Self::SignOut(_) => Urgency::Ends,
             Self::UpdateServiceAccount(c) => c.urgency(),
             Self::OpenLedger(_)
+            | Self::AdoptCatalogue(_)
             | Self::CreateOrganization(_)
             | Self::UpdateOrganization(_)
             | Self::CreateProject(_)

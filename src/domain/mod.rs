@@ -13,6 +13,7 @@ pub mod envelope;
 pub mod event;
 mod hex_text;
 pub mod ids;
+pub mod in_use;
 pub mod kind;
 pub mod personal;
 pub mod pieces;

@@ -26,7 +26,8 @@ pub struct Once {
     log_id: Option<LogId>,
     origin: String,
     version: u32,
-    catalogue: CatalogueText,
+    /// As JSON: the stored form leaves out what snapshots' own encoding could not miss.
+    catalogue: String,
     last_at: Option<Timestamp>,
     last_id: Option<EventId>,
 }
@@ -105,7 +106,7 @@ impl State {
             log_id: self.ledger.log_id,
             origin: self.ledger.origin.clone(),
             version: self.ledger.version,
-            catalogue: self.catalogue.text().clone(),
+            catalogue: self.catalogue.text().to_json(),
             last_at: self.last_at,
             last_id: self.last_id,
         }
@@ -157,7 +158,7 @@ impl State {
     /// A state with what stands once, and no record yet.
     pub fn from_once(once: Once) -> Result<Self, InvalidCatalogue> {
         let mut state = Self::default();
-        state.adopt(once.catalogue)?;
+        state.adopt(CatalogueText::from_json(&once.catalogue)?)?;
         state.ledger = LedgerHead {
             log_id: once.log_id,
             origin: once.origin,
@@ -200,10 +201,7 @@ impl State {
 
     fn restore_member(&mut self, record: Arc<Member>) {
         if !record.removed {
-            let is_owner = self
-                .catalogue
-                .role(&record.role)
-                .is_some_and(|role| role.owner);
+            let is_owner = self.catalogue.is_owner(&record.role);
             self.count(record.organization, |counts| {
                 counts.members += 1;
                 counts.owners += u64::from(is_owner);

@@ -1,5 +1,6 @@
 //! Refusals: one variant a reason. Each has a stable code; `http/problem.rs` alone knows statuses.
 
+use super::in_use::InUse;
 use super::kind::Kind;
 
 /// Why a command is refused. Nothing was appended.
@@ -198,6 +199,12 @@ pub enum Rejection {
         /// The limit.
         max: u64,
     },
+    /// A catalogue drops what is live.
+    #[error("the catalogue drops what {} live records have", by.total)]
+    CatalogueInUse {
+        /// Which.
+        by: InUse,
+    },
     /// The same idempotency key is being worked on.
     #[error("the first request with this idempotency key is still running")]
     CommandStillRunning,
@@ -270,6 +277,7 @@ impl Rejection {
             Self::EmailTaken => "email_taken",
             Self::LastOwner => "last_owner",
             Self::LimitReached { .. } => "limit_reached",
+            Self::CatalogueInUse { .. } => "catalogue_in_use",
             Self::CommandStillRunning => "command_still_running",
         }
     }
@@ -316,6 +324,7 @@ impl Rejection {
             | Self::ProjectArchived
             | Self::LastOwner
             | Self::LimitReached { .. }
+            | Self::CatalogueInUse { .. }
             | Self::CommandStillRunning => None,
         }
     }

@@ -91,6 +91,14 @@ impl<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>> Staged<K, V, M> {
         self.settled.from(from)
     }
 
+    /// All values as the next command sees them: what is staged comes after what is settled.
+    pub fn seen(&self) -> impl Iterator<Item = &Arc<V>> {
+        let settled = self.settled.from(Bound::Unbounded);
+        let settled = settled.filter(|(key, _)| !self.staged.contains_key(*key));
+        let staged = self.staged.values().filter_map(Option::as_ref);
+        settled.map(|(_, value)| value).chain(staged)
+    }
+
     /// The keys from `from` on that the next command sees, in order, while `keep` holds.
     pub fn keys_from(&self, from: &K, keep: impl Fn(&K) -> bool) -> Vec<K> {
         let mut keys: Vec<K> = self
@@ -136,6 +144,10 @@ mod tests {
         map.remove(1);
         assert_eq!(map.keys_from(&0, |_| true), [2, 3]);
         assert!(!map.contains(&1) && map.contains(&3));
+        assert_eq!(
+            map.seen().map(|value| **value).collect::<Vec<_>>(),
+            ["two", "three"]
+        );
         map.abandon();
         assert_eq!(map.keys_from(&0, |_| true), [1, 2]);
         assert_eq!(map.len(), 2);

@@ -223,7 +223,7 @@ pub(in crate::http) async fn roles(
     let action = Action::Keys(Kind::Access, Deed::Read);
     call.may_read(action, workspace).await?;
     let catalogue = call.views().index.catalogue();
-    let roles = catalogue.text().roles.iter();
+    let roles = catalogue.text().roles.iter().filter(|role| !role.keep);
     let records: Vec<RoleRecord> = roles.map(|role| role_record(role, &catalogue)).collect();
     Ok(Json(records).into_response())
 }
@@ -243,7 +243,7 @@ fn role_record(role: &Role, catalogue: &Catalogue) -> RoleRecord {
         name: role.name.clone(),
         title: role.title.clone(),
         description: role.description.clone(),
-        scopes: role.scopes.clone(),
+        scopes: catalogue.given_by(role).map(str::to_owned).collect(),
         permissions: deeds
             .filter(|(deed, _)| {
                 let action = Action::Keys(Kind::Access, *deed);

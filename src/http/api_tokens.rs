@@ -137,7 +137,7 @@ pub(in crate::http) async fn events(
 pub(in crate::http) async fn scopes(call: Call) -> Result<Response, Problem> {
     call.wait().await?;
     let catalogue = call.views().index.catalogue();
-    let scopes = catalogue.text().scopes.iter();
+    let scopes = catalogue.text().scopes.iter().filter(|scope| !scope.keep);
     let records: Vec<ScopeRecord> = scopes
         .map(|scope| ScopeRecord {
             name: scope.name.clone(),

@@ -89,6 +89,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (408, "timeout", "the request took too long"),
     (
         409,
+        "catalogue_in_use",
+        "a new catalogue drops what is live; the command line alone adopts one",
+    ),
+    (
+        409,
         "command_still_running",
         "the first request with this idempotency key is not done",
     ),

@@ -358,6 +358,7 @@ fn status_of(why: &Rejection) -> StatusCode {
         | Rejection::EmailTaken
         | Rejection::LastOwner
         | Rejection::LimitReached { .. }
+        | Rejection::CatalogueInUse { .. }
         | Rejection::CommandStillRunning => StatusCode::CONFLICT,
     }
 }

@@ -7,6 +7,7 @@
 mod keys;
 mod sessions;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::decide::fold_case;
@@ -110,6 +111,7 @@ impl State {
         } else if let Fact::CatalogueAdopted(data) = fact {
             self.adopt(data.catalogue.clone())
                 .map_err(|_why| "its catalogue is not valid")?;
+            self.count_owners();
         } else {
             return Err(WRONG_SUBJECT);
         }
@@ -196,10 +198,10 @@ impl State {
         }
         let mut record = owned(self.members.get(&id))?;
         touch(&mut record.stamp, event);
-        let was_owner = self.role_is_owner(&record.role);
+        let was_owner = self.catalogue.is_owner(&record.role);
         if let Fact::MemberRoleChanged(data) = fact {
             record.role.clone_from(&data.role);
-            let is_owner = self.role_is_owner(&data.role);
+            let is_owner = self.catalogue.is_owner(&data.role);
             self.count(record.organization, |counts| {
                 counts.owners =
                     (counts.owners + u64::from(is_owner)).saturating_sub(u64::from(was_owner));
@@ -232,7 +234,7 @@ impl State {
         data: &MemberAdded,
     ) -> Result<(), &'static str> {
         let organization = organization_of(event)?;
-        let is_owner = self.role_is_owner(&data.role);
+        let is_owner = self.catalogue.is_owner(&data.role);
         // An erased address is free again.
         if let Some(email) = data.email.text() {
             self.emails.set((organization, fold_case(email)), id);
@@ -342,8 +344,19 @@ impl State {
         self.counts.set(organization, counts);
     }
 
-    fn role_is_owner(&self, role: &str) -> bool {
-        self.catalogue.role(role).is_some_and(|role| role.owner)
+    /// Who is an owner is the catalogue's word: under another one they are counted anew.
+    fn count_owners(&mut self) {
+        let organizations = self.organizations.seen().map(|record| (record.id, 0));
+        let mut owners: BTreeMap<OrganizationId, u64> = organizations.collect();
+        for member in self.members.seen().filter(|member| !member.removed) {
+            let is_owner = self.catalogue.is_owner(&member.role);
+            *owners.entry(member.organization).or_default() += u64::from(is_owner);
+        }
+        for (organization, owners) in owners {
+            if self.counts(organization).owners != owners {
+                self.count(organization, |counts| counts.owners = owners);
+            }
+        }
     }
 }
 

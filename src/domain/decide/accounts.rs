@@ -83,11 +83,7 @@ pub(super) fn member(
 
 /// The last owner keeps the organization from being nobody's.
 fn check_not_last_owner(state: &State, member: &Member) -> Result<(), Rejection> {
-    let owner = state
-        .catalogue()
-        .role(&member.role)
-        .is_some_and(|role| role.owner);
-    if owner && state.counts(member.organization).owners <= 1 {
+    if state.catalogue().is_owner(&member.role) && state.counts(member.organization).owners <= 1 {
         return Err(Rejection::LastOwner);
     }
     Ok(())
@@ -178,14 +174,19 @@ fn ended_with_all(
     }
 }
 
-/// What a service account is worth: its role and its scopes together.
+/// What a service account is worth: its scopes, and all that its role allows its tokens.
 fn worth(role: Option<&str>, scopes: Option<&[String]>, state: &State) -> Authority {
     let grant = Grant {
         scopes: scopes.unwrap_or_default().to_vec(),
         role: role.map(str::to_owned),
         preset: None,
     };
-    Authority::of_grant(&grant, state.catalogue())
+    let granted = Authority::of_grant(&grant, state.catalogue());
+    let role = role.map(|role| Authority::of_role(role, state.catalogue()).scopes);
+    Authority {
+        scopes: granted.scopes.or(role.unwrap_or_default()),
+        ..granted
+    }
 }
 
 fn worth_of(account: &ServiceAccount, state: &State) -> Authority {

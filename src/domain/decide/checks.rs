@@ -93,7 +93,7 @@ pub(super) fn scopes(
             EVERYTHING => kind.rules().grant == GrantForm::ScopesOrEverything,
             PLATFORM => kind == Kind::Organization,
             ADMIN => true,
-            name if catalogue.has_scope(name) => true,
+            name if catalogue.offers_scope(name) => true,
             _ => {
                 return Err(Rejection::UnknownScope {
                     scope: scope.clone(),
@@ -114,14 +114,23 @@ pub(super) fn scopes(
     Ok(())
 }
 
-/// The canonical name of a role.
+/// The canonical name of a role that can be given.
 pub(super) fn role(name: &str, catalogue: &Catalogue) -> Result<String, Rejection> {
-    match catalogue.role(name) {
+    match catalogue.offered_role(name) {
         Some(role) => Ok(role.name.clone()),
         None => Err(Rejection::UnknownRole {
             role: name.to_owned(),
         }),
     }
+}
+
+/// A preset that can be given.
+pub(super) fn preset(name: &str, catalogue: &Catalogue) -> Result<(), Rejection> {
+    if catalogue.offers_preset(name) {
+        return Ok(());
+    }
+    let preset = name.to_owned();
+    Err(Rejection::UnknownPreset { preset })
 }
 
 /// Pairs within their size.

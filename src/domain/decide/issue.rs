@@ -140,12 +140,9 @@ fn grant(
             None => return Err(Rejection::FieldEmpty { field: "role" }),
         },
         GrantForm::Preset => match &asked.preset {
-            Some(preset) if catalogue.preset(preset).is_some() => {
-                grant.preset = Some(preset.clone());
-            }
             Some(preset) => {
-                let preset = preset.clone();
-                return Err(Rejection::UnknownPreset { preset });
+                checks::preset(preset, catalogue)?;
+                grant.preset = Some(preset.clone());
             }
             None => return Err(Rejection::FieldEmpty { field: "scope" }),
         },
@@ -167,7 +164,7 @@ fn grant(
 }
 
 /// Who names no scopes gets those that the account has at this instant: its own, or its role's
-/// where it lists none.
+/// where it lists none. What is kept for old tokens is not among them.
 fn whole_account(
     state: &State,
     kind: Kind,
@@ -177,7 +174,8 @@ fn whole_account(
     if *asked != Grant::default() {
         return Err(Rejection::GrantNotForKind { kind });
     }
-    let role = |name: &String| state.catalogue().role(name).map(|role| role.scopes.clone());
+    let catalogue = state.catalogue();
+    let role = |name: &String| catalogue.role(name).map(|role| role.scopes.clone());
     let scopes = match owner {
         OwnerStanding::ServiceAccount(account) => {
             let own = account.scopes.clone();
@@ -185,6 +183,10 @@ fn whole_account(
         }
         OwnerStanding::Organization | OwnerStanding::Member(_) | OwnerStanding::Unknown => None,
     };
+    let scopes = scopes.map(|mut scopes| {
+        scopes.retain(|scope| catalogue.offers_scope(scope));
+        scopes
+    });
     match scopes {
         Some(scopes) if !scopes.is_empty() => Ok(Grant {
             scopes,

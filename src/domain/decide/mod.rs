@@ -5,6 +5,7 @@
 //! dominance, version, conflicts.
 
 mod accounts;
+mod catalogue;
 mod checks;
 mod edit;
 mod issue;
@@ -86,6 +87,7 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
     }
     match &request.command {
         Command::OpenLedger(command) => open_ledger(state, request.actor, command, facts),
+        Command::AdoptCatalogue(command) => catalogue::adopt(state, request, command, facts),
         Command::CreateOrganization(command) => {
             organizations::create(state, request, command, facts)
         }

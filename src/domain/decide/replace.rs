@@ -37,6 +37,9 @@ pub(super) fn replace(
         // What the catalogue has dropped lives on in old tokens alone.
         checks::scopes(&old.grant().scopes, kind, state.catalogue())?;
     }
+    if let Some(preset) = &old.grant().preset {
+        checks::preset(preset, state.catalogue())?;
+    }
     authority.cover(&worth(state, old))?;
     authority.outlive(expires_at)?;
     checks::version(request.if_match, old.stamp().version)?;

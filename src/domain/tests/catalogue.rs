@@ -1,7 +1,8 @@
 //! The catalogue: what it holds by default, and what is refused.
 
 use crate::domain::catalogue::{
-    ADMIN, CATALOGUE_BYTES_MAX, Catalogue, EVERYTHING, PLATFORM, SCOPES_MAX, ScopeSet,
+    ADMIN, CATALOGUE_BYTES_MAX, Catalogue, CatalogueText, EVERYTHING, PLATFORM, SCOPES_MAX,
+    ScopeSet,
 };
 
 #[test]
@@ -61,10 +62,106 @@ fn a_bad_catalogue_is_refused_with_its_reason() {
         ),
         (format!("{tail}{0}{0}", scope("admin:*")), "stands twice"),
         (format!("{tail}{}", scope("a:*")), "is not a name"),
+        (
+            format!("{tail}{}keep = true", scope("admin:*")),
+            "the scope admin:*",
+        ),
     ] {
         let why = Catalogue::from_toml(&text).unwrap_err().to_string();
         assert!(why.contains(reason), "{why}");
     }
+}
+
+#[test]
+fn a_refusal_names_the_line() {
+    let good = "\
+[[scopes]]
+name = 'admin:*'
+description = 'All'
+
+[[scopes]]
+name = 'old'
+description = 'Old'
+keep = true
+
+[[roles]]
+name = 'boss'
+aliases = ['chief']
+title = 'Boss'
+description = ''
+scopes = ['admin:*']
+owner = true
+
+[[presets]]
+name = 'all'
+description = ''
+scopes = ['admin:*']
+";
+    for (from, to, line, reason) in [
+        ("'Old'", "'Old", 7, "not a catalogue: invalid"),
+        (
+            "keep = true",
+            "keep = 1",
+            8,
+            "not a catalogue: invalid type",
+        ),
+        ("owner = true", "ovner = true", 16, "unknown field `ovner`"),
+        (
+            "name = 'old'",
+            "name = 'Old'",
+            5,
+            "scope \"Old\" is not a name",
+        ),
+        ("'old'", "'admin:*'", 5, "scope \"admin:*\" stands twice"),
+        ("'chief'", "'boss'", 10, "role \"boss\" stands twice"),
+        (
+            "['admin:*']\nowner",
+            "['x']\nowner",
+            10,
+            "the unknown scope \"x\"",
+        ),
+        ("'all'", "'A'", 18, "preset \"A\" is not a name"),
+        ("['admin:*']\n", "['old']\n", 0, ""),
+    ] {
+        let found = Catalogue::from_toml(&good.replacen(from, to, 1));
+        if reason.is_empty() {
+            // A role may name a kept scope: it is the ceiling on it.
+            assert!(found.is_ok(), "{found:?}");
+            continue;
+        }
+        let why = found.unwrap_err();
+        assert_eq!(why.line, Some(line), "{from}: {why}");
+        assert!(why.to_string().contains(reason), "{why}");
+    }
+    let preset = format!("{good}[[presets]]\nname='b'\ndescription=''\nscopes=['old']\n");
+    let why = Catalogue::from_toml(&preset).unwrap_err();
+    assert_eq!(why.line, Some(22));
+    assert!(
+        why.to_string().contains("kept for old tokens only"),
+        "{why}"
+    );
+    let twice = preset.replace("'b'", "'all'");
+    let why = Catalogue::from_toml(&twice).unwrap_err().to_string();
+    assert_eq!(why, "the preset \"all\" stands twice");
+    let kept = good.replace("owner = true", "owner = true\nkeep = true");
+    let why = Catalogue::from_toml(&kept).unwrap_err().to_string();
+    assert_eq!(why, "the catalogue needs a role with owner = true");
+}
+
+#[test]
+fn what_is_written_as_toml_or_json_reads_back_as_the_same() {
+    let mut text = Catalogue::embedded().unwrap().text().clone();
+    text.scopes[0].keep = true;
+    text.roles[1].keep = true;
+    text.presets[2].keep = true;
+    text.presets[0].scopes.clear();
+    text.scopes[1].description = String::from("\"Stra\u{df}e\" \\ 'x'\n\t\u{7f}\u{1}\u{2028}");
+    let written = Catalogue::from_toml(&text.to_toml()).unwrap();
+    assert_eq!(*written.text(), text);
+    assert_eq!(CatalogueText::from_json(&text.to_json()).unwrap(), text);
+    // What was stored before anything could be kept stays as it is.
+    let plain = Catalogue::embedded().unwrap();
+    assert!(!plain.text().to_json().contains("keep"));
 }
 
 #[test]

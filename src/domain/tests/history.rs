@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::acme::{Acme, strings};
+use super::adoption::any_catalogue;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
     DeleteServiceAccount, Expiry, KeyTarget, Place, RemoveMember, ReplaceKey, Request, RevokeKey,
@@ -186,6 +187,7 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
     let name = pick(&NAMES, how).to_owned();
     let project = any_of(&acme.state.projects, &ProjectId(ulid::Ulid(0)), which).unwrap();
     match step.what % COMMANDS {
+        0 if which.is_multiple_of(3) => any_catalogue(step),
         0 => CreateOrganization {
             name,
             owner_email: String::from("eve@initech.example"),

@@ -7,9 +7,11 @@
 
 mod accounts;
 mod acme;
+mod adoption;
 mod catalogue;
 mod dominance;
 mod history;
+mod keeping;
 mod keys;
 mod kinds;
 mod members;

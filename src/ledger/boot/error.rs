@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::domain::catalogue::InvalidCatalogue;
+use crate::domain::catalogue::InvalidText;
 use crate::domain::event::UnreadableEvent;
 use crate::ledger::SubmitError;
 use crate::log::{CreateError, FileError, FloorError, LockError, OpenError, ReadError};
@@ -84,7 +84,7 @@ pub enum BootError {
     Snapshots(#[from] SnapshotError),
     /// The embedded catalogue.
     #[error("the catalogue is not valid")]
-    Catalogue(#[from] InvalidCatalogue),
+    Catalogue(#[from] InvalidText),
     /// The first command was refused.
     #[error("the ledger's first command was refused")]
     First(#[from] SubmitError),

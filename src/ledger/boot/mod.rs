@@ -78,8 +78,18 @@ impl Settings {
     }
 }
 
-/// Makes a ledger in an empty folder and opens it. `origin` names its checkpoints.
-pub fn create(mut settings: Settings, origin: Option<String>) -> Result<Ledger, BootError> {
+/// Makes a ledger in an empty folder and opens it, under the default catalogue. `origin` names its
+/// checkpoints.
+pub fn create(settings: Settings, origin: Option<String>) -> Result<Ledger, BootError> {
+    create_under(Catalogue::embedded()?, settings, origin)
+}
+
+/// The same under a catalogue of its own.
+pub fn create_under(
+    catalogue: Catalogue,
+    mut settings: Settings,
+    origin: Option<String>,
+) -> Result<Ledger, BootError> {
     let folder = settings.folder.clone();
     let vacant = folder
         .is_vacant()
@@ -110,7 +120,6 @@ pub fn create(mut settings: Settings, origin: Option<String>) -> Result<Ledger, 
     let log = Log::create(disk, &folder.log(), log_id, settings.log)?;
     let (tokens, _nothing) = TokenView::open(&folder.views())?;
     let views = Views::new(tokens);
-    let catalogue = Catalogue::embedded()?;
     let parts = Parts {
         keys,
         log,

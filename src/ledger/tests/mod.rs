@@ -3,6 +3,7 @@
 //! [`World`] is an open ledger in a temporary folder, with a clock that stands still and segments
 //! that are small. Crashes are copies of the folder, or of a disk in memory, taken while it runs.
 
+mod adoption;
 mod clock;
 mod company;
 mod faults;

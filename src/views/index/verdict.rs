@@ -270,12 +270,12 @@ impl Index {
             Owner::User(id) => {
                 let members = self.members.pin();
                 let standing = members.get(&id).filter(|standing| standing.active)?;
-                Some(Ceiling::Member(standing.worth.rights(catalogue)))
+                Some(Ceiling::Member(standing.worth.allowed(catalogue)))
             }
             Owner::ServiceAccount(id) => {
                 let accounts = self.accounts.pin();
                 let standing = accounts.get(&id).filter(|standing| standing.active)?;
-                Some(Ceiling::ServiceAccount(standing.worth.rights(catalogue)))
+                Some(Ceiling::ServiceAccount(standing.worth.allowed(catalogue)))
             }
         }
     }

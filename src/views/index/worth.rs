@@ -21,6 +21,8 @@ struct Price {
     /// The catalogue that it was computed with.
     catalogue: Arc<Catalogue>,
     rights: Rights,
+    /// What its role allows those who have it.
+    allowed: Rights,
     /// The scopes by name, where the grant does not list them itself.
     names: Option<Arc<[String]>>,
 }
@@ -54,6 +56,16 @@ impl Worth {
         }
     }
 
+    /// What the grant's role allows those who have it.
+    pub(super) fn allowed(&self, catalogue: &Arc<Catalogue>) -> Rights {
+        let price = self.price.load();
+        if Arc::ptr_eq(&price.catalogue, catalogue) {
+            price.allowed
+        } else {
+            Price::of(&self.grant, catalogue).allowed
+        }
+    }
+
     /// The scopes by name, where the grant does not list them itself.
     pub(super) fn names(&self, catalogue: &Arc<Catalogue>) -> Option<Arc<[String]>> {
         let price = self.price.load();
@@ -68,21 +80,21 @@ impl Worth {
 impl Price {
     fn of(grant: &Grant, catalogue: &Arc<Catalogue>) -> Self {
         let authority = Authority::of_grant(grant, catalogue);
-        let role = grant.role.as_deref().and_then(|role| catalogue.role(role));
+        let role = grant.role.as_deref().unwrap_or_default();
+        let allowed = Authority::of_role(role, catalogue).rights();
+        let given = catalogue.role(role).map(|role| catalogue.given_by(role));
         let preset = grant.preset.as_deref();
         let preset = preset.and_then(|preset| catalogue.preset(preset));
-        let named = [
-            role.map(|role| &role.scopes),
-            preset.map(|preset| &preset.scopes),
-        ];
+        let preset = preset.map(|preset| preset.scopes.iter().map(String::as_str));
         let lists_itself = grant.role.is_none() && grant.preset.is_none();
-        let names = [&grant.scopes]
-            .into_iter()
-            .chain(named.into_iter().flatten());
+        let names = grant.scopes.iter().map(String::as_str);
+        let names = names.chain(given.into_iter().flatten());
+        let names = names.chain(preset.into_iter().flatten());
         Self {
             catalogue: Arc::clone(catalogue),
             rights: authority.rights(),
-            names: (!lists_itself).then(|| names.flatten().cloned().collect()),
+            allowed,
+            names: (!lists_itself).then(|| names.map(str::to_owned).collect()),
         }
     }
 }

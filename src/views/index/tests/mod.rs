@@ -1,5 +1,6 @@
 //! Verdicts: the table of their codes, who is told what, and what holds while the writer works.
 
+mod adoption;
 mod model;
 
 use std::sync::Arc;
