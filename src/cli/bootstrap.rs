@@ -10,11 +10,10 @@ use super::exit::Stop;
 use super::rehearsal::rehearse;
 use crate::config::PublicUrl;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::command::{Actor, Command, CreateOrganization, Request};
+use crate::domain::command::{Actor, Command, CreateOrganization, IssueSignInLink, Request};
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, UserId};
 use crate::domain::secret::Token;
-use crate::domain::session_command::IssueSignInLink;
 use crate::ledger::boot::{self, Settings};
 use crate::ledger::{Ledger, Record, Submission};
 

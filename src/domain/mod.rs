@@ -21,7 +21,6 @@ pub mod record;
 pub mod rejection;
 pub mod secret;
 pub mod session;
-pub mod session_command;
 pub mod settled;
 pub mod sign_in;
 pub mod staged;

@@ -166,7 +166,7 @@ async fn a_shop_opens_changes_its_mind_and_keeps_its_old_tokens() {
     let adopted = adopt(&file, &data);
     assert_eq!(code(&adopted), 0, "{}", stderr(&adopted));
     let summary =
-        "adopted by event 6: 3 scopes (1 kept for those who have them), 2 roles, 0 presets\n";
+        "adopted by event 7: 3 scopes (1 kept for those who have them), 2 roles, 0 presets\n";
     assert_eq!(stdout(&adopted), summary);
 
     let server = Server::start(&data, &[]);

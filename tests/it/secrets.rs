@@ -247,7 +247,9 @@ async fn build(api: &Api, seen: &mut Seen, name: &str) -> World {
         post(&format!("{keys}/{}/revoke", revoked.0)).json(&reason),
     )
     .await;
-    in_person(api, seen, &format!("{base}/members/{}", ids["member_id"])).await;
+    let personal = in_person(api, seen, &format!("{base}/members/{}", ids["member_id"])).await;
+    ids.insert("personal", personal);
+    at_home(api, seen, name, &mut ids).await;
     ids.insert("session_id", "ses_01H2XA9CKEB7WZG8RMN2KPQV7D".to_owned());
     ids.insert("token", "0".repeat(RANDOM_CHARS));
     ids.insert("organization_id", organization);
@@ -260,8 +262,44 @@ async fn build(api: &Api, seen: &mut Seen, name: &str) -> World {
     }
 }
 
-/// A member signs in by a link, sets a password, signs in by it and out again.
-async fn in_person(api: &Api, seen: &mut Seen, member: &str) {
+/// A token of each kind in the caller's own organization.
+async fn at_home(api: &Api, seen: &mut Seen, name: &str, ids: &mut BTreeMap<&'static str, String>) {
+    let organizations = api.get("/platform/organizations").await.unwrap();
+    let organizations = organizations.expect(200);
+    let oldest = organizations.as_array().unwrap().last().unwrap();
+    let home = text(oldest, "id").to_owned();
+    let scopes = ["projects:read"];
+    let mut make = async |what: &'static str, path: &str, body: Value| {
+        let made = seen
+            .send(what, api.request(Method::POST, path).json(&body))
+            .await;
+        let record = made.get("key").unwrap_or(&made);
+        ids.insert(what, text(record, "id").to_owned());
+        text(record, "id").to_owned()
+    };
+    let account = json!({"name": name, "scopes": scopes});
+    let account = make("account", "/v1/service-accounts", account).await;
+    let tokens = format!("/v1/service-accounts/{account}/tokens");
+    make("tok_id", &tokens, json!({"name": name})).await;
+    let projects = format!("/platform/organizations/{home}/projects");
+    let project = make("home_project", &projects, json!({"name": name})).await;
+    let tokens = format!("/v1/projects/{project}/api-tokens");
+    make(
+        "of_project",
+        &tokens,
+        json!({"label": name, "scope": "status"}),
+    )
+    .await;
+    let tokens = format!("/v1/workspaces/{home}/access-tokens");
+    make("access", &tokens, json!({"label": name, "role": "viewer"})).await;
+    let admin = json!({"name": name, "scopes": scopes});
+    make("admin", "/v1/admin/api-tokens", admin).await;
+    ids.insert("workspace_id", home);
+}
+
+/// A member signs in by a link, sets a password, signs in by it, makes a personal token, and signs
+/// out again. The token's id.
+async fn in_person(api: &Api, seen: &mut Seen, member: &str) -> String {
     let link = api.request(Method::POST, &format!("{member}/sign-in-link"));
     let member = seen.send("link", link).await;
     let sessions = || api.bare(Method::POST, "/v1/sessions");
@@ -278,14 +316,20 @@ async fn in_person(api: &Api, seen: &mut Seen, member: &str) {
     });
     let started = seen.send("sign in", sessions().json(&by_password)).await;
     assert!(started["session"].is_object(), "{started}");
+    let cookie = cookie(seen);
+    let token = api.bare(Method::POST, "/v1/api-tokens");
+    let token = token.header(COOKIE, &cookie);
+    let body = json!({"name": "mine", "scopes": ["*"]});
+    let token = seen.send("personal token", token.json(&body)).await;
     for (method, path) in [
         (Method::GET, "/v1/me"),
         (Method::GET, "/v1/me/sessions"),
         (Method::DELETE, "/v1/me/sessions"),
     ] {
-        let request = api.bare(method, path).header(COOKIE, cookie(seen));
+        let request = api.bare(method, path).header(COOKIE, &cookie);
         seen.send(path, request.json(&json!({}))).await;
     }
+    text(&token["key"], "id").to_owned()
 }
 
 /// Drives every endpoint: by everybody, with every body, and with a secret in every wrong place.
@@ -353,6 +397,14 @@ fn misplaced(
         "sa_id",
         "session_id",
         "token",
+        "workspace_id",
+        "home_project",
+        "account",
+        "tok_id",
+        "personal",
+        "access",
+        "admin",
+        "of_project",
     ] {
         ids.insert(id, secret.to_owned());
     }
@@ -432,7 +484,19 @@ fn wrong_bodies(secret: &str) -> Vec<String> {
 
 /// A path of the document with ids in its places.
 fn filled(template: &str, ids: &BTreeMap<&str, String>) -> String {
-    let mut path = template.to_owned();
+    let surfaces = [
+        ("/v1/api-tokens", "personal"),
+        ("/v1/service-accounts", "account"),
+        ("/v1/workspaces", "access"),
+        ("/v1/admin", "admin"),
+        ("/v1/projects", "of_project"),
+    ];
+    let mut path = template.replace("/v1/projects/{project_id}", "/v1/projects/{home_project}");
+    for (surface, id) in surfaces {
+        if template.starts_with(surface) {
+            path = path.replace("{id}", &format!("{{{id}}}"));
+        }
+    }
     for (name, id) in ids {
         path = path.replace(&format!("{{{name}}}"), id);
     }

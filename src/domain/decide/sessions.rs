@@ -7,7 +7,9 @@
 use super::accounts::member;
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::{Access, Action, Authority};
-use crate::domain::command::Request;
+use crate::domain::command::{
+    IssueSignInLink, Request, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
+};
 use crate::domain::event::{
     Fact, PasswordSet, SessionEnded, SessionStarted, SignInFailed, SignInLinkIssued,
 };
@@ -16,9 +18,6 @@ use crate::domain::record::Member;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::{
     LINK_MS, SESSION_MS, SESSIONS_PER_USER_MAX, Session, SessionEnd, SignedInBy,
-};
-use crate::domain::session_command::{
-    IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
 };
 use crate::domain::sign_in::OpaqueToken;
 use crate::domain::state::State;

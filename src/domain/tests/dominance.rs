@@ -72,10 +72,26 @@ fn of_role(state: &State, name: &str) -> Rights {
     }
 }
 
+/// What a role gives by itself: what it names, but for scopes that are kept for old tokens alone.
+fn given_by_role(state: &State, name: &str) -> Rights {
+    let text = state.catalogue().text();
+    let role = text.roles.iter().find(|role| role.name == name).unwrap();
+    let kept = |name: &&String| {
+        let mut scopes = text.scopes.iter();
+        !role.keep && scopes.any(|scope| scope.keep && scope.name == **name)
+    };
+    let given = role.scopes.iter().filter(|name| !kept(name));
+    Rights {
+        scopes: bits(state, given),
+        ..of_role(state, name)
+    }
+}
+
 /// The most that a credential can ever be worth.
 fn potential(state: &State, key: &Credential) -> Rights {
     let grant = &key.grant();
-    let role = grant.role.as_deref().map(|role| of_role(state, role));
+    let role = grant.role.as_deref();
+    let role = role.map(|role| given_by_role(state, role));
     let role = role.unwrap_or_default();
     let presets = state.catalogue().text().presets.iter();
     let preset = presets.filter(|preset| grant.preset.as_deref() == Some(&preset.name));
@@ -160,7 +176,7 @@ fn asker(ledger: &Ledger, actor: Actor) -> Asker {
             let session = ledger.state.session(id).unwrap();
             let member = ledger.state.member(session.user).unwrap();
             Asker {
-                rights: of_role(&ledger.state, &member.role),
+                rights: given_by_role(&ledger.state, &member.role),
                 project: None,
                 expires_at: None,
             }

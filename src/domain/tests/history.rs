@@ -6,17 +6,15 @@ use super::acme::{Acme, strings};
 use super::adoption::any_catalogue;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    DeleteServiceAccount, Expiry, KeyTarget, Place, RemoveMember, ReplaceKey, Request, RevokeKey,
-    RotateKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    DeleteServiceAccount, Expiry, IssueSignInLink, KeyTarget, Place, RemoveMember, ReplaceKey,
+    Request, RevokeKey, RotateKey, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
+    UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId, SessionId, UserId};
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata, Status};
 use crate::domain::secret::SecretHash;
-use crate::domain::session_command::{
-    IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
-};
 use crate::domain::settled::Settled;
 use crate::domain::staged::Staged;
 

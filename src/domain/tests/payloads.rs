@@ -9,8 +9,9 @@ use super::{Ledger, fingerprint, read, seal};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    CreateServiceAccount, DeleteServiceAccount, Expiry, KeyTarget, OpenLedger, Place, RemoveMember,
-    RevokeKey, RotateKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    CreateServiceAccount, DeleteServiceAccount, Expiry, IssueSignInLink, KeyTarget, OpenLedger,
+    Place, RemoveMember, RevokeKey, RotateKey, SetPassword, SignIn, SignInFailure, SignInProof,
+    UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::envelope::{ActorStamp, ActorType, Digest32, Event, Nonce16, commitment};
 use crate::domain::event::{Fact, MemberAdded, UnreadableEvent};
@@ -21,9 +22,6 @@ use crate::domain::ids::{
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
-use crate::domain::session_command::{
-    IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof,
-};
 use crate::seal::{DataKeyId, Sealed};
 
 const PINNED: &str = include_str!("payloads_v2.ndjson");

@@ -2,16 +2,16 @@
 
 use super::acme::Acme;
 use super::{Done, Outcome};
-use crate::domain::command::{Actor, ChangeMemberRole, Command, CreateOrganization, RemoveMember};
+use crate::domain::command::{
+    Actor, ChangeMemberRole, Command, CreateOrganization, IssueSignInLink, RemoveMember,
+    SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
+};
 use crate::domain::event::Fact;
 use crate::domain::ids::{EventId, SessionId, Subject, UserId};
 use crate::domain::personal::Personal;
 use crate::domain::rejection::{Beyond, Rejection};
 use crate::domain::secret::SecretHash;
 use crate::domain::session::SESSIONS_PER_USER_MAX;
-use crate::domain::session_command::{
-    IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
-};
 
 const HOUR: i64 = 3_600;
 

@@ -7,9 +7,8 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::domain::access::Action;
-use crate::domain::command::{AddMember, ChangeMemberRole, Command, RemoveMember};
+use crate::domain::command::{AddMember, ChangeMemberRole, Command, IssueSignInLink, RemoveMember};
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::session_command::IssueSignInLink;
 use crate::http::answer::{mismatch, shown, written};
 use crate::http::body::NoFields;
 use crate::http::call::Call;

@@ -38,12 +38,11 @@ use super::HttpSettings;
 use super::codes::CODES;
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::domain::command::{
-    Actor, Command, CreateKey, CreateOrganization, Expiry, Request as Asked,
+    Actor, Command, CreateKey, CreateOrganization, Expiry, IssueSignInLink, Request as Asked,
 };
 use crate::domain::ids::{Owner, ProjectId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Grant, Metadata};
-use crate::domain::session_command::IssueSignInLink;
 use crate::ledger::boot::{self, Folder, Settings};
 use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;

@@ -3,8 +3,9 @@
 use super::{World, api_key, credential, idempotency, network, submission, target, token};
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    CreateServiceAccount, DeleteServiceAccount, Expiry, RemoveMember, ReplaceKey, RevokeKey,
-    RotateKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    CreateServiceAccount, DeleteServiceAccount, Expiry, IssueSignInLink, RemoveMember, ReplaceKey,
+    RevokeKey, RotateKey, SetPassword, SignIn, SignInFailure, SignInProof, SignOut, UpdateKey,
+    UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::ids::{
     CredentialId, OrganizationId, Owner, ServiceAccountId, SessionId, UserId,
@@ -12,9 +13,6 @@ use crate::domain::ids::{
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::Grant;
-use crate::domain::session_command::{
-    IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
-};
 use crate::ledger::{Answer, Record, Submission};
 
 /// The history as it is being made.

@@ -2,10 +2,9 @@
 
 use super::company::{create_organization, organization};
 use super::{Setup, World};
-use crate::domain::command::{Actor, Command};
+use crate::domain::command::{Actor, Command, IssueSignInLink, SignIn, SignInProof, SignOut};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::session::{IDLE_MS, SESSION_MS};
-use crate::domain::session_command::{IssueSignInLink, SignIn, SignInProof, SignOut};
 use crate::domain::sign_in::OpaqueToken;
 use crate::ledger::Record;
 

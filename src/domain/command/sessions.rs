@@ -1,10 +1,10 @@
-//! What can be asked about signing in and out. See [`super::command`].
+//! What can be asked about signing in and out. See [`super`].
 
-use super::ids::{EventId, OrganizationId, SessionId, UserId};
-use super::personal::Personal;
-use super::secret::SecretHash;
+use crate::domain::ids::{EventId, OrganizationId, SessionId, UserId};
+use crate::domain::personal::Personal;
+use crate::domain::secret::SecretHash;
 
-/// See [`super::command::Command::IssueSignInLink`].
+/// See [`super::Command::IssueSignInLink`].
 #[derive(Clone, Copy, Debug)]
 pub struct IssueSignInLink {
     /// Where.
@@ -22,7 +22,7 @@ pub enum SignInProof {
     Password(EventId),
 }
 
-/// See [`super::command::Command::SignIn`].
+/// See [`super::Command::SignIn`].
 #[derive(Clone, Copy, Debug)]
 pub struct SignIn {
     /// Where.
@@ -33,7 +33,7 @@ pub struct SignIn {
     pub proof: SignInProof,
 }
 
-/// See [`super::command::Command::NoteSignInFailure`].
+/// See [`super::Command::NoteSignInFailure`].
 #[derive(Clone, Copy, Debug)]
 pub struct SignInFailure {
     /// Where.
@@ -44,7 +44,7 @@ pub struct SignInFailure {
     pub failures: u32,
 }
 
-/// See [`super::command::Command::SignOut`].
+/// See [`super::Command::SignOut`].
 #[derive(Clone, Copy, Debug)]
 pub struct SignOut {
     /// Where.
@@ -53,7 +53,7 @@ pub struct SignOut {
     pub session: SessionId,
 }
 
-/// See [`super::command::Command::SetPassword`].
+/// See [`super::Command::SetPassword`].
 #[derive(Clone, Debug)]
 pub struct SetPassword {
     /// Where.

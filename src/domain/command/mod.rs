@@ -1,0 +1,179 @@
+//! What can be asked of the ledger. A command carries ids and values, never standing: who may do it
+//! is read from the state when it is decided.
+
+mod accounts;
+mod keys;
+mod organizations;
+mod sessions;
+
+pub use accounts::{
+    AddMember, ChangeMemberRole, CreateServiceAccount, DeleteServiceAccount, RemoveMember,
+    UpdateServiceAccount,
+};
+pub use keys::{CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey};
+pub use organizations::{
+    AdoptCatalogue, CreateOrganization, CreateProject, OpenLedger, UpdateOrganization,
+    UpdateProject,
+};
+pub use sessions::{IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof, SignOut};
+
+use super::ids::{CredentialId, OrganizationId, SecretId, SessionId};
+
+/// Who asks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Actor {
+    /// Who holds the folder: the command line.
+    Operator,
+    /// Whoever presented this secret of this credential.
+    Bearer {
+        /// The credential.
+        credential: CredentialId,
+        /// The secret presented, which a rotation may have ended since.
+        secret: SecretId,
+    },
+    /// A member, by a session.
+    Session(SessionId),
+    /// Whoever has not shown yet who they are: may sign in and nothing else.
+    Nobody,
+}
+
+/// A command with who asks for it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// Who asks.
+    pub actor: Actor,
+    /// What is asked.
+    pub command: Command,
+    /// The version that the subject must have: `If-Match`.
+    pub if_match: Option<u32>,
+}
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Makes the ledger: its identity and its first catalogue.
+    OpenLedger(OpenLedger),
+    /// Another catalogue, of the operator alone.
+    AdoptCatalogue(AdoptCatalogue),
+    /// A new tenant with its owner and a first key.
+    CreateOrganization(CreateOrganization),
+    /// Name or token prefix.
+    UpdateOrganization(UpdateOrganization),
+    /// A new project.
+    CreateProject(CreateProject),
+    /// Name, or put away and taken out again.
+    UpdateProject(UpdateProject),
+    /// A new member.
+    AddMember(AddMember),
+    /// Another role for a member.
+    ChangeMemberRole(ChangeMemberRole),
+    /// Ends a membership and its tokens.
+    RemoveMember(RemoveMember),
+    /// A new service account.
+    CreateServiceAccount(CreateServiceAccount),
+    /// Name, description, role, activity.
+    UpdateServiceAccount(UpdateServiceAccount),
+    /// Ends a service account and its tokens.
+    DeleteServiceAccount(DeleteServiceAccount),
+    /// A new credential.
+    CreateKey(CreateKey),
+    /// Edits what the kind lets be edited.
+    UpdateKey(UpdateKey),
+    /// A new secret.
+    RotateKey(RotateKey),
+    /// A new credential in the place of an old one.
+    ReplaceKey(ReplaceKey),
+    /// Refused until enabled.
+    DisableKey(KeyTarget),
+    /// Accepted again.
+    EnableKey(KeyTarget),
+    /// Ends a credential.
+    RevokeKey(RevokeKey),
+    /// A new link for a member to sign in with.
+    IssueSignInLink(IssueSignInLink),
+    /// A new session.
+    SignIn(SignIn),
+    /// A note of attempts that failed.
+    NoteSignInFailure(SignInFailure),
+    /// Ends one of the member's own sessions.
+    SignOut(SignOut),
+    /// A new password for the member whose session it is.
+    SetPassword(SetPassword),
+}
+
+/// Which lane of the queue a command takes.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Urgency {
+    /// It ends or narrows something: taken first, with reserved places and reserved disk space.
+    Ends,
+    /// All else.
+    Ordinary,
+}
+
+impl Command {
+    /// The organization that the command is about, where it names one.
+    #[must_use]
+    pub fn organization(&self) -> Option<OrganizationId> {
+        match self {
+            Self::OpenLedger(_) | Self::AdoptCatalogue(_) | Self::CreateOrganization(_) => None,
+            Self::UpdateOrganization(c) => Some(c.organization),
+            Self::CreateProject(c) => Some(c.organization),
+            Self::UpdateProject(c) => Some(c.organization),
+            Self::AddMember(c) => Some(c.organization),
+            Self::ChangeMemberRole(c) => Some(c.organization),
+            Self::RemoveMember(c) => Some(c.organization),
+            Self::CreateServiceAccount(c) => Some(c.organization),
+            Self::UpdateServiceAccount(c) => Some(c.organization),
+            Self::DeleteServiceAccount(c) => Some(c.organization),
+            Self::CreateKey(c) => Some(c.organization),
+            Self::UpdateKey(c) => Some(c.target.organization),
+            Self::RotateKey(c) => Some(c.target.organization),
+            Self::ReplaceKey(c) => Some(c.target.organization),
+            Self::DisableKey(c) | Self::EnableKey(c) => Some(c.organization),
+            Self::RevokeKey(c) => Some(c.target.organization),
+            Self::IssueSignInLink(c) => Some(c.organization),
+            Self::SignIn(c) => Some(c.organization),
+            Self::NoteSignInFailure(c) => Some(c.organization),
+            Self::SignOut(c) => Some(c.organization),
+            Self::SetPassword(c) => Some(c.organization),
+        }
+    }
+
+    /// Whether it may end thousands of credentials at once; it gets a batch of its own.
+    #[must_use]
+    pub fn may_cascade(&self) -> bool {
+        matches!(self, Self::RemoveMember(_) | Self::DeleteServiceAccount(_))
+    }
+
+    /// The lane. Only what does nothing but end takes the reserved one, so that no creation can
+    /// hide among the ends of a full disk.
+    #[must_use]
+    pub fn urgency(&self) -> Urgency {
+        match self {
+            Self::RemoveMember(_)
+            | Self::DeleteServiceAccount(_)
+            | Self::DisableKey(_)
+            | Self::RevokeKey(_)
+            | Self::SignOut(_) => Urgency::Ends,
+            Self::UpdateServiceAccount(c) => c.urgency(),
+            Self::OpenLedger(_)
+            | Self::AdoptCatalogue(_)
+            | Self::CreateOrganization(_)
+            | Self::UpdateOrganization(_)
+            | Self::CreateProject(_)
+            | Self::UpdateProject(_)
+            | Self::AddMember(_)
+            | Self::ChangeMemberRole(_)
+            | Self::CreateServiceAccount(_)
+            | Self::CreateKey(_)
+            | Self::UpdateKey(_)
+            | Self::RotateKey(_)
+            | Self::ReplaceKey(_)
+            | Self::EnableKey(_)
+            | Self::IssueSignInLink(_)
+            | Self::SignIn(_)
+            | Self::NoteSignInFailure(_)
+            | Self::SetPassword(_) => Urgency::Ordinary,
+        }
+    }
+}
