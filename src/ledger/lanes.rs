@@ -22,9 +22,8 @@ pub const ORDINARY_MAX: usize = 4_096;
 pub const ENDS_MAX: usize = 1_024;
 /// One organization's share of the ordinary lane.
 pub const SHARE_MAX: usize = ORDINARY_MAX / 4;
-/// So often the writer looks for work before it sleeps, giving way to others each time: on an idle
-/// machine about 100 microseconds, in which a client that has just been answered asks again. To
-/// wake a sleeping thread takes as long as half a sync.
+/// So often the writer looks for work before it sleeps, giving way to others each time: a client
+/// that has just been answered asks again before that, and need not wake it.
 const LOOKS_BEFORE_SLEEP: u32 = 256;
 
 /// A submission with the way back.

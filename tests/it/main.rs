@@ -13,6 +13,7 @@ mod crash;
 mod harness;
 mod help;
 mod secrets;
+mod seeds;
 mod sessions;
 
 /// A file that is not named above would be a test that never runs.
