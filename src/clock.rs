@@ -302,8 +302,8 @@ impl Entropy {
     }
 }
 
-/// Random bytes of the operating system, drawn many at once: a command takes them four times, and
-/// a call of the system is dearer than the bytes. What is handed out is wiped here.
+/// Random bytes of the operating system, drawn many at once: a command takes them four times. What
+/// is handed out is wiped here.
 struct Drawn {
     bytes: Zeroizing<[u8; DRAWN_AT_ONCE]>,
     used: usize,

@@ -25,24 +25,36 @@ pub struct Network {
     pub behind_proxy: bool,
 }
 
-/// Secrets would cross a network in the clear.
+/// Settings that do not go together.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error(
-    "{0} can be reached from other machines and this server does not speak TLS: put a proxy that \
-     does in front of it and say --behind-proxy, or listen on a loopback address"
-)]
-pub struct Exposed(SocketAddr);
+pub enum WrongNetwork {
+    /// Secrets would cross a network in the clear.
+    #[error(
+        "{0} can be reached from other machines and this server does not speak TLS: put a proxy \
+         that does in front of it and say --behind-proxy, or listen on a loopback address"
+    )]
+    Exposed(SocketAddr),
+    /// All clients would be one, and wait for each other's wrong passwords.
+    #[error("--behind-proxy needs --trusted-proxies: who may say which client a request is from")]
+    NoTrustedProxy,
+    /// Links would lead nowhere, and cookies would go without TLS.
+    #[error("--behind-proxy needs --public-url: what clients call the server")]
+    NoPublicUrl,
+}
 
 impl Network {
-    /// Refuses to carry secrets over a network without TLS.
+    /// Refuses to carry secrets over a network without TLS, and a proxy that it knows nothing of.
     ///
     /// # Errors
-    /// [`Exposed`], unless the address is a loopback one or a proxy is vouched for.
-    pub fn check(&self) -> Result<(), Exposed> {
-        if self.listen.ip().to_canonical().is_loopback() || self.behind_proxy {
-            Ok(())
-        } else {
-            Err(Exposed(self.listen))
+    /// [`WrongNetwork`], unless the address is a loopback one or a proxy is vouched for, with its
+    /// own address and the one that clients use.
+    pub fn check(&self) -> Result<(), WrongNetwork> {
+        match (self.behind_proxy, self.listen.ip().to_canonical()) {
+            (false, ip) if ip.is_loopback() => Ok(()),
+            (false, _) => Err(WrongNetwork::Exposed(self.listen)),
+            (true, _) if self.trusted_proxies.is_empty() => Err(WrongNetwork::NoTrustedProxy),
+            (true, _) if self.public_url.is_none() => Err(WrongNetwork::NoPublicUrl),
+            (true, _) => Ok(()),
         }
     }
 
@@ -157,12 +169,29 @@ mod tests {
         ] {
             let network = Network {
                 listen: listen.parse().unwrap(),
-                public_url: None,
-                trusted_proxies: Vec::new(),
+                public_url: Some("https://keys.example".parse().unwrap()),
+                trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
                 behind_proxy,
             };
             assert_eq!(network.check().is_ok(), fine, "{listen}");
         }
+    }
+
+    #[test]
+    fn behind_a_proxy_it_must_be_told_of_the_proxy_and_the_url() {
+        let whole = Network {
+            listen: "0.0.0.0:8080".parse().unwrap(),
+            public_url: Some("https://keys.example".parse().unwrap()),
+            trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            behind_proxy: true,
+        };
+        assert_eq!(whole.check(), Ok(()));
+        let mut wrong = whole.clone();
+        wrong.trusted_proxies.clear();
+        assert_eq!(wrong.check(), Err(WrongNetwork::NoTrustedProxy));
+        let mut wrong = whole;
+        wrong.public_url = None;
+        assert_eq!(wrong.check(), Err(WrongNetwork::NoPublicUrl));
     }
 
     #[test]

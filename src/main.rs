@@ -6,8 +6,8 @@ use clap::Parser;
 use keyledger::cli::Cli;
 use mimalloc::MiMalloc;
 
-/// What a command makes on one thread is freed on another, where the system's allocator takes more of
-/// the processors' time and of their memory.
+/// What a command makes on one thread is freed on another, where the system's allocator takes more
+/// of the processors' time.
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -24,12 +24,16 @@ pub enum Action {
     WritePlatform,
     /// See and manage service accounts, on whichever surface.
     ManageServiceAccounts,
+    /// See and manage service accounts on the workspace's surface.
+    WorkspaceServiceAccounts,
     /// Something with the credentials of a kind.
     Keys(Kind, Deed),
     /// See and end every credential of the organization.
     Oversee,
     /// Verify credentials.
     Verify,
+    /// Read the history across records, and where people called from.
+    ReadLedger,
 }
 
 impl Action {
@@ -40,8 +44,9 @@ impl Action {
             Self::ManageOrganizations => PLATFORM,
             Self::ReadPlatform => "keys:read",
             Self::WritePlatform | Self::Oversee => "member:manage",
-            Self::ManageServiceAccounts => "workspace:admin",
+            Self::ManageServiceAccounts | Self::WorkspaceServiceAccounts => "workspace:admin",
             Self::Verify => "keys:verify",
+            Self::ReadLedger => "ledger:read",
             Self::Keys(kind, deed) => needs(kind, deed),
         }
     }
@@ -145,10 +150,7 @@ impl Rights {
                     everything: false,
                 }
             }
-            Ceiling::Nothing => Self {
-                scopes: ScopeSet::default(),
-                ..self
-            },
+            Ceiling::Nothing => Self::default(),
         }
     }
 }
@@ -354,9 +356,12 @@ impl Authority {
             Action::Keys(Kind::Access, Deed::Renew) => {
                 holds("access_tokens:create") && holds("access_tokens:edit")
             }
-            Action::WritePlatform | Action::Oversee | Action::Verify | Action::Keys(..) => {
-                holds(action.needs())
-            }
+            Action::WritePlatform
+            | Action::WorkspaceServiceAccounts
+            | Action::Oversee
+            | Action::Verify
+            | Action::ReadLedger
+            | Action::Keys(..) => holds(action.needs()),
         }
     }
 

@@ -296,12 +296,15 @@ impl State {
         Ok(Authority::of_session(id, member, &self.catalogue))
     }
 
-    /// The live credentials of a member or a service account, oldest first.
+    /// The credentials of a member or a service account that are live at `now`, oldest first. What
+    /// has expired has ended by itself.
     #[must_use]
-    pub fn live_credentials_of(&self, owner: Owner) -> Vec<CredentialId> {
+    pub fn live_credentials_of(&self, owner: Owner, now: Timestamp) -> Vec<CredentialId> {
         let first = (owner, CredentialId(ulid::Ulid(0)));
         let keys = self.owned.keys_from(&first, |(of, _)| *of == owner);
-        keys.into_iter().map(|(_, id)| id).collect()
+        let ids = keys.into_iter().map(|(_, id)| id);
+        ids.filter(|id| self.credential(*id).is_some_and(|key| key.is_live(now)))
+            .collect()
     }
 
     /// Makes what is staged permanent and hands out what changed.

@@ -1,7 +1,8 @@
 //! Events as earlier programs wrote them, turned into what they mean today.
 //!
-//! Owns the old forms, which are never written again and never change. Stored bytes stay as they
-//! are; only what is read from them is new.
+//! Owns the old forms, which are never written again. Where they hold a type of today, a change of
+//! that type gives them one of their own here. Stored bytes stay as they are; only what is read
+//! from them is new.
 
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};

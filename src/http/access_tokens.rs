@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::{NoFields, nullable};
+use super::body::{NoFields, given, nullable};
 use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
 use super::keys::{Filters, RotateRequest, Surface, expiry, new_expiry};
@@ -42,16 +42,20 @@ pub(in crate::http) struct AccessTokenCreate {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AccessTokenPatch {
+    #[serde(default, deserialize_with = "given")]
     label: Option<String>,
     /// A role of the catalogue.
+    #[serde(default, deserialize_with = "given")]
     role: Option<String>,
     /// 1 to 3650; not together with `expires_at`.
+    #[serde(default, deserialize_with = "given")]
     expires_in_days: Option<u32>,
     /// RFC 3339; `null` takes the expiry away.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     expires_at: Option<Option<String>>,
     /// The new pairs, in the place of all old ones.
+    #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
 }
 

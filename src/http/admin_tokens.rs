@@ -5,7 +5,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::body::NoFields;
+use super::body::{NoFields, given};
 use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
 use super::keys::{Filters, ReplaceRequest, Surface, expiry};
@@ -39,9 +39,12 @@ pub(in crate::http) struct AdminTokenCreate {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AdminTokenPatch {
+    #[serde(default, deserialize_with = "given")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     scopes: Option<Vec<String>>,
     /// The new pairs, in the place of all old ones.
+    #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
 }
 

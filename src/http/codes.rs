@@ -248,7 +248,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         503,
         "past_busy",
-        "two readings of the organization's whole past are running already",
+        "as many readings of the past as may run at once are running already",
     ),
     (
         503,

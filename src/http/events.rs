@@ -8,8 +8,10 @@ use utoipa::ToSchema;
 use super::call::Call;
 use super::lists::{Query, array, limit, number};
 use super::problem::Problem;
+use crate::domain::access::Action;
+use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
-use crate::domain::ids::Subject;
+use crate::domain::ids::{Principal, Subject, UserId};
 use crate::ledger::history::Past;
 
 /// An event as clients see it.
@@ -38,7 +40,8 @@ struct EventActor {
     id: Option<String>,
     /// The credential or session used.
     via: Option<String>,
-    /// `{"ip", "user_agent"}`, where it was kept and has not been erased.
+    /// `{"ip", "user_agent"}`, where it was kept and has not been erased; for auditors,
+    /// administrators and the actor alone.
     network: Option<Value>,
 }
 
@@ -71,16 +74,42 @@ pub(super) async fn history(
     };
     let limit = limit.min(last as usize);
     let after = last.saturating_sub(u32::try_from(limit).unwrap_or(u32::MAX));
+    let addresses = Addresses::for_caller(&call);
     // Reads of the log are file reads: off the async threads.
     let read = move || call.app.ledger.events_of(subject, after, limit);
     let events = tokio::task::spawn_blocking(read).await;
     let events = events.map_err(|why| Problem::internal("a history read panicked", &why))??;
     let next = (after > 0).then(|| (after + 1).to_string());
-    let records: Vec<EventRecord> = events.iter().rev().map(record).collect();
+    let newest_first = events.iter().rev();
+    let records: Vec<EventRecord> = newest_first.map(|past| record(past, addresses)).collect();
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 
-fn record(past: &Past) -> EventRecord {
+/// Who may see where people called from: auditors, administrators, and each person their own.
+#[derive(Clone, Copy)]
+struct Addresses {
+    all: bool,
+    own: Option<UserId>,
+}
+
+impl Addresses {
+    fn for_caller(call: &Call) -> Self {
+        let (authority, catalogue) = (&call.caller.authority, call.views().index.catalogue());
+        Self {
+            all: authority.allows(&catalogue, Action::ReadLedger),
+            own: authority.member(),
+        }
+    }
+
+    fn shown_of(self, event: &Event) -> bool {
+        self.all
+            || self
+                .own
+                .is_some_and(|own| event.actor.id == Some(Principal::User(own)))
+    }
+}
+
+fn record(past: &Past, addresses: Addresses) -> EventRecord {
     let event = &past.event;
     EventRecord {
         id: event.id.to_string(),
@@ -94,7 +123,7 @@ fn record(past: &Past) -> EventRecord {
             kind: serde_json::to_value(event.actor.kind).unwrap_or_default(),
             id: event.actor.id.map(|id| id.to_string()),
             via: event.actor.via.map(|id| id.to_string()),
-            network: past.network.clone(),
+            network: past.network.clone().filter(|_| addresses.shown_of(event)),
         },
         request_id: event.request_id.clone(),
         data: without_hashes(&event.fact),

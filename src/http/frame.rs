@@ -22,6 +22,7 @@ use tracing::Instrument;
 use super::App;
 use super::problem::Problem;
 use crate::domain::secret::without_tokens;
+use crate::domain::sign_in::without_opaque_tokens;
 
 /// The request's id, in and out.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -62,6 +63,7 @@ impl Default for RequestId {
 fn request_id_is_fit(id: &str) -> bool {
     (1..=REQUEST_ID_MAX).contains(&id.len())
         && without_tokens(id) == id
+        && without_opaque_tokens(id) == id
         && id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))

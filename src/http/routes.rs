@@ -187,7 +187,7 @@ fn weakest(route: &str) -> Option<Weakest> {
         ("/v1/api-tokens", Weakest::AtHome(read(Kind::Personal))),
         (
             "/v1/service-accounts",
-            Weakest::AtHome(Action::ManageServiceAccounts),
+            Weakest::AtHome(Action::WorkspaceServiceAccounts),
         ),
         ("/v1/workspaces/", Weakest::In(read(Kind::Access))),
         ("/v1/admin/", Weakest::AtHome(read(Kind::Admin))),

@@ -17,7 +17,7 @@ use crate::domain::command::{CreateServiceAccount, UpdateServiceAccount};
 use crate::domain::ids::ServiceAccountId;
 
 /// What this surface asks for everything.
-const MANAGE: Action = Action::ManageServiceAccounts;
+const MANAGE: Action = Action::WorkspaceServiceAccounts;
 
 /// A new service account; it starts with no tokens.
 #[derive(Deserialize, ToSchema)]
@@ -37,7 +37,10 @@ pub(in crate::http) struct WorkspaceAccountPatch {
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
-    scopes: Option<Vec<String>>,
+    /// `null`: what its role has.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<Vec<String>>)]
+    scopes: Option<Option<Vec<String>>>,
 }
 
 /// Makes a service account.
@@ -100,7 +103,7 @@ pub(in crate::http) async fn update(
     let patch: WorkspaceAccountPatch = accounts::edit_from(&call, MANAGE, of, request).await?;
     let edit = UpdateServiceAccount {
         description: patch.description,
-        scopes: patch.scopes.map(Some),
+        scopes: patch.scopes,
         ..UpdateServiceAccount::of(organization, id)
     };
     accounts::update(&call, edit).await

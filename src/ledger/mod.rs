@@ -192,7 +192,17 @@ impl Ledger {
         let outcome = answer
             .await
             .map_err(|_closed| SubmitError::OutcomeUnknown)??;
-        self.finish(outcome)
+        match outcome {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::Repeated { first, last } => {
+                // Reads of the log are file reads: off the async threads.
+                let ledger = self.clone();
+                let replay = tokio::task::spawn_blocking(move || ledger.replay(first, last));
+                replay
+                    .await
+                    .map_err(|_panicked| SubmitError::OutcomeUnknown)?
+            }
+        }
     }
 
     /// The same for callers outside the async runtime.
@@ -201,7 +211,10 @@ impl Ledger {
         let outcome = answer
             .blocking_recv()
             .map_err(|_closed| SubmitError::OutcomeUnknown)??;
-        self.finish(outcome)
+        match outcome {
+            Outcome::Done(answer) => Ok(answer),
+            Outcome::Repeated { first, last } => self.replay(first, last),
+        }
     }
 
     /// Submits a command whose outcome nobody waits for.
@@ -216,13 +229,6 @@ impl Ledger {
         let (answer, outcome) = oneshot::channel();
         self.shared.lanes.push(lanes::Job { submission, answer })?;
         Ok(outcome)
-    }
-
-    fn finish(&self, outcome: Outcome) -> Result<Answer, SubmitError> {
-        match outcome {
-            Outcome::Done(answer) => Ok(answer),
-            Outcome::Repeated { first, last } => self.replay(first, last),
-        }
     }
 
     /// All that can be read without deciding.

@@ -25,7 +25,7 @@ use crate::seal::SealError;
 use crate::views::Batch;
 use crate::views::snapshot::Head;
 
-/// Most commands of one batch: at three events and 1 KB each they stay below the log's limits.
+/// Most commands of one batch; those that make many events are held to the limits below.
 const COMMANDS_PER_BATCH_MAX: usize = 1_024;
 /// A batch is closed when it holds so many bytes: the largest ordinary command still fits.
 const BATCH_BYTES_SOFT: usize = 4 * 1024 * 1024;

@@ -167,7 +167,20 @@ fn a_server_does_not_carry_secrets_over_a_network_in_the_clear() {
         stderr(&output)
     );
 
-    let more = ["--listen", "0.0.0.0:0", "--behind-proxy"];
+    let more = [
+        "--listen",
+        "0.0.0.0:0",
+        "--behind-proxy",
+        "--public-url",
+        "https://keys.example",
+    ];
+    let output = run([&["serve", "--data-dir", data][..], &more].concat());
+    assert_eq!(code(&output), REFUSED);
+    assert!(
+        stderr(&output).contains("--trusted-proxies"),
+        "{}",
+        stderr(&output)
+    );
     let output = run(["serve", "--data-dir", data, "--public-url", "nonsense"]);
     assert_eq!(code(&output), REFUSED);
     let mut command = crate::harness::keyledger(["serve", "--data-dir", data]);

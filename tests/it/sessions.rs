@@ -114,7 +114,12 @@ async fn recover_gives_the_owner_a_link_that_works() {
     assert!(text(&recovered, "sign_in_url").starts_with("https://keys.example/sign-in/"));
     let server = Server::start(
         root.path(),
-        &[&SEGMENTS[..], &url, &["--behind-proxy"]].concat(),
+        &[
+            &SEGMENTS[..],
+            &url,
+            &["--behind-proxy", "--trusted-proxies", "127.0.0.1/32"],
+        ]
+        .concat(),
     );
     let api = server.api(text(&recovered, "raw_key"));
     let token = token_of(&recovered);

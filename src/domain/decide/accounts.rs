@@ -189,7 +189,7 @@ fn worth(role: Option<&str>, scopes: Option<&[String]>, state: &State) -> Author
     }
 }
 
-fn worth_of(account: &ServiceAccount, state: &State) -> Authority {
+pub(super) fn worth_of(account: &ServiceAccount, state: &State) -> Authority {
     worth(account.role.as_deref(), account.scopes.as_deref(), state)
 }
 
@@ -354,7 +354,7 @@ fn check_tokens_covered(
     account: &ServiceAccount,
     facts: &Facts,
 ) -> Result<(), Rejection> {
-    let tokens = state.live_credentials_of(Owner::ServiceAccount(account.id));
+    let tokens = state.live_credentials_of(Owner::ServiceAccount(account.id), facts.now);
     let tokens = tokens.into_iter().filter_map(|id| state.credential(id));
     let mut tokens = tokens.filter(|token| token.status(facts.now) == Status::Active);
     tokens.try_for_each(|token| authority.cover(&keys::worth(state, token)))

@@ -31,9 +31,11 @@ pub(super) fn update(
         project: key.project(),
         ..Authority::of_grant(&grant, state.catalogue())
     };
-    access.authority().cover(&worth(state, key))?;
+    let before = worth(state, key);
+    access.authority().cover(&before)?;
     access.authority().cover(&after)?;
-    if expires_at != key.expires_at() {
+    // Whoever ends soon leaves nothing behind that can do more, or longer, than it found.
+    if expires_at != key.expires_at() || before.cover(&after).is_err() {
         access.authority().outlive(expires_at)?;
     }
     checks::version(request.if_match, key.stamp().version)?;

@@ -1,7 +1,7 @@
 //! Credentials as they are made: who they act for, what they grant, until when.
 
 use super::keys::check_own_project;
-use super::{Decision, Facts, admit, checks, decision};
+use super::{Decision, Facts, accounts, admit, checks, decision};
 use crate::domain::access::{Action, Authority, OwnerStanding};
 use crate::domain::catalogue::EVERYTHING;
 use crate::domain::command::{CreateKey, Expiry, Request};
@@ -42,6 +42,12 @@ pub(super) fn create(
         ..Authority::of_grant(&grant, state.catalogue())
     };
     check_person(access.authority(), command.owner)?;
+    if let OwnerStanding::ServiceAccount(account) = owner {
+        // Who issues for an account acts as it.
+        access
+            .authority()
+            .cover(&accounts::worth_of(account, state))?;
+    }
     access.authority().cover(&new)?;
     access.authority().outlive(expires_at)?;
     check_conflicts(state, command, &owner, facts.now)?;
@@ -264,7 +270,7 @@ fn check_conflicts(
     if command.kind.rules().unique_name && taken {
         return Err(Rejection::NameTaken);
     }
-    check_limits(state, command.organization, command.owner)
+    check_limits(state, command.organization, command.owner, now)
 }
 
 /// Nothing new is made for a project that was put away.
@@ -283,10 +289,13 @@ pub(super) fn check_limits(
     state: &State,
     organization: OrganizationId,
     owner: Owner,
+    now: Timestamp,
 ) -> Result<(), Rejection> {
     let of_owner = match owner {
         Owner::Organization(_) => 0,
-        Owner::User(_) | Owner::ServiceAccount(_) => state.live_credentials_of(owner).len() as u64,
+        Owner::User(_) | Owner::ServiceAccount(_) => {
+            state.live_credentials_of(owner, now).len() as u64
+        }
     };
     if of_owner >= LIVE_PER_OWNER_MAX {
         let what = "live credentials of one owner";

@@ -173,6 +173,9 @@ pub(super) fn enable(
         });
     }
     access.authority().cover(&worth(state, key))?;
+    if key.disabled() {
+        access.authority().outlive(key.expires_at())?;
+    }
     checks::version(request.if_match, key.stamp().version)?;
     live(key, facts.now)?;
     let changes = if key.disabled() {
@@ -232,7 +235,7 @@ pub(super) fn cascade(
         cause: Some(facts.event_id(0)),
     };
     state
-        .live_credentials_of(owner)
+        .live_credentials_of(owner, facts.now)
         .into_iter()
         .map(|id| Change {
             organization: Some(organization),

@@ -17,6 +17,7 @@ use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
 use crate::domain::rejection::{Beyond, Rejection};
 use crate::domain::secret::{DEFAULT_PREFIX, Token, prefix_is_valid};
+use crate::domain::session::SESSIONS_PER_USER_MAX;
 use crate::domain::state::State;
 
 /// Projects of an organization, archived ones too.
@@ -234,7 +235,12 @@ pub(super) const MEMBERS_MAX: u64 = 100_000;
 /// Service accounts of an organization, deleted ones apart.
 pub(super) const SERVICE_ACCOUNTS_MAX: u64 = 100_000;
 
+/// What a member or an account ends with: its credentials, its sessions, and the command itself, at
+/// 1,500 bytes each.
+const CASCADE_BYTES_MAX: u64 =
+    (issue::LIVE_PER_OWNER_MAX + SESSIONS_PER_USER_MAX as u64 + 1) * 1_500;
+
 const _: () = assert!(
-    issue::LIVE_PER_OWNER_MAX < 10_000,
+    CASCADE_BYTES_MAX <= 8 * 1024 * 1024,
     "a cascade fits one batch"
 );

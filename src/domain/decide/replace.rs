@@ -45,7 +45,7 @@ pub(super) fn replace(
     checks::version(request.if_match, old.stamp().version)?;
     live(old, facts.now)?;
     check_project_in_use(state, old.project())?;
-    check_limits(state, organization, old.owner())?;
+    check_limits(state, organization, old.owner(), facts.now)?;
 
     let new = CredentialId(facts.ids[0]);
     let (token, secret) = new_secret(state, organization, facts, SecretId(facts.ids[1]));

@@ -251,6 +251,15 @@ impl Credential {
         }
     }
 
+    /// Whether it has not ended, by anybody or by time.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        match self.status(now) {
+            Status::Active | Status::Disabled => true,
+            Status::Expired | Status::Revoked => false,
+        }
+    }
+
     /// The same with its fields open.
     #[must_use]
     pub fn unpacked(&self) -> Unpacked {

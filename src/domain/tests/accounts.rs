@@ -1,12 +1,16 @@
 //! Service accounts: identities of systems, with a role and tokens.
 
+use std::sync::Arc;
+
 use ulid::Ulid;
 
 use super::acme::{Acme, strings};
-use crate::domain::command::{CreateServiceAccount, DeleteServiceAccount, UpdateServiceAccount};
-use crate::domain::ids::{Owner, ServiceAccountId};
+use crate::domain::command::{
+    CreateKey, CreateServiceAccount, DeleteServiceAccount, Expiry, UpdateServiceAccount,
+};
+use crate::domain::ids::{CredentialId, Owner, ServiceAccountId};
 use crate::domain::kind::Kind;
-use crate::domain::record::Status;
+use crate::domain::record::{Credential, Status};
 use crate::domain::rejection::{Beyond, Rejection};
 
 fn delete(acme: &Acme, account: ServiceAccountId) -> DeleteServiceAccount {
@@ -264,7 +268,7 @@ fn a_token_carries_scopes_of_its_account_frozen_when_it_is_issued() {
     acme.when(acme.owner, narrow).accepted();
     let token = acme
         .state
-        .live_credentials_of(Owner::ServiceAccount(listed))[0];
+        .live_credentials_of(Owner::ServiceAccount(listed), acme.now)[0];
     assert_eq!(acme.credential(token).grant().scopes, ["cases:read"]);
 }
 
@@ -273,16 +277,29 @@ fn one_owner_has_at_most_5000_live_credentials() {
     let mut acme = Acme::new();
     let account = acme.account("Bot", Some("engineer"), None);
     let owner = Owner::ServiceAccount(account);
-    for n in 0..5_000_u32 {
-        let id = crate::domain::ids::CredentialId(Ulid(u128::from(n) + (1 << 80)));
-        acme.state
-            .owned
-            .restore((owner, id), std::sync::Arc::new(()));
+    let day = CreateKey {
+        expiry: Expiry::InDays(1),
+        ..acme.owned_key(Kind::ServiceAccount, owner, "first", &["cases:read"])
+    };
+    let first = acme.make(day);
+    for n in 1..5_000_u32 {
+        let id = CredentialId(Ulid(u128::from(n) + (1 << 80)));
+        let mut copy = acme.credential(first).unpacked();
+        copy.id = id;
+        let copy = Credential::try_from(copy).unwrap();
+        acme.state.credentials.restore(id, Arc::new(copy));
+        acme.state.owned.restore((owner, id), Arc::new(()));
     }
     let one_more = acme.owned_key(Kind::ServiceAccount, owner, "more", &["cases:read"]);
-    acme.when(acme.owner, one_more)
+    acme.when(acme.owner, one_more.clone())
         .refused(Rejection::LimitReached {
             what: "live credentials of one owner",
             max: 5_000,
         });
+    // What has expired is not live any more, and does not end once more with its owner.
+    acme.later(24 * 60 * 60);
+    acme.when(acme.owner, one_more).accepted();
+    let end = delete(&acme, account);
+    let done = acme.when(acme.owner, end).accepted();
+    assert_eq!(done.events.len(), 2);
 }

@@ -237,7 +237,7 @@ fn what_is_in_use_is_not_dropped() {
     let access = acme.access_token("engineer");
     let access = acme.make(access);
     let (carl, _) = acme.member("carl@acme.example", "engineer");
-    let everything = acme.state.live_credentials_of(Owner::User(carl))[0];
+    let everything = acme.state.live_credentials_of(Owner::User(carl), acme.now)[0];
     let bot = acme.account("Bot", Some("engineer"), Some(&["cases:write"]));
     let name = acme.credential(everything).name();
     let engineers = [

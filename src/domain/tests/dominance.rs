@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::acme::Acme;
 use super::history::{crowded, request, step};
 use super::{Done, Ledger};
+use crate::domain::catalogue::{CatalogueText, Role};
 use crate::domain::command::Actor;
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, Owner, ProjectId, Subject};
@@ -62,9 +63,14 @@ fn bits<'a>(state: &State, names: impl IntoIterator<Item = &'a String>) -> u64 {
     bits
 }
 
+/// The role that has a name or had it: a catalogue may go on with it as an alias.
+fn role_named<'a>(text: &'a CatalogueText, name: &str) -> &'a Role {
+    let is_it = |role: &&Role| role.name == name || role.aliases.iter().any(|alias| alias == name);
+    text.roles.iter().find(is_it).unwrap()
+}
+
 fn of_role(state: &State, name: &str) -> Rights {
-    let roles = &state.catalogue().text().roles;
-    let role = roles.iter().find(|role| role.name == name).unwrap();
+    let role = role_named(state.catalogue().text(), name);
     Rights {
         scopes: bits(state, &role.scopes),
         owner: role.owner,
@@ -75,7 +81,7 @@ fn of_role(state: &State, name: &str) -> Rights {
 /// What a role gives by itself: what it names, but for scopes that are kept for old tokens alone.
 fn given_by_role(state: &State, name: &str) -> Rights {
     let text = state.catalogue().text();
-    let role = text.roles.iter().find(|role| role.name == name).unwrap();
+    let role = role_named(text, name);
     let kept = |name: &&String| {
         let mut scopes = text.scopes.iter();
         !role.keep && scopes.any(|scope| scope.keep && scope.name == **name)
@@ -150,6 +156,27 @@ fn rights(state: &State, key: &Credential, now: Timestamp) -> Rights {
             }
         }
     }
+}
+
+/// The scopes that a credential is accepted for at `now`, by name; `None`: it is not accepted.
+pub(super) fn accepted_scopes(
+    state: &State,
+    key: &Credential,
+    now: Timestamp,
+) -> Option<Vec<String>> {
+    let stands = match key.owner() {
+        Owner::Organization(_) => true,
+        Owner::User(id) => !state.member(id).unwrap().removed,
+        Owner::ServiceAccount(id) => {
+            let account = state.account(id).unwrap();
+            !account.disabled && !account.deleted
+        }
+    };
+    let held = rights(state, key, now).scopes;
+    let all = state.catalogue().text().scopes.iter().enumerate();
+    let held = all.filter(|(n, _)| held & (1 << n) != 0);
+    let names = held.map(|(_, scope)| scope.name.clone()).collect();
+    (stands && key.status(now) == Status::Active).then_some(names)
 }
 
 fn all_rights(ledger: &Ledger) -> BTreeMap<CredentialId, (Rights, usize)> {
@@ -246,14 +273,23 @@ fn check(
     for (id, (now, secrets)) in all_rights(acme) {
         let (then, old_secrets) = before.get(&id).copied().unwrap_or_default();
         let key = state.credential(id).unwrap();
-        assert!(asker.rights.covers(now.gained_since(then)), "{key:?} gains");
+        let gained = now.gained_since(then);
+        assert!(asker.rights.covers(gained), "{key:?} gains");
+        let outlives = match (asker.expires_at, key.expires_at()) {
+            (None, _) => false,
+            (Some(own), Some(new)) => new > own,
+            (Some(_), None) => true,
+        };
+        let edited = done
+            .events
+            .iter()
+            .any(|event| event.subject == Subject::Credential(id));
+        assert!(
+            !(outlives && edited && gained != Rights::default()),
+            "{key:?} outlives"
+        );
         if secrets > old_secrets {
             assert!(asker.rights.covers(potential(state, key)), "{key:?} is new");
-            let outlives = match (asker.expires_at, key.expires_at()) {
-                (None, _) => false,
-                (Some(own), Some(new)) => new > own,
-                (Some(_), None) => true,
-            };
             assert!(!outlives, "{key:?} outlives its maker");
             assert!(asker.project.is_none() || asker.project == key.project());
         }

@@ -125,7 +125,7 @@ fn a_removed_member_takes_every_personal_token_along() {
     let (carl, actor) = acme.member("carl@acme.example", "team_member");
     acme.personal(carl, &["cases:read"]);
     let owner = Owner::User(carl);
-    let tokens = acme.state.live_credentials_of(owner);
+    let tokens = acme.state.live_credentials_of(owner, acme.now);
     let first = acme.log.len();
     let gone = remove(&acme, carl);
     let cause = format!("evt_{}", ulid::Ulid(first as u128));
@@ -146,7 +146,7 @@ fn a_removed_member_takes_every_personal_token_along() {
         let ended = acme.credential(token).ended().unwrap();
         assert_eq!(ended.event.ulid(), ulid::Ulid((first + 1 + n) as u128));
     }
-    assert!(acme.state.live_credentials_of(owner).is_empty());
+    assert!(acme.state.live_credentials_of(owner, acme.now).is_empty());
     acme.when(acme.admin, gone).then_nothing();
     acme.when(actor, gone)
         .refused(Rejection::CredentialNotAccepted);
@@ -195,7 +195,7 @@ fn a_members_tokens_are_made_and_rolled_by_that_member_alone() {
     let reader = acme.personal(carl, &["cases:read"]);
     let second = acme.owned_key(Kind::Personal, Owner::User(carl), "second", &["cases:read"]);
     acme.when(reader, second).refused(everything());
-    let anns = acme.state.live_credentials_of(ann)[0];
+    let anns = acme.state.live_credentials_of(ann, acme.now)[0];
     let mut rolled = acme.rotate(anns, 0);
     rolled.target.place = Place::of(Kind::Personal);
     let none = || Rejection::NotFound { what: "key" };

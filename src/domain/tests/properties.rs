@@ -81,7 +81,7 @@ fn check_indexes(ledger: &Ledger) {
         assert_eq!(counts.projects, projects.count() as u64);
     }
     for (_, key) in state.credentials.settled_after(None) {
-        let owned = state.live_credentials_of(key.owner()).contains(&key.id());
+        let owned = state.owned.contains(&(key.owner(), key.id()));
         let ends_with_owner = key.kind().rules().unique_name;
         assert_eq!(owned, ends_with_owner && key.ended().is_none());
     }

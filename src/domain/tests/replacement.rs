@@ -209,3 +209,51 @@ fn nobody_gives_a_token_a_role_or_an_expiry_beyond_their_own() {
     acme.when(acme.admin, owners)
         .refused(beyond(Beyond::OwnerRole));
 }
+
+#[test]
+fn who_ends_soon_leaves_nothing_behind_that_can_do_more() {
+    let mut acme = Acme::new();
+    let short = CreateKey {
+        expiry: Expiry::InDays(1),
+        ..acme.api_key(&["admin:*"])
+    };
+    let short = acme.make(short);
+    let short = acme.holder_of(short);
+    let lasting = acme.key(&["cases:read"]);
+    let why = Beyond::Expiry;
+    let wider = UpdateKey {
+        scopes: Some(strings(&["cases:read", "cases:write"])),
+        ..acme.edit(lasting)
+    };
+    acme.when(short, wider)
+        .refused(Rejection::BeyondYourAuthority { why });
+    let renamed = UpdateKey {
+        name: Some(String::from("renamed")),
+        ..acme.edit(lasting)
+    };
+    acme.when(short, renamed).accepted();
+    let off = acme.disable(lasting);
+    acme.when(short, off).accepted();
+    let on = acme.enable(lasting);
+    acme.when(short, on.clone())
+        .refused(Rejection::BeyondYourAuthority { why });
+    acme.when(acme.owner, on).accepted();
+}
+
+#[test]
+fn who_issues_for_an_account_covers_the_account() {
+    let mut acme = Acme::new();
+    let strong = acme.account("Root", Some("administrator"), None);
+    let weak = acme.account("Reader", None, Some(&["cases:read"]));
+    let manager = acme.bearer(&["workspace:admin", "cases:read"]);
+    let token = |acme: &Acme, account| {
+        let owner = Owner::ServiceAccount(account);
+        acme.owned_key(Kind::ServiceAccount, owner, "t", &["cases:read"])
+    };
+    let why = Beyond::Scopes;
+    let command = token(&acme, strong);
+    acme.when(manager, command)
+        .refused(Rejection::BeyondYourAuthority { why });
+    let command = token(&acme, weak);
+    acme.when(manager, command).accepted();
+}

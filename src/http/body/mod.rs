@@ -28,6 +28,13 @@ pub(super) struct Body<T> {
     pub(super) bytes: Bytes,
 }
 
+/// A field of a change that may be left out but not be null: null is no way to say "leave it".
+pub(super) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    from: D,
+) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
 /// The body of a command that has no fields.
 #[derive(Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -74,7 +81,7 @@ pub(super) async fn unparsed(
     Ok(bytes)
 }
 
-/// Reads a JSON body with secrets in it: its bytes are wiped, whatever comes of it.
+/// Reads a JSON body with secrets in it: the copy that is parsed is wiped, whatever comes of it.
 pub(super) async fn secret_json<T: DeserializeOwned>(
     request: Request,
     context: &Context,

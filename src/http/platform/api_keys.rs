@@ -10,7 +10,7 @@ use crate::domain::ids::{CredentialId, OrganizationId, ProjectId};
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Grant, Metadata};
 use crate::domain::rejection::Rejection;
-use crate::http::body::{NoFields, nullable};
+use crate::http::body::{NoFields, given, nullable};
 use crate::http::call::Call;
 use crate::http::events::{EventRecord, HistoryPages};
 use crate::http::keys::{Filters, RevokeRequest, RotateRequest, Surface, expiry};
@@ -43,12 +43,15 @@ pub(in crate::http) struct ApiKeyCreateRequest {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ApiKeyUpdateRequest {
+    #[serde(default, deserialize_with = "given")]
     name: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
     scopes: Option<Vec<String>>,
     /// The new pairs, in the place of all old ones.
+    #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
 }
 

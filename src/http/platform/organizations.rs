@@ -11,6 +11,7 @@ use crate::domain::catalogue::ADMIN;
 use crate::domain::command::{Command, CreateOrganization, UpdateOrganization};
 use crate::domain::ids::OrganizationId;
 use crate::http::answer::{mismatch, shown, written};
+use crate::http::body::given;
 use crate::http::call::Call;
 use crate::http::keys::as_answered;
 use crate::http::lists::{Pages, Query, page};
@@ -33,8 +34,10 @@ pub(in crate::http) struct OrganizationCreate {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct OrganizationPatch {
+    #[serde(default, deserialize_with = "given")]
     name: Option<String>,
     /// 2 to 8 lower-case letters and digits.
+    #[serde(default, deserialize_with = "given")]
     token_prefix: Option<String>,
 }
 

@@ -10,6 +10,7 @@ use crate::domain::access::Action;
 use crate::domain::command::{Command, CreateProject, UpdateProject};
 use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::http::answer::{mismatch, shown, written};
+use crate::http::body::given;
 use crate::http::call::Call;
 use crate::http::lists::{Pages, Query, page};
 use crate::http::path::Path;
@@ -29,7 +30,9 @@ pub(in crate::http) struct ProjectCreate {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ProjectPatch {
+    #[serde(default, deserialize_with = "given")]
     name: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     archived: Option<bool>,
 }
 

@@ -9,7 +9,7 @@ use crate::domain::access::Action;
 use crate::domain::command::{CreateServiceAccount, UpdateServiceAccount};
 use crate::domain::ids::{OrganizationId, ServiceAccountId};
 use crate::http::accounts;
-use crate::http::body::nullable;
+use crate::http::body::{given, nullable};
 use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages};
 use crate::http::path::Path;
@@ -34,11 +34,15 @@ pub(in crate::http) struct ServiceAccountCreate {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ServiceAccountPatch {
+    #[serde(default, deserialize_with = "given")]
     name: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
-    role: Option<String>,
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    role: Option<Option<String>>,
+    #[serde(default, deserialize_with = "given")]
     is_active: Option<bool>,
 }
 
@@ -107,7 +111,7 @@ pub(in crate::http) async fn update(
     let edit = UpdateServiceAccount {
         name: patch.name,
         description: patch.description,
-        role: patch.role.map(Some),
+        role: patch.role,
         is_active: patch.is_active,
         ..UpdateServiceAccount::of(organization, id)
     };

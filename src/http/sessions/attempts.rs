@@ -18,7 +18,7 @@ const FREE_FAILURES: u32 = 3;
 const WAIT_MS_MAX: i64 = 15 * 60 * 1_000;
 /// After such a pause failures are forgotten.
 const FORGOTTEN_AFTER_MS: i64 = 60 * 60 * 1_000;
-/// Pairs that are remembered: at some 200 bytes each, 20 MB. To push one out takes 100,000 hashes.
+/// Pairs that are remembered, and networks of a minute: at some 200 bytes each, 20 MB.
 const PAIRS_MAX: usize = 100_000;
 
 /// Failures of one address in a minute, at whatever accounts: an office behind one address has that
@@ -108,8 +108,8 @@ impl Attempts {
     pub(super) fn admit(&self, network: Network, now_ms: i64) -> Result<(), Duration> {
         let mut book = self.lock();
         book.turn(now_ms);
-        if book.of_networks.len() >= PAIRS_MAX {
-            // More networks than a minute of hashes can have come from: none is counted.
+        if book.of_networks.len() >= PAIRS_MAX && !book.of_networks.contains_key(&network) {
+            // There is no room for more this minute: those that are counted stay limited.
             return Ok(());
         }
         let failures = book.of_networks.entry(network).or_default();
@@ -150,6 +150,17 @@ impl Attempts {
         failures.last_ms = now_ms;
         book.put(pair, failures);
         Ok(())
+    }
+
+    /// Ends an attempt in which nothing was compared, as if it had not begun.
+    pub(super) fn undo(&self, pair: Pair) {
+        let mut book = self.lock();
+        let Some(mut failures) = book.pairs.get(&pair).copied() else {
+            return;
+        };
+        failures.count = failures.count.saturating_sub(1);
+        failures.until_ms = failures.last_ms;
+        book.put(pair, failures);
     }
 
     /// Ends an attempt that succeeded: all is forgotten.

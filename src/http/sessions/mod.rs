@@ -175,7 +175,15 @@ async fn compare(
     let means = account.and_then(|(_, member)| app.ledger.views().sessions.means(member));
     let known = means.as_ref().and_then(|means| means.password.as_ref());
     let stored = known.and_then(|known| known.hash.text().map(str::to_owned));
-    let right = password.is_presentable() && app.passwords.is_behind(password, stored).await?;
+    let right = match password.is_presentable() {
+        true => app.passwords.is_behind(password, stored).await,
+        false => Ok(false),
+    };
+    let right = right.inspect_err(|_busy| {
+        // Nothing was compared here either.
+        app.attempts.undo(pair);
+        app.attempts.take_back(network);
+    })?;
     let Some(known) = known.filter(|_| right) else {
         let now_ms = app.ledger.monotonic_ms();
         if let Some(failures) = app.attempts.failed(pair, now_ms) {

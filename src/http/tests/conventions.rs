@@ -103,6 +103,8 @@ fn request_ids_come_back() {
         ("a b", false),
         ("", false),
         ("\u{e9}", false),
+        // What signs a member in is no name for a request.
+        (&"0f".repeat(32), false),
     ] {
         let reply = world.send(ask("GET", "/livez").with("x-request-id", given));
         let id = reply.header("x-request-id").unwrap();

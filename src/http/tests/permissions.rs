@@ -43,8 +43,8 @@ const KNOWN: &str = "11+ ++++++ ++++++ ++++++ ++++++ ++++++";
 /// A member's own tokens; each of the members here asks for the token of yet another one.
 const OWN: &str = "11- ------ ------ ++++++ ++++++ ------";
 const ANOTHERS: &str = "11- ------ ------ 444444 444444 ------";
-const ACCOUNTS: &str = "11+ ----++ ----++ ----++ ----++ --+++-";
-const ACCOUNT: &str = "114 ----++ ----++ ----++ ----++ --+++-";
+const ACCOUNTS: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
+const ACCOUNT: &str = "114 ----++ ----++ ----++ ----++ ---++-";
 const TOKENS: &str = "114 ----++ ----++ ----++ ----++ ---++-";
 const ACCESS_READ: &str = "114 ++++++ ++++++ ++++++ ++++++ ---++-";
 const ACCESS_EDIT: &str = "114 ---+++ ---+++ ---+++ ---+++ ---++-";

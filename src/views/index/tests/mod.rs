@@ -1,6 +1,7 @@
 //! Verdicts: the table of their codes, who is told what, and what holds while the writer works.
 
 mod adoption;
+mod histories;
 mod model;
 
 use std::sync::Arc;
