@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use axum::http::Uri;
@@ -23,6 +24,17 @@ pub struct Network {
     pub trusted_proxies: Vec<IpNet>,
     /// The operator says that something in front of it speaks TLS.
     pub behind_proxy: bool,
+    /// What it speaks TLS with itself.
+    pub tls: Option<TlsFiles>,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct TlsFiles {
+    /// The certificate and those that vouch for it, PEM.
+    pub cert: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
 }
 
 /// Settings that do not go together.
@@ -30,8 +42,9 @@ pub struct Network {
 pub enum WrongNetwork {
     /// Secrets would cross a network in the clear.
     #[error(
-        "{0} can be reached from other machines and this server does not speak TLS: put a proxy \
-         that does in front of it and say --behind-proxy, or listen on a loopback address"
+        "{0} can be reached from other machines and this server does not speak TLS: give it \
+         --tls-cert and --tls-key, or put a proxy that does in front of it and say --behind-proxy, \
+         or listen on a loopback address"
     )]
     Exposed(SocketAddr),
     /// All clients would be one, and wait for each other's wrong passwords.
@@ -50,7 +63,7 @@ impl Network {
     /// own address and the one that clients use.
     pub fn check(&self) -> Result<(), WrongNetwork> {
         match (self.behind_proxy, self.listen.ip().to_canonical()) {
-            (false, ip) if ip.is_loopback() => Ok(()),
+            (false, ip) if ip.is_loopback() || self.tls.is_some() => Ok(()),
             (false, _) => Err(WrongNetwork::Exposed(self.listen)),
             (true, _) if self.trusted_proxies.is_empty() => Err(WrongNetwork::NoTrustedProxy),
             (true, _) if self.public_url.is_none() => Err(WrongNetwork::NoPublicUrl),
@@ -63,7 +76,7 @@ impl Network {
     pub fn public_url(&self, bound: SocketAddr) -> PublicUrl {
         self.public_url
             .clone()
-            .unwrap_or_else(|| PublicUrl::of(bound))
+            .unwrap_or_else(|| PublicUrl::of(bound, self.tls.is_some()))
     }
 }
 
@@ -86,10 +99,11 @@ impl PublicUrl {
 }
 
 impl PublicUrl {
-    /// The URL of an address that is listened on.
+    /// The URL of an address that is listened on, with or without TLS.
     #[must_use]
-    pub fn of(listen: SocketAddr) -> Self {
-        Self(format!("http://{listen}"))
+    pub fn of(listen: SocketAddr, tls: bool) -> Self {
+        let scheme = if tls { "https" } else { "http" };
+        Self(format!("{scheme}://{listen}"))
     }
 
     /// Whether a browser names this URL as the origin of a request. It leaves the scheme's own
@@ -172,6 +186,7 @@ mod tests {
                 public_url: Some("https://keys.example".parse().unwrap()),
                 trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
                 behind_proxy,
+                tls: None,
             };
             assert_eq!(network.check().is_ok(), fine, "{listen}");
         }
@@ -184,6 +199,7 @@ mod tests {
             public_url: Some("https://keys.example".parse().unwrap()),
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
             behind_proxy: true,
+            tls: None,
         };
         assert_eq!(whole.check(), Ok(()));
         let mut wrong = whole.clone();

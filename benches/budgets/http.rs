@@ -251,7 +251,7 @@ async fn listen_real(ledger: &Ledger) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let served = serve(
-        listener,
+        (listener, None),
         ledger.clone(),
         HttpSettings::default(),
         std::future::pending(),

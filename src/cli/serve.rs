@@ -17,6 +17,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use zeroize::Zeroizing;
 
 use super::bootstrap::{self, First};
 use super::exit::Stop;
@@ -24,8 +25,8 @@ use super::files::{self, NewFile};
 use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
 use super::output;
-use crate::config::{Network, PublicUrl};
-use crate::http::{self, HttpSettings};
+use crate::config::{Network, PublicUrl, TlsFiles};
+use crate::http::{self, HttpSettings, Tls};
 use crate::ledger::boot::{self, Settings};
 use crate::ledger::{Health, Ledger};
 
@@ -41,6 +42,7 @@ Examples:
   keyledger serve --data-dir /var/lib/keyledger
   keyledger serve --listen 0.0.0.0:8080 --behind-proxy --public-url https://keys.acme.example \\
     --trusted-proxies 10.0.0.0/8
+  keyledger serve --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
   KEYLEDGER_BOOTSTRAP_KEY_FILE=/run/secrets/first-key keyledger serve --log-format json
 
 On an empty folder it first does what `keyledger init` does: on a terminal it prints the key, once;
@@ -73,6 +75,21 @@ pub(super) struct Serve {
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     #[arg(env = "KEYLEDGER_TRUSTED_PROXIES", hide_env_values = true)]
     trusted_proxies: Vec<IpNet>,
+
+    /// A certificate, PEM, with those that vouch for it: TLS without a proxy
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        conflicts_with = "behind_proxy"
+    )]
+    #[arg(env = "KEYLEDGER_TLS_CERT", hide_env_values = true)]
+    tls_cert: Option<PathBuf>,
+
+    /// The certificate's private key, PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    #[arg(env = "KEYLEDGER_TLS_KEY", hide_env_values = true)]
+    tls_key: Option<PathBuf>,
 
     /// A proxy in front speaks TLS; needed to listen on anything but a loopback address
     #[arg(long, value_parser = BoolishValueParser::new())]
@@ -107,13 +124,23 @@ impl Serve {
             public_url: self.public_url.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
             behind_proxy: self.behind_proxy,
+            tls: match (&self.tls_cert, &self.tls_key) {
+                (Some(cert), Some(key)) => Some(TlsFiles {
+                    cert: cert.clone(),
+                    key: key.clone(),
+                }),
+                (_, _) => None,
+            },
         };
         network.check().map_err(Stop::refused)?;
         logging::start(self.log_format, self.log_level).context("cannot start the log")?;
+        // A certificate that cannot be read is refused before anything is made or opened.
+        let tls = network.tls.as_ref().map(tls).transpose()?;
         let (ledger, listener) = self.open(&network)?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
-        let outcome = runtime.block_on(serve(&ledger, &network, listener, self.log_format));
+        let served = serve(&ledger, &network, (listener, tls), self.log_format);
+        let outcome = runtime.block_on(served);
         let outcome = match outcome {
             Ok(()) => flush(&runtime, &ledger),
             Err(stop) => Err(stop),
@@ -189,6 +216,20 @@ fn lost(ledger: &Ledger, why: anyhow::Error) -> Stop {
         .into()
 }
 
+fn tls(files: &TlsFiles) -> Result<Tls, Stop> {
+    let read = |path: &PathBuf| {
+        let text = std::fs::read(path);
+        text.map_err(|why| Stop::refused(format!("cannot read {}: {why}", path.display())))
+    };
+    let (cert, key) = (read(&files.cert)?, Zeroizing::new(read(&files.key)?));
+    Tls::from_pem(&cert, &key).map_err(|why| {
+        let (cert, key) = (files.cert.display(), files.key.display());
+        Stop::refused(format!(
+            "{cert} and {key} are no certificate and key: {why}"
+        ))
+    })
+}
+
 fn bind(listen: SocketAddr) -> Result<StdListener, Stop> {
     let listener = StdListener::bind(listen);
     let listener = listener.with_context(|| format!("cannot listen on {listen}"))?;
@@ -201,7 +242,7 @@ fn bind(listen: SocketAddr) -> Result<StdListener, Stop> {
 async fn serve(
     ledger: &Ledger,
     network: &Network,
-    listener: StdListener,
+    (listener, tls): (StdListener, Option<Tls>),
     format: LogFormat,
 ) -> Result<(), Stop> {
     let mut signals = Signals::listen().context("cannot wait for signals")?;
@@ -216,9 +257,9 @@ async fn serve(
         // A sender that is gone asks for the end too.
         drop(stopping.wait_for(|stop| *stop).await);
     };
-    let server = http::serve(listener, ledger.clone(), settings, asked);
+    let server = http::serve((listener, tls), ledger.clone(), settings, asked);
     tokio::pin!(server);
-    announce(bound, format);
+    announce(&PublicUrl::of(bound, network.tls.is_some()), format);
     let url = network.public_url(bound);
     tracing::info!(%url, "clients know this server by its public URL");
 
@@ -243,10 +284,10 @@ async fn serve(
 }
 
 /// Tells people, tests and process managers that it is ready.
-fn announce(bound: SocketAddr, format: LogFormat) {
+fn announce(address: &PublicUrl, format: LogFormat) {
     match format {
-        LogFormat::Human => output::say(&format!("listening on http://{bound}")),
-        LogFormat::Json => tracing::info!("listening on http://{bound}"),
+        LogFormat::Human => output::say(&format!("listening on {address}")),
+        LogFormat::Json => tracing::info!("listening on {address}"),
     }
 }
 

@@ -32,6 +32,7 @@ mod routes;
 mod service_account_tokens;
 mod service_accounts;
 mod sessions;
+mod tls;
 mod verify;
 
 #[cfg(test)]
@@ -54,6 +55,7 @@ use problem::Problem;
 use sessions::{Attempts, Passwords};
 
 pub use problem::{FieldProblem, ProblemBody};
+pub use tls::{Tls, WrongCertificate};
 
 /// How long connections may go on after the end was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -160,13 +162,25 @@ fn layered(router: Router<App>, app: App) -> Router {
 
 /// Serves until `shutdown` is done, then drains: not ready, no new connections, open requests end.
 pub async fn serve(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Tls>),
     ledger: Ledger,
     settings: HttpSettings,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (router, ready) = app(ledger, settings);
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    if let Some(Tls(tls)) = tls {
+        let handle = axum_server::Handle::new();
+        let server = axum_server::from_tcp_rustls(listener.into_std()?, tls)?;
+        let server = server.handle(handle.clone()).serve(service);
+        tokio::pin!(server);
+        tokio::select! {
+            served = &mut server => return served,
+            () = shutdown => ready.store(false, Ordering::Release),
+        }
+        handle.graceful_shutdown(Some(DRAIN_TIMEOUT));
+        return server.await;
+    }
     let (ending, ended) = tokio::sync::oneshot::channel::<()>();
     let shutdown = async move {
         shutdown.await;

@@ -15,6 +15,7 @@ mod help;
 mod secrets;
 mod seeds;
 mod sessions;
+mod tls;
 
 /// A file that is not named above would be a test that never runs.
 #[test]

@@ -14,8 +14,8 @@ use super::Api;
 /// How long a start may take on a machine that is busy with other tests.
 const START: Duration = Duration::from_secs(60);
 
-/// What stands before the address in the line that says that the server is ready.
-const READY: &str = "listening on http://";
+/// What stands before the URL in the line that says that the server is ready.
+const READY: &str = "listening on ";
 
 /// A server, which ends with this value.
 #[derive(Debug)]
@@ -165,7 +165,8 @@ fn follow(stderr: ChildStderr) -> (JoinHandle<String>, Receiver<String>) {
         let mut log = String::new();
         for line in BufReader::new(stderr).lines() {
             let line = line.unwrap();
-            if let Some((_, address)) = line.split_once(READY)
+            if let Some((_, url)) = line.split_once(READY)
+                && let Some((_, address)) = url.split_once("://")
                 && let Some(ready) = ready.take()
             {
                 let end = |c: char| c.is_whitespace() || c == '"';
