@@ -12,8 +12,7 @@ use super::catalogue::{CatalogueText, InvalidCatalogue};
 use super::decide::fold_case;
 use super::envelope::{Digest32, Event};
 use super::ids::{
-    CredentialId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId, SessionId, Subject,
-    UserId,
+    CredentialId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId, SessionId, UserId,
 };
 use super::record::{Credential, Member, Organization, OrganizationHead, Project, ServiceAccount};
 use super::session::{Session, SignInMeans};
@@ -240,15 +239,7 @@ impl State {
     /// on, so a record may be ahead of the snapshot's position.
     #[must_use]
     pub(super) fn holds(&self, event: &Event) -> bool {
-        let stamp = match event.subject {
-            Subject::Ledger(_) => return false,
-            Subject::Organization(id) => self.organization(id).map(|record| record.stamp),
-            Subject::Project(id) => self.project(id).map(|record| record.stamp),
-            Subject::Member(id) => self.member(id).map(|record| record.stamp),
-            Subject::ServiceAccount(id) => self.account(id).map(|record| record.stamp),
-            Subject::Credential(id) => self.credential(id).map(|record| record.stamp()),
-            Subject::Session(id) => self.session(id).map(|record| record.stamp),
-        };
+        let stamp = self.stamp(event.subject);
         stamp.is_some_and(|stamp| stamp.position >= event.position)
     }
 }

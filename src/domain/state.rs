@@ -19,7 +19,8 @@ use super::ids::{
     Subject, UserId,
 };
 use super::record::{
-    Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, Shared, Status,
+    Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, Shared, Stamp,
+    Status,
 };
 use super::rejection::Rejection;
 use super::session::{Session, SignInChanges, SignInMeans};
@@ -237,16 +238,28 @@ impl State {
     /// The version of a record: its count of events, 0 before the first.
     #[must_use]
     pub fn version(&self, subject: Subject) -> u32 {
-        let stamp = match subject {
-            Subject::Ledger(_) => return self.ledger.version,
+        match subject {
+            Subject::Ledger(_) => self.ledger.version,
+            Subject::Organization(_)
+            | Subject::Project(_)
+            | Subject::Member(_)
+            | Subject::ServiceAccount(_)
+            | Subject::Credential(_)
+            | Subject::Session(_) => self.stamp(subject).map_or(0, |stamp| stamp.version),
+        }
+    }
+
+    /// The stamp of a record; the ledger itself has none.
+    pub(super) fn stamp(&self, subject: Subject) -> Option<Stamp> {
+        match subject {
+            Subject::Ledger(_) => None,
             Subject::Organization(id) => self.organization(id).map(|record| record.stamp),
             Subject::Project(id) => self.project(id).map(|record| record.stamp),
             Subject::Member(id) => self.member(id).map(|record| record.stamp),
             Subject::ServiceAccount(id) => self.account(id).map(|record| record.stamp),
             Subject::Credential(id) => self.credential(id).map(|record| record.stamp()),
             Subject::Session(id) => self.session(id).map(|record| record.stamp),
-        };
-        stamp.map_or(0, |stamp| stamp.version)
+        }
     }
 
     /// How a credential's owner stands.

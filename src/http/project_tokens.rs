@@ -2,7 +2,6 @@
 //! never edited: a new one takes the place of the old.
 
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -35,6 +34,11 @@ pub(in crate::http) struct ProjectTokenCreate {
     /// Given back by verification; at most 4,096 bytes.
     metadata: Option<Metadata>,
 }
+
+/// The path of one of them, and why it takes no PATCH.
+pub(super) const ONE: &str = "/v1/projects/{project_id}/api-tokens/{id}";
+pub(super) const NEVER_EDITED: &str = "a project token is never edited; make another one, or \
+    replace this one by POST to its path with /replace";
 
 /// The tokens of a project of the caller's organization.
 fn surface(call: Call, project: ProjectId) -> Result<Surface, Problem> {
@@ -135,19 +139,4 @@ pub(in crate::http) async fn events(
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
     surface(call, project)?.events(key, &query).await
-}
-
-/// Project tokens are never edited.
-#[utoipa::path(patch, path = "/v1/projects/{project_id}/api-tokens/{id}", tag = "project tokens",
-    params(("project_id" = String, Path), ("id" = String, Path)),
-    responses((status = 405, body = ProblemBody), (status = "4XX", body = ProblemBody)))]
-pub(in crate::http) async fn update(
-    call: Call,
-    Path((project, key)): Path<(ProjectId, CredentialId)>,
-) -> Result<Response, Problem> {
-    surface(call, project)?.change(key, Deed::Read)?;
-    let why = "a project token is never edited; make another one, or replace this one by POST to \
-        its path with /replace";
-    let problem = Problem::method_not_allowed_because(why);
-    Err(problem.with_header(header::ALLOW, HeaderValue::from_static("GET,HEAD,DELETE")))
 }

@@ -2,6 +2,7 @@
 
 use axum::extract::rejection::{MatchedPathRejection, RawPathParamsRejection};
 use axum::extract::{MatchedPath, RawPathParams, State};
+use axum::http::Method;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,7 +14,7 @@ use super::{
     service_account_tokens, service_accounts, sessions, verify,
 };
 use crate::domain::access::Action;
-use crate::domain::ids::OrganizationId;
+use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::domain::kind::{Deed, Kind};
 
 /// Every route, with its part of the document.
@@ -110,11 +111,7 @@ fn workspace_routes() -> OpenApiRouter<App> {
         .routes(routes!(admin_tokens::events));
     let project = OpenApiRouter::new()
         .routes(routes!(project_tokens::create, project_tokens::list))
-        .routes(routes!(
-            project_tokens::show,
-            project_tokens::update,
-            project_tokens::remove
-        ))
+        .routes(routes!(project_tokens::show, project_tokens::remove))
         .routes(routes!(project_tokens::replace))
         .routes(routes!(project_tokens::events));
     personal
@@ -139,18 +136,19 @@ fn session_routes() -> OpenApiRouter<App> {
 /// 405 comes after 401, 404 and 403: who may not know a path learns nothing of it.
 pub(super) async fn method_not_allowed(
     State(app): State<App>,
+    method: Method,
     route: Result<MatchedPath, MatchedPathRejection>,
     caller: Result<Caller, Problem>,
     params: Result<RawPathParams, RawPathParamsRejection>,
 ) -> Problem {
-    let refusal = match (
-        weakest(route.as_ref().map_or("", MatchedPath::as_str)),
-        caller,
-    ) {
+    let route = route.as_ref().map_or("", MatchedPath::as_str);
+    let refusal = match (weakest(route), caller) {
         (None, _) => None,
         (Some(_), Err(problem)) => Some(problem),
         (Some(Weakest::Known), Ok(_)) => None,
         (Some(Weakest::InPerson), Ok(caller)) => caller.session().err(),
+        (Some(Weakest::OnProject(action)), Ok(caller)) => unknown_project(&app, &caller, params)
+            .or_else(|| caller.may_at_home(&app, action).err()),
         (Some(Weakest::AtHome(action)), Ok(caller)) => caller.may_at_home(&app, action).err(),
         (Some(Weakest::Everywhere(action)), Ok(caller)) => {
             caller.may_everywhere(&app, action).err()
@@ -160,7 +158,13 @@ pub(super) async fn method_not_allowed(
             None => Some(Problem::not_found("organization")),
         },
     };
-    refusal.unwrap_or_else(Problem::method_not_allowed)
+    refusal.unwrap_or_else(|| {
+        if (method, route) == (Method::PATCH, project_tokens::ONE) {
+            Problem::method_not_allowed_because(project_tokens::NEVER_EDITED)
+        } else {
+            Problem::method_not_allowed()
+        }
+    })
 }
 
 /// The least that somebody must be allowed who is told of a path's methods, and where.
@@ -168,6 +172,7 @@ enum Weakest {
     Known,
     InPerson,
     AtHome(Action),
+    OnProject(Action),
     Everywhere(Action),
     In(Action),
 }
@@ -191,7 +196,7 @@ fn weakest(route: &str) -> Option<Weakest> {
         ),
         ("/v1/workspaces/", Weakest::In(read(Kind::Access))),
         ("/v1/admin/", Weakest::AtHome(read(Kind::Admin))),
-        ("/v1/projects/", Weakest::AtHome(read(Kind::Project))),
+        ("/v1/projects/", Weakest::OnProject(read(Kind::Project))),
     ];
     let mut surfaces = surfaces.into_iter();
     // The service about itself is open to all.
@@ -208,4 +213,22 @@ fn organization_of(
     let mut params = params.iter();
     let (_, id) = params.find(|(name, _)| matches!(*name, "organization_id" | "workspace_id"))?;
     id.parse().ok()
+}
+
+/// The refusal of a path that names no project of the caller's organization.
+fn unknown_project(
+    app: &App,
+    caller: &Caller,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+) -> Option<Problem> {
+    let params = params.ok();
+    let mut params = params.iter().flatten();
+    let id = params.find(|(name, _)| *name == "project_id");
+    let id = id.and_then(|(_, id)| id.parse::<ProjectId>().ok());
+    let home = caller.authority.organization;
+    let found = home.zip(id).and_then(|(home, id)| {
+        let directory = &app.ledger.views().directory;
+        directory.project(home, id)
+    });
+    found.is_none().then(|| Problem::not_found("project"))
 }

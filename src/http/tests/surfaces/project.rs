@@ -28,6 +28,13 @@ fn a_project_token_is_never_edited_and_works_on_its_project_alone() {
         text(&patch.json()["detail"]).contains("/replace"),
         "{patch:?}"
     );
+    let put = world.send(ask("PUT", &path).by(admin));
+    assert_eq!(put.refused(405), "method_not_allowed");
+    assert_eq!(put.header("allow"), patch.header("allow"));
+    // Of a project that is another's, nothing is told.
+    let foreign = path.replace(&world.acme.project, &world.globex.project);
+    let foreign = world.send(ask("PUT", &foreign).by(admin));
+    assert_eq!(foreign.refused(404), "not_found");
 
     let verdict = |project: &str| {
         let body = json!({"key": raw, "project_id": project});
