@@ -63,25 +63,30 @@ fn bits<'a>(state: &State, names: impl IntoIterator<Item = &'a String>) -> u64 {
     bits
 }
 
-/// The role that has a name or had it: a catalogue may go on with it as an alias.
-fn role_named<'a>(text: &'a CatalogueText, name: &str) -> &'a Role {
+/// The role that has a name or had it: a catalogue may go on with it as an alias. What has ended may
+/// name one that is gone.
+fn role_named<'a>(text: &'a CatalogueText, name: &str) -> Option<&'a Role> {
     let is_it = |role: &&Role| role.name == name || role.aliases.iter().any(|alias| alias == name);
-    text.roles.iter().find(is_it).unwrap()
+    text.roles.iter().find(is_it)
 }
 
 fn of_role(state: &State, name: &str) -> Rights {
-    let role = role_named(state.catalogue().text(), name);
-    Rights {
-        scopes: bits(state, &role.scopes),
-        owner: role.owner,
-        platform: false,
+    match role_named(state.catalogue().text(), name) {
+        Some(role) => Rights {
+            scopes: bits(state, &role.scopes),
+            owner: role.owner,
+            platform: false,
+        },
+        None => Rights::default(),
     }
 }
 
 /// What a role gives by itself: what it names, but for scopes that are kept for old tokens alone.
 fn given_by_role(state: &State, name: &str) -> Rights {
     let text = state.catalogue().text();
-    let role = role_named(text, name);
+    let Some(role) = role_named(text, name) else {
+        return Rights::default();
+    };
     let kept = |name: &&String| {
         let mut scopes = text.scopes.iter();
         !role.keep && scopes.any(|scope| scope.keep && scope.name == **name)
