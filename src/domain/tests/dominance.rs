@@ -63,8 +63,8 @@ fn bits<'a>(state: &State, names: impl IntoIterator<Item = &'a String>) -> u64 {
     bits
 }
 
-/// The role that has a name or had it: a catalogue may go on with it as an alias. What has ended may
-/// name one that is gone.
+/// The role that has a name or had it: a catalogue may go on with it as an alias. What has ended
+/// may name one that is gone.
 fn role_named<'a>(text: &'a CatalogueText, name: &str) -> Option<&'a Role> {
     let is_it = |role: &&Role| role.name == name || role.aliases.iter().any(|alias| alias == name);
     text.roles.iter().find(is_it)
