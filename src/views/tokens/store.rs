@@ -300,7 +300,7 @@ fn next_back(records: &mut sled::Iter) -> Result<Option<(CredentialId, IVec)>, S
     Ok(Some((CredentialId(Ulid::from_bytes(*id)), value)))
 }
 
-fn open_db(folder: &Path) -> Result<Db, StoreError> {
+pub(super) fn open_db(folder: &Path) -> Result<Db, StoreError> {
     await_release(folder)?;
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES);
     Ok(config.open()?)

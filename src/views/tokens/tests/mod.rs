@@ -7,7 +7,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
-use super::store::{Applied, StoreError};
+use super::store::{Applied, StoreError, open_db};
 use super::{Filter, TokenView};
 use crate::domain::ids::{CredentialId, LogId, OrganizationId, Owner, ProjectId, Subject, UserId};
 use crate::domain::kind::Kind;
@@ -257,7 +257,7 @@ fn what_cannot_be_read_starts_empty() {
         }
     };
     let other_format: Damage = |folder| {
-        let db = sled::open(folder).unwrap();
+        let db = open_db(folder).unwrap();
         db.insert(
             b"m",
             postcard::to_stdvec(&(99_u32, 7_u64, [1_u8; 32])).unwrap(),
@@ -265,7 +265,7 @@ fn what_cannot_be_read_starts_empty() {
         .unwrap();
     };
     let half_loaded: Damage = |folder| {
-        sled::open(folder).unwrap().remove(b"m").unwrap();
+        open_db(folder).unwrap().remove(b"m").unwrap();
     };
     for damage in [garbage, other_format, half_loaded] {
         let folder = tempfile::tempdir().unwrap();
