@@ -1,6 +1,6 @@
 //! Ids: a prefix and a ULID, one Rust type a record, so that no two can be confused.
 //!
-//! Ids are made by `clock.rs` and arrive here as values; this module only gives them their types
+//! Ids are made by `clock/` and arrive here as values; this module only gives them their types
 //! and their text. In text an id is `<prefix>_<26 characters of Crockford base 32>`.
 
 use std::fmt;

@@ -3,6 +3,7 @@
 mod access;
 mod accounts;
 mod admin;
+mod conventions;
 mod project;
 
 use serde_json::{Value, json};
