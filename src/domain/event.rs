@@ -8,7 +8,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::catalogue::CatalogueText;
-use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId, UserId};
+use super::envelope::Digest32;
+use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId, SecretId, UserId};
 use super::kind::Kind;
 use super::personal::Personal;
 use super::record::{Grant, Metadata, Secret};
@@ -141,6 +142,10 @@ events! {
     SessionStarted = "session.started" 1,
     /// A session ended.
     SessionEnded = "session.ended" 1,
+    /// Somebody presented a secret of it that has ended.
+    EndedSecretUsed = "api_key.ended_secret_used" 1,
+    /// Whole segments of the usage history were sealed.
+    UsageSealed = "usage.sealed" 1,
 }
 
 macro_rules! data {
@@ -270,7 +275,7 @@ data! {
     /// A secret as it is stored.
     NewSecret {
         /// `sec_` and the ULID that stands in the token.
-        id: super::ids::SecretId,
+        id: SecretId,
         /// SHA-256 of the token.
         hash: SecretHash,
         /// What the token begins with.
@@ -392,6 +397,50 @@ data! {
         /// The event that this one follows from, in a cascade.
         cause: Option<EventId>,
     }
+
+    /// `api_key.ended_secret_used`: at most one an hour for a credential.
+    EndedSecretUsed {
+        /// The secret that was presented last.
+        secret_id: SecretId,
+        /// Why it is not accepted.
+        code: EndedCode,
+        /// How often ended secrets of the credential were presented since the last such event.
+        uses: u64,
+        /// When for the first time.
+        first_at: Timestamp,
+        /// When for the last time.
+        last_at: Timestamp,
+    }
+
+    /// `usage.sealed`: what anchors the usage history in the log.
+    UsageSealed {
+        /// Address in the usage stream at which the first of the segments begins.
+        from: u64,
+        /// Address at which the last of them ends.
+        to: u64,
+        /// How many segments.
+        segments: u32,
+        /// How many records are in them.
+        records: u64,
+        /// The instant of the earliest record.
+        first_at: Timestamp,
+        /// The instant of the latest one.
+        last_at: Timestamp,
+        /// SHA-256 of the segments' SHA-256 digests, in their order.
+        digest: Digest32,
+    }
+}
+
+/// Why a secret that has ended is not accepted.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndedCode {
+    /// The credential was ended.
+    Revoked,
+    /// A rotation ended the secret.
+    Rotated,
+    /// The credential's time is over.
+    Expired,
 }
 
 /// Where a password's hash stands in its event.

@@ -25,6 +25,7 @@ pub struct Once {
     log_id: Option<LogId>,
     origin: String,
     version: u32,
+    usage_sealed_to: u64,
     /// As JSON: the stored form leaves out what snapshots' own encoding could not miss.
     catalogue: String,
     last_at: Option<Timestamp>,
@@ -105,6 +106,7 @@ impl State {
             log_id: self.ledger.log_id,
             origin: self.ledger.origin.clone(),
             version: self.ledger.version,
+            usage_sealed_to: self.ledger.usage_sealed_to,
             catalogue: self.catalogue.text().to_json(),
             last_at: self.last_at,
             last_id: self.last_id,
@@ -162,6 +164,7 @@ impl State {
             log_id: once.log_id,
             origin: once.origin,
             version: once.version,
+            usage_sealed_to: once.usage_sealed_to,
         };
         state.last_at = once.last_at;
         state.last_id = once.last_id;

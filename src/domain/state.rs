@@ -40,6 +40,8 @@ pub struct LedgerHead {
     pub origin: String,
     /// Counts the ledger's own events.
     pub version: u32,
+    /// Up to where the usage history is anchored.
+    pub usage_sealed_to: u64,
 }
 
 /// Counts that limits are checked against.

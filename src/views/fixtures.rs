@@ -76,6 +76,7 @@ pub(super) fn credential(of: u128, id: u128) -> Unpacked {
         issued_via: None,
         replaces: None,
         replaced_by: None,
+        ended_use_noted_at: None,
         secrets: vec![secret(id, Timestamp(0))],
         stamp: stamp(1, Timestamp(0)),
     }

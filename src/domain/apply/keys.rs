@@ -34,6 +34,7 @@ impl State {
             issued_via: data.issued_via,
             replaces: data.replaces,
             replaced_by: None,
+            ended_use_noted_at: None,
             secrets: vec![data.secret.record(prefix, event.occurred_at)],
             stamp: new_stamp(event, data.created_by),
         };
@@ -69,6 +70,8 @@ impl State {
             record.disabled = false;
         } else if let Fact::KeyRevoked(data) = fact {
             self.key_revoked(&mut record, event, data);
+        } else if let Fact::EndedSecretUsed(_) = fact {
+            record.ended_use_noted_at = Some(event.occurred_at);
         } else {
             return Err(WRONG_SUBJECT);
         }

@@ -112,6 +112,8 @@ impl State {
             self.adopt(data.catalogue.clone())
                 .map_err(|_why| "its catalogue is not valid")?;
             self.count_owners();
+        } else if let Fact::UsageSealed(data) = fact {
+            self.ledger.usage_sealed_to = data.to;
         } else {
             return Err(WRONG_SUBJECT);
         }

@@ -5,6 +5,7 @@ mod accounts;
 mod keys;
 mod organizations;
 mod sessions;
+mod usage;
 
 pub use accounts::{
     AddMember, ChangeMemberRole, CreateServiceAccount, DeleteServiceAccount, RemoveMember,
@@ -16,6 +17,7 @@ pub use organizations::{
     UpdateProject,
 };
 pub use sessions::{IssueSignInLink, SetPassword, SignIn, SignInFailure, SignInProof, SignOut};
+pub use usage::{EndedSecretUse, SealUsage};
 
 use super::ids::{CredentialId, OrganizationId, SecretId, SessionId};
 
@@ -99,6 +101,10 @@ pub enum Command {
     SignOut(SignOut),
     /// A new password for the member whose session it is.
     SetPassword(SetPassword),
+    /// A note that ended secrets of a credential were presented.
+    NoteEndedSecretUse(EndedSecretUse),
+    /// Anchors sealed segments of the usage history.
+    SealUsage(SealUsage),
 }
 
 /// Which lane of the queue a command takes.
@@ -115,7 +121,10 @@ impl Command {
     #[must_use]
     pub fn organization(&self) -> Option<OrganizationId> {
         match self {
-            Self::OpenLedger(_) | Self::AdoptCatalogue(_) | Self::CreateOrganization(_) => None,
+            Self::OpenLedger(_)
+            | Self::AdoptCatalogue(_)
+            | Self::CreateOrganization(_)
+            | Self::SealUsage(_) => None,
             Self::UpdateOrganization(c) => Some(c.organization),
             Self::CreateProject(c) => Some(c.organization),
             Self::UpdateProject(c) => Some(c.organization),
@@ -136,6 +145,7 @@ impl Command {
             Self::NoteSignInFailure(c) => Some(c.organization),
             Self::SignOut(c) => Some(c.organization),
             Self::SetPassword(c) => Some(c.organization),
+            Self::NoteEndedSecretUse(c) => Some(c.organization),
         }
     }
 
@@ -173,7 +183,9 @@ impl Command {
             | Self::IssueSignInLink(_)
             | Self::SignIn(_)
             | Self::NoteSignInFailure(_)
-            | Self::SetPassword(_) => Urgency::Ordinary,
+            | Self::SetPassword(_)
+            | Self::NoteEndedSecretUse(_)
+            | Self::SealUsage(_) => Urgency::Ordinary,
         }
     }
 }

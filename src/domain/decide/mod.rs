@@ -13,8 +13,10 @@ pub(super) mod keys;
 mod organizations;
 mod replace;
 mod sessions;
+mod usage;
 
 pub use checks::fold_case;
+pub use usage::ENDED_USE_NOTED_EVERY_MS;
 
 use ulid::Ulid;
 
@@ -126,6 +128,10 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
         Command::NoteSignInFailure(command) => sessions::sign_in_failed(state, *command),
         Command::SignOut(command) => sessions::sign_out(state, request, *command, facts),
         Command::SetPassword(command) => sessions::set_password(state, request, command, facts),
+        Command::NoteEndedSecretUse(command) => {
+            usage::ended_secret_used(state, request, *command, facts)
+        }
+        Command::SealUsage(command) => usage::seal(state, request, *command),
     }
 }
 

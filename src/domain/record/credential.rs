@@ -60,6 +60,7 @@ struct Rare {
     ended: Option<Arc<Ended>>,
     replaces: Option<CredentialId>,
     replaced_by: Option<CredentialId>,
+    ended_use_noted_at: Option<Timestamp>,
     /// The secrets before the current one, oldest first.
     older: Vec<Secret>,
     /// When the current secret was made, where not with the credential.
@@ -165,6 +166,12 @@ impl Credential {
     #[must_use]
     pub fn replaced_by(&self) -> Option<CredentialId> {
         self.rare.as_ref()?.replaced_by
+    }
+
+    /// When it was last noted that an ended secret of it was presented.
+    #[must_use]
+    pub fn ended_use_noted_at(&self) -> Option<Timestamp> {
+        self.rare.as_ref()?.ended_use_noted_at
     }
 
     /// Version, position, origin.
@@ -280,6 +287,7 @@ impl Credential {
             issued_via: self.common.issued_via,
             replaces: self.replaces(),
             replaced_by: self.replaced_by(),
+            ended_use_noted_at: self.ended_use_noted_at(),
             secrets: self.secrets().collect(),
             stamp: self.stamp(),
         }
@@ -335,6 +343,7 @@ impl TryFrom<Unpacked> for Credential {
             ended: open.ended,
             replaces: open.replaces,
             replaced_by: open.replaced_by,
+            ended_use_noted_at: open.ended_use_noted_at,
             older: open.secrets,
             secret_created_at: (secret.created_at != open.stamp.created_at)
                 .then_some(secret.created_at),
@@ -408,6 +417,7 @@ mod tests {
             issued_via: None,
             replaces: None,
             replaced_by: None,
+            ended_use_noted_at: None,
             secrets: vec![secret(3, 5, None)],
             stamp: Stamp {
                 version: 1,
@@ -423,6 +433,7 @@ mod tests {
             metadata: Some(Arc::new(Metadata::from([("a".into(), "b".into())]))),
             expires_at: Some(Timestamp(1_000)),
             disabled: true,
+            ended_use_noted_at: Some(Timestamp(95)),
             secrets: vec![secret(3, 5, Some(80)), secret(6, 70, Some(90))],
             ..plain.clone()
         };

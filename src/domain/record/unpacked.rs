@@ -46,6 +46,8 @@ pub struct Unpacked {
     pub replaces: Option<CredentialId>,
     /// The newest one that was made to replace it.
     pub replaced_by: Option<CredentialId>,
+    /// When it was last noted that an ended secret of it was presented.
+    pub ended_use_noted_at: Option<Timestamp>,
     /// All its secrets, oldest first; the last one is the current one.
     pub secrets: Vec<Secret>,
     /// Version, position, origin.

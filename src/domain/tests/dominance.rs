@@ -263,6 +263,8 @@ fn only_ends(fact: &Fact) -> bool {
             | Fact::ServiceAccountDisabled(_)
             | Fact::SessionEnded(_)
             | Fact::SignInFailed(_)
+            | Fact::EndedSecretUsed(_)
+            | Fact::UsageSealed(_)
     )
 }
 

@@ -6,10 +6,12 @@ use super::acme::{Acme, strings};
 use super::adoption::any_catalogue;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    DeleteServiceAccount, Expiry, IssueSignInLink, KeyTarget, Place, RemoveMember, ReplaceKey,
-    Request, RevokeKey, RotateKey, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
-    UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink, KeyTarget, Place, RemoveMember,
+    ReplaceKey, Request, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure,
+    SignInProof, SignOut, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
+use crate::domain::envelope::Digest32;
+use crate::domain::event::EndedCode;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId, SessionId, UserId};
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
@@ -109,7 +111,7 @@ const ROLES: [&str; 7] = [
 const NAMES: [&str; 6] = ["CI", "ci", "Bot", "Stra\u{df}e", "STRASSE", ""];
 
 /// How many sorts of commands there are.
-const COMMANDS: u8 = 21;
+const COMMANDS: u8 = 22;
 
 fn pick<T: Copy>(from: &[T], n: u8) -> T {
     from[usize::from(n) % from.len()]
@@ -166,9 +168,15 @@ pub(super) fn request(acme: &Acme, step: &Step) -> Request {
         acme.organization
     };
     let command = command(acme, step, organization);
-    // Whoever signs in has shown nothing else.
-    let signs_in = matches!(command, Command::SignIn(_) | Command::NoteSignInFailure(_));
-    let actor = if signs_in {
+    // Whoever signs in has shown nothing else, and the program is nobody.
+    let of_nobody = matches!(
+        command,
+        Command::SignIn(_)
+            | Command::NoteSignInFailure(_)
+            | Command::NoteEndedSecretUse(_)
+            | Command::SealUsage(_)
+    );
+    let actor = if of_nobody {
         Actor::Nobody
     } else {
         actor(acme, step)
@@ -219,7 +227,8 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
         5 | 6 => member_command(acme, step, organization),
         7..=9 => account_command(acme, step, organization),
         10 | 11 => create_key(acme, step, organization, project).into(),
-        16..COMMANDS => sign_in_command(acme, step, organization),
+        16..21 => sign_in_command(acme, step, organization),
+        21 => usage_command(acme, step, organization),
         _ => key_command(acme, step, organization),
     }
 }
@@ -280,6 +289,37 @@ fn sign_in_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Co
             },
         }),
     }
+}
+
+/// What the program notes of usage.
+fn usage_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
+    let (first_at, last_at) = (acme.now, acme.now);
+    let key = any_of(
+        &acme.state.credentials,
+        &CredentialId(ulid::Ulid(0)),
+        step.which,
+    );
+    let Some(key) = key.filter(|_| step.how < 200) else {
+        let from = u64::from(step.how) * 64;
+        return Command::SealUsage(SealUsage {
+            from,
+            to: from + 64,
+            segments: 1,
+            records: 9,
+            first_at,
+            last_at,
+            digest: Digest32([step.how; 32]),
+        });
+    };
+    Command::NoteEndedSecretUse(EndedSecretUse {
+        organization,
+        key,
+        secret: acme.credential(key).secret_id(),
+        code: EndedCode::Rotated,
+        uses: u64::from(step.how),
+        first_at,
+        last_at,
+    })
 }
 
 fn account_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {

@@ -27,6 +27,7 @@ mod replacement;
 mod rotation;
 mod sessions;
 mod texts;
+mod usage;
 
 use ulid::Ulid;
 

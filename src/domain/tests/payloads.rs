@@ -9,12 +9,12 @@ use super::{Ledger, fingerprint, read, seal};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    CreateServiceAccount, DeleteServiceAccount, Expiry, IssueSignInLink, KeyTarget, OpenLedger,
-    Place, RemoveMember, RevokeKey, RotateKey, SetPassword, SignIn, SignInFailure, SignInProof,
-    UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    CreateServiceAccount, DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink, KeyTarget,
+    OpenLedger, Place, RemoveMember, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn,
+    SignInFailure, SignInProof, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::envelope::{ActorStamp, ActorType, Digest32, Event, Nonce16, commitment};
-use crate::domain::event::{Fact, MemberAdded, UnreadableEvent};
+use crate::domain::event::{EndedCode, Fact, MemberAdded, UnreadableEvent};
 use crate::domain::ids::{
     CredentialId, EventId, LogId, OrganizationId, Owner, Principal, ServiceAccountId, Subject,
     UserId, Via,
@@ -24,9 +24,12 @@ use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v2.ndjson");
-/// Before credentials could replace each other.
-const OLDER: [&str; 1] = [include_str!("payloads_v1.ndjson")];
+const PINNED: &str = include_str!("payloads_v3.ndjson");
+/// Before credentials could replace each other; before usage was told of.
+const OLDER: [&str; 2] = [
+    include_str!("payloads_v1.ndjson"),
+    include_str!("payloads_v2.ndjson"),
+];
 
 const CATALOGUE: &str = r#"
 [[scopes]]
@@ -79,6 +82,7 @@ fn history() -> Ledger {
     people(&mut ledger, organization);
     keys(&mut ledger, organization);
     sign_ins(&mut ledger, organization);
+    usage(&mut ledger, organization);
     ledger
 }
 
@@ -226,6 +230,33 @@ fn sign_ins(ledger: &mut Ledger, organization: OrganizationId) {
         current: None,
     });
     ledger.when(Actor::Session(session), command).accepted();
+}
+
+/// An ended secret is presented, and a segment of the usage history is anchored.
+fn usage(ledger: &mut Ledger, organization: OrganizationId) {
+    let (_, record) = ledger.state.credentials.settled_after(None).next().unwrap();
+    let (key, secret) = (record.id(), record.secret_id());
+    let (first_at, last_at) = (ledger.now, ledger.now.plus_ms(90_000));
+    let note = Command::NoteEndedSecretUse(EndedSecretUse {
+        organization,
+        key,
+        secret,
+        code: EndedCode::Revoked,
+        uses: 3,
+        first_at,
+        last_at,
+    });
+    ledger.when(Actor::Nobody, note).accepted();
+    let seal = Command::SealUsage(SealUsage {
+        from: 0,
+        to: 67_108_864,
+        segments: 1,
+        records: 400_000,
+        first_at,
+        last_at,
+        digest: Digest32([0x34; 32]),
+    });
+    ledger.when(Actor::Nobody, seal).accepted();
 }
 
 impl Ledger {

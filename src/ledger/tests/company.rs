@@ -3,10 +3,12 @@
 use super::{World, api_key, credential, idempotency, network, submission, target, token};
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    CreateServiceAccount, DeleteServiceAccount, Expiry, IssueSignInLink, RemoveMember, ReplaceKey,
-    RevokeKey, RotateKey, SetPassword, SignIn, SignInFailure, SignInProof, SignOut, UpdateKey,
-    UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    CreateServiceAccount, DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink,
+    RemoveMember, ReplaceKey, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure,
+    SignInProof, SignOut, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
+use crate::domain::envelope::Digest32;
+use crate::domain::event::EndedCode;
 use crate::domain::ids::{
     CredentialId, OrganizationId, Owner, ServiceAccountId, SessionId, UserId,
 };
@@ -317,6 +319,34 @@ impl Company<'_> {
         self.run(Actor::Operator, link);
     }
 
+    /// The program notes that an ended secret was presented, and anchors the usage history.
+    fn presented_again(&mut self, key: CredentialId) {
+        let organization = self.organization;
+        let tokens = &self.world.ledger.views().tokens;
+        let secret = tokens.get(organization, key).unwrap().unwrap().secret_id();
+        let now = self.world.ledger.now();
+        let note = Command::NoteEndedSecretUse(EndedSecretUse {
+            organization,
+            key,
+            secret,
+            code: EndedCode::Revoked,
+            uses: 2,
+            first_at: now,
+            last_at: now,
+        });
+        self.run(Actor::Nobody, note);
+        let seal = Command::SealUsage(SealUsage {
+            from: 0,
+            to: 4_096,
+            segments: 1,
+            records: 2,
+            first_at: now,
+            last_at: now,
+            digest: Digest32([0x34; 32]),
+        });
+        self.run(Actor::Nobody, seal);
+    }
+
     fn keys(&mut self) {
         let organization = self.organization;
         let key = self.issue("edited", api_key(organization, "Edited"));
@@ -356,6 +386,7 @@ impl Company<'_> {
             reason: Some("in a public repository".to_owned()),
         };
         self.run(Actor::Operator, revoke);
+        self.presented_again(key);
         let mut short = api_key(organization, "Short");
         short.expiry = Expiry::InDays(2);
         self.issue("short", short);
