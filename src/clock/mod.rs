@@ -72,6 +72,20 @@ impl Clock {
         }
     }
 
+    /// Microseconds of the same clock, for how long something takes.
+    pub fn monotonic_us(&self) -> u64 {
+        match self {
+            Self::System(origin) => {
+                let since = Instant::now().duration_since(*origin);
+                u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+            }
+            Self::Manual(clock) => {
+                let ms = clock.monotonic_ms.load(Ordering::Acquire);
+                u64::try_from(ms).unwrap_or(0).saturating_mul(1_000)
+            }
+        }
+    }
+
     /// Both clocks, read one after the other.
     pub fn read(&self) -> Reading {
         Reading {

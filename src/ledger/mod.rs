@@ -263,6 +263,12 @@ impl Ledger {
         self.shared.clock.monotonic_ms()
     }
 
+    /// Microseconds of the same clock, for how long something takes.
+    #[must_use]
+    pub fn monotonic_us(&self) -> u64 {
+        self.shared.clock.monotonic_us()
+    }
+
     /// Takes the clock as it is, after an operator has looked at it.
     pub fn accept_clock(&self) {
         self.shared.clock_accepted.store(true, Ordering::Release);

@@ -124,6 +124,7 @@ impl Command {
             Self::OpenLedger(_)
             | Self::AdoptCatalogue(_)
             | Self::CreateOrganization(_)
+            | Self::NoteEndedSecretUse(_)
             | Self::SealUsage(_) => None,
             Self::UpdateOrganization(c) => Some(c.organization),
             Self::CreateProject(c) => Some(c.organization),
@@ -145,7 +146,6 @@ impl Command {
             Self::NoteSignInFailure(c) => Some(c.organization),
             Self::SignOut(c) => Some(c.organization),
             Self::SetPassword(c) => Some(c.organization),
-            Self::NoteEndedSecretUse(c) => Some(c.organization),
         }
     }
 

@@ -2,14 +2,12 @@
 
 use crate::domain::envelope::Digest32;
 use crate::domain::event::EndedCode;
-use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
+use crate::domain::ids::{CredentialId, SecretId};
 use crate::domain::time::Timestamp;
 
 /// See [`super::Command::NoteEndedSecretUse`].
 #[derive(Clone, Copy, Debug)]
 pub struct EndedSecretUse {
-    /// Where.
-    pub organization: OrganizationId,
     /// Whose secrets.
     pub key: CredentialId,
     /// The secret that was presented last.

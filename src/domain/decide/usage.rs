@@ -20,7 +20,6 @@ pub(super) fn ended_secret_used(
 ) -> Result<Decision, Rejection> {
     by_the_program(request)?;
     let record = state.credential(command.key);
-    let record = record.filter(|record| record.organization() == command.organization);
     let record = record.ok_or(Rejection::NotFound { what: "credential" })?;
     if !record.secrets().any(|secret| secret.id == command.secret) {
         return Err(Rejection::NotFound { what: "secret" });
@@ -41,7 +40,7 @@ pub(super) fn ended_secret_used(
     };
     let subject = Subject::Credential(record.id());
     Ok(noted_by_the_program(
-        Some(command.organization),
+        Some(record.organization()),
         subject,
         used.into(),
     ))

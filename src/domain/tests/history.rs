@@ -228,7 +228,7 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
         7..=9 => account_command(acme, step, organization),
         10 | 11 => create_key(acme, step, organization, project).into(),
         16..21 => sign_in_command(acme, step, organization),
-        21 => usage_command(acme, step, organization),
+        21 => usage_command(acme, step),
         _ => key_command(acme, step, organization),
     }
 }
@@ -292,7 +292,7 @@ fn sign_in_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Co
 }
 
 /// What the program notes of usage.
-fn usage_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
+fn usage_command(acme: &Acme, step: &Step) -> Command {
     let (first_at, last_at) = (acme.now, acme.now);
     let key = any_of(
         &acme.state.credentials,
@@ -312,7 +312,6 @@ fn usage_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Comm
         });
     };
     Command::NoteEndedSecretUse(EndedSecretUse {
-        organization,
         key,
         secret: acme.credential(key).secret_id(),
         code: EndedCode::Rotated,

@@ -82,7 +82,7 @@ fn history() -> Ledger {
     people(&mut ledger, organization);
     keys(&mut ledger, organization);
     sign_ins(&mut ledger, organization);
-    usage(&mut ledger, organization);
+    usage(&mut ledger);
     ledger
 }
 
@@ -233,12 +233,11 @@ fn sign_ins(ledger: &mut Ledger, organization: OrganizationId) {
 }
 
 /// An ended secret is presented, and a segment of the usage history is anchored.
-fn usage(ledger: &mut Ledger, organization: OrganizationId) {
+fn usage(ledger: &mut Ledger) {
     let (_, record) = ledger.state.credentials.settled_after(None).next().unwrap();
     let (key, secret) = (record.id(), record.secret_id());
     let (first_at, last_at) = (ledger.now, ledger.now.plus_ms(90_000));
     let note = Command::NoteEndedSecretUse(EndedSecretUse {
-        organization,
         key,
         secret,
         code: EndedCode::Revoked,

@@ -4,14 +4,13 @@ use super::acme::Acme;
 use crate::domain::command::{Actor, Command, EndedSecretUse, SealUsage};
 use crate::domain::envelope::Digest32;
 use crate::domain::event::EndedCode;
-use crate::domain::ids::{CredentialId, OrganizationId};
+use crate::domain::ids::CredentialId;
 
 const HOUR: i64 = 60 * 60;
 
-fn note(acme: &Acme, organization: OrganizationId, key: CredentialId) -> Command {
+fn note(acme: &Acme, key: CredentialId) -> Command {
     let secret = acme.credential(key).secret_id();
     Command::NoteEndedSecretUse(EndedSecretUse {
-        organization,
         key,
         secret,
         code: EndedCode::Revoked,
@@ -35,7 +34,7 @@ fn an_ended_secret_that_is_presented_is_noted_once_an_hour_at_most() {
         (HOUR - 1, "limit_reached"),
     ] {
         acme.later(later);
-        let note = note(&acme, acme.organization, key);
+        let note = note(&acme, key);
         assert_eq!(acme.when(Actor::Nobody, note).code(), code, "{later}");
     }
     let after = acme.credential(key);
@@ -48,12 +47,10 @@ fn an_ended_secret_that_is_presented_is_noted_once_an_hour_at_most() {
 fn a_note_is_the_programs_alone_and_of_the_credentials_own_secret() {
     let mut acme = Acme::new();
     let (key, other) = (acme.key(&["cases:read"]), acme.key(&["cases:read"]));
-    let own = note(&acme, acme.organization, key);
+    let own = note(&acme, key);
     for actor in [acme.owner, Actor::Operator] {
         assert_eq!(acme.when(actor, own.clone()).code(), "forbidden");
     }
-    let foreign = note(&acme, OrganizationId(ulid::Ulid(99)), key);
-    assert_eq!(acme.when(Actor::Nobody, foreign).code(), "not_found");
     let Command::NoteEndedSecretUse(mut mixed) = own else {
         panic!("{own:?}");
     };

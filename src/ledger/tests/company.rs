@@ -326,7 +326,6 @@ impl Company<'_> {
         let secret = tokens.get(organization, key).unwrap().unwrap().secret_id();
         let now = self.world.ledger.now();
         let note = Command::NoteEndedSecretUse(EndedSecretUse {
-            organization,
             key,
             secret,
             code: EndedCode::Revoked,

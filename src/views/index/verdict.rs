@@ -74,6 +74,17 @@ pub enum Shown {
 }
 
 impl Shown {
+    /// The credential and the secret presented.
+    #[must_use]
+    pub fn ids(&self) -> (CredentialId, SecretId) {
+        match self {
+            Self::Ended { id, secret, .. } => (*id, *secret),
+            Self::Whole {
+                credential, secret, ..
+            } => (credential.id(), *secret),
+        }
+    }
+
     /// The scopes granted, by name; nothing of an ended credential.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
@@ -95,6 +106,15 @@ pub struct Caller {
     pub authority: Authority,
     /// The credential presented.
     pub credential: Arc<Credential>,
+}
+
+/// A presented secret that is not accepted by this service's own interface.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// Why.
+    pub code: Code,
+    /// Whose it is, where it is known.
+    pub secret: Option<(CredentialId, SecretId)>,
 }
 
 impl Ask<'_> {
@@ -184,18 +204,25 @@ impl Index {
     }
 
     /// Who presents `token` to this service itself, or why nobody does.
-    pub fn authenticate(&self, token: &str, now: Timestamp) -> Result<Caller, Code> {
+    pub fn authenticate(&self, token: &str, now: Timestamp) -> Result<Caller, Refused> {
         let (form, sought) = sought(token);
         let entries = self.entries.pin();
         let found = sought.and_then(|sought| entries.get_key_value(&sought));
-        let (entry, ()) = found.ok_or_else(|| absent(form))?;
+        let (entry, ()) = found.ok_or_else(|| Refused {
+            code: absent(form),
+            secret: None,
+        })?;
+        let credential = &entry.credential;
+        let refused = |code| Refused {
+            code,
+            secret: Some((credential.id(), entry.secret())),
+        };
         if let Some(code) = entry.refusal(now) {
-            return Err(code);
+            return Err(refused(code));
         }
         let catalogue = self.catalogue.load();
-        let credential = &entry.credential;
         let ceiling = self.ceiling(credential.owner(), &catalogue);
-        let ceiling = ceiling.ok_or(Code::OwnerInactive)?;
+        let ceiling = ceiling.ok_or_else(|| refused(Code::OwnerInactive))?;
         let rights = entry.worth.rights(&catalogue).under(ceiling, &catalogue);
         Ok(Caller {
             actor: Actor::Bearer {

@@ -348,7 +348,10 @@ fn a_rotated_secret_lives_through_its_grace_and_is_revoked_with_its_credential()
     assert_eq!(at(&old, 149), (Code::Rotated, None));
     assert_eq!(at(&new, 200).0, Code::Disabled);
     assert_eq!(
-        index.authenticate(&new, Timestamp(200)).err(),
+        index
+            .authenticate(&new, Timestamp(200))
+            .map_err(|refused| refused.code)
+            .err(),
         Some(Code::Disabled)
     );
     record.ended = Some(ended(Timestamp(300)));

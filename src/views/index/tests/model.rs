@@ -357,7 +357,10 @@ impl Model {
                 };
                 assert_eq!(caller.actor, actor);
             }
-            Err(code) => assert_eq!(code, self.code(record, secret, &ask)),
+            Err(refused) => {
+                assert_eq!(refused.code, self.code(record, secret, &ask));
+                assert_eq!(refused.secret, Some((record.id, secret.id)));
+            }
         }
     }
 }
