@@ -14,6 +14,7 @@ pub mod ledger;
 pub mod log;
 pub mod merkle;
 pub mod seal;
+pub mod usage;
 pub mod views;
 
 #[cfg(test)]

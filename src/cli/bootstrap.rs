@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::exit::Stop;
 use super::rehearsal::rehearse;
+use super::usage;
 use crate::config::PublicUrl;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{Actor, Command, CreateOrganization, IssueSignInLink, Request};
@@ -128,8 +129,11 @@ pub(super) fn create(
         None => Catalogue::embedded().map_err(anyhow::Error::from)?,
     };
     rehearse(&request, &catalogue, &settings.clock)?;
+    let folder = settings.folder.clone();
     let ledger = boot::create_under(catalogue, settings, first.origin)?;
-    let issued = issue(&ledger, request).and_then(|issued| with_link(&ledger, issued, public_url));
+    let begun = usage::begin(&ledger, &folder).map_err(Stop::from);
+    let issued = begun.and_then(|()| issue(&ledger, request));
+    let issued = issued.and_then(|issued| with_link(&ledger, issued, public_url));
     if issued.is_err() {
         ledger.stop();
     }

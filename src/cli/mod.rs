@@ -16,6 +16,7 @@ mod output;
 mod recover;
 mod rehearsal;
 mod serve;
+mod usage;
 
 use std::process::ExitCode;
 

@@ -25,10 +25,13 @@ use super::files::{self, NewFile};
 use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
 use super::output;
+use super::usage::UsageArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
 use crate::http::{self, HttpSettings, Tls};
 use crate::ledger::boot::{self, Settings};
 use crate::ledger::{Health, Ledger};
+use crate::usage::Usage;
+use crate::usage::notes::Notes;
 
 /// How long running requests may go on after a stop was asked for. Whoever starts servers usually
 /// kills them 30 seconds after asking; this leaves time to flush.
@@ -106,6 +109,9 @@ pub(super) struct Serve {
     #[arg(env = "KEYLEDGER_BOOTSTRAP_KEY_FILE", hide_env_values = true)]
     bootstrap_key_file: Option<PathBuf>,
 
+    #[command(flatten)]
+    usage: UsageArgs,
+
     /// The form of log lines on stderr
     #[arg(long, value_enum, value_name = "FORM", default_value = "human")]
     #[arg(env = "KEYLEDGER_LOG_FORMAT", hide_env_values = true)]
@@ -139,8 +145,21 @@ impl Serve {
         let (ledger, listener) = self.open(&network)?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
-        let served = serve(&ledger, &network, (listener, tls), self.log_format);
-        let outcome = runtime.block_on(served);
+        let usage = self.usage.open(&ledger, &self.folder.folder())?;
+        let notes = usage
+            .clone()
+            .map(|usage| Notes::start(ledger.clone(), usage));
+        let notes = notes.transpose().context("cannot start the usage notes")?;
+        let serving = Serving {
+            ledger: &ledger,
+            network: &network,
+            usage: usage.clone(),
+        };
+        let outcome = runtime.block_on(serve(serving, (listener, tls), self.log_format));
+        if let (Some(notes), Some(usage)) = (notes, usage) {
+            notes.stop();
+            usage.stop();
+        }
         let outcome = match outcome {
             Ok(()) => flush(&runtime, &ledger),
             Err(stop) => Err(stop),
@@ -238,13 +257,24 @@ fn bind(listen: SocketAddr) -> Result<StdListener, Stop> {
     Ok(listener)
 }
 
+/// What is served, and to whom.
+struct Serving<'a> {
+    ledger: &'a Ledger,
+    network: &'a Network,
+    usage: Option<Usage>,
+}
+
 /// Answers until a signal, the server's own end, or a failure of the ledger.
 async fn serve(
-    ledger: &Ledger,
-    network: &Network,
+    serving: Serving<'_>,
     (listener, tls): (StdListener, Option<Tls>),
     format: LogFormat,
 ) -> Result<(), Stop> {
+    let Serving {
+        ledger,
+        network,
+        usage,
+    } = serving;
     let mut signals = Signals::listen().context("cannot wait for signals")?;
     let listener = TcpListener::from_std(listener).context("cannot wait for connections")?;
     let bound = listener.local_addr().context("cannot tell the address")?;
@@ -252,6 +282,7 @@ async fn serve(
     let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
         public_url: network.public_url(bound),
+        usage,
     };
     let asked = async move {
         // A sender that is gone asks for the end too.

@@ -32,6 +32,8 @@ pub enum Action {
     Oversee,
     /// Verify credentials.
     Verify,
+    /// Report calls made with credentials elsewhere.
+    ReportUsage,
     /// Read the history across records, and where people called from.
     ReadLedger,
 }
@@ -46,6 +48,7 @@ impl Action {
             Self::WritePlatform | Self::Oversee => "member:manage",
             Self::ManageServiceAccounts | Self::WorkspaceServiceAccounts => "workspace:admin",
             Self::Verify => "keys:verify",
+            Self::ReportUsage => "usage:write",
             Self::ReadLedger => "ledger:read",
             Self::Keys(kind, deed) => needs(kind, deed),
         }
@@ -360,6 +363,7 @@ impl Authority {
             | Action::WorkspaceServiceAccounts
             | Action::Oversee
             | Action::Verify
+            | Action::ReportUsage
             | Action::ReadLedger
             | Action::Keys(..) => holds(action.needs()),
         }

@@ -15,6 +15,7 @@ use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
+use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::domain::access::{Action, Authority};
 use crate::domain::catalogue::{Catalogue, Role};
 use crate::domain::command::{CreateKey, Place, UpdateKey};
@@ -190,6 +191,32 @@ pub(in crate::http) async fn events(
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
     surface(call, workspace).events(key, &query).await
+}
+
+/// The last calls made with an access token, newest first.
+#[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/usage",
+    tag = "access tokens",
+    params(("workspace_id" = String, Path), ("id" = String, Path), UsagePages),
+    responses((status = 200, body = Vec<UsageRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<UsagePages>,
+) -> Result<Response, Problem> {
+    surface(call, workspace).usage(key, &query).await
+}
+
+/// How often an access token was used, by hour or by day.
+#[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/usage/summary",
+    tag = "access tokens",
+    params(("workspace_id" = String, Path), ("id" = String, Path), SummaryPages),
+    responses((status = 200, body = UsageSummary), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage_summary(
+    call: Call,
+    Path((workspace, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<SummaryPages>,
+) -> Result<Response, Problem> {
+    surface(call, workspace).usage_summary(key, &query).await
 }
 
 /// Changes label, role, expiry or metadata.

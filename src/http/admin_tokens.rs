@@ -14,6 +14,7 @@ use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
+use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::domain::command::{CreateKey, Place, UpdateKey};
 use crate::domain::ids::CredentialId;
 use crate::domain::kind::{Deed, Kind};
@@ -186,6 +187,30 @@ pub(in crate::http) async fn events(
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
     surface(call)?.events(key, &query).await
+}
+
+/// The last calls made with an admin token, newest first.
+#[utoipa::path(get, path = "/v1/admin/api-tokens/{id}/usage", tag = "admin tokens",
+    params(("id" = String, Path), UsagePages),
+    responses((status = 200, body = Vec<UsageRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage(
+    call: Call,
+    Path(key): Path<CredentialId>,
+    query: Query<UsagePages>,
+) -> Result<Response, Problem> {
+    surface(call)?.usage(key, &query).await
+}
+
+/// How often an admin token was used, by hour or by day.
+#[utoipa::path(get, path = "/v1/admin/api-tokens/{id}/usage/summary", tag = "admin tokens",
+    params(("id" = String, Path), SummaryPages),
+    responses((status = 200, body = UsageSummary), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage_summary(
+    call: Call,
+    Path(key): Path<CredentialId>,
+    query: Query<SummaryPages>,
+) -> Result<Response, Problem> {
+    surface(call)?.usage_summary(key, &query).await
 }
 
 /// Changes name, scopes or metadata.

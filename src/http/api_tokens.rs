@@ -15,6 +15,7 @@ use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
+use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::domain::command::{CreateKey, Place};
 use crate::domain::ids::{CredentialId, Owner};
 use crate::domain::kind::{Deed, Kind};
@@ -129,6 +130,30 @@ pub(in crate::http) async fn events(
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
     mine(call)?.events(key, &query).await
+}
+
+/// The last calls made with a personal token, newest first.
+#[utoipa::path(get, path = "/v1/api-tokens/{id}/usage", tag = "personal tokens",
+    params(("id" = String, Path), UsagePages),
+    responses((status = 200, body = Vec<UsageRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage(
+    call: Call,
+    Path(key): Path<CredentialId>,
+    query: Query<UsagePages>,
+) -> Result<Response, Problem> {
+    mine(call)?.usage(key, &query).await
+}
+
+/// How often a personal token was used, by hour or by day.
+#[utoipa::path(get, path = "/v1/api-tokens/{id}/usage/summary", tag = "personal tokens",
+    params(("id" = String, Path), SummaryPages),
+    responses((status = 200, body = UsageSummary), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage_summary(
+    call: Call,
+    Path(key): Path<CredentialId>,
+    query: Query<SummaryPages>,
+) -> Result<Response, Problem> {
+    mine(call)?.usage_summary(key, &query).await
 }
 
 /// Lists the scopes that tokens can carry.

@@ -14,11 +14,13 @@ use super::App;
 use super::context::single;
 use super::cookie;
 use super::problem::Problem;
+use super::used;
 use crate::domain::access::{Access, Action, Authority, may};
 use crate::domain::command::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::Session;
+use crate::views::index::Code;
 
 /// Somebody whose credential or session is accepted.
 #[derive(Clone, Debug)]
@@ -54,12 +56,25 @@ impl FromRequestParts<App> for Caller {
         };
         let views = app.ledger.views();
         match views.index.authenticate(token, app.ledger.now()) {
-            Ok(caller) => Ok(Self {
-                actor: caller.actor,
-                authority: caller.authority,
-                session: None,
-            }),
-            Err(_code) => Err(Problem::unauthenticated(true)),
+            Ok(caller) => {
+                used::tell(
+                    parts,
+                    app,
+                    (caller.credential.id(), caller.secret),
+                    Code::Valid,
+                );
+                Ok(Self {
+                    actor: caller.actor,
+                    authority: caller.authority,
+                    session: None,
+                })
+            }
+            Err(refused) => {
+                if let Some(secret) = refused.secret {
+                    used::tell(parts, app, secret, refused.code);
+                }
+                Err(Problem::unauthenticated(true))
+            }
         }
     }
 }

@@ -144,7 +144,12 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         415,
         "media_type_not_json",
-        "the body is not sent as `application/json`",
+        "the body is not of the media type that the route takes",
+    ),
+    (
+        422,
+        "credential_required",
+        "a session was used where only a credential will do",
     ),
     (422, "email_invalid", "not an e-mail address"),
     (422, "expiry_days_out_of_range", "not 1 to 3650 days"),
@@ -215,6 +220,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "token_prefix_invalid",
         "not 2 to 8 lower-case letters and digits",
     ),
+    (
+        422,
+        "unknown_key",
+        "no such credential in this organization",
+    ),
     (422, "unknown_owner", "no such owner in this organization"),
     (422, "unknown_preset", "no such preset"),
     (
@@ -224,6 +234,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (422, "unknown_role", "no such role"),
     (422, "unknown_scope", "no such scope"),
+    (422, "unknown_secret", "no such secret of the credential"),
     (
         429,
         "too_many_attempts",
@@ -262,6 +273,12 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (503, "queue_full", "too many commands are waiting"),
     (503, "stopping", "the service is ending"),
+    (
+        503,
+        "usage_busy",
+        "as many calls as may wait to be recorded are waiting already",
+    ),
+    (503, "usage_off", "this server does not record usage"),
     (503, "views_behind", "readers are too far behind"),
     (507, "disk_full", "the disk is full; only ends are taken"),
 ];

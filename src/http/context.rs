@@ -65,6 +65,12 @@ pub(super) struct Context {
     headers: HeaderMap,
 }
 
+/// The client's address, of a request whose headers have not been taken yet.
+pub(super) fn address(parts: &Parts, app: &App) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip();
+    Some(client_address(peer, &parts.headers, &app.settings.trusted))
+}
+
 impl FromRequestParts<App> for Context {
     type Rejection = Infallible;
 

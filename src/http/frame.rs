@@ -21,6 +21,7 @@ use tracing::Instrument;
 
 use super::App;
 use super::problem::Problem;
+use super::used::UsedSlot;
 use crate::domain::secret::without_tokens;
 use crate::domain::sign_in::without_opaque_tokens;
 
@@ -104,10 +105,13 @@ where
     fn call(&mut self, mut request: Request) -> Self::Future {
         let id = RequestId::of(&request, &self.app);
         request.extensions_mut().insert(id.clone());
+        let used = UsedSlot::insert(&self.app, request.extensions_mut());
         let about = About {
             id,
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
+            began_us: self.app.ledger.monotonic_us(),
+            used: used.map(|slot| (self.app.clone(), slot)),
         };
         Box::pin(about.frame(self.inner.call(request)))
     }
@@ -118,6 +122,9 @@ struct About {
     id: RequestId,
     method: Method,
     route: Option<MatchedPath>,
+    began_us: u64,
+    /// Where the handler says which credential was used, if that is recorded.
+    used: Option<(App, UsedSlot)>,
 }
 
 impl About {
@@ -140,6 +147,9 @@ impl About {
         }
         let (method, status) = (&self.method, response.status().as_u16());
         tracing::debug!(%method, route, status, request_id = id, "request");
+        if let Some((app, used)) = &self.used {
+            used.record(app, &self.id, (response.status(), self.began_us));
+        }
         response.headers_mut().insert(REQUEST_ID, self.id.0);
         Ok(response)
     }

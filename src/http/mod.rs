@@ -33,6 +33,8 @@ mod service_account_tokens;
 mod service_accounts;
 mod sessions;
 mod tls;
+mod usage;
+mod used;
 mod verify;
 
 #[cfg(test)]
@@ -51,6 +53,7 @@ use tokio::net::TcpListener;
 use crate::clock::Entropy;
 use crate::config::PublicUrl;
 use crate::ledger::Ledger;
+use crate::usage::Usage;
 use problem::Problem;
 use sessions::{Attempts, Passwords};
 
@@ -67,6 +70,8 @@ pub struct HttpSettings {
     pub trusted: Vec<ipnet::IpNet>,
     /// What clients call this server: where links lead and sessions are used from.
     pub public_url: PublicUrl,
+    /// Where the use of credentials is recorded; `None`: nowhere.
+    pub usage: Option<Usage>,
 }
 
 /// What every handler has: a handle to the one service.
@@ -75,6 +80,7 @@ struct App(Arc<Service>);
 
 struct Service {
     ledger: Ledger,
+    usage: Option<Usage>,
     past: past::PastReads,
     settings: HttpSettings,
     ready: Arc<AtomicBool>,
@@ -96,6 +102,7 @@ impl App {
     fn new(ledger: Ledger, settings: HttpSettings, document: String) -> Self {
         Self(Arc::new(Service {
             ledger,
+            usage: settings.usage.clone(),
             past: past::PastReads::default(),
             settings,
             ready: Arc::new(AtomicBool::new(true)),

@@ -14,6 +14,7 @@ use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
+use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::domain::command::{CreateKey, Place};
 use crate::domain::ids::{CredentialId, ProjectId};
 use crate::domain::kind::{Deed, Kind};
@@ -139,4 +140,30 @@ pub(in crate::http) async fn events(
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
     surface(call, project)?.events(key, &query).await
+}
+
+/// The last calls made with a project token, newest first.
+#[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens/{id}/usage",
+    tag = "project tokens",
+    params(("project_id" = String, Path), ("id" = String, Path), UsagePages),
+    responses((status = 200, body = Vec<UsageRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage(
+    call: Call,
+    Path((project, key)): Path<(ProjectId, CredentialId)>,
+    query: Query<UsagePages>,
+) -> Result<Response, Problem> {
+    surface(call, project)?.usage(key, &query).await
+}
+
+/// How often a project token was used, by hour or by day.
+#[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens/{id}/usage/summary",
+    tag = "project tokens",
+    params(("project_id" = String, Path), ("id" = String, Path), SummaryPages),
+    responses((status = 200, body = UsageSummary), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage_summary(
+    call: Call,
+    Path((project, key)): Path<(ProjectId, CredentialId)>,
+    query: Query<SummaryPages>,
+) -> Result<Response, Problem> {
+    surface(call, project)?.usage_summary(key, &query).await
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::usage::Use;
 use crate::config::PublicUrl;
 use crate::domain::ids::{Owner, Principal};
 use crate::domain::kind::Kind;
@@ -112,7 +113,12 @@ pub(super) struct KeyRecord {
     key_hint: String,
     metadata: Metadata,
     expires_at: Option<String>,
+    /// When it was last accepted here.
     last_used_at: Option<String>,
+    /// When it was last used elsewhere, as a gateway has reported.
+    last_reported_at: Option<String>,
+    /// `used`, `never_used`, or `not_tracked` where nobody can say.
+    usage_status: &'static str,
     /// The credential that made it.
     issued_via: Option<String>,
     /// The one that it was made to replace.
@@ -261,7 +267,7 @@ impl From<&Arc<ServiceAccount>> for ServiceAccountRecord {
 
 impl KeyRecord {
     /// The record as it stands at `now`.
-    pub(super) fn new(views: &Views, record: &Credential, now: Timestamp) -> Self {
+    pub(super) fn new(views: &Views, (record, used): (&Credential, &Use), now: Timestamp) -> Self {
         let labelled = record.kind().name_field() == "label";
         let status = record.status(now).name();
         let current = record.secret();
@@ -288,7 +294,9 @@ impl KeyRecord {
             key_hint: current.hint.to_string(),
             metadata: record.metadata().cloned().unwrap_or_default(),
             expires_at: record.expires_at().map(|at| at.to_string()),
-            last_used_at: None,
+            last_used_at: used.last_used_at().map(|at| at.to_string()),
+            last_reported_at: used.last_reported_at().map(|at| at.to_string()),
+            usage_status: used.status(),
             issued_via: record.issued_via().map(|id| id.to_string()),
             replaces: record.replaces().map(|id| id.to_string()),
             replaced_by: record.replaced_by().map(|id| id.to_string()),
@@ -297,7 +305,7 @@ impl KeyRecord {
                     id: secret.id.to_string(),
                     created_at: secret.created_at.to_string(),
                     valid_until: secret.valid_until(record).map(|at| at.to_string()),
-                    last_used_at: None,
+                    last_used_at: used.secret_last_used_at(secret.id).map(|at| at.to_string()),
                 })
                 .collect(),
             ended: record.ended().map(|ended| EndedRecord {

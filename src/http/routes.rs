@@ -11,7 +11,7 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::{
     App, access_tokens, admin_tokens, api_tokens, document, meta, platform, project_tokens,
-    service_account_tokens, service_accounts, sessions, verify,
+    service_account_tokens, service_accounts, sessions, usage, verify,
 };
 use crate::domain::access::Action;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -25,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(session_routes())
         .routes(routes!(verify::verify))
         .routes(routes!(verify::batch))
+        .routes(routes!(usage::report::report))
         .routes(routes!(meta::livez))
         .routes(routes!(meta::readyz))
         .routes(routes!(meta::openapi))
@@ -53,8 +54,9 @@ fn platform_routes() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::rotate))
         .routes(routes!(api_keys::disable))
         .routes(routes!(api_keys::enable))
-        .routes(routes!(api_keys::usage))
         .routes(routes!(api_keys::events))
+        .routes(routes!(api_keys::usage))
+        .routes(routes!(api_keys::usage_summary))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::show))
         .routes(routes!(credentials::revoke))
@@ -67,6 +69,8 @@ fn workspace_routes() -> OpenApiRouter<App> {
         .routes(routes!(api_tokens::show, api_tokens::remove))
         .routes(routes!(api_tokens::roll))
         .routes(routes!(api_tokens::events))
+        .routes(routes!(api_tokens::usage))
+        .routes(routes!(api_tokens::usage_summary))
         .routes(routes!(api_tokens::scopes));
     let accounts = OpenApiRouter::new()
         .routes(routes!(service_accounts::create, service_accounts::list))
@@ -84,7 +88,9 @@ fn workspace_routes() -> OpenApiRouter<App> {
             service_account_tokens::remove
         ))
         .routes(routes!(service_account_tokens::rotate))
-        .routes(routes!(service_account_tokens::events));
+        .routes(routes!(service_account_tokens::events))
+        .routes(routes!(service_account_tokens::usage))
+        .routes(routes!(service_account_tokens::usage_summary));
     let access = OpenApiRouter::new()
         .routes(routes!(access_tokens::create, access_tokens::list))
         .routes(routes!(
@@ -96,6 +102,8 @@ fn workspace_routes() -> OpenApiRouter<App> {
         .routes(routes!(access_tokens::disable))
         .routes(routes!(access_tokens::enable))
         .routes(routes!(access_tokens::events))
+        .routes(routes!(access_tokens::usage))
+        .routes(routes!(access_tokens::usage_summary))
         .routes(routes!(access_tokens::roles));
     let admin = OpenApiRouter::new()
         .routes(routes!(admin_tokens::create, admin_tokens::list))
@@ -108,12 +116,16 @@ fn workspace_routes() -> OpenApiRouter<App> {
         .routes(routes!(admin_tokens::replace))
         .routes(routes!(admin_tokens::disable))
         .routes(routes!(admin_tokens::enable))
-        .routes(routes!(admin_tokens::events));
+        .routes(routes!(admin_tokens::events))
+        .routes(routes!(admin_tokens::usage))
+        .routes(routes!(admin_tokens::usage_summary));
     let project = OpenApiRouter::new()
         .routes(routes!(project_tokens::create, project_tokens::list))
         .routes(routes!(project_tokens::show, project_tokens::remove))
         .routes(routes!(project_tokens::replace))
-        .routes(routes!(project_tokens::events));
+        .routes(routes!(project_tokens::events))
+        .routes(routes!(project_tokens::usage))
+        .routes(routes!(project_tokens::usage_summary));
     personal
         .merge(accounts)
         .merge(access)
@@ -187,6 +199,7 @@ fn weakest(route: &str) -> Option<Weakest> {
     });
     let surfaces = [
         ("/v1/verify", Weakest::AtHome(Action::Verify)),
+        ("/v1/usage", Weakest::AtHome(Action::ReportUsage)),
         ("/v1/me", Weakest::InPerson),
         ("/v1/api-tokens/scopes", Weakest::Known),
         ("/v1/api-tokens", Weakest::AtHome(read(Kind::Personal))),

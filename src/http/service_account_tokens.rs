@@ -14,6 +14,7 @@ use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
+use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::domain::command::{CreateKey, Place};
 use crate::domain::ids::{CredentialId, Owner, ServiceAccountId};
 use crate::domain::kind::{Deed, Kind};
@@ -134,4 +135,30 @@ pub(in crate::http) async fn events(
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
     surface(call, account)?.events(key, &query).await
+}
+
+/// The last calls made with a service account token, newest first.
+#[utoipa::path(get, path = "/v1/service-accounts/{id}/tokens/{tok_id}/usage",
+    tag = "service account tokens",
+    params(("id" = String, Path), ("tok_id" = String, Path), UsagePages),
+    responses((status = 200, body = Vec<UsageRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage(
+    call: Call,
+    Path((account, key)): Path<(ServiceAccountId, CredentialId)>,
+    query: Query<UsagePages>,
+) -> Result<Response, Problem> {
+    surface(call, account)?.usage(key, &query).await
+}
+
+/// How often a service account token was used, by hour or by day.
+#[utoipa::path(get, path = "/v1/service-accounts/{id}/tokens/{tok_id}/usage/summary",
+    tag = "service account tokens",
+    params(("id" = String, Path), ("tok_id" = String, Path), SummaryPages),
+    responses((status = 200, body = UsageSummary), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage_summary(
+    call: Call,
+    Path((account, key)): Path<(ServiceAccountId, CredentialId)>,
+    query: Query<SummaryPages>,
+) -> Result<Response, Problem> {
+    surface(call, account)?.usage_summary(key, &query).await
 }

@@ -1,5 +1,7 @@
 //! `POST /v1/verify` and `/v1/verify/batch`: whether a secret is accepted, from RAM alone.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
@@ -11,6 +13,7 @@ use super::body;
 use super::call::Call;
 use super::context::Context;
 use super::problem::{Problem, ProblemBody};
+use super::used::{self, Presented};
 use crate::domain::access::{Action, Authority};
 use crate::domain::ids::{OrganizationId, Owner, ProjectId};
 use crate::domain::record::Metadata;
@@ -42,22 +45,29 @@ pub(super) struct VerifyRequest {
     any_project: bool,
     /// The organization that it must be of.
     organization_id: Option<String>,
-    /// The call that it was presented with; kept once there is a usage history.
-    #[expect(dead_code, reason = "checked for its form; recorded once usage is")]
+    /// The call that it was presented with, for the usage history.
     request: Option<PresentedWith>,
 }
 
 /// The call that a secret was presented with.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "checked for its form; recorded once usage is")]
 struct PresentedWith {
+    /// A path of at most 2,048 bytes; a query is cut off.
     endpoint: Option<String>,
+    /// At most 32 bytes.
     method: Option<String>,
-    ip_address: Option<String>,
+    #[schema(value_type = Option<String>)]
+    ip_address: Option<IpAddr>,
     user_agent: Option<String>,
+    /// At most 128 bytes.
     request_id: Option<String>,
 }
+
+/// Longest texts of the call that a secret was presented with.
+const ENDPOINT_BYTES_MAX: usize = 2_048;
+const METHOD_BYTES_MAX: usize = 32;
+const REQUEST_ID_BYTES_MAX: usize = 128;
 
 /// Whether a secret is accepted.
 #[derive(Serialize, ToSchema)]
@@ -117,8 +127,11 @@ pub(super) async fn verify(call: Call, request: Request) -> Result<Response, Pro
     let access = call.may_at_home(Action::Verify)?;
     let asked: VerifyRequest = read(request, &call.context, VERIFY_BYTES_MAX).await?;
     call.wait().await?;
-    let ask = ask(access.authority(), &asked).map_err(|field| no_id(field.into()))?;
+    let ask = ask(access.authority(), &asked).map_err(|wrong| wrong.of(""))?;
+    let began_us = call.app.ledger.monotonic_us();
     let verdict = call.views().index.verify(&ask, call.now());
+    let took_us = call.app.ledger.monotonic_us().saturating_sub(began_us);
+    used::record(&call.app, &verdict, &asked.presented(took_us));
     answer(&shown(&verdict))
 }
 
@@ -136,10 +149,17 @@ pub(super) async fn batch(call: Call, request: Request) -> Result<Response, Prob
     // The position of the whole is that before its first look-up.
     let position = call.views().position().unwrap_or(0);
     let asks = asked.keys.iter().enumerate().map(|(index, key)| {
-        ask(access.authority(), key).map_err(|field| no_id(format!("keys[{index}].{field}")))
+        ask(access.authority(), key).map_err(|wrong| wrong.of(&format!("keys[{index}].")))
     });
     let asks = asks.collect::<Result<Vec<_>, _>>()?;
+    let began_us = call.app.ledger.monotonic_us();
     let verdicts = call.views().index.verify_all(&asks, call.now());
+    // Their look-ups overlap: each takes its share.
+    let took_us = call.app.ledger.monotonic_us().saturating_sub(began_us);
+    let took_us = took_us / u64::try_from(verdicts.len().max(1)).unwrap_or(1);
+    for (asked, verdict) in asked.keys.iter().zip(&verdicts) {
+        used::record(&call.app, verdict, &asked.presented(took_us));
+    }
     answer(&BatchResponse {
         position,
         results: verdicts.iter().map(shown).collect(),
@@ -159,21 +179,80 @@ async fn read<T: serde::de::DeserializeOwned>(
     }
 }
 
-fn no_id(field: String) -> Problem {
-    Problem::invalid_field("field_invalid", field, "is not an id of this form")
+/// A field that is not what it should be.
+enum Wrong {
+    NoId(&'static str),
+    TooLong(&'static str, usize),
 }
 
-/// What is asked, or the field that should be an id and is none.
-fn ask<'a>(authority: &'a Authority, asked: &'a VerifyRequest) -> Result<Ask<'a>, &'static str> {
+impl Wrong {
+    /// The refusal, with what the name of the field begins with.
+    fn of(&self, item: &str) -> Problem {
+        match self {
+            Self::NoId(field) => {
+                let message = "is not an id of this form";
+                Problem::invalid_field("field_invalid", format!("{item}{field}"), message)
+            }
+            Self::TooLong(field, max) => {
+                let message = format!("must have at most {max} bytes");
+                Problem::invalid_field("field_too_long", format!("{item}request.{field}"), message)
+            }
+        }
+    }
+}
+
+impl PresentedWith {
+    fn check(&self) -> Result<(), Wrong> {
+        let texts = [
+            ("endpoint", &self.endpoint, ENDPOINT_BYTES_MAX),
+            ("method", &self.method, METHOD_BYTES_MAX),
+            ("request_id", &self.request_id, REQUEST_ID_BYTES_MAX),
+        ];
+        let too_long = |(_, text, max): &(&str, &Option<String>, usize)| {
+            text.as_ref().is_some_and(|text| text.len() > *max)
+        };
+        match texts.iter().find(|text| too_long(text)) {
+            Some((field, _, max)) => Err(Wrong::TooLong(field, *max)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl VerifyRequest {
+    /// What the usage history tells of the verification.
+    fn presented(&self, took_us: u64) -> Presented<'_> {
+        let with = self.request.as_ref();
+        Presented {
+            token: &self.key,
+            required_scopes: &self.required_scopes,
+            endpoint: with
+                .and_then(|with| with.endpoint.as_deref())
+                .unwrap_or_default(),
+            method: with
+                .and_then(|with| with.method.as_deref())
+                .unwrap_or_default(),
+            ip: with.and_then(|with| with.ip_address),
+            user_agent: with.and_then(|with| with.user_agent.as_deref()),
+            request_id: with.and_then(|with| with.request_id.as_deref()),
+            took_us,
+        }
+    }
+}
+
+/// What is asked, or the field that is wrong.
+fn ask<'a>(authority: &'a Authority, asked: &'a VerifyRequest) -> Result<Ask<'a>, Wrong> {
+    if let Some(with) = &asked.request {
+        with.check()?;
+    }
     let project = asked.project_id.as_deref().map(str::parse).transpose();
     let organization = asked.organization_id.as_deref().map(str::parse).transpose();
     Ok(Ask {
         authority,
         key: &asked.key,
         required_scopes: &asked.required_scopes,
-        project: project.map_err(|_no_id| "project_id")?,
+        project: project.map_err(|_no_id| Wrong::NoId("project_id"))?,
         any_project: asked.any_project,
-        organization: organization.map_err(|_no_id| "organization_id")?,
+        organization: organization.map_err(|_no_id| Wrong::NoId("organization_id"))?,
     })
 }
 

@@ -179,6 +179,7 @@ pub(crate) struct Shared {
 pub struct Ledger {
     shared: Arc<Shared>,
     reader: Reader,
+    usage_sealed_to: u64,
     threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
     /// What the writer decides on: tests compare it, and hold it to hold the writer.
     #[cfg(test)]
@@ -272,6 +273,18 @@ impl Ledger {
     /// Takes the clock as it is, after an operator has looked at it.
     pub fn accept_clock(&self) {
         self.shared.clock_accepted.store(true, Ordering::Release);
+    }
+
+    /// Up to where the usage history was anchored when the ledger was opened.
+    #[must_use]
+    pub fn usage_sealed_to(&self) -> u64 {
+        self.usage_sealed_to
+    }
+
+    /// What tells the time here.
+    #[must_use]
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     /// The log's id.

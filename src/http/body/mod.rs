@@ -106,19 +106,35 @@ async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
     }
 }
 
+/// Reads a body of lines, of the media type and with the most bytes that are named.
+pub(super) async fn lines(
+    request: Request,
+    context: &Context,
+    (kind, max): (&'static str, usize),
+) -> Result<Bytes, Problem> {
+    let bytes = bytes(request, max).await?;
+    check_kind_is(kind, context.headers())?;
+    context.check()?;
+    Ok(bytes)
+}
+
 /// 415 unless the media type is JSON.
 pub(super) fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
+    check_kind_is("application/json", headers)
+}
+
+fn check_kind_is(wanted: &'static str, headers: &HeaderMap) -> Result<(), Problem> {
     let mut kinds = headers.get_all(header::CONTENT_TYPE).iter();
     let (kind, another) = (kinds.next(), kinds.next());
     let essence = kind
         .and_then(|kind| kind.to_str().ok())
         .and_then(|kind| kind.split(';').next())
         .map(str::trim);
-    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
+    if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case(wanted)) {
         return Err(Problem::new(
             StatusCode::UNSUPPORTED_MEDIA_TYPE,
             "media_type_not_json",
-            "send Content-Type: application/json",
+            format!("send Content-Type: {wanted}"),
         ));
     }
     if another.is_some() {
@@ -132,15 +148,22 @@ pub(super) fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
 
 /// Parses JSON into `T`, or names the field at fault.
 pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    parse_item(bytes, "")
+}
+
+/// The same of one item of several: its name stands before those of its fields.
+pub(super) fn parse_item<T: DeserializeOwned>(bytes: &[u8], item: &str) -> Result<T, Problem> {
     let tree: Tree = serde_json::from_slice(bytes).map_err(|why| {
-        let detail = format!("not JSON: line {}, column {}", why.line(), why.column());
-        Problem::bad_request("not_json", detail)
+        let (line, column) = (why.line(), why.column());
+        let place = format!("{item} line {line}, column {column}");
+        Problem::bad_request("not_json", format!("not JSON: {}", place.trim_start()))
     })?;
     T::deserialize(tree).map_err(|why| {
-        let field = if why.path.is_empty() {
-            "body".to_owned()
-        } else {
-            why.path
+        let field = match (item, why.path.as_str()) {
+            ("", "") => "body".to_owned(),
+            ("", path) => path.to_owned(),
+            (item, "") => item.to_owned(),
+            (item, path) => format!("{item}.{path}"),
         };
         Problem::invalid_field(why.code, field, why.message)
     })

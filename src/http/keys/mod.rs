@@ -22,10 +22,11 @@ use super::answer::{mismatch, shown, written};
 use super::body::{Body, NoFields};
 use super::call::Call;
 use super::events::{HistoryPages, history};
-use super::lists::{Pages, Query, array, page};
+use super::lists::{Query, array, page};
 use super::past::{AsOf, Moment};
 use super::problem::Problem;
 use super::records::{IssuedKey, KeyRecord};
+use super::usage::{self, SummaryPages, UsagePages, Use};
 use crate::domain::access::{Access, Action};
 use crate::domain::command::{
     Command, CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey,
@@ -85,7 +86,16 @@ impl Surface {
     }
 
     pub(super) fn record(&self, key: &Credential) -> KeyRecord {
-        KeyRecord::new(self.call.views(), key, self.call.now())
+        let app = &self.call.app;
+        KeyRecord::new(
+            self.call.views(),
+            (key, &Use::of(app, key)),
+            self.call.now(),
+        )
+    }
+
+    fn record_then(&self, key: &Credential, moment: Moment) -> KeyRecord {
+        KeyRecord::new(self.call.views(), (key, &Use::untold()), moment.at)
     }
 
     /// The credential that a path names.
@@ -114,7 +124,7 @@ impl Surface {
         };
         let all = moment.credentials(&self.call, self.organization).await?;
         let found = filter.page(&all, ask);
-        let show = |key: &Arc<Credential>| KeyRecord::new(self.call.views(), key, moment.at);
+        let show = |key: &Arc<Credential>| self.record_then(key, moment);
         let mut response = page(&query.uri, &found, show);
         moment.stamp(&mut response);
         Ok(response)
@@ -157,7 +167,7 @@ impl Surface {
             .credential(&self.call, Subject::Credential(key))
             .await?;
         let then = then.ok_or_else(|| Problem::not_found("key"))?;
-        let body = KeyRecord::new(self.call.views(), &then, moment.at);
+        let body = self.record_then(&then, moment);
         let mut response = shown(then.stamp().version, &body);
         moment.stamp(&mut response);
         Ok(response)
@@ -170,16 +180,26 @@ impl Surface {
         }
     }
 
-    /// The last calls made with a credential: none are recorded yet.
+    /// The last calls made with a credential.
     pub(super) async fn usage(
         self,
         key: CredentialId,
-        query: &Query<Pages>,
+        query: &Query<UsagePages>,
     ) -> Result<Response, Problem> {
         self.may_read().await?;
         self.find(key)?;
-        query.read()?.ask()?;
-        Ok(array::<()>(&query.uri, &[], None))
+        usage::calls(&self.call, key, query).await
+    }
+
+    /// How often a credential was used.
+    pub(super) async fn usage_summary(
+        self,
+        key: CredentialId,
+        query: &Query<SummaryPages>,
+    ) -> Result<Response, Problem> {
+        self.may_read().await?;
+        self.find(key)?;
+        usage::summary(&self.call, key, query).await
     }
 
     /// The history of a credential, newest first.
@@ -359,7 +379,7 @@ pub(super) fn as_answered(call: &Call, answer: &Answer, record: &Credential) -> 
     } else {
         call.now()
     };
-    KeyRecord::new(call.views(), record, now)
+    KeyRecord::new(call.views(), (record, &Use::of(&call.app, record)), now)
 }
 
 /// The answer that carries a new secret.

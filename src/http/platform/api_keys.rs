@@ -14,11 +14,12 @@ use crate::http::body::{NoFields, given, nullable};
 use crate::http::call::Call;
 use crate::http::events::{EventRecord, HistoryPages};
 use crate::http::keys::{Filters, RevokeRequest, RotateRequest, Surface, expiry};
-use crate::http::lists::{Pages, Query};
+use crate::http::lists::Query;
 use crate::http::past::AsOf;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::records::{IssuedKey, KeyRecord};
+use crate::http::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 
 /// A new key.
 #[derive(Deserialize, ToSchema)]
@@ -171,20 +172,6 @@ pub(in crate::http) async fn revoke(
     key.revoke(request).await
 }
 
-/// The last calls made with a key: none are recorded yet.
-#[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/usage",
-    tag = "api keys",
-    params(("organization_id" = String, Path), ("key_id" = String, Path),
-        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
-    responses((status = 200, body = Vec<Object>), (status = "4XX", body = ProblemBody)))]
-pub(in crate::http) async fn usage(
-    call: Call,
-    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
-    query: Query<Pages>,
-) -> Result<Response, Problem> {
-    surface(call, organization).usage(key, &query).await
-}
-
 /// The history of a key, newest first.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/events",
     tag = "api keys",
@@ -197,6 +184,35 @@ pub(in crate::http) async fn events(
     query: Query<HistoryPages>,
 ) -> Result<Response, Problem> {
     surface(call, organization).events(key, &query).await
+}
+
+/// The last calls made with a key, newest first.
+#[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/usage",
+    tag = "api keys",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        UsagePages),
+    responses((status = 200, body = Vec<UsageRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage(
+    call: Call,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<UsagePages>,
+) -> Result<Response, Problem> {
+    surface(call, organization).usage(key, &query).await
+}
+
+/// How often a key was used, by hour or by day.
+#[utoipa::path(get,
+    path = "/platform/organizations/{organization_id}/api-keys/{key_id}/usage/summary",
+    tag = "api keys",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        SummaryPages),
+    responses((status = 200, body = UsageSummary), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage_summary(
+    call: Call,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<SummaryPages>,
+) -> Result<Response, Problem> {
+    surface(call, organization).usage_summary(key, &query).await
 }
 
 /// Changes name, description, scopes or metadata; for a new secret, rotate.

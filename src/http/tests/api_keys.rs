@@ -66,6 +66,8 @@ fn a_new_key_is_shown_whole_and_its_secret_once() {
         "updated_at": START,
         "expires_at": "2027-04-24T15:30:00.000Z",
         "last_used_at": null,
+        "last_reported_at": null,
+        "usage_status": "never_used",
         "secrets": [{
             "id": secret.to_string(),
             "created_at": START,

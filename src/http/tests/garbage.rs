@@ -7,7 +7,7 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Map, Value, json};
 
-use super::routes::{body, documented, filled};
+use super::routes::{body, documented, filled, kind};
 use super::{Ask, World, ask};
 
 const CASES: u32 = 1_500;
@@ -198,7 +198,7 @@ fn request(world: &World, routes: &[(String, String)], wild: &Wild) -> Option<As
         request = request.by(&world.platform);
     }
     if !wild.headers.iter().any(|(name, _)| *name == "content-type") {
-        request = request.with("content-type", "application/json");
+        request = request.with("content-type", kind(template));
     }
     for (name, value) in &wild.headers {
         if let Ok(value) = axum::http::HeaderValue::from_bytes(value) {

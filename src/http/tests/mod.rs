@@ -19,6 +19,7 @@ mod secrets;
 mod sessions;
 mod surfaces;
 mod tenants;
+mod usage;
 mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -46,6 +47,7 @@ use crate::domain::record::{Grant, Metadata};
 use crate::ledger::boot::{self, Folder, Settings};
 use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;
+use crate::usage::{Usage, UsageSettings};
 
 /// 2026-04-24T15:30:00Z.
 const START_MS: i64 = 1_777_044_600_000;
@@ -57,6 +59,7 @@ const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1
 /// A ledger with two tenants and a router over it.
 struct World {
     ledger: Ledger,
+    usage: Usage,
     router: Router,
     runtime: Runtime,
     clock: Arc<ManualClock>,
@@ -99,7 +102,20 @@ impl World {
         let ledger = boot::create(settings, None).unwrap();
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_time().build().unwrap();
-        let router = super::router(ledger.clone(), HttpSettings::default());
+        let usage = Usage::open(UsageSettings {
+            headroom_bytes: 0,
+            ..UsageSettings::usual(
+                folder.path().join("data/usage"),
+                ledger.log_id(),
+                ledger.clock().clone(),
+            )
+        });
+        let usage = usage.unwrap();
+        let settings = HttpSettings {
+            usage: Some(usage.clone()),
+            ..HttpSettings::default()
+        };
+        let router = super::router(ledger.clone(), settings);
         let vacant = || Tenant {
             id: String::new(),
             path: String::new(),
@@ -112,6 +128,7 @@ impl World {
         };
         let mut world = Self {
             ledger,
+            usage,
             router,
             runtime,
             clock: hands,
@@ -290,14 +307,7 @@ impl World {
     }
 
     async fn reply(&self, ask: Ask) -> Reply {
-        let response = self.router.clone().oneshot(ask.0).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        Reply {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            text: String::from_utf8(bytes.to_vec()).unwrap(),
-        }
+        answered(self.router.clone(), ask).await
     }
 
     fn get(&self, by: &str, path: &str) -> Reply {
@@ -313,8 +323,21 @@ impl World {
     }
 }
 
+/// What a router answers.
+async fn answered(router: Router, ask: Ask) -> Reply {
+    let response = router.oneshot(ask.0).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect().await.unwrap().to_bytes();
+    Reply {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        text: String::from_utf8(bytes.to_vec()).unwrap(),
+    }
+}
+
 impl Drop for World {
     fn drop(&mut self) {
+        self.usage.stop();
         self.ledger.stop();
     }
 }

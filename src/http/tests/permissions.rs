@@ -33,6 +33,7 @@ const OPEN: &str = "+++ ++++++ ++++++ ++++++ ++++++ ++++++";
 const READ: &str = "114 ++++++ ++++++ ++++++ ++++++ +-+++-";
 const WRITE: &str = "114 ----++ ----++ ----++ ----++ --+++-";
 const VERIFY: &str = "11+ ----++ ----++ ----++ ----++ -+-++-";
+const REPORT: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 const PLATFORM: &str = "11- ------ ------ ------ ------ ----+-";
 const IN_PERSON: &str = "11- ------ ------ ------ ++++++ ------";
 /// A session that is not there is asked for.
@@ -62,13 +63,14 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 89] = [
+const TABLE: [(&str, &str, &str, &str); 101] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/openapi.json", OPEN),
     ("GET", "", "/docs", OPEN),
     ("POST", "", "/v1/verify", VERIFY),
     ("POST", "", "/v1/verify/batch", VERIFY),
+    ("POST", "", "/v1/usage", REPORT),
     ("POST", "", "/v1/sessions", OPEN),
     ("GET", "", "/sign-in/{token}", NO_LINK),
     ("GET", "", "/v1/me", IN_PERSON),
@@ -100,6 +102,7 @@ const TABLE: [(&str, &str, &str, &str); 89] = [
     ("GET", O, "/api-keys/{key_id}", READ),
     ("PATCH", O, "/api-keys/{key_id}", WRITE),
     ("GET", O, "/api-keys/{key_id}/usage", READ),
+    ("GET", O, "/api-keys/{key_id}/usage/summary", READ),
     ("GET", O, "/api-keys/{key_id}/events", READ),
     ("POST", O, "/api-keys/{key_id}/revoke", WRITE),
     ("POST", O, "/api-keys/{key_id}/rotate", WRITE),
@@ -115,6 +118,8 @@ const TABLE: [(&str, &str, &str, &str); 89] = [
     ("DELETE", MINE, "/{id}", ANOTHERS),
     ("POST", MINE, "/{id}/roll", ANOTHERS),
     ("GET", MINE, "/{id}/events", ANOTHERS),
+    ("GET", MINE, "/{id}/usage", ANOTHERS),
+    ("GET", MINE, "/{id}/usage/summary", ANOTHERS),
     ("GET", SA, "", ACCOUNTS),
     ("POST", SA, "", ACCOUNTS),
     ("GET", SA, "/{id}", ACCOUNT),
@@ -126,6 +131,8 @@ const TABLE: [(&str, &str, &str, &str); 89] = [
     ("DELETE", SA, "/{id}/tokens/{tok_id}", TOKENS),
     ("POST", SA, "/{id}/tokens/{tok_id}/rotate", TOKENS),
     ("GET", SA, "/{id}/tokens/{tok_id}/events", TOKENS),
+    ("GET", SA, "/{id}/tokens/{tok_id}/usage", TOKENS),
+    ("GET", SA, "/{id}/tokens/{tok_id}/usage/summary", TOKENS),
     ("GET", W, "/roles", ACCESS_READ),
     ("GET", W, "/access-tokens", ACCESS_READ),
     ("POST", W, "/access-tokens", ACCESS_EDIT),
@@ -136,6 +143,8 @@ const TABLE: [(&str, &str, &str, &str); 89] = [
     ("POST", W, "/access-tokens/{id}/disable", ACCESS_MANAGE),
     ("POST", W, "/access-tokens/{id}/enable", ACCESS_MANAGE),
     ("GET", W, "/access-tokens/{id}/events", ACCESS_READ),
+    ("GET", W, "/access-tokens/{id}/usage", ACCESS_READ),
+    ("GET", W, "/access-tokens/{id}/usage/summary", ACCESS_READ),
     ("GET", A, "", ADMINS),
     ("POST", A, "", ADMINS),
     ("GET", A, "/review", ADMINS),
@@ -146,12 +155,16 @@ const TABLE: [(&str, &str, &str, &str); 89] = [
     ("POST", A, "/{id}/disable", ADMIN),
     ("POST", A, "/{id}/enable", ADMIN),
     ("GET", A, "/{id}/events", ADMIN),
+    ("GET", A, "/{id}/usage", ADMIN),
+    ("GET", A, "/{id}/usage/summary", ADMIN),
     ("GET", P, "", PROJECT_READ),
     ("POST", P, "", PROJECT_WRITE),
     ("GET", P, "/{id}", PROJECT_READ),
     ("DELETE", P, "/{id}", PROJECT_WRITE),
     ("POST", P, "/{id}/replace", PROJECT_WRITE),
     ("GET", P, "/{id}/events", PROJECT_READ),
+    ("GET", P, "/{id}/usage", PROJECT_READ),
+    ("GET", P, "/{id}/usage/summary", PROJECT_READ),
 ];
 
 /// How somebody is refused who may not.

@@ -44,6 +44,14 @@ pub(super) fn filled(template: &str, place: &Tenant, rest: &Tenant) -> String {
     path
 }
 
+/// The media type of its bodies.
+pub(super) fn kind(template: &str) -> &'static str {
+    match template {
+        "/v1/usage" => "application/x-ndjson",
+        _ => "application/json",
+    }
+}
+
 /// A body that the route takes, where it takes one.
 pub(super) fn body(method: &str, template: &str) -> Option<Value> {
     let last = template.rsplit('/').next().unwrap_or_default();
@@ -65,6 +73,7 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         ("POST", "sessions") => Some(json!({"sign_in_token": "0"})),
         ("POST", "sign-in-link") => Some(json!({})),
         ("PUT", "password") => Some(json!({"password": "correct horse"})),
+        ("POST", "usage") => Some(json!({"key_id": "key_0", "endpoint": "/"})),
         ("POST", "verify") => Some(json!({"key": "x"})),
         ("POST", "batch") => Some(json!({"keys": [{"key": "x"}]})),
         ("POST", "revoke" | "rotate" | "roll" | "replace" | "disable" | "enable") => {

@@ -39,6 +39,12 @@ impl Folder {
         self.0.join("snapshots")
     }
 
+    /// The usage history.
+    #[must_use]
+    pub fn usage(&self) -> PathBuf {
+        self.0.join("usage")
+    }
+
     pub(super) fn views(&self) -> PathBuf {
         self.0.join("views")
     }

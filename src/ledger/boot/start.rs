@@ -43,8 +43,7 @@ pub(super) fn start(
     let guard = guard(&settings, last_ms);
     let mut entropy = settings.entropy;
     // Ids go on behind those of the newest event, whatever the clock says now.
-    let last_id = state.last_id().map_or(ulid::Ulid::nil(), |id| id.0);
-    entropy.ulids_after(last_id);
+    entropy.ulids_after(state.last_id().map_or(ulid::Ulid::nil(), |id| id.0));
     let shared = Arc::new(Shared {
         lanes: Lanes::default(),
         views,
@@ -56,13 +55,11 @@ pub(super) fn start(
         log_id: log.log_id(),
     });
     let reader = log.reader();
-    let signed = Signed::default();
-    if log.next_position() > 0 {
-        signed.announce(log.next_position(), log.frontier().root());
-    }
+    let signed = announced(&log);
     let (snapshots, orders) = mpsc::sync_channel(0);
     let between = settings.events_between_snapshots.get();
     let snapshot_due = log.next_position().max(1).next_multiple_of(between);
+    let usage_sealed_to = state.ledger().usage_sealed_to;
     let state = Arc::new(Mutex::new(state));
     let writer = Writer {
         shared: Arc::clone(&shared),
@@ -100,10 +97,20 @@ pub(super) fn start(
     Ok(Ledger {
         shared,
         reader,
+        usage_sealed_to,
         threads: Arc::new(Mutex::new(threads)),
         #[cfg(test)]
         state: state_of_writer,
     })
+}
+
+/// The newest root, on its way to be signed.
+fn announced(log: &Log) -> Signed {
+    let signed = Signed::default();
+    if log.next_position() > 0 {
+        signed.announce(log.next_position(), log.frontier().root());
+    }
+    signed
 }
 
 fn guard(settings: &Settings, last_ms: Option<i64>) -> ClockGuard {

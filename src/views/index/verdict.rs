@@ -106,6 +106,8 @@ pub struct Caller {
     pub authority: Authority,
     /// The credential presented.
     pub credential: Arc<Credential>,
+    /// Which of its secrets.
+    pub secret: SecretId,
 }
 
 /// A presented secret that is not accepted by this service's own interface.
@@ -229,6 +231,7 @@ impl Index {
                 credential: credential.id(),
                 secret: entry.secret(),
             },
+            secret: entry.secret(),
             authority: authority(credential, rights),
             credential: Arc::clone(credential),
         })

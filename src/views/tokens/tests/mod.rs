@@ -122,7 +122,7 @@ fn the_stored_form_is_that_of_its_format_number() {
     let digest = hex::encode(Sha256::digest(&bytes));
     assert_eq!(
         (super::store::FORMAT, &digest[..16]),
-        (2, "d7e36ba4b91a8437")
+        (3, "4ec1b8ed39d9e3a5")
     );
 }
 

@@ -1,0 +1,65 @@
+//! The usage history on the command line: how much of it is kept, and where it begins.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use clap::builder::BoolishValueParser;
+
+use super::exit::Stop;
+use crate::ledger::Ledger;
+use crate::ledger::boot::Folder;
+use crate::usage::{Retention, Usage, UsageSettings};
+
+const DAY: u64 = 24 * 60 * 60;
+
+/// How much of the usage history is kept.
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct UsageArgs {
+    /// Days for which calls are kept
+    #[arg(long, value_name = "DAYS", default_value_t = 90)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=3650))]
+    #[arg(env = "KEYLEDGER_USAGE_DAYS", hide_env_values = true)]
+    usage_days: u32,
+
+    /// Mebibytes of calls that are kept; the oldest go first
+    #[arg(long, value_name = "MIB", default_value_t = 10_240)]
+    #[arg(value_parser = clap::value_parser!(u32).range(128..))]
+    #[arg(env = "KEYLEDGER_USAGE_MIB", hide_env_values = true)]
+    usage_mib: u32,
+
+    /// Do not record where credentials are used
+    #[arg(long, value_parser = BoolishValueParser::new())]
+    #[arg(env = "KEYLEDGER_NO_USAGE", hide_env_values = true)]
+    no_usage: bool,
+}
+
+impl UsageArgs {
+    /// Opens the history, unless nothing is to be recorded.
+    pub(super) fn open(self, ledger: &Ledger, folder: &Folder) -> Result<Option<Usage>, Stop> {
+        if self.no_usage {
+            return Ok(None);
+        }
+        let retention = Retention {
+            age: Duration::from_secs(u64::from(self.usage_days) * DAY),
+            bytes: u64::from(self.usage_mib) << 20,
+        };
+        let settings = UsageSettings {
+            retention,
+            ..settings(ledger, folder)
+        };
+        let usage = Usage::open(settings).context("cannot open the usage history")?;
+        Ok(Some(usage))
+    }
+}
+
+/// Begins the history of a new ledger, so that it is older than every credential.
+pub(super) fn begin(ledger: &Ledger, folder: &Folder) -> anyhow::Result<()> {
+    let usage = Usage::open(settings(ledger, folder)).context("cannot begin the usage history")?;
+    usage.stop();
+    Ok(())
+}
+
+fn settings(ledger: &Ledger, folder: &Folder) -> UsageSettings {
+    UsageSettings::usual(folder.usage(), ledger.log_id(), ledger.clock().clone())
+}

@@ -1,0 +1,401 @@
+//! The usage of a credential, as clients see it: its last calls, and counts for charts.
+//!
+//! Owns the forms of these answers and what records of credentials tell of their use. Decides
+//! nothing: who may read a credential may read its usage. Data flows from the usage stream to the
+//! answer; what is recorded comes in by `used`, `verify` and [`report`].
+
+pub(super) mod report;
+
+use axum::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::App;
+use super::call::Call;
+use super::lists::{Query, array, number};
+use super::problem::Problem;
+use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::record::Credential;
+use crate::domain::time::{DAY_MS, Timestamp};
+use crate::ledger::SubmitError;
+use crate::usage::{
+    Bucket, BucketSummary, CallsAsk, Gap, KeyUsage, Outcome, PastCall, SummaryAsk, Usage,
+    UsageError,
+};
+
+/// Most calls of one answer.
+const CALLS_MAX: usize = 1_000;
+/// As many as there are unless it is said how many.
+const CALLS_USUAL: usize = 200;
+/// The longest time that one summary covers by the hour: 31 days are 744 buckets.
+const HOURS_SPAN_MS_MAX: i64 = 31 * DAY_MS;
+/// The same by the day: longer than anything is kept.
+const DAYS_SPAN_MS_MAX: i64 = 400 * DAY_MS;
+/// What a summary covers unless it is said, by the hour and by the day.
+const HOURS_SPAN_MS_USUAL: i64 = DAY_MS;
+const DAYS_SPAN_MS_USUAL: i64 = 30 * DAY_MS;
+
+/// One call made with a credential.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UsageRecord {
+    id: String,
+    key_id: String,
+    /// A path without its query; empty where nobody said.
+    endpoint: String,
+    /// Empty where nobody said.
+    method: String,
+    /// What was answered: 401 and 403 of a verification stand for a refusal.
+    status_code: u16,
+    /// Of a verification, how long that took.
+    duration_ms: f64,
+    request_id: Option<String>,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    created_at: String,
+    /// The code of the verification, `valid` where it was accepted.
+    outcome: &'static str,
+    secret_id: Option<String>,
+    /// Told by a gateway afterwards, not seen by this server.
+    reported: bool,
+    /// The credential of the gateway that told it.
+    reported_by: Option<String>,
+}
+
+/// Which calls are asked for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct UsagePages {
+    /// At most 1,000; 200 unless given.
+    #[serde(default, deserialize_with = "number")]
+    limit: Option<usize>,
+    /// From the link to the next page.
+    cursor: Option<String>,
+    /// RFC 3339; calls of that instant and later.
+    from: Option<String>,
+    /// RFC 3339; calls before that instant.
+    to: Option<String>,
+    /// Such as `valid` or `revoked`.
+    outcome: Option<String>,
+}
+
+/// Which buckets are asked for.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct SummaryPages {
+    /// `hour`, unless it is `day`.
+    bucket: Option<String>,
+    /// RFC 3339; a day before `to` by the hour, 30 days before it by the day, unless given.
+    from: Option<String>,
+    /// RFC 3339; now unless given.
+    to: Option<String>,
+}
+
+/// How a credential was used over time.
+#[derive(Serialize, ToSchema)]
+pub(super) struct UsageSummary {
+    key_id: String,
+    bucket: &'static str,
+    from: String,
+    to: String,
+    /// Since when use is recorded at all; null where it is not.
+    tracked_since: Option<String>,
+    last_used_at: Option<String>,
+    last_reported_at: Option<String>,
+    /// Of all time; a lower bound where there are gaps.
+    calls: CallCounts,
+    /// Intervals in which calls may be missing, since the server did not stop in order.
+    gaps: Vec<GapRecord>,
+    /// Those in which there was a call, oldest first.
+    buckets: Vec<BucketRecord>,
+}
+
+#[derive(Default, Serialize, ToSchema)]
+struct CallCounts {
+    accepted: u64,
+    denied: u64,
+    reported: u64,
+}
+
+#[derive(Serialize, ToSchema)]
+struct GapRecord {
+    from: String,
+    to: String,
+}
+
+#[derive(Serialize, ToSchema)]
+struct BucketRecord {
+    start: String,
+    calls: u64,
+    outcomes: Vec<Counted>,
+    endpoints: Vec<Counted>,
+    addresses: Vec<Counted>,
+    /// Calls of the bucket that were counted and whose detail was not kept.
+    detail_shed: u64,
+}
+
+/// A value and how often it stood in a call.
+#[derive(Serialize, ToSchema)]
+struct Counted {
+    value: String,
+    calls: u64,
+}
+
+/// What a record of a credential tells of its use.
+pub(super) struct Use {
+    usage: KeyUsage,
+    status: &'static str,
+    stream: Option<(Usage, CredentialId)>,
+}
+
+impl Use {
+    /// Of a credential as it is now.
+    pub(super) fn of(app: &App, credential: &Credential) -> Self {
+        let Some(stream) = &app.usage else {
+            return Self::untold();
+        };
+        let usage = stream.of(credential.id());
+        let used = usage.last_used_at.is_some() || usage.last_reported_at.is_some();
+        let status = if used {
+            "used"
+        } else if credential.stamp().created_at >= stream.tracked_since() {
+            "never_used"
+        } else {
+            NOT_TRACKED
+        };
+        Self {
+            usage,
+            status,
+            stream: Some((stream.clone(), credential.id())),
+        }
+    }
+
+    /// Of a credential as it was once: the past of its use is not in the ledger.
+    pub(super) fn untold() -> Self {
+        Self {
+            usage: KeyUsage::default(),
+            status: NOT_TRACKED,
+            stream: None,
+        }
+    }
+
+    pub(super) fn last_used_at(&self) -> Option<Timestamp> {
+        self.usage.last_used_at
+    }
+
+    pub(super) fn last_reported_at(&self) -> Option<Timestamp> {
+        self.usage.last_reported_at
+    }
+
+    /// When one of its secrets was last used.
+    pub(super) fn secret_last_used_at(&self, secret: SecretId) -> Option<Timestamp> {
+        let (stream, credential) = self.stream.as_ref()?;
+        stream.secret_last_used_at(*credential, secret)
+    }
+
+    /// `used`, `never_used` or `not_tracked`.
+    pub(super) fn status(&self) -> &'static str {
+        self.status
+    }
+}
+
+/// Nobody can say whether it was used.
+pub(super) const NOT_TRACKED: &str = "not_tracked";
+
+/// The last calls of a credential that the caller may read.
+pub(super) async fn calls(
+    call: &Call,
+    key: CredentialId,
+    query: &Query<UsagePages>,
+) -> Result<Response, Problem> {
+    let ask = query.read()?.ask()?;
+    let Some(usage) = call.app.usage.clone() else {
+        return Ok(array::<()>(&query.uri, &[], None));
+    };
+    let page = off_thread(usage, move |usage| usage.calls(key, &ask)).await?;
+    let records: Vec<UsageRecord> = page.calls.into_iter().map(UsageRecord::from).collect();
+    let next = page.next.map(|cursor| cursor.to_string());
+    Ok(array(&query.uri, &records, next.as_deref()))
+}
+
+/// The summary of a credential that the caller may read.
+pub(super) async fn summary(
+    call: &Call,
+    key: CredentialId,
+    query: &Query<SummaryPages>,
+) -> Result<Response, Problem> {
+    let (name, ask) = query.read()?.ask(call.now())?;
+    let (from, to) = (ask.from, ask.to);
+    let mut summary = UsageSummary {
+        key_id: key.to_string(),
+        bucket: name,
+        from: from.to_string(),
+        to: to.to_string(),
+        tracked_since: None,
+        last_used_at: None,
+        last_reported_at: None,
+        calls: CallCounts::default(),
+        gaps: Vec::new(),
+        buckets: Vec::new(),
+    };
+    let Some(usage) = call.app.usage.clone() else {
+        return Ok(shown_now(&summary));
+    };
+    let buckets = off_thread(usage.clone(), move |usage| usage.summary(key, &ask)).await?;
+    // After the reading, which has settled what was recorded before.
+    let known = usage.of(key);
+    let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
+    summary.tracked_since = Some(usage.tracked_since().to_string());
+    summary.last_used_at = text(known.last_used_at);
+    summary.last_reported_at = text(known.last_reported_at);
+    summary.calls = CallCounts {
+        accepted: known.accepted,
+        denied: known.denied,
+        reported: known.reported,
+    };
+    let gaps = usage.gaps().iter().copied();
+    let gaps = gaps.filter(|gap| gap.from < to && gap.to >= from);
+    summary.gaps = gaps.map(GapRecord::from).collect();
+    summary.buckets = buckets.into_iter().map(BucketRecord::from).collect();
+    Ok(shown_now(&summary))
+}
+
+/// An answer that nobody keeps.
+fn shown_now(body: &UsageSummary) -> Response {
+    let mut response = Json(body).into_response();
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
+}
+
+/// Reads of files are off the async threads.
+async fn off_thread<T: Send + 'static>(
+    usage: Usage,
+    read: impl FnOnce(&Usage) -> Result<T, UsageError> + Send + 'static,
+) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(move || read(&usage)).await;
+    let done = done.map_err(|why| Problem::internal("a read of the usage panicked", &why))?;
+    Ok(done?)
+}
+
+impl UsagePages {
+    fn ask(&self) -> Result<CallsAsk, Problem> {
+        let limit = match self.limit {
+            None => CALLS_USUAL,
+            Some(limit @ 1..=CALLS_MAX) => limit,
+            Some(_) => {
+                let message = format!("must be 1 to {CALLS_MAX}");
+                return Err(Problem::invalid_query("limit", message));
+            }
+        };
+        let before = self.cursor.as_deref().map(str::parse).transpose();
+        let before = before.map_err(|_not_ours| {
+            Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
+        })?;
+        let outcome = self.outcome.as_deref().map(outcome_named).transpose()?;
+        Ok(CallsAsk {
+            limit,
+            before,
+            from: instant("from", self.from.as_deref())?,
+            to: instant("to", self.to.as_deref())?,
+            outcome,
+        })
+    }
+}
+
+impl SummaryPages {
+    fn ask(&self, now: Timestamp) -> Result<(&'static str, SummaryAsk), Problem> {
+        let (name, bucket, usual, max) = match self.bucket.as_deref().unwrap_or("hour") {
+            "hour" => ("hour", Bucket::Hour, HOURS_SPAN_MS_USUAL, HOURS_SPAN_MS_MAX),
+            "day" => ("day", Bucket::Day, DAYS_SPAN_MS_USUAL, DAYS_SPAN_MS_MAX),
+            _ => return Err(Problem::invalid_query("bucket", "must be hour or day")),
+        };
+        let to = instant("to", self.to.as_deref())?.unwrap_or_else(|| now.plus_ms(1));
+        let from = instant("from", self.from.as_deref())?;
+        let from = from.unwrap_or_else(|| to.plus_ms(-usual));
+        let span = to.0.saturating_sub(from.0);
+        if !(0..=max).contains(&span) {
+            let message = format!("must lie at most {} days before to", max / DAY_MS);
+            return Err(Problem::invalid_query("from", message));
+        }
+        Ok((name, SummaryAsk { bucket, from, to }))
+    }
+}
+
+fn instant(name: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Problem> {
+    let instant = text.map(Timestamp::parse).transpose();
+    instant.map_err(|why| Problem::invalid_query(name, why.to_string()))
+}
+
+fn outcome_named(name: &str) -> Result<Outcome, Problem> {
+    let mut all = Outcome::ALL.into_iter();
+    all.find(|outcome| outcome.name() == name).ok_or_else(|| {
+        let names: Vec<_> = Outcome::ALL.iter().map(|known| known.name()).collect();
+        Problem::invalid_query("outcome", format!("must be one of {}", names.join(", ")))
+    })
+}
+
+impl From<PastCall> for UsageRecord {
+    fn from(call: PastCall) -> Self {
+        Self {
+            id: call.id.to_string(),
+            key_id: call.credential.to_string(),
+            endpoint: call.endpoint,
+            method: call.method,
+            status_code: call.status,
+            duration_ms: f64::from(call.duration_us) / 1_000.0,
+            request_id: call.request_id,
+            ip_address: call.ip.map(|ip| ip.to_string()),
+            user_agent: call.user_agent,
+            created_at: call.at.to_string(),
+            outcome: call.outcome.name(),
+            secret_id: call.secret.map(|id| id.to_string()),
+            reported: call.reporter.is_some(),
+            reported_by: call.reporter.map(|id| id.to_string()),
+        }
+    }
+}
+
+impl From<Gap> for GapRecord {
+    fn from(gap: Gap) -> Self {
+        Self {
+            from: gap.from.to_string(),
+            to: gap.to.to_string(),
+        }
+    }
+}
+
+impl From<BucketSummary> for BucketRecord {
+    fn from(bucket: BucketSummary) -> Self {
+        let counted = |(value, calls)| Counted { value, calls };
+        let outcomes = bucket.outcomes.into_iter();
+        Self {
+            start: bucket.start.to_string(),
+            calls: bucket.calls,
+            outcomes: outcomes
+                .map(|(outcome, calls)| counted((outcome.name().to_owned(), calls)))
+                .collect(),
+            endpoints: bucket.endpoints.into_iter().map(counted).collect(),
+            addresses: bucket.addresses.into_iter().map(counted).collect(),
+            detail_shed: bucket.detail_shed,
+        }
+    }
+}
+
+impl From<UsageError> for Problem {
+    fn from(why: UsageError) -> Self {
+        match why {
+            UsageError::Busy => Self::unavailable(
+                "usage_busy",
+                "as many calls as may wait to be recorded are waiting already",
+            ),
+            UsageError::DiskFull => SubmitError::DiskFull.into(),
+            why => Self::internal("the usage history cannot be read or written", &why),
+        }
+    }
+}

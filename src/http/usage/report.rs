@@ -1,0 +1,298 @@
+//! `POST /v1/usage`: calls that a gateway has seen and this server has not, one JSON object a line.
+//!
+//! All lines are taken or none; the answer comes when they are on disk. A report says when a
+//! credential was used elsewhere; it never counts as a use seen here.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::outcome_named;
+use crate::domain::access::{Access, Action};
+use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::record::Credential;
+use crate::domain::time::{DAY_MS, Timestamp};
+use crate::http::body;
+use crate::http::call::Call;
+use crate::http::problem::{Problem, ProblemBody};
+use crate::http::used::{path_of, without_secrets};
+use crate::usage::{self, Outcome};
+
+/// Most lines of one report.
+const LINES_MAX: usize = 10_000;
+/// Longest report: 10,000 lines of 800 bytes.
+const REPORT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// How far back a reported call may lie.
+const PAST_MS_MAX: i64 = DAY_MS;
+/// How far a reporter's clock may be ahead.
+const FUTURE_MS_MAX: i64 = 60_000;
+/// Longest texts of a line, in bytes.
+const ENDPOINT_BYTES_MAX: usize = 2_048;
+const METHOD_BYTES_MAX: usize = 32;
+const REQUEST_ID_BYTES_MAX: usize = 128;
+const USER_AGENT_BYTES_MAX: usize = 512;
+/// The longest time that a call takes: a day.
+const DURATION_MS_MAX: f64 = 86_400_000.0;
+/// What HTTP answers with.
+const STATUS_CODES: std::ops::RangeInclusive<u16> = 100..=599;
+const NDJSON: &str = "application/x-ndjson";
+
+/// A call that was made with a credential elsewhere.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct ReportedCall {
+    /// Of the reporter's own organization.
+    key_id: String,
+    /// A path; a query is cut off.
+    endpoint: String,
+    method: String,
+    /// 100 to 599.
+    status_code: u16,
+    duration_ms: f64,
+    request_id: Option<String>,
+    ip_address: Option<String>,
+    user_agent: Option<String>,
+    /// RFC 3339, at most 24 hours past and 60 seconds ahead; now unless given.
+    created_at: Option<String>,
+    /// One of the credential's own.
+    secret_id: Option<String>,
+    /// `valid` unless given.
+    outcome: Option<String>,
+}
+
+/// What became of a report.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Reported {
+    /// How many calls are on disk now.
+    recorded: usize,
+}
+
+/// Records calls that were made with credentials elsewhere: NDJSON, at most 10,000 lines, all of
+/// them or none.
+#[utoipa::path(post, path = "/v1/usage", tag = "usage",
+    request_body(content = ReportedCall, content_type = "application/x-ndjson"),
+    responses((status = 201, body = Reported), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn report(call: Call, request: Request) -> Result<Response, Problem> {
+    let access = call.may_at_home(Action::ReportUsage)?;
+    let bytes = body::lines(request, &call.context, (NDJSON, REPORT_BYTES_MAX)).await?;
+    let Some(stream) = call.app.usage.clone() else {
+        return Err(Problem::unavailable(
+            "usage_off",
+            "this server does not record usage",
+        ));
+    };
+    let lines = parsed(&bytes)?;
+    let mut keys = Keys {
+        call: &call,
+        access: &access,
+        known: BTreeMap::new(),
+    };
+    let reports = lines.iter().enumerate().map(|(index, line)| {
+        let refused = |(field, code, message): Refused| {
+            Problem::invalid_field(code, format!("[{index}].{field}"), message)
+        };
+        keys.report(line).map_err(refused)?.ok_or_else(|| {
+            refused((
+                "key_id",
+                "unknown_key",
+                "is no credential that you report for".to_owned(),
+            ))
+        })
+    });
+    let reports = reports.collect::<Result<Vec<_>, _>>()?;
+    let calls: Vec<usage::Call<'_>> = reports.iter().map(Report::call).collect();
+    stream.report(&calls).await?;
+    let recorded = calls.len();
+    let mut response = (StatusCode::CREATED, axum::Json(Reported { recorded })).into_response();
+    let no_store = axum::http::HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    Ok(response)
+}
+
+/// The lines of a report; the first that is wrong is named by its number, from 0.
+fn parsed(bytes: &[u8]) -> Result<Vec<ReportedCall>, Problem> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let lines = lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace));
+    let mut calls = Vec::new();
+    for (index, line) in lines.enumerate() {
+        if index == LINES_MAX {
+            let message = format!("must have at most {LINES_MAX} lines");
+            return Err(Problem::invalid_field("field_too_long", "body", message));
+        }
+        calls.push(body::parse_item(line, &format!("[{index}]"))?);
+    }
+    Ok(calls)
+}
+
+/// A line that is right, with what it refers to.
+struct Report<'a> {
+    line: &'a ReportedCall,
+    reporter: CredentialId,
+    credential: CredentialId,
+    secret: Option<SecretId>,
+    at: Timestamp,
+    outcome: Outcome,
+    ip: Option<IpAddr>,
+    endpoint: std::borrow::Cow<'a, str>,
+    user_agent: Option<std::borrow::Cow<'a, str>>,
+}
+
+impl Report<'_> {
+    fn call(&self) -> usage::Call<'_> {
+        usage::Call {
+            credential: self.credential,
+            secret: self.secret,
+            at: self.at,
+            outcome: self.outcome,
+            status: self.line.status_code,
+            duration_us: micros(self.line.duration_ms),
+            endpoint: &self.endpoint,
+            method: &self.line.method,
+            request_id: self.line.request_id.as_deref(),
+            ip: self.ip,
+            user_agent: self.user_agent.as_deref(),
+            reporter: Some(self.reporter),
+            scopes: &[],
+        }
+    }
+}
+
+/// What is wrong with a line: field, code, message.
+type Refused = (&'static str, &'static str, String);
+
+/// The credentials that a report names, each looked up once.
+struct Keys<'a> {
+    call: &'a Call,
+    access: &'a Access,
+    known: BTreeMap<CredentialId, Option<Arc<Credential>>>,
+}
+
+impl Keys<'_> {
+    /// A credential that the caller reports for: of its organization, and of its project where it
+    /// is bound to one.
+    fn find(&mut self, id: CredentialId) -> Option<Arc<Credential>> {
+        let authority = self.access.authority();
+        let (call, organization) = (self.call, authority.organization?);
+        let found = self.known.entry(id).or_insert_with(|| {
+            let found = call.views().tokens.get(organization, id).ok()??;
+            let fits = authority.project.is_none() || found.project() == authority.project;
+            fits.then_some(found)
+        });
+        found.clone()
+    }
+
+    /// A line as it is recorded; `None` where it names no credential to report for.
+    fn report<'l>(&mut self, line: &'l ReportedCall) -> Result<Option<Report<'l>>, Refused> {
+        check_lengths(line)?;
+        let no_id = |field| {
+            (
+                field,
+                "field_invalid",
+                "is not an id of this form".to_owned(),
+            )
+        };
+        let key = line.key_id.parse().map_err(|_no_id| no_id("key_id"))?;
+        let Some(credential) = self.find(key) else {
+            return Ok(None);
+        };
+        let secret = line.secret_id.as_deref().map(str::parse).transpose();
+        let secret: Option<SecretId> = secret.map_err(|_no_id| no_id("secret_id"))?;
+        if let Some(id) = secret
+            && !credential.secrets().any(|secret| secret.id == id)
+        {
+            let message = "is no secret of this credential".to_owned();
+            return Err(("secret_id", "unknown_secret", message));
+        }
+        let ip = line.ip_address.as_deref().map(str::parse).transpose();
+        let ip = ip.map_err(|_no_address| {
+            (
+                "ip_address",
+                "field_invalid",
+                "is not an IP address".to_owned(),
+            )
+        })?;
+        let outcome = line.outcome.as_deref().map(outcome_named).transpose();
+        let outcome = outcome.map_err(|_unknown| {
+            (
+                "outcome",
+                "field_invalid",
+                "is no code of a verification".to_owned(),
+            )
+        })?;
+        let user_agent = line.user_agent.as_deref();
+        Ok(Some(Report {
+            line,
+            reporter: self.reporter()?,
+            credential: key,
+            secret,
+            at: instant(line.created_at.as_deref(), self.call.now())?,
+            outcome: outcome.unwrap_or(Outcome::Valid),
+            ip,
+            endpoint: without_secrets(path_of(&line.endpoint)),
+            user_agent: user_agent.map(without_secrets),
+        }))
+    }
+
+    /// A report names the credential that it came by; a member in person has none.
+    fn reporter(&self) -> Result<CredentialId, Refused> {
+        let via = self.access.authority().via_credential();
+        via.ok_or_else(|| {
+            let message = "calls are reported with a credential, not in a session".to_owned();
+            ("key_id", "credential_required", message)
+        })
+    }
+}
+
+fn check_lengths(line: &ReportedCall) -> Result<(), Refused> {
+    let texts = [
+        ("endpoint", Some(&line.endpoint), ENDPOINT_BYTES_MAX),
+        ("method", Some(&line.method), METHOD_BYTES_MAX),
+        ("request_id", line.request_id.as_ref(), REQUEST_ID_BYTES_MAX),
+        ("user_agent", line.user_agent.as_ref(), USER_AGENT_BYTES_MAX),
+    ];
+    for (field, text, max) in texts {
+        if text.is_some_and(|text| text.len() > max) {
+            let message = format!("must have at most {max} bytes");
+            return Err((field, "field_too_long", message));
+        }
+    }
+    if !STATUS_CODES.contains(&line.status_code) {
+        let message = "must be 100 to 599".to_owned();
+        return Err(("status_code", "field_invalid", message));
+    }
+    if !(0.0..=DURATION_MS_MAX).contains(&line.duration_ms) {
+        let message = "must be 0 to 86400000".to_owned();
+        return Err(("duration_ms", "field_invalid", message));
+    }
+    Ok(())
+}
+
+fn instant(text: Option<&str>, now: Timestamp) -> Result<Timestamp, Refused> {
+    let Some(text) = text else { return Ok(now) };
+    let refused = |message: String| ("created_at", "field_invalid", message);
+    let at = Timestamp::parse(text).map_err(|why| refused(why.to_string()))?;
+    if at < now.plus_ms(-PAST_MS_MAX) || at > now.plus_ms(FUTURE_MS_MAX) {
+        return Err(refused(
+            "must lie at most 24 hours past and 60 seconds ahead".to_owned(),
+        ));
+    }
+    Ok(at)
+}
+
+/// Whole microseconds of a checked number of milliseconds.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "checked to be between 0 and a day; what is longer than 71 minutes is cut to that"
+)]
+fn micros(ms: f64) -> u32 {
+    (ms * 1_000.0).round() as u32
+}

@@ -1,0 +1,222 @@
+//! Which credential a call was made with: told by whoever authenticates it, and recorded in the
+//! usage history once the call has been answered.
+//!
+//! Owns the slot that a request carries for this, and what of a request may be stored: no query,
+//! no token, wherever in a text it stands. Data flows from the extractor to the frame, and from
+//! there to the usage stream, which never makes a call wait.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock};
+
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderValue, Method, StatusCode, Uri, header};
+use percent_encoding::percent_decode_str;
+
+use super::App;
+use super::context;
+use super::frame::RequestId;
+use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::secret::without_tokens;
+use crate::domain::sign_in::without_opaque_tokens;
+use crate::usage::{Call, Outcome};
+use crate::views::index::Verdict;
+
+/// The shortest text that can hold a token of ours: a link's or a session's.
+const TOKEN_CHARS_MIN: usize = 64;
+/// What stands for a token that somebody put where it does not belong.
+const BLOT: &str = "[secret]";
+
+/// What a call was made with.
+#[derive(Debug)]
+struct Used {
+    credential: CredentialId,
+    secret: SecretId,
+    outcome: Outcome,
+    method: Method,
+    uri: Uri,
+    ip: Option<IpAddr>,
+    user_agent: Option<HeaderValue>,
+}
+
+/// Where an extractor says what it found, for the frame around it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UsedSlot(Arc<OnceLock<Used>>);
+
+/// Says which credential a call is made with, and whether it was accepted.
+pub(super) fn tell(
+    parts: &Parts,
+    app: &App,
+    (credential, secret): (CredentialId, SecretId),
+    outcome: Outcome,
+) {
+    let Some(UsedSlot(slot)) = parts.extensions.get::<UsedSlot>() else {
+        return;
+    };
+    let used = Used {
+        credential,
+        secret,
+        outcome,
+        method: parts.method.clone(),
+        uri: parts.uri.clone(),
+        ip: context::address(parts, app),
+        user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+    };
+    // A call has one caller; a second telling would be of the same.
+    drop(slot.set(used));
+}
+
+impl UsedSlot {
+    /// Puts a slot into a request, where usage is recorded at all.
+    pub(super) fn insert(app: &App, extensions: &mut Extensions) -> Option<Self> {
+        app.usage.as_ref()?;
+        let slot = Self::default();
+        extensions.insert(slot.clone());
+        Some(slot)
+    }
+
+    /// Records the call, now that it has been answered.
+    pub(super) fn record(&self, app: &App, id: &RequestId, (status, began_us): (StatusCode, u64)) {
+        let (Some(usage), Some(used)) = (&app.usage, self.0.get()) else {
+            return;
+        };
+        let outcome = match (used.outcome, status) {
+            (Outcome::Valid, StatusCode::FORBIDDEN) => Outcome::InsufficientScope,
+            (outcome, _) => outcome,
+        };
+        let took = app.ledger.monotonic_us().saturating_sub(began_us);
+        let user_agent = used.user_agent.as_ref();
+        usage.record(&Call {
+            credential: used.credential,
+            secret: Some(used.secret),
+            at: app.ledger.now(),
+            outcome,
+            status: status.as_u16(),
+            duration_us: u32::try_from(took).unwrap_or(u32::MAX),
+            endpoint: &without_secrets(used.uri.path()),
+            method: used.method.as_str(),
+            request_id: Some(id.as_str()),
+            ip: used.ip,
+            user_agent: user_agent
+                .and_then(|agent| agent.to_str().ok())
+                .map(without_secrets)
+                .as_deref(),
+            reporter: None,
+            scopes: &[],
+        });
+    }
+}
+
+/// The call that a verified secret was presented with, as a gateway tells it.
+pub(super) struct Presented<'a> {
+    /// The secret itself, which must not be stored if it stands in one of the texts.
+    pub(super) token: &'a str,
+    pub(super) required_scopes: &'a [String],
+    pub(super) endpoint: &'a str,
+    pub(super) method: &'a str,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) user_agent: Option<&'a str>,
+    pub(super) request_id: Option<&'a str>,
+    pub(super) took_us: u64,
+}
+
+/// Records a verification in the history of the credential that it was of, if it was of any.
+pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
+    let (Some(usage), Some(key)) = (&app.usage, &verdict.key) else {
+        return;
+    };
+    let (credential, secret) = key.ids();
+    let clean = |text| without(presented.token, without_secrets(text));
+    usage.record(&Call {
+        credential,
+        secret: Some(secret),
+        at: app.ledger.now(),
+        outcome: verdict.code,
+        status: verdict.code.status(),
+        duration_us: u32::try_from(presented.took_us).unwrap_or(u32::MAX),
+        endpoint: &clean(path_of(presented.endpoint)),
+        method: presented.method,
+        request_id: presented.request_id.map(clean).as_deref(),
+        ip: presented.ip,
+        user_agent: presented.user_agent.map(clean).as_deref(),
+        reporter: None,
+        scopes: if verdict.code == Outcome::Valid {
+            presented.required_scopes
+        } else {
+            &[]
+        },
+    });
+}
+
+/// A text without a token of a foreign form, which cannot be told from other words.
+fn without<'a>(token: &str, text: Cow<'a, str>) -> Cow<'a, str> {
+    if token.len() <= text.len() && !token.is_empty() && text.contains(token) {
+        return Cow::Owned(text.replace(token, BLOT));
+    }
+    text
+}
+
+/// A path without its query.
+pub(super) fn path_of(target: &str) -> &str {
+    target.find(['?', '#']).map_or(target, |at| {
+        let (path, _) = target.split_at(at);
+        path
+    })
+}
+
+/// A text in which every token of ours is blotted out, written plainly or with percent signs.
+pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
+    if text.len() < TOKEN_CHARS_MIN {
+        return Cow::Borrowed(text);
+    }
+    let clean = without_opaque_tokens(&without_tokens(text));
+    if clean != text {
+        return Cow::Owned(clean);
+    }
+    if text.contains('%') {
+        let plain = percent_decode_str(text).decode_utf8_lossy();
+        if without_opaque_tokens(&without_tokens(&plain)) != plain {
+            return Cow::Borrowed(BLOT);
+        }
+    }
+    Cow::Borrowed(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_token_is_stored_wherever_it_stands() {
+        let token = crate::domain::secret::Token::compose("rfk", SecretId(ulid::Ulid(7)), &[9; 32]);
+        let token = token.reveal();
+        let long = "/a-path/of-more-than/sixty-four/characters/that-holds/no-secret/at-all";
+        let encoded = token.replace('_', "%5F");
+        let link = "ab".repeat(32);
+        for (text, stored) in [
+            ("/v1/cases".to_owned(), "/v1/cases".to_owned()),
+            (long.to_owned(), long.to_owned()),
+            (
+                format!("/badges/{token}/x"),
+                "/badges/[secret]/x".to_owned(),
+            ),
+            (format!("/badges/{encoded}"), "[secret]".to_owned()),
+            (format!("/sign-in/{link}"), "/sign-in/[secret]".to_owned()),
+        ] {
+            assert_eq!(without_secrets(&text), stored);
+        }
+    }
+
+    #[test]
+    fn a_path_has_no_query() {
+        for (target, path) in [
+            ("/a?b=c", "/a"),
+            ("/a#b?c", "/a"),
+            ("/a", "/a"),
+            ("?a", ""),
+            ("", ""),
+        ] {
+            assert_eq!(path_of(target), path, "{target}");
+        }
+    }
+}

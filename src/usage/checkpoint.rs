@@ -1,0 +1,246 @@
+//! The checkpoint: what is known of every credential, as of an address of the stream.
+//!
+//! Owns one file. It is not the truth: without it, all segments are read again. It holds the
+//! counters of credentials whose records have been dropped long ago, so it is written as carefully
+//! as they deserve: under another name, synced, renamed. Little-endian, and the last 4 bytes are
+//! the CRC32C of all before them.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+
+use super::Gap;
+use super::keys::{Key, Keys};
+use super::record::Bytes;
+use super::stream::{Segment, sync_folder};
+use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::time::Timestamp;
+
+const MAGIC: [u8; 8] = *b"KLUSECP\0";
+const FORMAT: u32 = 1;
+
+/// What a checkpoint says beside its credentials.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Head {
+    /// Everything before this address of the stream is in it.
+    pub(super) address: u64,
+    /// Where the roll-ups that it points to end.
+    pub(super) roll_ups: u64,
+    pub(super) tracked_since: Timestamp,
+    pub(super) gaps: Vec<Gap>,
+    /// Segments that were sealed before it.
+    pub(super) segments: Vec<Segment>,
+    pub(super) roll_up_segments: Vec<Segment>,
+}
+
+fn path(folder: &Path) -> PathBuf {
+    folder.join("checkpoint")
+}
+
+/// A writer that sums up what goes through it.
+struct Summed<W> {
+    to: W,
+    crc: u32,
+    bytes: u64,
+}
+
+impl<W: Write> Summed<W> {
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.crc = crc32c::crc32c_append(self.crc, bytes);
+        self.bytes += bytes.len() as u64;
+        self.to.write_all(bytes)
+    }
+
+    fn u64(&mut self, number: u64) -> io::Result<()> {
+        self.put(&number.to_le_bytes())
+    }
+
+    fn count(&mut self, length: usize) -> io::Result<()> {
+        self.put(&u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes())
+    }
+
+    fn instant(&mut self, at: Timestamp) -> io::Result<()> {
+        self.put(&at.0.to_le_bytes())
+    }
+
+    fn segments(&mut self, segments: &[Segment]) -> io::Result<()> {
+        self.count(segments.len())?;
+        for segment in segments {
+            self.u64(segment.first)?;
+            self.u64(segment.end)?;
+            self.u64(segment.records)?;
+            let (earliest, latest) = segment.span.unwrap_or_default();
+            self.instant(earliest)?;
+            self.instant(latest)?;
+            self.put(&[
+                u8::from(segment.span.is_some()),
+                u8::from(segment.digest.is_some()),
+            ])?;
+            self.put(&segment.digest.unwrap_or_default())?;
+        }
+        Ok(())
+    }
+}
+
+/// Writes a checkpoint; how many bytes it has.
+pub(super) fn write(folder: &Path, head: &Head, keys: &Keys) -> io::Result<u64> {
+    let new = folder.join("checkpoint.new");
+    let file = File::create(&new)?;
+    let mut to = Summed {
+        to: BufWriter::with_capacity(1 << 20, file),
+        crc: 0,
+        bytes: 0,
+    };
+    to.put(&MAGIC)?;
+    to.put(&FORMAT.to_le_bytes())?;
+    to.u64(head.address)?;
+    to.u64(head.roll_ups)?;
+    to.instant(head.tracked_since)?;
+    to.count(head.gaps.len())?;
+    for gap in &head.gaps {
+        to.instant(gap.from)?;
+        to.instant(gap.to)?;
+    }
+    to.segments(&head.segments)?;
+    to.segments(&head.roll_up_segments)?;
+    let names = keys.scopes().names.clone();
+    to.count(names.len())?;
+    for name in &names {
+        to.count(name.len())?;
+        to.put(name.as_bytes())?;
+    }
+    to.count(keys.len())?;
+    let mut written = Ok(());
+    keys.each(|id, key| {
+        if written.is_ok() {
+            written = put_key(&mut to, id, key);
+        }
+    });
+    written?;
+    let crc = to.crc;
+    to.to.write_all(&crc.to_le_bytes())?;
+    let bytes = to.bytes;
+    let file = to.to.into_inner().map_err(io::IntoInnerError::into_error)?;
+    file.sync_all()?;
+    fs::rename(new, path(folder))?;
+    sync_folder(folder)?;
+    Ok(bytes)
+}
+
+fn put_key<W: Write>(to: &mut Summed<W>, id: CredentialId, key: &Key) -> io::Result<()> {
+    to.put(&id.ulid().0.to_le_bytes())?;
+    for number in [
+        &key.newest,
+        &key.newest_roll_up,
+        &key.accepted,
+        &key.denied,
+        &key.reported,
+    ] {
+        to.u64(number.load(Ordering::Acquire))?;
+    }
+    for at in [&key.last_used, &key.last_reported] {
+        to.put(&at.load(Ordering::Acquire).to_le_bytes())?;
+    }
+    let rest = key.rest();
+    to.count(rest.secrets.len())?;
+    for (secret, at) in &rest.secrets {
+        to.put(&secret.ulid().0.to_le_bytes())?;
+        to.instant(*at)?;
+    }
+    to.count(rest.scopes.len())?;
+    for scope in &rest.scopes {
+        to.put(&scope.to_le_bytes())?;
+    }
+    Ok(())
+}
+
+/// Reads the checkpoint of a folder; `None` if there is none that is whole.
+pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys)>> {
+    let bytes = match fs::read(path(folder)) {
+        Ok(bytes) => bytes,
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(why) => return Err(why),
+    };
+    let whole = bytes
+        .split_last_chunk::<4>()
+        .filter(|(covered, crc)| crc32c::crc32c(covered) == u32::from_le_bytes(**crc));
+    let keys = Keys::default();
+    let read = whole.and_then(|(covered, _)| parse(covered, &keys));
+    if read.is_none() {
+        tracing::warn!("the usage checkpoint is damaged; all segments are read again");
+    }
+    Ok(read.map(|head| (head, keys)))
+}
+
+fn parse(covered: &[u8], keys: &Keys) -> Option<Head> {
+    let mut from = Bytes(covered);
+    if from.array::<8>()? != MAGIC || from.u32()? != FORMAT {
+        return None;
+    }
+    let mut head = Head {
+        address: from.u64()?,
+        roll_ups: from.u64()?,
+        tracked_since: from.instant()?,
+        ..Head::default()
+    };
+    for _ in 0..from.u32()? {
+        head.gaps.push(Gap {
+            from: from.instant()?,
+            to: from.instant()?,
+        });
+    }
+    head.segments = parse_segments(&mut from)?;
+    head.roll_up_segments = parse_segments(&mut from)?;
+    for _ in 0..from.u32()? {
+        let length = usize::try_from(from.u32()?).ok()?;
+        let name = std::str::from_utf8(from.slice(length)?).ok()?;
+        keys.scopes().number(name)?;
+    }
+    for _ in 0..from.u32()? {
+        parse_key(&mut from, keys)?;
+    }
+    from.0.is_empty().then_some(head)
+}
+
+fn parse_segments(from: &mut Bytes<'_>) -> Option<Vec<Segment>> {
+    let count = from.u32()?;
+    let one = |_| {
+        let (first, end, records) = (from.u64()?, from.u64()?, from.u64()?);
+        let span = (from.instant()?, from.instant()?);
+        let (has_span, has_digest) = (from.u8()? != 0, from.u8()? != 0);
+        let digest = from.array::<32>()?;
+        Some(Segment {
+            first,
+            end,
+            records,
+            span: has_span.then_some(span),
+            digest: has_digest.then_some(digest),
+        })
+    };
+    (0..count).map(one).collect()
+}
+
+fn parse_key(from: &mut Bytes<'_>, keys: &Keys) -> Option<()> {
+    let key = keys.entry(CredentialId(from.ulid()?));
+    for number in [
+        &key.newest,
+        &key.newest_roll_up,
+        &key.accepted,
+        &key.denied,
+        &key.reported,
+    ] {
+        number.store(from.u64()?, Ordering::Release);
+    }
+    for at in [&key.last_used, &key.last_reported] {
+        at.store(from.instant()?.0, Ordering::Release);
+    }
+    let mut rest = key.rest();
+    let secrets = from.u32()?;
+    rest.secrets = (0..secrets)
+        .map(|_| Some((SecretId(from.ulid()?), from.instant()?)))
+        .collect::<Option<_>>()?;
+    let scopes = from.u32()?;
+    rest.scopes = (0..scopes).map(|_| from.u16()).collect::<Option<_>>()?;
+    Some(())
+}

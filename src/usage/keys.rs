@@ -1,0 +1,217 @@
+//! What is known of the use of every credential, in RAM.
+//!
+//! Owns one entry a credential that was ever used: where its newest record stands, when it was last
+//! used, how often. Read without a lock that the writing thread holds for longer than one entry's
+//! change; changed by that one thread. An entry takes about 250 bytes, and 24 for each secret
+//! beyond the first.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use papaya::HashMap as LockFreeMap;
+
+use super::record::{Counted, NOWHERE};
+use super::tally::{Tally, hour_of};
+use super::{KeyUsage, Outcome};
+use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::time::Timestamp;
+
+/// Before any instant.
+const NEVER: i64 = i64::MIN;
+/// Names of scopes that are remembered: a catalogue has fewer.
+const SCOPE_NAMES_MAX: usize = 1_024;
+
+/// One credential.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) newest: AtomicU64,
+    pub(super) newest_roll_up: AtomicU64,
+    pub(super) last_used: AtomicI64,
+    pub(super) last_reported: AtomicI64,
+    pub(super) accepted: AtomicU64,
+    pub(super) denied: AtomicU64,
+    pub(super) reported: AtomicU64,
+    rest: Mutex<Rest>,
+}
+
+/// What is asked for seldom.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// When each secret was last used.
+    pub(super) secrets: Vec<(SecretId, Timestamp)>,
+    /// Numbers of the scopes that accepted calls have exercised, in order.
+    pub(super) scopes: Vec<u16>,
+    /// The hour that is being counted.
+    pub(super) tally: Option<Box<Tally>>,
+}
+
+impl Default for Key {
+    fn default() -> Self {
+        Self {
+            newest: AtomicU64::new(NOWHERE),
+            newest_roll_up: AtomicU64::new(NOWHERE),
+            last_used: AtomicI64::new(NEVER),
+            last_reported: AtomicI64::new(NEVER),
+            accepted: AtomicU64::new(0),
+            denied: AtomicU64::new(0),
+            reported: AtomicU64::new(0),
+            rest: Mutex::default(),
+        }
+    }
+}
+
+impl Key {
+    pub(super) fn rest(&self) -> MutexGuard<'_, Rest> {
+        self.rest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a record of the credential shows.
+    pub(super) fn usage(&self) -> KeyUsage {
+        let instant = |at: &AtomicI64| {
+            let at = at.load(Ordering::Acquire);
+            (at != NEVER).then_some(Timestamp(at))
+        };
+        KeyUsage {
+            last_used_at: instant(&self.last_used),
+            last_reported_at: instant(&self.last_reported),
+            accepted: self.accepted.load(Ordering::Acquire),
+            denied: self.denied.load(Ordering::Acquire),
+            reported: self.reported.load(Ordering::Acquire),
+        }
+    }
+}
+
+/// All credentials that were ever used.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    map: LockFreeMap<CredentialId, Arc<Key>>,
+    scopes: Mutex<ScopeNames>,
+}
+
+/// Names of scopes, by number and by name.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ScopeNames {
+    pub(super) names: Vec<String>,
+    numbers: BTreeMap<String, u16>,
+}
+
+impl ScopeNames {
+    pub(super) fn number(&mut self, name: &str) -> Option<u16> {
+        if let Some(number) = self.numbers.get(name) {
+            return Some(*number);
+        }
+        if self.names.len() >= SCOPE_NAMES_MAX {
+            return None;
+        }
+        let number = u16::try_from(self.names.len()).ok()?;
+        self.names.push(name.to_owned());
+        self.numbers.insert(name.to_owned(), number);
+        Some(number)
+    }
+}
+
+/// A tally whose hour is over, to be written.
+pub(super) type Closed = (CredentialId, Box<Tally>);
+
+/// What counting a record leads to.
+#[derive(Debug, Default)]
+pub(super) struct Counting {
+    /// Tallies that have to be written.
+    pub(super) closed: Vec<Closed>,
+    /// Credentials with a tally that is open.
+    pub(super) open: Vec<CredentialId>,
+    /// Bytes of the open tallies, about.
+    pub(super) open_bytes: usize,
+}
+
+impl Keys {
+    /// A credential, if it was ever used.
+    pub(super) fn get(&self, id: CredentialId) -> Option<Arc<Key>> {
+        self.map.pin().get(&id).cloned()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// A credential's entry, made where there is none. By the writing thread alone.
+    pub(super) fn entry(&self, id: CredentialId) -> Arc<Key> {
+        let map = self.map.pin();
+        match map.get(&id) {
+            Some(key) => Arc::clone(key),
+            None => Arc::clone(map.get_or_insert_with(id, Arc::default)),
+        }
+    }
+
+    /// Every credential, in no order.
+    pub(super) fn each(&self, mut visit: impl FnMut(CredentialId, &Key)) {
+        for (id, key) in &self.map.pin() {
+            visit(*id, key);
+        }
+    }
+
+    pub(super) fn scopes(&self) -> MutexGuard<'_, ScopeNames> {
+        self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a record; its credential's entry.
+    pub(super) fn count(&self, counted: &Counted<'_>, counting: &mut Counting) -> Arc<Key> {
+        let key = self.entry(counted.credential);
+        let calls = u64::from(counted.calls);
+        let accepted = counted.outcome == Outcome::Valid && !counted.reported;
+        let mut rest = key.rest();
+        if counted.reported {
+            key.reported.fetch_add(calls, Ordering::AcqRel);
+            key.last_reported.fetch_max(counted.at.0, Ordering::AcqRel);
+        } else if accepted {
+            key.accepted.fetch_add(calls, Ordering::AcqRel);
+            key.last_used.fetch_max(counted.at.0, Ordering::AcqRel);
+            if let Some(secret) = counted.secret {
+                use_secret(&mut rest.secrets, secret, counted.at);
+            }
+            if let Some(detail) = &counted.detail {
+                for scope in detail.scopes() {
+                    self.exercise(&mut rest.scopes, scope);
+                }
+            }
+        } else {
+            key.denied.fetch_add(calls, Ordering::AcqRel);
+        }
+        tally(&mut rest, counted, counting);
+        drop(rest);
+        key
+    }
+
+    fn exercise(&self, scopes: &mut Vec<u16>, name: &str) {
+        if let Some(number) = self.scopes().number(name)
+            && let Err(place) = scopes.binary_search(&number)
+        {
+            scopes.insert(place, number);
+        }
+    }
+}
+
+fn use_secret(secrets: &mut Vec<(SecretId, Timestamp)>, secret: SecretId, at: Timestamp) {
+    match secrets.iter_mut().find(|(known, _)| *known == secret) {
+        Some((_, last)) => *last = at.max(*last),
+        None => {
+            secrets.reserve_exact(1);
+            secrets.push((secret, at));
+        }
+    }
+}
+
+fn tally(rest: &mut Rest, counted: &Counted<'_>, counting: &mut Counting) {
+    let hour = hour_of(counted.at);
+    if let Some(other) = rest.tally.take_if(|open| open.hour != hour) {
+        counting.closed.push((counted.credential, other));
+        rest.tally = Some(Box::new(Tally::of(hour)));
+    }
+    let tally = rest.tally.get_or_insert_with(|| {
+        counting.open.push(counted.credential);
+        counting.open_bytes += size_of::<Tally>();
+        Box::new(Tally::of(hour))
+    });
+    counting.open_bytes += tally.add(counted);
+}

@@ -1,0 +1,124 @@
+//! Opening the usage history: the checkpoint, what follows it, and the thread.
+
+use std::fs::{self, File};
+use std::io;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use super::checkpoint::{self, Head};
+use super::keys::{Counting, Keys};
+use super::pending::Pending;
+use super::stream::{Stream, sync_folder};
+use super::writer::{Writer, recount, write_roll_ups};
+use super::{Counters, Gap, Shared, Usage, UsageSettings};
+use crate::domain::time::Timestamp;
+
+/// Gaps that are remembered, newest ones.
+const GAPS_MAX: usize = 100;
+
+/// What was found in the folder.
+struct Found {
+    shared: Shared,
+    counting: Counting,
+    checkpoint: u64,
+    /// Whether a checkpoint must be written before anything else.
+    is_new: bool,
+}
+
+pub(super) fn open(settings: UsageSettings) -> io::Result<Usage> {
+    fs::create_dir_all(&settings.folder)?;
+    let found = recover(settings)?;
+    let shared = Arc::new(found.shared);
+    File::create(shared.running())?.sync_all()?;
+    sync_folder(&shared.folder)?;
+    let mut counting = found.counting;
+    write_roll_ups(&shared, &mut counting.closed)?;
+    let mut writer = Writer::new(Arc::clone(&shared), counting, (found.checkpoint, 0));
+    if found.is_new {
+        writer.write_checkpoint()?;
+    }
+    let thread = thread::Builder::new().name("usage-writer".to_owned());
+    let thread = thread.spawn(move || writer.run())?;
+    Ok(Usage {
+        shared,
+        thread: Arc::new(Mutex::new(Some(thread))),
+    })
+}
+
+fn recover(settings: UsageSettings) -> io::Result<Found> {
+    let now = Timestamp(settings.clock.now_ms());
+    let folder = settings.folder.clone();
+    let (head, keys) = match checkpoint::read(&folder)? {
+        Some((head, keys)) => (Some(head), keys),
+        None => (None, Keys::default()),
+    };
+    let unclean = folder.join("running").try_exists()?;
+    let is_new = head.is_none() || unclean;
+    let mut head = head.unwrap_or_else(|| Head {
+        tracked_since: now,
+        ..Head::default()
+    });
+    let place = |name: &str| (folder.join(name), settings.log_id, settings.segment_bytes);
+    let (path, log_id, segment_bytes) = place("rollups");
+    let known = &head.roll_up_segments;
+    let opened = Stream::open((&path, log_id, segment_bytes), known, head.roll_ups, |_| {});
+    let (mut roll_ups, _) = opened?;
+    // What came after the checkpoint is counted again.
+    roll_ups.cut(head.roll_ups)?;
+    let mut counting = Counting::default();
+    let mut latest = None;
+    let (path, log_id, segment_bytes) = place("calls");
+    let opened = Stream::open(
+        (&path, log_id, segment_bytes),
+        &head.segments,
+        head.address,
+        |block| {
+            recount(&keys, block, &mut counting);
+            latest = latest.max(Some(block.latest));
+        },
+    );
+    let (mut stream, found) = opened?;
+    if stream.end() < head.address {
+        tracing::warn!("segments of usage that were there are gone");
+        stream.skip_to(head.address)?;
+    }
+    if unclean {
+        let (torn, damaged) = (found.torn, found.damaged);
+        tracing::warn!(torn, damaged, "the last stop was unclean");
+        note_gap(&mut head, latest, now);
+    }
+    let shared = Shared {
+        folder,
+        clock: settings.clock,
+        retention: settings.retention,
+        flush_every: settings.flush_every,
+        headroom_bytes: settings.headroom_bytes,
+        tracked_since: head.tracked_since,
+        pending: Pending::new(settings.pending_bytes_max),
+        keys,
+        stream: Mutex::new(stream),
+        roll_ups: Mutex::new(roll_ups),
+        gaps: head.gaps,
+        ended_uses: Mutex::default(),
+        numbers: Counters::default(),
+        full: AtomicBool::new(false),
+    };
+    Ok(Found {
+        shared,
+        counting,
+        checkpoint: head.address,
+        is_new,
+    })
+}
+
+/// Calls may be missing from the last instant that is there to now.
+fn note_gap(head: &mut Head, latest: Option<Timestamp>, now: Timestamp) {
+    let known = head.segments.iter().filter_map(|one| one.span);
+    let known = known.map(|(_, latest)| latest).max();
+    let from = latest.max(known).unwrap_or(head.tracked_since).min(now);
+    tracing::warn!(%from, to = %now, "calls made with credentials may be missing");
+    head.gaps.push(Gap { from, to: now });
+    let over = head.gaps.len().saturating_sub(GAPS_MAX);
+    head.gaps.drain(..over);
+}

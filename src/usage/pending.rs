@@ -1,0 +1,173 @@
+//! What has been recorded and is not written yet: the one place where calls meet the stream.
+//!
+//! Owns a bounded buffer of records in the order of their recording. Must never wait for a disk:
+//! the lock is held for one copy. When the buffer is full the detail of a call is shed, never its
+//! count.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::mpsc::SyncSender;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::record::{Shed, outcome_byte, put_call};
+use super::{Call, UsageError};
+use crate::domain::ids::{CredentialId, SecretId};
+
+/// Somebody who waits for what was recorded before.
+#[derive(Debug)]
+pub(super) enum Waiter {
+    /// Until it is counted and written.
+    Settled(SyncSender<()>),
+    /// Until it is on disk.
+    Synced(oneshot::Sender<Result<(), UsageError>>),
+}
+
+/// Calls whose detail was shed, by credential, secret, outcome, and whether they were reported.
+pub(super) type Sheds = BTreeMap<(CredentialId, Option<SecretId>, u8, bool), Shed>;
+
+/// One filling of the buffer.
+#[derive(Debug, Default)]
+pub(super) struct Filling {
+    pub(super) records: Vec<u8>,
+    pub(super) sheds: Sheds,
+    pub(super) waiters: Vec<Waiter>,
+}
+
+#[derive(Debug, Default)]
+struct Inside {
+    filling: Filling,
+    stopping: bool,
+    /// Whoever waits for the next filling has been woken already.
+    woken: bool,
+}
+
+/// The buffer.
+#[derive(Debug)]
+pub(super) struct Pending {
+    inside: Mutex<Inside>,
+    news: Condvar,
+    bytes_max: usize,
+}
+
+impl Pending {
+    pub(super) fn new(bytes_max: usize) -> Self {
+        Self {
+            inside: Mutex::default(),
+            news: Condvar::new(),
+            bytes_max,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records calls, in their order.
+    pub(super) fn record<'a>(&self, calls: impl Iterator<Item = Call<'a>>) {
+        let mut inside = self.lock();
+        for call in calls {
+            if inside.filling.records.len() >= self.bytes_max {
+                shed(&mut inside.filling.sheds, &call);
+            } else {
+                put_call(&mut inside.filling.records, &call);
+            }
+        }
+        // Half full: the writing thread should not wait for its time.
+        if inside.filling.records.len() >= self.bytes_max / 2 && !inside.woken {
+            inside.woken = true;
+            drop(inside);
+            self.news.notify_one();
+        }
+    }
+
+    /// Records calls that are all taken or none, and says when they are on disk.
+    pub(super) fn report(
+        &self,
+        calls: &[Call<'_>],
+    ) -> Result<oneshot::Receiver<Result<(), UsageError>>, UsageError> {
+        let mut records = Vec::new();
+        for call in calls {
+            put_call(&mut records, call);
+        }
+        let (waiter, written) = oneshot::channel();
+        let mut inside = self.lock();
+        if inside.stopping || inside.filling.records.len() + records.len() > self.bytes_max {
+            return Err(UsageError::Busy);
+        }
+        inside.filling.records.extend_from_slice(&records);
+        inside.filling.waiters.push(Waiter::Synced(waiter));
+        inside.woken = true;
+        drop(inside);
+        self.news.notify_one();
+        Ok(written)
+    }
+
+    /// Wakes the writing thread for somebody who waits; `false` if it has ended.
+    pub(super) fn wait_for(&self, waiter: Waiter) -> bool {
+        let mut inside = self.lock();
+        if inside.stopping {
+            return false;
+        }
+        inside.filling.waiters.push(waiter);
+        inside.woken = true;
+        drop(inside);
+        self.news.notify_one();
+        true
+    }
+
+    /// Waits for at most `time`, less if there is a reason, and takes what there is; `spare` is an
+    /// empty buffer to go on with. Says whether more will come.
+    pub(super) fn take(&self, time: Duration, spare: Vec<u8>) -> (Filling, bool) {
+        let mut inside = self.lock();
+        if !inside.stopping && !inside.woken {
+            let waited = self
+                .news
+                .wait_timeout_while(inside, time, |inside| !inside.stopping && !inside.woken);
+            inside = match waited {
+                Ok((inside, _)) => inside,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        inside.woken = false;
+        let next = Filling {
+            records: spare,
+            ..Filling::default()
+        };
+        let filling = mem::replace(&mut inside.filling, next);
+        (filling, !inside.stopping)
+    }
+
+    /// Takes nothing more that anybody waits for.
+    pub(super) fn stop(&self) {
+        self.lock().stopping = true;
+        self.news.notify_one();
+    }
+
+    /// Bytes that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.lock().filling.records.len()
+    }
+}
+
+fn shed(sheds: &mut Sheds, call: &Call<'_>) {
+    let reported = call.reporter.is_some();
+    let key = (
+        call.credential,
+        call.secret,
+        outcome_byte(call.outcome),
+        reported,
+    );
+    let shed = sheds.entry(key).or_insert(Shed {
+        credential: call.credential,
+        secret: call.secret,
+        outcome: call.outcome,
+        reported,
+        count: 0,
+        at: call.at,
+    });
+    shed.count = shed.count.saturating_add(1);
+    shed.at = shed.at.max(call.at);
+}

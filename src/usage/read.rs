@@ -1,0 +1,280 @@
+//! Reading the streams back: the last calls of a credential, and its roll-ups.
+//!
+//! A walk follows the pointers of one credential's records, newest first. It reads files that are
+//! appended to meanwhile, never beyond the end that it has seen; a pointer into a segment that is
+//! gone is the end. Whatever it meets it checks: a record of another credential ends the walk.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+
+use super::record::{self, NOWHERE};
+use super::stream::{HEADER, Segment, Stream};
+use super::tally::{self, RolledUp, Tally, hour_of};
+use super::{
+    Bucket, BucketSummary, CallsAsk, CallsPage, Cursor, Outcome, Shared, SummaryAsk, UsageError,
+};
+use crate::domain::ids::CredentialId;
+use crate::domain::time::{DAY_MS, Timestamp};
+
+/// Records that one reading looks at.
+const STEPS_MAX: usize = 10_000;
+/// How long one reading takes.
+const WITHIN_MS: i64 = 50;
+/// Steps between two looks at the clock.
+const STEPS_PER_LOOK: usize = 64;
+/// What is read at once before and behind a record: neighbours are often near.
+const WINDOW_BEFORE: u64 = 12 * 1024;
+const WINDOW_BEHIND: u64 = 4 * 1024;
+/// Roll-ups of one reading: 90 days of hours, many times over.
+const ROLL_UPS_MAX: usize = 100_000;
+/// How far a reported call may lie behind the hour in which it was reported.
+const HOURS_LATE_MAX: u32 = 25;
+/// Endpoints and addresses of one bucket that are shown.
+const VALUES_MAX: usize = 100;
+
+/// A stream as it was when the reading began.
+struct View {
+    segments: Vec<Segment>,
+    folder: std::path::PathBuf,
+    files: BTreeMap<u64, File>,
+    /// What was read last, and the address of its first byte.
+    window: Vec<u8>,
+    begin: u64,
+}
+
+impl View {
+    fn of(stream: &Stream) -> Self {
+        Self {
+            segments: stream.segments().to_vec(),
+            folder: stream.folder().to_owned(),
+            files: BTreeMap::new(),
+            window: Vec::new(),
+            begin: 0,
+        }
+    }
+
+    /// The bytes from `address` on, at least `least` of them where there are so many; `None` where
+    /// there is nothing any more.
+    fn bytes(&mut self, address: u64, least: u64) -> io::Result<Option<&[u8]>> {
+        let after = self.segments.partition_point(|one| one.first <= address);
+        let segment = after.checked_sub(1).and_then(|at| self.segments.get(at));
+        let Some(segment) =
+            segment.filter(|one| address >= one.first + HEADER && address < one.end)
+        else {
+            return Ok(None);
+        };
+        let window_end = self.begin + self.window.len() as u64;
+        let wanted = address.saturating_add(least).min(segment.end);
+        if address < self.begin || wanted > window_end || self.begin < segment.first {
+            let begin = address.saturating_sub(WINDOW_BEFORE).max(segment.first);
+            let end = wanted.max(address + WINDOW_BEHIND).min(segment.end);
+            let length = usize::try_from(end - begin).unwrap_or(0);
+            self.window.resize(length, 0);
+            let (first, offset) = (segment.first, begin - segment.first);
+            if !self.files.contains_key(&first) {
+                match super::stream::open_file(&self.folder, first) {
+                    Ok(file) => drop(self.files.insert(first, file)),
+                    Err(why) if why.kind() == io::ErrorKind::NotFound => {
+                        self.window.clear();
+                        return Ok(None);
+                    }
+                    Err(why) => return Err(why),
+                }
+            }
+            self.begin = begin;
+            if let Some(file) = self.files.get(&first) {
+                file.read_exact_at(&mut self.window, offset)?;
+            }
+        }
+        let at = usize::try_from(address - self.begin).unwrap_or(usize::MAX);
+        Ok(self.window.get(at..))
+    }
+}
+
+/// The last calls of a credential, newest first.
+pub(super) fn calls(
+    shared: &Shared,
+    credential: CredentialId,
+    ask: &CallsAsk,
+) -> Result<CallsPage, UsageError> {
+    let mut page = CallsPage::default();
+    let Some(key) = shared.keys.get(credential) else {
+        return Ok(page);
+    };
+    let newest = key.newest.load(Ordering::Acquire);
+    let mut view = View::of(&shared.stream());
+    let mut address = ask.before.map_or(newest, |cursor| cursor.0);
+    let until = shared.clock.monotonic_ms() + WITHIN_MS;
+    for step in 0.. {
+        if address == NOWHERE || address > newest {
+            return Ok(page);
+        }
+        let late =
+            step % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 && shared.clock.monotonic_ms() >= until;
+        if page.calls.len() == ask.limit || step == STEPS_MAX || late {
+            page.next = Some(Cursor(address));
+            return Ok(page);
+        }
+        let bytes = view.bytes(address, record::RECORD_BYTES_MAX as u64)?;
+        let length = bytes.and_then(record::length);
+        let read = length
+            .and_then(|length| bytes?.get(..length))
+            .and_then(record::read);
+        let Some(counted) = read.filter(|read| read.credential == credential) else {
+            return Ok(page);
+        };
+        let Some(detail) = counted.detail else {
+            return Ok(page);
+        };
+        if ask.takes(counted.at, counted.outcome) {
+            page.calls.extend(counted.call(address));
+        }
+        if detail.previous >= address {
+            return Ok(page);
+        }
+        address = detail.previous;
+    }
+    Ok(page)
+}
+
+impl CallsAsk {
+    fn takes(&self, at: Timestamp, outcome: Outcome) -> bool {
+        self.from.is_none_or(|from| at >= from)
+            && self.to.is_none_or(|to| at < to)
+            && self.outcome.is_none_or(|asked| outcome == asked)
+    }
+}
+
+/// How often a credential was used, by hour or by day, oldest first.
+pub(super) fn summary(
+    shared: &Shared,
+    credential: CredentialId,
+    ask: &SummaryAsk,
+) -> Result<Vec<BucketSummary>, UsageError> {
+    let mut sums = Sums {
+        ask: *ask,
+        buckets: BTreeMap::new(),
+    };
+    let Some(key) = shared.keys.get(credential) else {
+        return Ok(Vec::new());
+    };
+    let (open, newest) = {
+        let rest = key.rest();
+        let open = rest
+            .tally
+            .as_deref()
+            .map(|tally| record_of(tally, credential));
+        (open, key.newest_roll_up.load(Ordering::Acquire))
+    };
+    if let Some(rolled_up) = open.as_deref().and_then(tally::read) {
+        sums.add(&rolled_up);
+    }
+    let mut view = View::of(&shared.roll_ups());
+    let first_hour = hour_of(ask.from).saturating_sub(HOURS_LATE_MAX);
+    let mut address = newest;
+    for _ in 0..ROLL_UPS_MAX {
+        let Some(length) = view.bytes(address, 4)?.and_then(whole_length) else {
+            break;
+        };
+        let bytes = view.bytes(address, length as u64)?;
+        let read = bytes
+            .and_then(|bytes| bytes.get(..length))
+            .and_then(tally::read);
+        let Some(rolled_up) = read.filter(|read| read.credential == credential) else {
+            break;
+        };
+        sums.add(&rolled_up);
+        if rolled_up.previous >= address || rolled_up.hour < first_hour {
+            break;
+        }
+        address = rolled_up.previous;
+    }
+    Ok(sums.finish())
+}
+
+fn record_of(tally: &Tally, credential: CredentialId) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    tally.put(&mut bytes, credential);
+    bytes
+}
+
+fn whole_length(bytes: &[u8]) -> Option<usize> {
+    let length = bytes.first_chunk::<4>()?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+    (length <= super::stream::BLOCK_BYTES_MAX).then_some(length)
+}
+
+/// Buckets that are being added up.
+struct Sums {
+    ask: SummaryAsk,
+    buckets: BTreeMap<Timestamp, Sum>,
+}
+
+#[derive(Default)]
+struct Sum {
+    outcomes: BTreeMap<Outcome, u64>,
+    endpoints: BTreeMap<String, u64>,
+    addresses: BTreeMap<String, u64>,
+    detail_shed: u64,
+}
+
+impl Sums {
+    fn add(&mut self, rolled_up: &RolledUp<'_>) {
+        let hour = Timestamp(i64::from(rolled_up.hour) * tally::HOUR_MS);
+        // A bucket that the interval touches is shown whole.
+        if hour.plus_ms(tally::HOUR_MS) <= self.ask.from || hour >= self.ask.to {
+            return;
+        }
+        let start = match self.ask.bucket {
+            Bucket::Hour => hour,
+            Bucket::Day => Timestamp(hour.0.div_euclid(DAY_MS) * DAY_MS),
+        };
+        let sum = self.buckets.entry(start).or_default();
+        for (outcome, count) in rolled_up.outcomes() {
+            *sum.outcomes.entry(outcome).or_default() += u64::from(count);
+        }
+        let sides = [
+            (&mut sum.endpoints, &rolled_up.endpoints),
+            (&mut sum.addresses, &rolled_up.addresses),
+        ];
+        for (sums, counts) in sides {
+            for (value, count) in counts {
+                *sums.entry((*value).to_owned()).or_default() += u64::from(*count);
+            }
+        }
+        sum.detail_shed += u64::from(rolled_up.shed);
+    }
+
+    fn finish(self) -> Vec<BucketSummary> {
+        let buckets = self.buckets.into_iter();
+        let shown = |(start, sum): (Timestamp, Sum)| BucketSummary {
+            start,
+            calls: sum.outcomes.values().sum(),
+            outcomes: sum.outcomes.into_iter().collect(),
+            endpoints: most(sum.endpoints),
+            addresses: most(sum.addresses),
+            detail_shed: sum.detail_shed,
+        };
+        buckets.map(shown).collect()
+    }
+}
+
+/// The values with the most calls, most first; the rest stand together.
+fn most(mut counts: BTreeMap<String, u64>) -> Vec<(String, u64)> {
+    let mut other = counts.remove(tally::OTHER).unwrap_or(0);
+    let mut sorted: Vec<_> = counts.into_iter().collect();
+    sorted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    other += sorted
+        .iter()
+        .skip(VALUES_MAX)
+        .map(|(_, count)| count)
+        .sum::<u64>();
+    sorted.truncate(VALUES_MAX);
+    if other > 0 {
+        sorted.push((tally::OTHER.to_owned(), other));
+    }
+    sorted
+}

@@ -1,0 +1,398 @@
+//! The form of one record of the stream, to the byte.
+//!
+//! A record, little-endian: `bytes u16 | kind u8 | outcome u8 | previous u64 | credential 16 |
+//! at i64 | duration u32 (us) | status u16 | flags u16`, 44 bytes, then what the flags say is
+//! there: secret 16, reporter 16, address 4 or 16; then the endpoint (u16 and its bytes), the
+//! method (u8), the request's id (u8), the client's name (u16), the scopes (u8 of them, each u8).
+//! `previous` is the address of the credential's record before this one, set when the record gets
+//! its own address. Kind 1 is a call; kind 2 counts calls whose detail was shed, has its count in
+//! the place of the duration and ends after the secret.
+
+use std::net::IpAddr;
+
+use ulid::Ulid;
+
+use super::{Call, Outcome, PastCall};
+use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::time::Timestamp;
+
+/// Bytes of a record before its variable part.
+pub(super) const FIXED: usize = 44;
+/// The longest record: all texts at their bounds.
+pub(super) const RECORD_BYTES_MAX: usize = FIXED
+    + 48
+    + 10
+    + ENDPOINT_MAX
+    + METHOD_MAX
+    + REQUEST_ID_MAX
+    + USER_AGENT_MAX
+    + SCOPES_BYTES_MAX;
+/// Where the address of the record before stands.
+const PREVIOUS_AT: usize = 4;
+/// No record before.
+pub(super) const NOWHERE: u64 = 0;
+
+pub(super) const ENDPOINT_MAX: usize = 1_024;
+const METHOD_MAX: usize = 32;
+const REQUEST_ID_MAX: usize = 128;
+const USER_AGENT_MAX: usize = 256;
+/// Scopes of one record, and the bytes of them with their lengths.
+const SCOPES_MAX: usize = 32;
+const SCOPES_BYTES_MAX: usize = 1_024;
+
+const CALL: u8 = 1;
+const SHED: u8 = 2;
+
+const HAS_SECRET: u16 = 1;
+const HAS_REPORTER: u16 = 2;
+const HAS_V4: u16 = 4;
+const HAS_V6: u16 = 8;
+const HAS_REQUEST_ID: u16 = 16;
+const HAS_USER_AGENT: u16 = 32;
+
+/// Calls of one credential whose detail was shed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Shed {
+    pub(super) credential: CredentialId,
+    pub(super) secret: Option<SecretId>,
+    pub(super) outcome: Outcome,
+    pub(super) reported: bool,
+    pub(super) count: u32,
+    /// When the last of them was made.
+    pub(super) at: Timestamp,
+}
+
+/// What counting needs of a record, read in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted<'a> {
+    pub(super) credential: CredentialId,
+    pub(super) secret: Option<SecretId>,
+    pub(super) outcome: Outcome,
+    pub(super) reported: bool,
+    pub(super) at: Timestamp,
+    pub(super) calls: u32,
+    /// Of a call whose detail is there.
+    pub(super) detail: Option<Detail<'a>>,
+}
+
+/// The texts of a call, read in place.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Detail<'a> {
+    pub(super) previous: u64,
+    pub(super) status: u16,
+    pub(super) duration_us: u32,
+    pub(super) reporter: Option<CredentialId>,
+    pub(super) ip: Option<IpAddr>,
+    pub(super) endpoint: &'a str,
+    pub(super) method: &'a str,
+    pub(super) request_id: Option<&'a str>,
+    pub(super) user_agent: Option<&'a str>,
+    scopes: &'a [u8],
+}
+
+/// Appends a call.
+pub(super) fn put_call(to: &mut Vec<u8>, call: &Call<'_>) {
+    let start = to.len();
+    let mut flags = 0;
+    let mut flag = |has: bool, bit: u16| flags |= if has { bit } else { 0 };
+    flag(call.secret.is_some(), HAS_SECRET);
+    flag(call.reporter.is_some(), HAS_REPORTER);
+    flag(matches!(call.ip, Some(IpAddr::V4(_))), HAS_V4);
+    flag(matches!(call.ip, Some(IpAddr::V6(_))), HAS_V6);
+    flag(call.request_id.is_some(), HAS_REQUEST_ID);
+    flag(call.user_agent.is_some(), HAS_USER_AGENT);
+    put_fixed(
+        to,
+        (CALL, call.outcome, call.credential, call.at),
+        (call.duration_us, call.status, flags),
+    );
+    if let Some(secret) = call.secret {
+        to.extend_from_slice(&secret.ulid().0.to_le_bytes());
+    }
+    if let Some(reporter) = call.reporter {
+        to.extend_from_slice(&reporter.ulid().0.to_le_bytes());
+    }
+    match call.ip {
+        Some(IpAddr::V4(ip)) => to.extend_from_slice(&ip.octets()),
+        Some(IpAddr::V6(ip)) => to.extend_from_slice(&ip.octets()),
+        None => {}
+    }
+    put_long(to, cut(call.endpoint, ENDPOINT_MAX));
+    put_short(to, cut(call.method, METHOD_MAX));
+    if let Some(id) = call.request_id {
+        put_short(to, cut(id, REQUEST_ID_MAX));
+    }
+    if let Some(agent) = call.user_agent {
+        put_long(to, cut(agent, USER_AGENT_MAX));
+    }
+    put_scopes(to, call.scopes);
+    put_length(to, start);
+}
+
+/// Appends what is left of calls whose detail was shed.
+pub(super) fn put_shed(to: &mut Vec<u8>, shed: &Shed) {
+    let start = to.len();
+    let secret = if shed.secret.is_some() { HAS_SECRET } else { 0 };
+    let reporter = if shed.reported { HAS_REPORTER } else { 0 };
+    put_fixed(
+        to,
+        (SHED, shed.outcome, shed.credential, shed.at),
+        (shed.count, 0, secret | reporter),
+    );
+    if let Some(secret) = shed.secret {
+        to.extend_from_slice(&secret.ulid().0.to_le_bytes());
+    }
+    put_length(to, start);
+}
+
+fn put_fixed(
+    to: &mut Vec<u8>,
+    (kind, outcome, credential, at): (u8, Outcome, CredentialId, Timestamp),
+    (duration, status, flags): (u32, u16, u16),
+) {
+    to.extend_from_slice(&[0, 0, kind, outcome_byte(outcome)]);
+    to.extend_from_slice(&NOWHERE.to_le_bytes());
+    to.extend_from_slice(&credential.ulid().0.to_le_bytes());
+    to.extend_from_slice(&at.0.to_le_bytes());
+    to.extend_from_slice(&duration.to_le_bytes());
+    to.extend_from_slice(&status.to_le_bytes());
+    to.extend_from_slice(&flags.to_le_bytes());
+}
+
+fn put_length(to: &mut [u8], start: usize) {
+    let bytes = u16::try_from(to.len() - start).unwrap_or(u16::MAX);
+    if let Some(place) = to.get_mut(start..start + 2) {
+        place.copy_from_slice(&bytes.to_le_bytes());
+    }
+}
+
+/// A text of at most 255 bytes.
+fn put_short(to: &mut Vec<u8>, text: &str) {
+    to.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
+    to.extend_from_slice(text.as_bytes());
+}
+
+/// A text of at most 65,535 bytes.
+fn put_long(to: &mut Vec<u8>, text: &str) {
+    let bytes = u16::try_from(text.len()).unwrap_or(u16::MAX);
+    to.extend_from_slice(&bytes.to_le_bytes());
+    to.extend_from_slice(text.as_bytes());
+}
+
+fn put_scopes(to: &mut Vec<u8>, scopes: &[String]) {
+    let start = to.len();
+    to.push(0);
+    let mut count = 0_u8;
+    for scope in scopes.iter().take(SCOPES_MAX) {
+        let fits = scope.len() <= usize::from(u8::MAX)
+            && to.len() - start + scope.len() < SCOPES_BYTES_MAX;
+        if fits {
+            put_short(to, scope);
+            count += 1;
+        }
+    }
+    if let Some(place) = to.get_mut(start) {
+        *place = count;
+    }
+}
+
+/// At most `max` bytes of a text, whole characters.
+fn cut(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.split_at(end).0
+}
+
+/// The length of the record that begins `bytes`, if a whole one does.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    let (length, _) = bytes.split_first_chunk::<2>()?;
+    let length = usize::from(u16::from_le_bytes(*length));
+    (FIXED..=bytes.len()).contains(&length).then_some(length)
+}
+
+/// Sets the address of the credential's record before this one.
+pub(super) fn set_previous(record: &mut [u8], previous: u64) {
+    if let Some(place) = record.get_mut(PREVIOUS_AT..PREVIOUS_AT + 8) {
+        place.copy_from_slice(&previous.to_le_bytes());
+    }
+}
+
+/// Takes bytes from the front.
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+
+impl<'a> Bytes<'a> {
+    pub(super) fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (array, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*array)
+    }
+
+    pub(super) fn slice(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (slice, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(slice)
+    }
+
+    pub(super) fn u8(&mut self) -> Option<u8> {
+        self.array::<1>().map(|[byte]| byte)
+    }
+
+    pub(super) fn u16(&mut self) -> Option<u16> {
+        self.array().map(u16::from_le_bytes)
+    }
+
+    pub(super) fn u32(&mut self) -> Option<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub(super) fn u64(&mut self) -> Option<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub(super) fn instant(&mut self) -> Option<Timestamp> {
+        self.array()
+            .map(|bytes| Timestamp(i64::from_le_bytes(bytes)))
+    }
+
+    pub(super) fn ulid(&mut self) -> Option<Ulid> {
+        self.array().map(|bytes| Ulid(u128::from_le_bytes(bytes)))
+    }
+
+    fn text(&mut self, length: usize) -> Option<&'a str> {
+        std::str::from_utf8(self.slice(length)?).ok()
+    }
+
+    pub(super) fn short(&mut self) -> Option<&'a str> {
+        let length = usize::from(self.u8()?);
+        self.text(length)
+    }
+
+    pub(super) fn long(&mut self) -> Option<&'a str> {
+        let length = usize::from(self.u16()?);
+        self.text(length)
+    }
+}
+
+/// Reads a record; `None` if it is none.
+pub(super) fn read(record: &[u8]) -> Option<Counted<'_>> {
+    let mut from = Bytes(record);
+    from.u16()?;
+    let (kind, outcome) = (from.u8()?, outcome_of(from.u8()?)?);
+    let previous = from.u64()?;
+    let credential = CredentialId(from.ulid()?);
+    let at = from.instant()?;
+    let (duration, status, flags) = (from.u32()?, from.u16()?, from.u16()?);
+    let has = |bit: u16| flags & bit != 0;
+    let secret = match has(HAS_SECRET) {
+        true => Some(SecretId(from.ulid()?)),
+        false => None,
+    };
+    let counted = Counted {
+        credential,
+        secret,
+        outcome,
+        reported: has(HAS_REPORTER),
+        at,
+        calls: if kind == SHED { duration } else { 1 },
+        detail: None,
+    };
+    match kind {
+        SHED => return Some(counted),
+        CALL => {}
+        _ => return None,
+    }
+    let reporter = match has(HAS_REPORTER) {
+        true => Some(CredentialId(from.ulid()?)),
+        false => None,
+    };
+    let ip = match (has(HAS_V4), has(HAS_V6)) {
+        (true, _) => Some(IpAddr::from(from.array::<4>()?)),
+        (false, true) => Some(IpAddr::from(from.array::<16>()?)),
+        (false, false) => None,
+    };
+    let (endpoint, method) = (from.long()?, from.short()?);
+    let request_id = match has(HAS_REQUEST_ID) {
+        true => Some(from.short()?),
+        false => None,
+    };
+    let user_agent = match has(HAS_USER_AGENT) {
+        true => Some(from.long()?),
+        false => None,
+    };
+    let detail = Detail {
+        previous,
+        status,
+        duration_us: duration,
+        reporter,
+        ip,
+        endpoint,
+        method,
+        request_id,
+        user_agent,
+        scopes: from.0,
+    };
+    Some(Counted {
+        detail: Some(detail),
+        ..counted
+    })
+}
+
+impl<'a> Detail<'a> {
+    /// The scopes that the call exercised.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &'a str> {
+        let mut from = Bytes(self.scopes);
+        let count = from.u8().unwrap_or(0);
+        (0..count).map_while(move |_| from.short())
+    }
+}
+
+impl Counted<'_> {
+    /// The call at `address`, as it is shown; `None` of calls whose detail was shed.
+    pub(super) fn call(&self, address: u64) -> Option<PastCall> {
+        let detail = self.detail.as_ref()?;
+        Some(PastCall {
+            id: format!("usage_{}", id(self.at, address)),
+            credential: self.credential,
+            secret: self.secret,
+            at: self.at,
+            outcome: self.outcome,
+            status: detail.status,
+            duration_us: detail.duration_us,
+            endpoint: detail.endpoint.to_owned(),
+            method: detail.method.to_owned(),
+            request_id: detail.request_id.map(str::to_owned),
+            ip: detail.ip,
+            user_agent: detail.user_agent.map(str::to_owned),
+            reporter: detail.reporter,
+        })
+    }
+}
+
+/// A record's id: its instant, and where it stands in the stream.
+fn id(at: Timestamp, address: u64) -> Ulid {
+    let ms = u64::try_from(at.0).unwrap_or(0);
+    Ulid::from_parts(ms, u128::from(address) << 16)
+}
+
+/// Outcomes by their precedence, which is the order of [`Outcome::ALL`] for ever.
+pub(super) fn outcome_byte(outcome: Outcome) -> u8 {
+    match outcome {
+        Outcome::Malformed => 0,
+        Outcome::NotFound => 1,
+        Outcome::Revoked => 2,
+        Outcome::Rotated => 3,
+        Outcome::Expired => 4,
+        Outcome::Disabled => 5,
+        Outcome::OwnerInactive => 6,
+        Outcome::WrongOrganization => 7,
+        Outcome::WrongProject => 8,
+        Outcome::InsufficientScope => 9,
+        Outcome::Valid => 10,
+    }
+}
+
+pub(super) fn outcome_of(byte: u8) -> Option<Outcome> {
+    Outcome::ALL.get(usize::from(byte)).copied()
+}

@@ -1,0 +1,197 @@
+//! Roll-ups: how often a credential was used in one hour, by outcome, endpoint and address.
+//!
+//! Owns the counts of the hour that is running and the form in which they are written, as records
+//! of a second stream. A credential may have several records for one hour; they are added up when
+//! they are read. Little-endian: `bytes u32 | previous u64 | credential 16 | hour u32 | outcomes
+//! 11 x u32 | shed u32`, then the endpoints (u8 of them, each u16 and bytes, count u32) and the
+//! addresses (the same).
+
+use std::net::IpAddr;
+
+use super::Outcome;
+use super::record::{Bytes, Counted, NOWHERE};
+use crate::domain::ids::CredentialId;
+use crate::domain::time::Timestamp;
+
+/// Endpoints and addresses of one hour that are counted apart; the rest stand together.
+const APART_MAX: usize = 32;
+/// What stands for the rest.
+pub(super) const OTHER: &str = "(other)";
+/// What stands for a call from no known address.
+pub(super) const UNKNOWN: &str = "(unknown)";
+const OUTCOMES: usize = 11;
+const PREVIOUS_AT: usize = 4;
+pub(super) const HOUR_MS: i64 = 60 * 60 * 1_000;
+
+/// The counts of one credential in one hour.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Tally {
+    /// Hours since the Unix epoch.
+    pub(super) hour: u32,
+    outcomes: [u32; OUTCOMES],
+    shed: u32,
+    endpoints: Vec<(Box<str>, u32)>,
+    /// Addresses as they are, `None` where there was none.
+    addresses: Vec<(Option<IpAddr>, u32)>,
+    /// Calls from addresses beyond those that are counted apart.
+    addresses_other: u32,
+}
+
+/// A roll-up as it is read back.
+#[derive(Debug)]
+pub(super) struct RolledUp<'a> {
+    pub(super) previous: u64,
+    pub(super) credential: CredentialId,
+    pub(super) hour: u32,
+    pub(super) outcomes: [u32; OUTCOMES],
+    pub(super) shed: u32,
+    pub(super) endpoints: Vec<(&'a str, u32)>,
+    pub(super) addresses: Vec<(&'a str, u32)>,
+}
+
+/// The hour of an instant.
+pub(super) fn hour_of(at: Timestamp) -> u32 {
+    u32::try_from(at.0.div_euclid(HOUR_MS)).unwrap_or(0)
+}
+
+impl Tally {
+    /// An hour without a call.
+    pub(super) fn of(hour: u32) -> Self {
+        Self {
+            hour,
+            ..Self::default()
+        }
+    }
+
+    /// Counts a record of its hour; by how many bytes that makes it longer, about.
+    pub(super) fn add(&mut self, counted: &Counted<'_>) -> usize {
+        let outcome = usize::from(super::record::outcome_byte(counted.outcome));
+        if let Some(count) = self.outcomes.get_mut(outcome) {
+            *count = count.saturating_add(counted.calls);
+        }
+        let Some(detail) = &counted.detail else {
+            self.shed = self.shed.saturating_add(counted.calls);
+            return 0;
+        };
+        self.add_address(detail.ip) + self.add_endpoint(detail.endpoint)
+    }
+
+    fn add_endpoint(&mut self, endpoint: &str) -> usize {
+        let known = self.endpoints.iter_mut();
+        if let Some((_, count)) = known.into_iter().find(|(known, _)| **known == *endpoint) {
+            *count = count.saturating_add(1);
+        } else if self.endpoints.len() < APART_MAX {
+            self.endpoints.push((endpoint.into(), 1));
+            return endpoint.len() + 24;
+        } else {
+            match self
+                .endpoints
+                .iter_mut()
+                .find(|(known, _)| **known == *OTHER)
+            {
+                Some((_, count)) => *count = count.saturating_add(1),
+                None => self.endpoints.push((OTHER.into(), 1)),
+            }
+        }
+        0
+    }
+
+    fn add_address(&mut self, ip: Option<IpAddr>) -> usize {
+        if let Some((_, count)) = self.addresses.iter_mut().find(|(known, _)| *known == ip) {
+            *count = count.saturating_add(1);
+        } else if self.addresses.len() < APART_MAX {
+            self.addresses.push((ip, 1));
+            return 24;
+        } else {
+            self.addresses_other = self.addresses_other.saturating_add(1);
+        }
+        0
+    }
+
+    fn addresses(&self) -> Vec<(String, u32)> {
+        let text = |ip: &Option<IpAddr>| ip.map_or_else(|| UNKNOWN.to_owned(), |ip| ip.to_string());
+        let known = self.addresses.iter().map(|(ip, count)| (text(ip), *count));
+        let other = (self.addresses_other > 0).then(|| (OTHER.to_owned(), self.addresses_other));
+        known.chain(other).collect()
+    }
+
+    /// Appends it as a record.
+    pub(super) fn put(&self, to: &mut Vec<u8>, credential: CredentialId) {
+        let start = to.len();
+        to.extend_from_slice(&[0; 4]);
+        to.extend_from_slice(&NOWHERE.to_le_bytes());
+        to.extend_from_slice(&credential.ulid().0.to_le_bytes());
+        to.extend_from_slice(&self.hour.to_le_bytes());
+        for count in self.outcomes {
+            to.extend_from_slice(&count.to_le_bytes());
+        }
+        to.extend_from_slice(&self.shed.to_le_bytes());
+        let endpoints = self.endpoints.iter();
+        put_counts(to, endpoints.map(|(text, count)| (&**text, *count)));
+        let addresses = self.addresses();
+        put_counts(
+            to,
+            addresses
+                .iter()
+                .map(|(text, count)| (text.as_str(), *count)),
+        );
+        let bytes = u32::try_from(to.len() - start).unwrap_or(u32::MAX);
+        if let Some(place) = to.get_mut(start..start + 4) {
+            place.copy_from_slice(&bytes.to_le_bytes());
+        }
+    }
+}
+
+fn put_counts<'a>(to: &mut Vec<u8>, counts: impl ExactSizeIterator<Item = (&'a str, u32)>) {
+    to.push(u8::try_from(counts.len()).unwrap_or(u8::MAX));
+    for (text, count) in counts {
+        let bytes = u16::try_from(text.len()).unwrap_or(u16::MAX);
+        to.extend_from_slice(&bytes.to_le_bytes());
+        to.extend_from_slice(text.as_bytes());
+        to.extend_from_slice(&count.to_le_bytes());
+    }
+}
+
+/// Sets the address of the credential's roll-up before this one.
+pub(super) fn set_previous(record: &mut [u8], previous: u64) {
+    if let Some(place) = record.get_mut(PREVIOUS_AT..PREVIOUS_AT + 8) {
+        place.copy_from_slice(&previous.to_le_bytes());
+    }
+}
+
+/// Reads a roll-up; `None` if it is none.
+pub(super) fn read(record: &[u8]) -> Option<RolledUp<'_>> {
+    let mut from = Bytes(record);
+    from.u32()?;
+    let previous = from.u64()?;
+    let credential = CredentialId(from.ulid()?);
+    let hour = from.u32()?;
+    let mut outcomes = [0; OUTCOMES];
+    for count in &mut outcomes {
+        *count = from.u32()?;
+    }
+    Some(RolledUp {
+        previous,
+        credential,
+        hour,
+        outcomes,
+        shed: from.u32()?,
+        endpoints: read_counts(&mut from)?,
+        addresses: read_counts(&mut from)?,
+    })
+}
+
+fn read_counts<'a>(from: &mut Bytes<'a>) -> Option<Vec<(&'a str, u32)>> {
+    let count = from.u8()?;
+    (0..count)
+        .map(|_| Some((from.long()?, from.u32()?)))
+        .collect()
+}
+
+impl RolledUp<'_> {
+    /// The calls by their outcome.
+    pub(super) fn outcomes(&self) -> impl Iterator<Item = (Outcome, u32)> {
+        let counts = Outcome::ALL.into_iter().zip(self.outcomes);
+        counts.filter(|(_, count)| *count > 0)
+    }
+}

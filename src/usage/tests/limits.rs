@@ -1,0 +1,208 @@
+//! What is kept when there is too much: of calls, of bytes, of time.
+
+use std::thread;
+use std::time::Duration;
+
+use ulid::Ulid;
+
+use super::{START, World, call, key, reported};
+use crate::domain::ids::SecretId;
+use crate::usage::{
+    Bucket, Call, EndedUse, Outcome, Retention, SummaryAsk, UsageError, UsageSettings,
+};
+
+#[test]
+fn when_more_comes_than_can_wait_the_detail_is_shed_and_never_the_count() {
+    let mut world = World::with(|settings| UsageSettings {
+        pending_bytes_max: 2_000,
+        ..settings
+    });
+    // Nobody writes while the buffer's lock is held by who records.
+    let calls = (0..1_000_i64).map(|number| Call {
+        at: START.plus_ms(number),
+        outcome: if number % 10 == 0 {
+            Outcome::Revoked
+        } else {
+            Outcome::Valid
+        },
+        ..call(key(1), "/a")
+    });
+    world.usage.record_all(calls);
+    world.usage.settle();
+    let check = |world: &World| {
+        let usage = world.usage.of(key(1));
+        assert_eq!((usage.accepted, usage.denied), (900, 100));
+        assert_eq!(usage.last_used_at, Some(START.plus_ms(999)));
+        let kept = world.last(key(1), 1_000).len();
+        assert!((10..30).contains(&kept), "{kept}");
+        let ask = SummaryAsk {
+            bucket: Bucket::Hour,
+            from: START,
+            to: START.plus_ms(1),
+        };
+        let summary = world.usage.summary(key(1), &ask).unwrap();
+        assert_eq!(summary[0].calls, 1_000);
+        assert_eq!(summary[0].detail_shed, 1_000 - kept as u64);
+    };
+    check(&world);
+    assert_eq!(
+        world.usage.numbers().shed,
+        1_000 - world.last(key(1), 1_000).len() as u64
+    );
+    check(&world.killed());
+    world.restart();
+    check(&world);
+}
+
+#[test]
+fn a_disk_that_refuses_costs_the_detail_alone_and_reports_are_told() {
+    let mut world = World::new();
+    world.record(&call(key(1), "/before"));
+    world.usage.settle();
+    world.usage.break_disk(true);
+    world.record(&call(key(1), "/lost"));
+    world.record(&call(key(1), "/lost too"));
+    assert_eq!(world.last(key(1), 10), ["/before"]);
+    assert_eq!(world.usage.of(key(1)).accepted, 3);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let report = [reported(key(1), "/r")];
+    let refused = runtime.block_on(world.usage.report(&report));
+    assert_eq!(refused, Err(UsageError::DiskFull));
+    assert_eq!(world.usage.of(key(1)).reported, 0);
+    world.usage.break_disk(false);
+    world.record(&call(key(1), "/after"));
+    assert_eq!(world.last(key(1), 10), ["/after", "/before"]);
+    runtime.block_on(world.usage.report(&report)).unwrap();
+    assert_eq!(world.usage.of(key(1)).accepted, 4);
+    world.restart();
+    assert_eq!(world.last(key(1), 10), ["/r", "/after", "/before"]);
+    assert_eq!(world.usage.of(key(1)).accepted, 4);
+}
+
+#[test]
+fn a_report_that_does_not_fit_is_refused_whole() {
+    let world = World::with(|settings| UsageSettings {
+        pending_bytes_max: 2_000,
+        ..settings
+    });
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let many: Vec<_> = (0..30).map(|_| reported(key(1), "/a")).collect();
+    let refused = runtime.block_on(world.usage.report(&many));
+    assert_eq!(refused, Err(UsageError::Busy));
+    runtime.block_on(world.usage.report(&many[..5])).unwrap();
+    assert_eq!(world.usage.of(key(1)).reported, 5);
+}
+
+#[test]
+fn ended_secrets_that_are_presented_are_told_once_a_credential() {
+    let world = World::new();
+    for (ms, outcome) in [
+        (0, Outcome::Revoked),
+        (10, Outcome::Valid),
+        (20, Outcome::Rotated),
+        (30, Outcome::Disabled),
+    ] {
+        let at = START.plus_ms(ms);
+        world.record(&Call {
+            at,
+            outcome,
+            ..call(key(1), "/a")
+        });
+    }
+    world.usage.settle();
+    let told = EndedUse {
+        credential: key(1),
+        secret: Some(SecretId(Ulid(1_001))),
+        outcome: Outcome::Rotated,
+        count: 2,
+        first_at: START,
+        last_at: START.plus_ms(20),
+    };
+    assert_eq!(world.usage.take_ended_uses(), [told]);
+    assert_eq!(world.usage.take_ended_uses(), []);
+    world.usage.put_back(told);
+    world.record(&Call {
+        outcome: Outcome::Expired,
+        at: START.plus_ms(40),
+        ..call(key(1), "/a")
+    });
+    world.usage.settle();
+    let more = EndedUse {
+        outcome: Outcome::Expired,
+        count: 3,
+        last_at: START.plus_ms(40),
+        ..told
+    };
+    assert_eq!(world.usage.take_ended_uses(), [more]);
+}
+
+#[test]
+fn old_segments_go_by_size_and_by_age_and_counts_stay() {
+    let mut world = World::with(|settings| UsageSettings {
+        segment_bytes: 4_096,
+        retention: Retention {
+            age: Duration::from_secs(3_600),
+            bytes: 16_384,
+        },
+        ..settings
+    });
+    let names: Vec<String> = (0..400).map(|number| format!("/{number}")).collect();
+    for name in &names {
+        world.record(&call(key(1), name));
+        world.usage.settle();
+    }
+    let kept = world.last(key(1), 1_000);
+    assert!(world.usage.numbers().bytes <= 16_384 + 4_096);
+    assert!((50..200).contains(&kept.len()), "{}", kept.len());
+    assert!(kept.iter().eq(names.iter().rev().take(kept.len())));
+    assert_eq!(world.usage.of(key(1)).accepted, 400);
+    world.hands.advance_ms(2 * 3_600 * 1_000);
+    let at = START.plus_ms(2 * 3_600 * 1_000);
+    world.record(&Call {
+        at,
+        ..call(key(1), "/new")
+    });
+    world.usage.settle();
+    world.usage.settle();
+    // The segment that is being written stays, whatever its age.
+    assert_eq!(world.usage.numbers().segments, 1);
+    assert_eq!(world.last(key(1), 1), ["/new"]);
+    world.restart();
+    assert_eq!(world.usage.of(key(1)).accepted, 401);
+    assert_eq!(world.usage.of(key(1)).last_used_at, Some(at));
+}
+
+#[test]
+fn many_threads_record_and_none_of_their_calls_is_lost() {
+    let world = World::with(|settings| UsageSettings {
+        flush_every: Duration::from_millis(1),
+        ..settings
+    });
+    let threads: Vec<_> = (0..4_u128)
+        .map(|number| {
+            let usage = world.usage.clone();
+            thread::spawn(move || {
+                for round in 0..2_000 {
+                    let name = format!("/{number}/{round}");
+                    usage.record(&call(key(number), &name));
+                    usage.record(&call(key(9), &name));
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    for number in 0..4 {
+        let own = world.last(key(number), 1_000);
+        let expected = (0..2_000).rev().map(|round| format!("/{number}/{round}"));
+        assert!(own.into_iter().eq(expected.take(1_000)));
+    }
+    world.usage.settle();
+    assert_eq!(world.usage.of(key(9)).accepted, 8_000);
+    assert_eq!(world.usage.numbers().recorded, 16_000);
+}

@@ -1,0 +1,497 @@
+//! The one thread that counts and writes what was recorded.
+//!
+//! Owns the two streams and the checkpoint. A filling of the buffer is counted, its records get
+//! their addresses, and it is appended as blocks of at most 1 MiB; where the disk refuses, the
+//! counts stay and the detail is shed. Everything else, roll-ups, retention, digests and
+//! checkpoints, happens between two fillings.
+
+use std::fs;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use sha2::{Digest, Sha256};
+
+use super::keys::{Closed, Counting};
+use super::pending::{Filling, Sheds, Waiter};
+use super::record::{self, Counted, put_shed};
+use super::stream::{BLOCK_BYTES_MAX, Records, Segment};
+use super::{EndedUse, Outcome, Shared, UsageError, checkpoint, tally};
+use crate::domain::ids::CredentialId;
+use crate::domain::time::Timestamp;
+use crate::log::free_bytes;
+
+/// Records of one block.
+const BLOCK_BYTES: usize = 1 << 20;
+/// A buffer that has grown beyond this is not kept.
+const SPARE_BYTES_MAX: usize = 8 << 20;
+/// Open tallies in RAM; beyond, all are written.
+const TALLY_BYTES_MAX: usize = 64 << 20;
+/// Tallies that wait for a disk that refuses: 50 MB.
+const CLOSED_MAX: usize = 100_000;
+/// A checkpoint is due after so many bytes of stream, or as many as the last one had.
+const CHECKPOINT_EVERY: u64 = 64 << 20;
+/// How long written records may wait for their sync.
+const SYNC_EVERY_MS: i64 = 1_000;
+/// How often old segments are looked for.
+const RETENTION_EVERY_MS: i64 = 60 * 60 * 1_000;
+/// How often a disk that refuses is told of.
+const WARN_EVERY_MS: i64 = 60_000;
+/// Credentials whose ended secrets were presented and that the ledger has not been told of.
+const ENDED_USES_MAX: usize = 100_000;
+
+/// The thread's own state.
+pub(super) struct Writer {
+    shared: Arc<Shared>,
+    counting: Counting,
+    unsynced: bool,
+    synced_ms: i64,
+    retained_ms: i64,
+    warned_ms: Option<i64>,
+    /// Address of the last checkpoint, and its length.
+    checkpoint: (u64, u64),
+}
+
+impl Writer {
+    pub(super) fn new(shared: Arc<Shared>, counting: Counting, checkpoint: (u64, u64)) -> Self {
+        let now = shared.clock.monotonic_ms();
+        Self {
+            shared,
+            counting,
+            unsynced: false,
+            synced_ms: now,
+            retained_ms: now,
+            warned_ms: None,
+            checkpoint,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        let mut spare = Vec::new();
+        loop {
+            let time = self.shared.flush_every;
+            let (mut filling, more) = self.shared.pending.take(time, mem::take(&mut spare));
+            self.write(&mut filling);
+            spare = filling.records;
+            spare.clear();
+            if spare.capacity() > SPARE_BYTES_MAX {
+                spare = Vec::new();
+            }
+            if !more {
+                break;
+            }
+        }
+        self.finish();
+    }
+
+    /// Counts and writes one filling, and answers who waits for it.
+    pub(super) fn write(&mut self, filling: &mut Filling) {
+        let mut written = Ok(());
+        if !filling.records.is_empty() {
+            written = self.write_records(&mut filling.records);
+        }
+        if !filling.sheds.is_empty() {
+            self.write_sheds(&filling.sheds);
+        }
+        self.roll_up();
+        let wants_sync = |waiter: &Waiter| matches!(waiter, Waiter::Synced(_));
+        let due = self.shared.clock.monotonic_ms() - self.synced_ms >= SYNC_EVERY_MS;
+        if self.unsynced && (due || filling.waiters.iter().any(wants_sync)) {
+            written = written.and_then(|()| self.sync());
+        }
+        for waiter in filling.waiters.drain(..) {
+            let outcome = written.as_ref().map_err(UsageError::of).copied();
+            let heard = match waiter {
+                Waiter::Settled(done) => done.try_send(()).is_ok(),
+                Waiter::Synced(done) => done.send(outcome).is_ok(),
+            };
+            if !heard {
+                tracing::debug!("who waited for usage to be written has gone");
+            }
+        }
+        self.keep_house();
+    }
+
+    fn write_records(&mut self, records: &mut [u8]) -> io::Result<()> {
+        let mut outcome = self.room(records.len());
+        let mut rest = records;
+        while !rest.is_empty() {
+            let length = whole_records(rest, BLOCK_BYTES);
+            let (block, after) = rest.split_at_mut(length);
+            rest = after;
+            let written = match &outcome {
+                Ok(()) => self.write_block(block),
+                Err(why) => {
+                    self.count_only(block);
+                    Err(io::Error::from(why.kind()))
+                }
+            };
+            outcome = outcome.and(written);
+        }
+        self.shared.full.store(outcome.is_err(), Ordering::Release);
+        if let Err(why) = &outcome {
+            self.warn(why);
+        }
+        outcome
+    }
+
+    /// Whether there is room for so many bytes beside what the ledger itself needs.
+    fn room(&self, bytes: usize) -> io::Result<()> {
+        let free = free_bytes(&self.shared.folder)?;
+        let needed = self.shared.headroom_bytes.saturating_add(bytes as u64);
+        if free < needed {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        Ok(())
+    }
+
+    /// Counts the records of a block and appends it.
+    fn write_block(&mut self, block: &mut [u8]) -> io::Result<()> {
+        let prepared = self.shared.stream().prepare(block.len());
+        let begin = match prepared {
+            Ok(begin) => begin,
+            Err(why) => {
+                self.count_only(block);
+                return Err(why);
+            }
+        };
+        let (count, span) = self.count(block, Some(begin));
+        let appended = self.shared.stream().append(Records {
+            bytes: block,
+            count,
+            span,
+        });
+        match appended {
+            Ok(()) => {
+                self.unsynced = true;
+                self.shared.numbers.recorded(count);
+            }
+            Err(why) => {
+                self.unchain(block);
+                self.shared.numbers.shed(u64::from(count));
+                return Err(why);
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the records of a block whose detail is shed.
+    fn count_only(&mut self, block: &mut [u8]) {
+        let (count, _) = self.count(block, None);
+        self.shared.numbers.shed(u64::from(count));
+    }
+
+    /// Counts records, and links each to its credential's one before if they get addresses.
+    fn count(&mut self, block: &mut [u8], begin: Option<u64>) -> (u32, (Timestamp, Timestamp)) {
+        let mut count = 0;
+        let mut span = (Timestamp(i64::MAX), Timestamp(i64::MIN));
+        let mut at = 0;
+        while let Some(record) = block.get_mut(at..)
+            && let Some(length) = record::length(record)
+        {
+            let (record, _) = record.split_at_mut(length);
+            if let Some(counted) = record::read(record) {
+                span = (span.0.min(counted.at), span.1.max(counted.at));
+                let key = self.shared.keys.count(&counted, &mut self.counting);
+                note_ended(&self.shared, &counted);
+                if let Some(begin) = begin.filter(|_| counted.detail.is_some()) {
+                    let before = key.newest.swap(begin + at as u64, Ordering::AcqRel);
+                    record::set_previous(record, before);
+                }
+                count += 1;
+            }
+            at += length;
+        }
+        (count, span)
+    }
+
+    /// Takes back the links of a block that could not be appended, the newest first.
+    fn unchain(&self, block: &[u8]) {
+        let mut places = Vec::new();
+        let mut at = 0;
+        while let Some(length) = block.get(at..).and_then(record::length) {
+            places.push((at, length));
+            at += length;
+        }
+        for (at, length) in places.into_iter().rev() {
+            let record = block.get(at..at + length).and_then(record::read);
+            if let Some(counted) = record
+                && let Some(detail) = counted.detail
+            {
+                let key = self.shared.keys.entry(counted.credential);
+                key.newest.store(detail.previous, Ordering::Release);
+            }
+        }
+    }
+
+    /// Counts what was shed when the buffer was full, and writes that much of it.
+    fn write_sheds(&mut self, sheds: &Sheds) {
+        let mut records = Vec::new();
+        let calls: u64 = sheds.values().map(|shed| u64::from(shed.count)).sum();
+        for shed in sheds.values() {
+            put_shed(&mut records, shed);
+        }
+        self.shared.numbers.shed(calls);
+        let full = self.shared.full.load(Ordering::Acquire);
+        let mut rest = records.as_mut_slice();
+        while !rest.is_empty() {
+            let length = whole_records(rest, BLOCK_BYTES);
+            let (block, after) = rest.split_at_mut(length);
+            rest = after;
+            if full {
+                self.count(block, None);
+            } else if let Err(why) = self.write_block(block) {
+                self.warn(&why);
+            }
+        }
+        tracing::warn!(
+            calls,
+            "more calls than can be written: their detail was shed"
+        );
+    }
+
+    /// Writes the tallies of hours that are over, and all of them if they take too much RAM.
+    fn roll_up(&mut self) {
+        if self.counting.open_bytes > TALLY_BYTES_MAX {
+            self.close_tallies();
+        }
+        if let Err(why) = write_roll_ups(&self.shared, &mut self.counting.closed) {
+            // They are kept for better times, as many as can be.
+            self.counting.closed.truncate(CLOSED_MAX);
+            self.warn(&why);
+        }
+    }
+
+    fn close_tallies(&mut self) {
+        for id in mem::take(&mut self.counting.open) {
+            let key = self.shared.keys.entry(id);
+            let tally = key.rest().tally.take();
+            self.counting.closed.extend(tally.map(|tally| (id, tally)));
+        }
+        self.counting.open_bytes = 0;
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.shared.stream().sync()?;
+        self.unsynced = false;
+        self.synced_ms = self.shared.clock.monotonic_ms();
+        Ok(())
+    }
+
+    /// One digest, a checkpoint and retention, each when it is due.
+    fn keep_house(&mut self) {
+        let done = self
+            .digest()
+            .and_then(|()| self.checkpoint_if_due())
+            .and_then(|()| self.retain());
+        if let Err(why) = done {
+            self.warn(&why);
+        }
+    }
+
+    /// Makes the digest of the oldest sealed segment that has none.
+    fn digest(&self) -> io::Result<()> {
+        let (first, path) = {
+            let stream = self.shared.stream();
+            let Some((_, sealed)) = stream.segments().split_last() else {
+                return Ok(());
+            };
+            match sealed.iter().find(|sealed| sealed.digest.is_none()) {
+                Some(sealed) => (sealed.first, stream.path(sealed.first)),
+                None => return Ok(()),
+            }
+        };
+        let digest = Sha256::digest(fs::read(path)?).into();
+        self.shared.stream().set_digest(first, digest);
+        Ok(())
+    }
+
+    fn checkpoint_if_due(&mut self) -> io::Result<()> {
+        let (address, bytes) = self.checkpoint;
+        let end = self.shared.stream().end();
+        if end.saturating_sub(address) >= bytes.max(CHECKPOINT_EVERY) {
+            self.write_checkpoint()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn write_checkpoint(&mut self) -> io::Result<()> {
+        self.close_tallies();
+        write_roll_ups(&self.shared, &mut self.counting.closed)?;
+        self.shared.roll_ups().sync()?;
+        self.sync()?;
+        let head = self.shared.checkpoint_head();
+        let address = head.address;
+        let bytes = checkpoint::write(&self.shared.folder, &head, &self.shared.keys)?;
+        self.checkpoint = (address, bytes);
+        Ok(())
+    }
+
+    /// Drops segments that are too old or too many.
+    fn retain(&mut self) -> io::Result<()> {
+        let shared = &self.shared;
+        let too_many = shared.stream().bytes() > shared.retention.bytes;
+        let now_ms = shared.clock.monotonic_ms();
+        if !too_many && now_ms - self.retained_ms < RETENTION_EVERY_MS {
+            return Ok(());
+        }
+        self.retained_ms = now_ms;
+        let age_ms = i64::try_from(shared.retention.age.as_millis()).unwrap_or(i64::MAX);
+        let oldest = Timestamp(shared.clock.now_ms()).plus_ms(age_ms.saturating_neg());
+        let bytes_max = shared.retention.bytes;
+        let old = |segment: &Segment, bytes: u64| {
+            bytes > bytes_max || segment.span.is_none_or(|(_, latest)| latest < oldest)
+        };
+        shared.stream().drop_while(old)?;
+        shared.roll_ups().drop_while(old)?;
+        Ok(())
+    }
+
+    fn finish(mut self) {
+        let done = self.write_checkpoint();
+        match done.and_then(|()| fs::remove_file(self.shared.running())) {
+            Ok(()) => {}
+            Err(why) => tracing::warn!(%why, "the usage history did not end in order"),
+        }
+    }
+
+    fn warn(&mut self, why: &io::Error) {
+        let now = self.shared.clock.monotonic_ms();
+        if self.warned_ms.is_none_or(|at| now - at >= WARN_EVERY_MS) {
+            self.warned_ms = Some(now);
+            tracing::warn!(%why, "usage cannot be written; calls are counted without their detail");
+        }
+    }
+}
+
+/// The longest beginning of `records` that is whole records and at most `max` bytes.
+fn whole_records(records: &[u8], max: usize) -> usize {
+    let mut at = 0;
+    while let Some(length) = records.get(at..).and_then(record::length) {
+        if at + length > max {
+            break;
+        }
+        at += length;
+    }
+    // What is no record ends the filling; nothing of ours writes such.
+    if at == 0 { records.len() } else { at }
+}
+
+/// Writes tallies as roll-ups, each linked to the one before of its credential; those that are
+/// written are taken out.
+pub(super) fn write_roll_ups(shared: &Shared, closed: &mut Vec<Closed>) -> io::Result<()> {
+    while !closed.is_empty() {
+        let (mut bytes, mut places) = (Vec::new(), Vec::new());
+        for (id, tally) in closed.iter() {
+            if bytes.len() > BLOCK_BYTES_MAX / 4 {
+                break;
+            }
+            places.push(bytes.len());
+            tally.put(&mut bytes, *id);
+        }
+        write_roll_up_block(shared, &mut bytes, (closed, &places))?;
+        closed.drain(..places.len());
+    }
+    Ok(())
+}
+
+/// Appends one block of roll-ups, whose records begin at `places`.
+fn write_roll_up_block(
+    shared: &Shared,
+    bytes: &mut [u8],
+    (closed, places): (&[Closed], &[usize]),
+) -> io::Result<()> {
+    let hours = closed.iter().take(places.len());
+    let hours = hours.map(|(_, tally)| Timestamp(i64::from(tally.hour) * tally::HOUR_MS));
+    let span = (hours.clone().min(), hours.max());
+    let (Some(earliest), Some(latest)) = span else {
+        return Ok(());
+    };
+    let mut roll_ups = shared.roll_ups();
+    let begin = roll_ups.prepare(bytes.len())?;
+    let mut links = Vec::with_capacity(places.len());
+    for ((id, _), at) in closed.iter().zip(places) {
+        let key = shared.keys.entry(*id);
+        let newest = &key.newest_roll_up;
+        let before = newest.swap(begin + *at as u64, Ordering::AcqRel);
+        tally::set_previous(bytes.get_mut(*at..).unwrap_or_default(), before);
+        links.push((key, before));
+    }
+    let appended = roll_ups.append(Records {
+        bytes,
+        count: u32::try_from(places.len()).unwrap_or(u32::MAX),
+        span: (earliest, latest),
+    });
+    if appended.is_err() {
+        for (key, before) in links.into_iter().rev() {
+            key.newest_roll_up.store(before, Ordering::Release);
+        }
+    }
+    appended
+}
+
+/// Counts again what the tail of the stream holds, which the checkpoint does not.
+pub(super) fn recount(
+    keys: &super::keys::Keys,
+    block: &super::stream::Block<'_>,
+    counting: &mut Counting,
+) {
+    let mut at = 0;
+    while let Some(record) = block.records.get(at..)
+        && let Some(length) = record::length(record)
+    {
+        if let Some(counted) = record.get(..length).and_then(record::read) {
+            let key = keys.count(&counted, counting);
+            if counted.detail.is_some() {
+                key.newest
+                    .store(block.address + at as u64, Ordering::Release);
+            }
+        }
+        at += length;
+    }
+}
+
+fn note_ended(shared: &Shared, counted: &Counted<'_>) {
+    let ended = match counted.outcome {
+        Outcome::Revoked | Outcome::Rotated | Outcome::Expired => !counted.reported,
+        Outcome::Malformed
+        | Outcome::NotFound
+        | Outcome::Disabled
+        | Outcome::OwnerInactive
+        | Outcome::WrongOrganization
+        | Outcome::WrongProject
+        | Outcome::InsufficientScope
+        | Outcome::Valid => false,
+    };
+    if ended {
+        let mut uses = shared.ended_uses();
+        let used = EndedUse {
+            credential: counted.credential,
+            secret: counted.secret,
+            outcome: counted.outcome,
+            count: u64::from(counted.calls),
+            first_at: counted.at,
+            last_at: counted.at,
+        };
+        add_ended(&mut uses, used);
+    }
+}
+
+/// Adds uses of an ended secret to those of the same credential.
+pub(super) fn add_ended(
+    uses: &mut std::collections::BTreeMap<CredentialId, EndedUse>,
+    used: EndedUse,
+) {
+    if let Some(known) = uses.get_mut(&used.credential) {
+        known.count = known.count.saturating_add(used.count);
+        if used.last_at >= known.last_at {
+            known.secret = used.secret;
+            known.outcome = used.outcome;
+        }
+        known.first_at = known.first_at.min(used.first_at);
+        known.last_at = known.last_at.max(used.last_at);
+    } else if uses.len() < ENDED_USES_MAX {
+        uses.insert(used.credential, used);
+    }
+}
