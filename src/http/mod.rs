@@ -28,6 +28,7 @@ mod platform;
 mod problem;
 mod project_tokens;
 mod records;
+mod revocations;
 mod routes;
 mod service_account_tokens;
 mod service_accounts;
@@ -76,6 +77,7 @@ struct App(Arc<Service>);
 struct Service {
     ledger: Ledger,
     past: past::PastReads,
+    feed: revocations::Feed,
     settings: HttpSettings,
     ready: Arc<AtomicBool>,
     document: Box<str>,
@@ -97,6 +99,7 @@ impl App {
         Self(Arc::new(Service {
             ledger,
             past: past::PastReads::default(),
+            feed: revocations::Feed::default(),
             settings,
             ready: Arc::new(AtomicBool::new(true)),
             document: document.into(),

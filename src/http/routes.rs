@@ -11,7 +11,7 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::{
     App, access_tokens, admin_tokens, api_tokens, document, meta, platform, project_tokens,
-    service_account_tokens, service_accounts, sessions, verify,
+    revocations, service_account_tokens, service_accounts, sessions, verify,
 };
 use crate::domain::access::Action;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -25,6 +25,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(session_routes())
         .routes(routes!(verify::verify))
         .routes(routes!(verify::batch))
+        .routes(routes!(revocations::list))
+        .routes(routes!(revocations::stream::stream))
+        .routes(routes!(revocations::snapshot::snapshot))
         .routes(routes!(meta::livez))
         .routes(routes!(meta::readyz))
         .routes(routes!(meta::openapi))
@@ -187,6 +190,7 @@ fn weakest(route: &str) -> Option<Weakest> {
     });
     let surfaces = [
         ("/v1/verify", Weakest::AtHome(Action::Verify)),
+        ("/v1/revocations", Weakest::AtHome(Action::Verify)),
         ("/v1/me", Weakest::InPerson),
         ("/v1/api-tokens/scopes", Weakest::Known),
         ("/v1/api-tokens", Weakest::AtHome(read(Kind::Personal))),

@@ -75,7 +75,6 @@ pub(super) fn start(
         guard,
         signed: signed.clone(),
     };
-    #[cfg(test)]
     let state_of_writer = Arc::clone(&state);
     let snapshots = settings.folder.snapshots();
     let scrubbed = (reader.clone(), Arc::clone(&shared));
@@ -101,7 +100,6 @@ pub(super) fn start(
         shared,
         reader,
         threads: Arc::new(Mutex::new(threads)),
-        #[cfg(test)]
         state: state_of_writer,
     })
 }
