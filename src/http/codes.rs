@@ -31,7 +31,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         400,
         "position_invalid",
-        "`Ledger-Min-Position` is not a number",
+        "`Ledger-Min-Position` or `Last-Event-ID` is not a number",
     ),
     (
         400,
@@ -197,7 +197,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         422,
         "position_unknown",
-        "`Ledger-Min-Position` lies beyond the ledger's end",
+        "a position lies beyond the ledger's end",
     ),
     (
         422,
@@ -272,6 +272,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "the position is not visible yet",
     ),
     (503, "queue_full", "too many commands are waiting"),
+    (
+        503,
+        "streams_exhausted",
+        "as many streams as may be open at once are open already",
+    ),
     (503, "stopping", "the service is ending"),
     (
         503,

@@ -28,6 +28,7 @@ mod platform;
 mod problem;
 mod project_tokens;
 mod records;
+mod revocations;
 mod routes;
 mod service_account_tokens;
 mod service_accounts;
@@ -82,6 +83,7 @@ struct Service {
     ledger: Ledger,
     usage: Option<Usage>,
     past: past::PastReads,
+    feed: revocations::Feed,
     settings: HttpSettings,
     ready: Arc<AtomicBool>,
     document: Box<str>,
@@ -104,6 +106,7 @@ impl App {
             ledger,
             usage: settings.usage.clone(),
             past: past::PastReads::default(),
+            feed: revocations::Feed::default(),
             settings,
             ready: Arc::new(AtomicBool::new(true)),
             document: document.into(),

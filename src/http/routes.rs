@@ -11,7 +11,7 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::{
     App, access_tokens, admin_tokens, api_tokens, document, meta, platform, project_tokens,
-    service_account_tokens, service_accounts, sessions, usage, verify,
+    revocations, service_account_tokens, service_accounts, sessions, usage, verify,
 };
 use crate::domain::access::Action;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -26,6 +26,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(verify::verify))
         .routes(routes!(verify::batch))
         .routes(routes!(usage::report::report))
+        .routes(routes!(revocations::list))
+        .routes(routes!(revocations::stream::stream))
+        .routes(routes!(revocations::snapshot::snapshot))
         .routes(routes!(meta::livez))
         .routes(routes!(meta::readyz))
         .routes(routes!(meta::openapi))
@@ -200,6 +203,7 @@ fn weakest(route: &str) -> Option<Weakest> {
     let surfaces = [
         ("/v1/verify", Weakest::AtHome(Action::Verify)),
         ("/v1/usage", Weakest::AtHome(Action::ReportUsage)),
+        ("/v1/revocations", Weakest::AtHome(Action::Verify)),
         ("/v1/me", Weakest::InPerson),
         ("/v1/api-tokens/scopes", Weakest::Known),
         ("/v1/api-tokens", Weakest::AtHome(read(Kind::Personal))),

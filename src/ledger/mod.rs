@@ -6,10 +6,11 @@
 //! batch. Data flows one way; nothing here knows HTTP.
 //!
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
-//! loop), `checkpoints` (the floor), [`boot`] (make and open), [`history`] and [`past`]
-//! (reading it back).
+//! loop), `checkpoints` (the floor), [`boot`] (make and open), [`history`], [`past`]
+//! and [`feed`] (reading it back).
 
 pub mod boot;
+pub mod feed;
 pub mod history;
 pub mod lanes;
 pub mod past;
@@ -181,8 +182,7 @@ pub struct Ledger {
     reader: Reader,
     usage_sealed_to: u64,
     threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
-    /// What the writer decides on: tests compare it, and hold it to hold the writer.
-    #[cfg(test)]
+    /// What the writer decides on: looked into briefly, since that holds the writer.
     state: Arc<std::sync::Mutex<crate::domain::state::State>>,
 }
 

@@ -20,6 +20,7 @@ use crate::domain::record::Member;
 use crate::domain::session::SignInMeans;
 use crate::domain::state::State;
 use crate::seal::{Context, DataKeyId, KeyStore, Opened, SealError, Sealed};
+use crate::views::revocations::Entry;
 
 /// Why a decision could not become payloads.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,8 @@ pub(crate) struct Stamped {
     pub(crate) payload: Vec<u8>,
     pub(crate) subject: Subject,
     pub(crate) version: u32,
+    /// What it adds to the revocation feed.
+    pub(crate) entry: Option<Entry>,
 }
 
 impl Stamper<'_> {
@@ -91,11 +94,13 @@ impl Stamper<'_> {
             let event = with_request(event, submission);
             let payload = event.to_payload()?;
             state.apply(&event, commitment(&payload))?;
-            let (subject, version) = (event.subject, event.subject_version);
+            // As of this event: what the rest of a cascade ends is still live here.
+            let live = |owner| state.live_credentials_of(owner, event.occurred_at);
             stamped.push(Stamped {
                 payload,
-                subject,
-                version,
+                subject: event.subject,
+                version: event.subject_version,
+                entry: Entry::of(&event, live),
             });
         }
         Ok(stamped)

@@ -23,6 +23,7 @@ use crate::domain::time::Timestamp;
 use crate::log::{AppendError, Lane, Log};
 use crate::seal::SealError;
 use crate::views::Batch;
+use crate::views::revocations::Entry;
 use crate::views::snapshot::Head;
 
 /// Most commands of one batch; those that make many events are held to the limits below.
@@ -54,6 +55,7 @@ struct Pending {
     payloads: Vec<Vec<u8>>,
     bytes: usize,
     events: Vec<(Subject, u32, u64)>,
+    entries: Vec<Arc<Entry>>,
     decided: Vec<(Job, Result<Decided, SubmitError>)>,
 }
 
@@ -142,6 +144,7 @@ impl Writer {
                 .events
                 .push((event.subject, event.version, position));
             pending.payloads.push(event.payload);
+            pending.entries.extend(event.entry.map(Arc::new));
         }
         let records = subjects
             .into_iter()
@@ -257,7 +260,8 @@ impl Writer {
         match self.log.append(&pending.payloads, lane) {
             Ok(appended) => {
                 let changes = self.state().settle();
-                self.publish(&changes, &pending.events, appended.root);
+                let events = (&*pending.events, &*pending.entries);
+                self.publish(&changes, events, appended.root);
                 self.answer(pending.decided);
                 Ok(())
             }
@@ -288,7 +292,12 @@ impl Writer {
         }
     }
 
-    fn publish(&mut self, changes: &Changes, events: &[(Subject, u32, u64)], root: [u8; 32]) {
+    fn publish(
+        &mut self,
+        changes: &Changes,
+        (events, entries): (&[(Subject, u32, u64)], &[Arc<Entry>]),
+        root: [u8; 32],
+    ) {
         let position = self.log.next_position().saturating_sub(1);
         let last_at = self.state().last_at();
         if let Some(at) = last_at {
@@ -297,6 +306,7 @@ impl Writer {
         self.shared.views.apply(&Batch {
             changes,
             events,
+            entries,
             position,
             root,
         });

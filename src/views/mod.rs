@@ -9,6 +9,7 @@ pub mod directory;
 pub mod index;
 pub mod page;
 mod position;
+pub mod revocations;
 pub mod sessions;
 pub mod snapshot;
 pub mod tokens;
@@ -25,6 +26,7 @@ use crate::domain::state::Changes;
 use directory::Directory;
 use index::Index;
 use position::Position;
+use revocations::{Entry, Revocations};
 use sessions::Sessions;
 use tokens::TokenView;
 
@@ -35,6 +37,8 @@ pub struct Batch<'a> {
     pub changes: &'a Changes,
     /// Its events: subject, the subject's version, position.
     pub events: &'a [(Subject, u32, u64)],
+    /// What they add to the revocation feed, in order.
+    pub entries: &'a [Arc<Entry>],
     /// Position of its last event.
     pub position: u64,
     /// Root of the tree after it.
@@ -52,6 +56,8 @@ pub struct Views {
     pub sessions: Sessions,
     /// Credentials as lists and gets show them, and where each record's history stands.
     pub tokens: TokenView,
+    /// What verifiers that keep answers must forget.
+    pub revocations: Revocations,
     position: Arc<Position>,
 }
 
@@ -65,6 +71,7 @@ impl Views {
             directory: Directory::default(),
             sessions: Sessions::default(),
             tokens,
+            revocations: Revocations::default(),
             position,
         }
     }
@@ -76,12 +83,15 @@ impl Views {
         self.directory.apply(batch.changes);
         self.sessions.apply(batch.changes, &self.directory);
         self.tokens.apply(batch);
+        self.revocations.apply(batch.entries);
         self.position.publish(batch.position);
+        self.revocations.announce(batch.entries);
     }
 
     /// Publishes the position of a log whose records were loaded otherwise than by `apply`, for
     /// example from a snapshot, once all of them are in.
     pub fn publish(&self, position: u64) {
+        self.revocations.begin(position + 1);
         self.position.publish(position);
     }
 
@@ -123,6 +133,7 @@ mod tests {
             views.apply(&Batch {
                 changes: &changes,
                 events: &events,
+                entries: &[],
                 position,
                 root,
             });

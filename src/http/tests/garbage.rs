@@ -41,12 +41,13 @@ const FIELDS: [&str; 25] = [
     "nonsense",
 ];
 
-const HEADERS: [&str; 10] = [
+const HEADERS: [&str; 11] = [
     "authorization",
     "content-type",
     "content-length",
     "if-match",
     "idempotency-key",
+    "last-event-id",
     "ledger-min-position",
     "x-request-id",
     "x-forwarded-for",
@@ -155,7 +156,7 @@ fn wild(routes: usize) -> impl Strategy<Value = Wild> {
     let query = prop_oneof![
         Just(Vec::new()),
         vec(any::<u8>(), 0..30),
-        "(limit|cursor|status|kind|owner|project_id|q)=[a-zA-Z0-9_-]{0,30}"
+        "(limit|cursor|after|status|kind|owner|project_id|q)=[a-zA-Z0-9_-]{0,30}"
             .prop_map(String::into_bytes),
     ];
     let parts = (0..routes, id, query, vec(header, 0..3), sent());

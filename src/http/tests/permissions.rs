@@ -63,7 +63,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 101] = [
+const TABLE: [(&str, &str, &str, &str); 104] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/openapi.json", OPEN),
@@ -71,6 +71,9 @@ const TABLE: [(&str, &str, &str, &str); 101] = [
     ("POST", "", "/v1/verify", VERIFY),
     ("POST", "", "/v1/verify/batch", VERIFY),
     ("POST", "", "/v1/usage", REPORT),
+    ("GET", "", "/v1/revocations", VERIFY),
+    ("GET", "", "/v1/revocations/stream", VERIFY),
+    ("GET", "", "/v1/revocations/snapshot", VERIFY),
     ("POST", "", "/v1/sessions", OPEN),
     ("GET", "", "/sign-in/{token}", NO_LINK),
     ("GET", "", "/v1/me", IN_PERSON),

@@ -302,6 +302,7 @@ fn catch_up(
         views.tokens.apply(&Batch {
             changes: &changes,
             events: &events,
+            entries: &[],
             position,
             root,
         });

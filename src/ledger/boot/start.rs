@@ -72,7 +72,6 @@ pub(super) fn start(
         guard,
         signed: signed.clone(),
     };
-    #[cfg(test)]
     let state_of_writer = Arc::clone(&state);
     let snapshots = settings.folder.snapshots();
     let scrubbed = (reader.clone(), Arc::clone(&shared));
@@ -99,7 +98,6 @@ pub(super) fn start(
         reader,
         usage_sealed_to,
         threads: Arc::new(Mutex::new(threads)),
-        #[cfg(test)]
         state: state_of_writer,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::header::HeaderMap;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 
@@ -94,12 +94,21 @@ impl Api {
     }
 }
 
-/// Sends a request and reads the answer whole.
+/// Sends a request and reads the answer whole, of a stream its beginning.
 pub(crate) async fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
-    let response = request.send().await?;
+    let mut response = request.send().await?;
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let kind = headers.get(CONTENT_TYPE);
+    // A stream goes on for long: its beginning is enough.
+    let text = if kind.is_some_and(|kind| kind == "text/event-stream") {
+        let first = response.chunk().await?.unwrap_or_default();
+        String::from_utf8_lossy(&first).into_owned()
+    } else {
+        response.text().await?
+    };
     Ok(Reply {
-        status: response.status().as_u16(),
-        headers: response.headers().clone(),
-        text: response.text().await?,
+        status,
+        headers,
+        text,
     })
 }

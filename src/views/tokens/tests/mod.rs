@@ -39,6 +39,7 @@ fn apply(view: &TokenView, position: u64, records: &[Unpacked]) {
     view.apply(&Batch {
         changes: &changes,
         events: &events,
+        entries: &[],
         position,
         root: [1; 32],
     });

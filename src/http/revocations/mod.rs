@@ -1,0 +1,223 @@
+//! `GET /v1/revocations`: what verifiers that keep answers must forget, page by page, as a live
+//! stream, and as a snapshot for a cold start.
+//!
+//! Everything is within the caller's organization, or everywhere with `platform:*`. Entries come
+//! from RAM or, off the async threads and a few readings at a time, from the log.
+
+pub(super) mod snapshot;
+pub(super) mod stream;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, HeaderValue, Request, header};
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
+use utoipa::ToSchema;
+
+use super::App;
+use super::auth::Caller;
+use super::call::Call;
+use super::context::LEDGER_POSITION;
+use super::lists::{self, Query, number};
+use super::problem::{Problem, ProblemBody};
+use crate::domain::access::{Access, Action};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner};
+use crate::views::revocations::{Entry, FeedPage, Reach, Scope};
+use stream::Streams;
+
+/// Readings of the log for the feed that run at once: one core stays free on two.
+const LOG_READINGS_MAX: usize = 2;
+/// How long one waits for its turn: each takes some 0.2 seconds.
+const TURN_WAIT: Duration = Duration::from_secs(5);
+/// Snapshots that are being read at once: each holds a page of records.
+const SNAPSHOTS_MAX: usize = 4;
+
+/// What all callers of the feed share.
+pub(super) struct Feed {
+    log_readings: Arc<Semaphore>,
+    snapshots: Arc<Semaphore>,
+    streams: Streams,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self {
+            log_readings: Arc::new(Semaphore::new(LOG_READINGS_MAX)),
+            snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
+            streams: Streams::default(),
+        }
+    }
+}
+
+/// One entry: forget what is known of these credentials.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Revocation<'a> {
+    /// Of the event; an answer of a later position has taken it into account.
+    position: u64,
+    /// `ended`, `disabled`, `enabled`, `rotated` or `changed`.
+    effect: &'static str,
+    /// Whose event it is; null reaches everybody.
+    #[schema(value_type = Option<String>)]
+    organization_id: Option<OrganizationId>,
+    /// The credentials. Of an owner's event, all that live.
+    #[schema(value_type = Vec<String>)]
+    key_ids: &'a [CredentialId],
+    /// The member or service account, where it is about all of an owner's.
+    #[schema(value_type = Option<Object>)]
+    owner: Option<Owner>,
+    /// Every credential of every organization: scopes and roles have other meanings now.
+    all: bool,
+}
+
+impl<'a> Revocation<'a> {
+    fn of(entry: &'a Entry) -> Self {
+        let (key_ids, owner, all) = match &entry.reach {
+            Reach::One(id) => (std::slice::from_ref(id), None, false),
+            Reach::OfOwner(owner, ids) => (&**ids, Some(*owner), false),
+            Reach::All => (&[][..], None, true),
+        };
+        Self {
+            position: entry.position,
+            effect: entry.effect.name(),
+            organization_id: entry.organization,
+            key_ids,
+            owner,
+            all,
+        }
+    }
+}
+
+/// Where a reading begins and how long it may be.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Range {
+    after: Option<String>,
+    #[serde(default, deserialize_with = "number")]
+    limit: Option<usize>,
+}
+
+/// Entries after a position, oldest first.
+#[utoipa::path(get, path = "/v1/revocations", tag = "revocations",
+    params(
+        ("after" = Option<u64>, Query, description = "Entries of later positions alone; without it \
+            from the beginning. `Ledger-Position` of the answer before goes here."),
+        ("limit" = Option<usize>, Query, description = "1 to 200 entries."),
+    ),
+    responses((status = 200, body = Vec<Revocation>), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn list(call: Call, query: Query<Range>) -> Result<Response, Problem> {
+    let access = call.may_at_home(Action::Verify)?;
+    let range = query.read()?;
+    let limit = lists::limit(range.limit)?;
+    let from = first_after(&call.app, range.after.as_deref())?.unwrap_or(0);
+    call.wait().await?;
+    let page = read(&call.app, from, scope(&access)?, limit).await?;
+    let entries: Vec<_> = page
+        .entries
+        .iter()
+        .map(|entry| Revocation::of(entry))
+        .collect();
+    let mut response = lists::array(&query.uri, &entries, None);
+    let headers = response.headers_mut();
+    if let Some(seen) = page.next.checked_sub(1) {
+        headers.insert(LEDGER_POSITION, HeaderValue::from(seen));
+        let more = call.views().position().is_some_and(|shown| shown > seen);
+        let link = format!(
+            "<{}?after={seen}&limit={limit}>; rel=\"next\"",
+            query.uri.path()
+        );
+        if let (true, Ok(link)) = (more, HeaderValue::from_str(&link)) {
+            headers.insert(header::LINK, link);
+        }
+    }
+    Ok(response)
+}
+
+/// What the caller may see.
+fn scope(access: &Access) -> Result<Scope, Problem> {
+    let authority = access.authority();
+    match authority.organization {
+        _ if authority.platform => Ok(Scope::All),
+        Some(home) => Ok(Scope::Of(home)),
+        None => Err(Problem::not_found("organization")),
+    }
+}
+
+/// Who was let in to something that goes on for long.
+struct Standing {
+    app: App,
+    headers: HeaderMap,
+    scope: Scope,
+}
+
+impl Standing {
+    fn of(call: Call, scope: Scope) -> Self {
+        let mut headers = HeaderMap::new();
+        for name in [header::AUTHORIZATION, header::COOKIE] {
+            for value in call.context.headers().get_all(&name) {
+                headers.append(name.clone(), value.clone());
+            }
+        }
+        Self {
+            app: call.app,
+            headers,
+            scope,
+        }
+    }
+
+    /// Whether the caller would be let in again and see as much, and the service goes on.
+    async fn stands(&self) -> bool {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        parts.headers = self.headers.clone();
+        let caller = Caller::from_request_parts(&mut parts, &self.app).await;
+        let access = caller.and_then(|caller| caller.may_at_home(&self.app, Action::Verify));
+        self.app.ready.load(Ordering::Acquire)
+            && access.is_ok_and(|access| scope(&access).is_ok_and(|scope| scope == self.scope))
+    }
+}
+
+/// The first position after one that the client names, which must be there.
+fn first_after(app: &App, after: Option<&str>) -> Result<Option<u64>, Problem> {
+    let Some(text) = after else { return Ok(None) };
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Problem::invalid_query("after", "is not a position"));
+    }
+    let after: u64 = text
+        .parse()
+        .map_err(|_too_long| Problem::position_unknown())?;
+    if after >= app.ledger.reader().next_position() {
+        return Err(Problem::position_unknown());
+    }
+    Ok(Some(after + 1))
+}
+
+/// A page of entries from `from` on: from RAM, else a piece of the log.
+async fn read(app: &App, from: u64, scope: Scope, limit: usize) -> Result<FeedPage, Problem> {
+    if let Some(page) = app.ledger.feed_in_ram(from, scope, limit) {
+        return Ok(page);
+    }
+    let turn = Arc::clone(&app.feed.log_readings).acquire_owned();
+    let Ok(Ok(turn)) = tokio::time::timeout(TURN_WAIT, turn).await else {
+        return Err(busy());
+    };
+    let ledger = app.ledger.clone();
+    let reading = tokio::task::spawn_blocking(move || {
+        // It ends with the reading, also when nobody waits for that any more.
+        let _turn = turn;
+        ledger.feed_in_log(from, scope, limit)
+    });
+    match reading.await {
+        Ok(page) => Ok(page?),
+        Err(why) => Err(Problem::internal("a reading of the feed panicked", &why)),
+    }
+}
+
+fn busy() -> Problem {
+    Problem::unavailable(
+        "past_busy",
+        "as many readings of the past as may run at once are running already",
+    )
+}

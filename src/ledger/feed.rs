@@ -1,0 +1,145 @@
+//! The revocation feed, read: the newest entries from RAM, the others from the log again.
+//!
+//! Nothing is decided here. A reading of the log looks at a bounded piece of it and says how far it
+//! got, so that whoever follows goes on from there.
+
+use std::sync::{Arc, PoisonError};
+
+use memchr::memmem::{Finder, find};
+
+use super::Ledger;
+use super::history::HistoryError;
+use crate::domain::envelope::Event;
+use crate::domain::ids::{CredentialId, Owner};
+use crate::views::revocations::entry::may_have_entry;
+use crate::views::revocations::{Entry, FeedPage, Scope};
+
+/// Events that one reading looks at: at a million a second, some 0.2 seconds.
+const EVENTS_PER_READING: u64 = 200_000;
+/// Events between two looks at whether a page is full: a scan cannot be left half-way.
+const EVENTS_PER_STRIDE: u64 = 1_000;
+/// A payload's type stands within so many bytes of its beginning: position and id come before it.
+const TYPE_WITHIN: usize = 160;
+
+impl Ledger {
+    /// Entries from the position `from` on, if RAM holds all of them.
+    #[must_use]
+    pub fn feed_in_ram(&self, from: u64, scope: Scope, limit: usize) -> Option<FeedPage> {
+        let shown = self.views().position().map_or(0, |position| position + 1);
+        self.views().revocations.read(from, shown, scope, limit)
+    }
+
+    /// The same from the log: a piece of it, off the async threads.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn feed_in_log(
+        &self,
+        from: u64,
+        scope: Scope,
+        limit: usize,
+    ) -> Result<FeedPage, HistoryError> {
+        let shown = self.views().position().map_or(0, |position| position + 1);
+        let end = shown.min(from.saturating_add(EVENTS_PER_READING));
+        let mut page = FeedPage {
+            entries: Vec::new(),
+            next: from,
+        };
+        let finder = Relevant::new(scope);
+        while page.next < end {
+            let to = end.min(page.next + EVENTS_PER_STRIDE);
+            let (mut goes_on, mut outcome) = (true, Ok(()));
+            self.reader().scan(page.next, to, |_, payload| {
+                if goes_on && outcome.is_ok() && finder.finds(payload) {
+                    match self.entry(payload) {
+                        Ok(Some(entry)) if scope.sees(&entry) => {
+                            goes_on = page.take(Arc::new(entry), limit);
+                        }
+                        Ok(_) => {}
+                        Err(why) => outcome = Err(why),
+                    }
+                }
+            })?;
+            outcome?;
+            if !goes_on {
+                break;
+            }
+            page.next = to;
+        }
+        Ok(page)
+    }
+
+    fn entry(&self, payload: &[u8]) -> Result<Option<Entry>, HistoryError> {
+        let event = Event::from_payload(payload)?;
+        Ok(Entry::of(&event, |owner| self.live_credentials_of(owner)))
+    }
+
+    /// An owner's live credentials: the writer waits while at most 5,000 are looked up.
+    fn live_credentials_of(&self, owner: Owner) -> Vec<CredentialId> {
+        let now = self.now();
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.live_credentials_of(owner, now)
+    }
+}
+
+/// Tells payloads that may have an entry from all others, without parsing them.
+struct Relevant {
+    organization: Option<Finder<'static>>,
+}
+
+impl Relevant {
+    fn new(scope: Scope) -> Self {
+        let organization = match scope {
+            Scope::All => None,
+            Scope::Of(id) => {
+                let field = format!("\"organization_id\":\"{id}\"");
+                Some(Finder::new(field.as_bytes()).into_owned())
+            }
+        };
+        Self { organization }
+    }
+
+    fn finds(&self, payload: &[u8]) -> bool {
+        let name = type_of(payload);
+        if !name.is_none_or(may_have_entry) {
+            return false;
+        }
+        // Events of no organization reach everybody.
+        match &self.organization {
+            Some(theirs) => {
+                theirs.find(payload).is_some()
+                    || find(payload, b"\"organization_id\":null").is_some()
+            }
+            None => true,
+        }
+    }
+}
+
+/// The type in a stored payload, whose keys have one order; `None` if it is not where it stands.
+fn type_of(payload: &[u8]) -> Option<&str> {
+    let head = payload.get(..TYPE_WITHIN).unwrap_or(payload);
+    let key = b"\"type\":\"";
+    let start = find(head, key)? + key.len();
+    let rest = head.get(start..)?;
+    let end = memchr::memchr(b'"', rest)?;
+    std::str::from_utf8(rest.get(..end)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_payloads_type_is_read_without_parsing_it() {
+        let payload = br#"{"position":7,"id":"evt_1","type":"api_key.revoked","version":1}"#;
+        assert_eq!(type_of(payload), Some("api_key.revoked"));
+        for other in [
+            &b"{}"[..],
+            b"",
+            br#"{"type":"api_key"#,
+            b"{\"type\":\"\xff\"",
+        ] {
+            assert_eq!(type_of(other), None);
+        }
+    }
+}
