@@ -260,8 +260,7 @@ impl Writer {
         match self.log.append(&pending.payloads, lane) {
             Ok(appended) => {
                 let changes = self.state().settle();
-                let events = (&*pending.events, &*pending.entries);
-                self.publish(&changes, events, appended.root);
+                self.publish(&changes, &pending, appended.root);
                 self.answer(pending.decided);
                 Ok(())
             }
@@ -292,12 +291,7 @@ impl Writer {
         }
     }
 
-    fn publish(
-        &mut self,
-        changes: &Changes,
-        (events, entries): (&[(Subject, u32, u64)], &[Arc<Entry>]),
-        root: [u8; 32],
-    ) {
+    fn publish(&mut self, changes: &Changes, pending: &Pending, root: [u8; 32]) {
         let position = self.log.next_position().saturating_sub(1);
         let last_at = self.state().last_at();
         if let Some(at) = last_at {
@@ -305,8 +299,8 @@ impl Writer {
         }
         self.shared.views.apply(&Batch {
             changes,
-            events,
-            entries,
+            events: &pending.events,
+            entries: &pending.entries,
             position,
             root,
         });

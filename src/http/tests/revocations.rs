@@ -365,7 +365,7 @@ fn the_snapshot_has_what_is_refused() {
         of.map(|line| text(&line["key_id"])).collect::<Vec<_>>()
     };
     let acme = lines(&world.acme.admin);
-    assert_eq!(of(&acme, "disabled"), [disabled.clone()]);
+    assert_eq!(of(&acme, "disabled"), [disabled]);
     assert_eq!(of(&acme, "ended").len(), 2, "{acme:?}");
     assert!(of(&acme, "ended").contains(&world.acme.tokens[1]));
     let globex = lines(&world.globex.admin);

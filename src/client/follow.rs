@@ -1,0 +1,197 @@
+//! The background task: asks for the stream, reads its events, and asks again when it ends.
+//!
+//! Nothing that a server sends makes it panic, grow, or believe: a line or an event beyond its
+//! limit, another media type, text that is not what it should be, all end the stream and with it
+//! the cache.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::cache::{Cache, Heartbeat, Lie, Revocation};
+use crate::clock::Entropy;
+
+/// How long the beginning of a stream may take: later, it could not be less than a second behind.
+const BEGIN_MAX: Duration = Duration::from_secs(5);
+/// How long a stream may be silent: it promises a heartbeat every 250 ms.
+const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// The longest event: an owner with 5,000 credentials has 165,000 bytes.
+const EVENT_BYTES_MAX: usize = 1024 * 1024;
+/// The first pause between two streams, and the longest.
+const PAUSE_MIN: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Follows one server's stream.
+pub(super) struct Follower {
+    pub(super) http: reqwest::Client,
+    pub(super) url: reqwest::Url,
+    pub(super) token: String,
+    pub(super) cache: Arc<Mutex<Cache>>,
+}
+
+/// Why a stream ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("it could not be asked for")]
+    Http(#[from] reqwest::Error),
+    #[error("it was silent")]
+    Silent(#[from] tokio::time::error::Elapsed),
+    #[error("the server answered {0}")]
+    Status(u16),
+    #[error("it was not believed: {0}")]
+    Lie(#[from] Lie),
+    #[error("the server ended it")]
+    Over,
+}
+
+impl Follower {
+    pub(super) async fn run(self) {
+        let mut pause = PAUSE_MIN;
+        let mut after = None;
+        let mut dice = Entropy::system();
+        loop {
+            let why = self.follow(after).await;
+            let (position, was_good) = {
+                let mut cache = self.cache.lock().unwrap_or_else(PoisonError::into_inner);
+                let position = cache.position();
+                cache.cut();
+                (position, position.is_some() && position != after)
+            };
+            let Err(why) = why;
+            tracing::debug!(%why, "the stream of revocations has ended");
+            // A server that does not know the position, or cannot be believed, is asked anew.
+            after = match why {
+                Ended::Lie(_) | Ended::Status(_) => None,
+                Ended::Http(_) | Ended::Silent(_) | Ended::Over => position.or(after),
+            };
+            pause = if was_good {
+                PAUSE_MIN
+            } else {
+                pause.saturating_mul(2).min(PAUSE_MAX)
+            };
+            // Many clients of one server do not come back all at once.
+            let [part] = dice.bytes();
+            sleep(pause / 2 + pause * u32::from(part) / 512).await;
+        }
+    }
+
+    /// Follows a stream until it ends.
+    async fn follow(&self, after: Option<u64>) -> Result<std::convert::Infallible, Ended> {
+        let began = Instant::now();
+        let mut request = self.http.get(self.url.clone()).bearer_auth(&self.token);
+        request = request.header(ACCEPT, "text/event-stream");
+        if let Some(after) = after {
+            request = request.header("last-event-id", after);
+        }
+        let mut response = timeout(BEGIN_MAX, request.send()).await??;
+        if response.status() != reqwest::StatusCode::OK {
+            return Err(Ended::Status(response.status().as_u16()));
+        }
+        let kind = response.headers().get(CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+        if kind.split(';').next().map(str::trim) != Some("text/event-stream") {
+            return Err(Lie("it is not a stream of events").into());
+        }
+        self.cache().begin(began, after);
+        let mut events = Events::default();
+        loop {
+            let chunk = timeout(SILENCE_MAX, response.chunk()).await??;
+            let chunk = chunk.ok_or(Ended::Over)?;
+            events.feed(&chunk, |event| self.take(event))?;
+        }
+    }
+
+    fn cache(&self) -> std::sync::MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn take(&self, event: &Event) -> Result<(), Lie> {
+        let garbage = |_: serde_json::Error| Lie("an event is not what it should be");
+        let mut cache = self.cache();
+        let position = match event.name.as_str() {
+            "revocation" => {
+                let entry: Revocation = serde_json::from_str(&event.data).map_err(garbage)?;
+                let position = entry.position;
+                cache.revoke(entry)?;
+                position
+            }
+            "heartbeat" => {
+                let beat: Heartbeat = serde_json::from_str(&event.data).map_err(garbage)?;
+                cache.beat(&beat, Instant::now())?;
+                beat.position
+            }
+            // Of a later server; it brings nothing forward.
+            _ => return Ok(()),
+        };
+        if event.id == position.to_string() {
+            Ok(())
+        } else {
+            Err(Lie("an event's id is not its position"))
+        }
+    }
+}
+
+/// One event of a stream.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub(super) struct Event {
+    pub(super) name: String,
+    pub(super) id: String,
+    pub(super) data: String,
+}
+
+/// Bytes that are not a whole event yet.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    line: Vec<u8>,
+    event: Event,
+}
+
+impl Events {
+    /// Takes some bytes and hands out the events that they end.
+    pub(super) fn feed(
+        &mut self,
+        bytes: &[u8],
+        mut take: impl FnMut(&Event) -> Result<(), Lie>,
+    ) -> Result<(), Lie> {
+        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let held = self.line.len() + self.event.data.len();
+            if held.saturating_add(piece.len()) > EVENT_BYTES_MAX {
+                return Err(Lie("an event is too long"));
+            }
+            self.line.extend_from_slice(piece);
+            if piece.last() == Some(&b'\n') {
+                let line = std::mem::take(&mut self.line);
+                let line = std::str::from_utf8(&line).map_err(|_no_text| Lie("not UTF-8"))?;
+                if let Some(event) = self.line(line.trim_end_matches(['\r', '\n'])) {
+                    take(&event)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes a line; an empty one ends an event.
+    fn line(&mut self, line: &str) -> Option<Event> {
+        if line.is_empty() {
+            let event = std::mem::take(&mut self.event);
+            return (!event.data.is_empty()).then_some(event);
+        }
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
+        let value = value.strip_prefix(' ').unwrap_or(value);
+        match name {
+            "event" => value.clone_into(&mut self.event.name),
+            "id" => value.clone_into(&mut self.event.id),
+            "data" => {
+                if !self.event.data.is_empty() {
+                    self.event.data.push('\n');
+                }
+                self.event.data.push_str(value);
+            }
+            // A comment, or nothing that is of use here.
+            _ => {}
+        }
+        None
+    }
+}
