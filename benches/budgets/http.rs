@@ -247,7 +247,7 @@ async fn bare(State(answer): State<Bytes>, body: Bytes) -> impl IntoResponse {
     ([(header::CONTENT_TYPE, "application/json")], answer)
 }
 
-async fn listen_real(ledger: &Ledger) -> Result<SocketAddr> {
+pub(crate) async fn listen_real(ledger: &Ledger) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let served = serve(

@@ -71,6 +71,12 @@ impl Live {
         })
     }
 
+    /// A tenant's token and organization.
+    pub(crate) fn tenant(&self) -> Option<(String, String)> {
+        let tenant = self.tenants.first()?;
+        Some((tenant.token.clone(), tenant.organization.to_string()))
+    }
+
     /// The next key of some tenant.
     pub(crate) fn create_key(&self, network: ClientAddress) -> Submission {
         let number = self.made.fetch_add(1, Ordering::Relaxed);

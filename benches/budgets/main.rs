@@ -15,6 +15,7 @@
 
 mod creates;
 mod disk;
+mod feed;
 mod http;
 mod live;
 mod memory;
@@ -58,6 +59,8 @@ enum Group {
     Disk,
     /// Many clients' creates.
     Creates,
+    /// From a revoke to the stream.
+    Feed,
     /// Checking and replaying a log.
     Replay,
     /// Bytes a credential.
@@ -215,6 +218,7 @@ fn run_group(group: Group, folder: &Path, scale: Scale) -> Result<()> {
         Group::Verify => verify::run(folder, scale),
         Group::Disk => disk::run(folder, scale),
         Group::Creates => creates::run(folder, scale),
+        Group::Feed => feed::run(folder, scale),
         Group::Replay => replay::run(folder, scale),
         Group::Memory => memory::run(folder, scale),
         Group::MemoryAccounts => memory::run_accounts(folder, scale),
