@@ -168,24 +168,27 @@ fn the_oldest_answer_makes_room() {
     assert_eq!(cache.len(), 0);
 }
 
+/// What a stream says to a cache at an instant.
+type Told = fn(&mut Cache, Instant) -> Result<(), Lie>;
+
 #[test]
 fn a_stream_that_cannot_be_right_is_a_lie() {
     let now = || live(5).1;
-    let lies: [(&str, &dyn Fn(&mut Cache, Instant) -> Result<(), Lie>); 6] = [
-        ("goes back", &|cache, now| {
+    let lies: [(&str, Told); 6] = [
+        ("goes back", |cache, now| {
             cache.beat(&beat(4, 20), now + 20 * MS)
         }),
-        ("goes back", &|cache, _| {
+        ("goes back", |cache, _| {
             cache.revoke(entry(5, &[], None, true))
         }),
-        ("goes back", &|cache, _| {
+        ("goes back", |cache, _| {
             cache.revoke(entry(3, &["key_1"], None, false))
         }),
-        ("ahead of time", &|cache, now| cache.beat(&beat(5, 11), now)),
-        ("ahead of time", &|cache, now| {
+        ("ahead of time", |cache, now| cache.beat(&beat(5, 11), now)),
+        ("ahead of time", |cache, now| {
             cache.beat(&beat(5, u64::MAX), now)
         }),
-        ("time goes back", &|cache, now| cache.beat(&beat(5, 9), now)),
+        ("time goes back", |cache, now| cache.beat(&beat(5, 9), now)),
     ];
     for (why, lie) in lies {
         let (mut cache, now) = live(5);
