@@ -20,8 +20,8 @@
 //!
 //! No entry has what only makes something new (nobody can have asked for a secret or a project
 //! that was not there), what a verification does not show (names of organizations and projects,
-//! archives), and what is about signing in: sessions are not verified. Time makes no entry either:
-//! a positive answer says in `valid_until` when it ends by itself.
+//! archives, use), and what is about signing in: sessions are not verified. Time makes no entry
+//! either: a positive answer says in `valid_until` when it ends by itself.
 
 use serde::{Serialize, Serializer};
 
