@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::{Request, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::post;
-use keyledger::http::{HttpSettings, router, serve};
+use keyledger::http::{HttpSettings, Listeners, router, serve};
 use keyledger::ledger::Ledger;
 use keyledger::ledger::boot::{self, Settings};
 use serde_json::{Value, json};
@@ -251,7 +251,11 @@ pub(crate) async fn listen_real(ledger: &Ledger) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let served = serve(
-        (listener, None),
+        Listeners {
+            main: listener,
+            tls: None,
+            metrics: None,
+        },
         ledger.clone(),
         HttpSettings::default(),
         std::future::pending(),

@@ -27,7 +27,7 @@ use super::logging::{self, LogFormat, LogLevel};
 use super::output;
 use super::usage::UsageArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
-use crate::http::{self, HttpSettings, Tls};
+use crate::http::{self, HttpSettings, Listeners, Tls};
 use crate::ledger::boot::{self, Settings};
 use crate::ledger::{Health, Ledger};
 use crate::usage::Usage;
@@ -78,6 +78,11 @@ pub(super) struct Serve {
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     #[arg(env = "KEYLEDGER_TRUSTED_PROXIES", hide_env_values = true)]
     trusted_proxies: Vec<IpNet>,
+
+    /// Where to answer metrics and probes apart, to whoever can reach it, without TLS
+    #[arg(long, value_name = "ADDR")]
+    #[arg(env = "KEYLEDGER_METRICS_LISTEN", hide_env_values = true)]
+    metrics_listen: Option<SocketAddr>,
 
     /// A certificate, PEM, with those that vouch for it: TLS without a proxy
     #[arg(
@@ -155,7 +160,13 @@ impl Serve {
             network: &network,
             usage: usage.clone(),
         };
-        let outcome = runtime.block_on(serve(serving, (listener, tls), self.log_format));
+        let metrics = self.metrics_listen.map(bind).transpose()?;
+        let bound = Bound {
+            main: listener,
+            tls,
+            metrics,
+        };
+        let outcome = runtime.block_on(serve(serving, bound, self.log_format));
         if let (Some(notes), Some(usage)) = (notes, usage) {
             notes.stop();
             usage.stop();
@@ -264,31 +275,46 @@ struct Serving<'a> {
     usage: Option<Usage>,
 }
 
+/// Where it is served.
+struct Bound {
+    main: StdListener,
+    tls: Option<Tls>,
+    metrics: Option<StdListener>,
+}
+
 /// Answers until a signal, the server's own end, or a failure of the ledger.
-async fn serve(
-    serving: Serving<'_>,
-    (listener, tls): (StdListener, Option<Tls>),
-    format: LogFormat,
-) -> Result<(), Stop> {
+async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Result<(), Stop> {
     let Serving {
         ledger,
         network,
         usage,
     } = serving;
     let mut signals = Signals::listen().context("cannot wait for signals")?;
-    let listener = TcpListener::from_std(listener).context("cannot wait for connections")?;
+    let waiting = |listener| TcpListener::from_std(listener).context("cannot wait for connections");
+    let metrics = bound_to.metrics.map(waiting).transpose()?;
+    let listener = waiting(bound_to.main)?;
+    if let Some(metrics) = &metrics {
+        let address = metrics.local_addr().context("cannot tell the address")?;
+        tracing::info!(%address, "metrics and probes are answered apart");
+    }
     let bound = listener.local_addr().context("cannot tell the address")?;
     let (stop, mut stopping) = watch::channel(false);
     let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
         public_url: network.public_url(bound),
         usage,
+        behind_proxy: network.behind_proxy,
     };
     let asked = async move {
         // A sender that is gone asks for the end too.
         drop(stopping.wait_for(|stop| *stop).await);
     };
-    let server = http::serve((listener, tls), ledger.clone(), settings, asked);
+    let listeners = Listeners {
+        main: listener,
+        tls: bound_to.tls,
+        metrics,
+    };
+    let server = http::serve(listeners, ledger.clone(), settings, asked);
     tokio::pin!(server);
     announce(&PublicUrl::of(bound, network.tls.is_some()), format);
     let url = network.public_url(bound);

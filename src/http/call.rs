@@ -14,6 +14,7 @@ use super::auth::Caller;
 use super::body::{self, Body};
 use super::context::Context;
 use super::problem::Problem;
+use super::quota;
 use crate::domain::access::{Access, Action};
 use crate::domain::command::{self, Command};
 use crate::domain::ids::OrganizationId;
@@ -133,6 +134,11 @@ impl Call {
             .organization()
             .or(self.caller.authority.organization);
         let actor = self.caller.authority.principal;
+        if let Some(organization) = organization.filter(|_| quota::creates(&command)) {
+            self.app
+                .quotas
+                .take(organization, self.app.ledger.monotonic_ms())?;
+        }
         let idempotency = match body {
             Some(body) => self
                 .context

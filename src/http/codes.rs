@@ -241,6 +241,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "failed attempts to sign in make the next one wait; see `Retry-After`",
     ),
     (
+        429,
+        "too_many_creations",
+        "the organization makes records faster than it may; see `Retry-After`",
+    ),
+    (
         500,
         "internal",
         "a defect of the service; the log has it under the request's id",
@@ -255,6 +260,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         503,
         "outcome_unknown",
         "the write failed half-way; read before you repeat it",
+    ),
+    (
+        503,
+        "overloaded",
+        "the service has as much to do as it can answer in time",
     ),
     (
         503,

@@ -14,12 +14,13 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::App;
+use super::load::Class;
 use super::problem::Problem;
 use super::used::UsedSlot;
 use crate::domain::secret::without_tokens;
@@ -111,9 +112,27 @@ where
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
             began_us: self.app.ledger.monotonic_us(),
-            used: used.map(|slot| (self.app.clone(), slot)),
+            used,
+            app: self.app.clone(),
         };
-        Box::pin(about.frame(self.inner.call(request)))
+        self.app.metrics.began();
+        let route = about.route.as_ref().map_or("-", MatchedPath::as_str);
+        let class = Class::of(&about.method, route, request.uri());
+        match self.app.load.admit(class) {
+            Ok(place) => {
+                let answer = self.inner.call(request);
+                Box::pin(async move {
+                    let answered = about.frame(answer).await;
+                    drop(place);
+                    answered
+                })
+            }
+            Err(overloaded) => {
+                self.app.metrics.refused(class.name());
+                let refused = async move { Ok(overloaded.into_response()) };
+                Box::pin(about.frame(refused))
+            }
+        }
     }
 }
 
@@ -124,7 +143,14 @@ struct About {
     route: Option<MatchedPath>,
     began_us: u64,
     /// Where the handler says which credential was used, if that is recorded.
-    used: Option<(App, UsedSlot)>,
+    used: Option<UsedSlot>,
+    app: App,
+}
+
+impl Drop for About {
+    fn drop(&mut self) {
+        self.app.metrics.ended();
+    }
 }
 
 impl About {
@@ -147,11 +173,21 @@ impl About {
         }
         let (method, status) = (&self.method, response.status().as_u16());
         tracing::debug!(%method, route, status, request_id = id, "request");
-        if let Some((app, used)) = &self.used {
-            used.record(app, &self.id, (response.status(), self.began_us));
-        }
-        response.headers_mut().insert(REQUEST_ID, self.id.0);
+        self.tell(response.status());
+        response.headers_mut().insert(REQUEST_ID, self.id.0.clone());
         Ok(response)
+    }
+}
+
+impl About {
+    /// Tells the metrics and the usage history how it was answered.
+    fn tell(&self, status: StatusCode) {
+        let took_us = self.app.ledger.monotonic_us().saturating_sub(self.began_us);
+        let about = (&self.method, self.route.as_ref());
+        self.app.metrics.answered(about, status, took_us);
+        if let Some(used) = &self.used {
+            used.record(&self.app, &self.id, (status, took_us));
+        }
     }
 }
 

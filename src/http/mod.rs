@@ -14,6 +14,7 @@ mod auth;
 mod body;
 mod call;
 mod codes;
+mod connections;
 mod context;
 mod cookie;
 mod document;
@@ -21,12 +22,15 @@ mod events;
 mod frame;
 mod keys;
 mod lists;
+mod load;
 mod meta;
+mod metrics;
 mod past;
 mod path;
 mod platform;
 mod problem;
 mod project_tokens;
+mod quota;
 mod records;
 mod revocations;
 mod routes;
@@ -41,11 +45,9 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use axum::Router;
 use axum::http::HeaderValue;
@@ -61,9 +63,6 @@ use sessions::{Attempts, Passwords};
 pub use problem::{FieldProblem, ProblemBody};
 pub use tls::{Tls, WrongCertificate};
 
-/// How long connections may go on after the end was asked for.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// How the service faces the network.
 #[derive(Clone, Debug, Default)]
 pub struct HttpSettings {
@@ -73,6 +72,8 @@ pub struct HttpSettings {
     pub public_url: PublicUrl,
     /// Where the use of credentials is recorded; `None`: nowhere.
     pub usage: Option<Usage>,
+    /// Something in front forwards the requests of others.
+    pub behind_proxy: bool,
 }
 
 /// What every handler has: a handle to the one service.
@@ -82,10 +83,13 @@ struct App(Arc<Service>);
 struct Service {
     ledger: Ledger,
     usage: Option<Usage>,
+    metrics: metrics::Metrics,
+    load: load::Load,
+    quotas: quota::Quotas,
     past: past::PastReads,
     feed: revocations::Feed,
     settings: HttpSettings,
-    ready: Arc<AtomicBool>,
+    ready: AtomicBool,
     document: Box<str>,
     request_ids: Mutex<Entropy>,
     attempts: Attempts,
@@ -102,13 +106,17 @@ impl Deref for App {
 
 impl App {
     fn new(ledger: Ledger, settings: HttpSettings, document: String) -> Self {
+        let metrics = metrics::Metrics::new(ledger.clone(), settings.usage.clone());
         Self(Arc::new(Service {
+            metrics,
+            load: load::Load::default(),
+            quotas: quota::Quotas::default(),
             ledger,
             usage: settings.usage.clone(),
             past: past::PastReads::default(),
             feed: revocations::Feed::default(),
             settings,
-            ready: Arc::new(AtomicBool::new(true)),
+            ready: AtomicBool::new(true),
             document: document.into(),
             request_ids: Mutex::new(Entropy::system()),
             attempts: Attempts::default(),
@@ -153,12 +161,11 @@ pub fn router(ledger: Ledger, settings: HttpSettings) -> Router {
     app(ledger, settings).0
 }
 
-fn app(ledger: Ledger, settings: HttpSettings) -> (Router, Arc<AtomicBool>) {
+fn app(ledger: Ledger, settings: HttpSettings) -> (Router, App) {
     let (router, document) = parts();
     let document = document.to_pretty_json().unwrap_or_default();
     let app = App::new(ledger, settings, document);
-    let ready = Arc::clone(&app.ready);
-    (layered(router, app), ready)
+    (layered(router, app.clone()), app)
 }
 
 /// The routes in their frame.
@@ -170,42 +177,49 @@ fn layered(router: Router<App>, app: App) -> Router {
         .with_state(app)
 }
 
+/// Where the service listens.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For everybody.
+    pub main: TcpListener,
+    /// What it speaks TLS with there.
+    pub tls: Option<Tls>,
+    /// For metrics and probes alone, without TLS and without credentials.
+    pub metrics: Option<TcpListener>,
+}
+
 /// Serves until `shutdown` is done, then drains: not ready, no new connections, open requests end.
 pub async fn serve(
-    (listener, tls): (TcpListener, Option<Tls>),
+    listeners: Listeners,
     ledger: Ledger,
     settings: HttpSettings,
-    shutdown: impl Future<Output = ()> + Send + 'static,
+    shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let (router, ready) = app(ledger, settings);
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    if let Some(Tls(tls)) = tls {
-        let handle = axum_server::Handle::new();
-        let server = axum_server::from_tcp_rustls(listener.into_std()?, tls)?;
-        let server = server.handle(handle.clone()).serve(service);
-        tokio::pin!(server);
-        tokio::select! {
-            served = &mut server => return served,
-            () = shutdown => ready.store(false, Ordering::Release),
-        }
-        handle.graceful_shutdown(Some(DRAIN_TIMEOUT));
-        return server.await;
-    }
-    let (ending, ended) = tokio::sync::oneshot::channel::<()>();
-    let shutdown = async move {
+    let (router, app) = app(ledger, settings);
+    let shutdown = async {
         shutdown.await;
-        ready.store(false, Ordering::Release);
-        drop(ending);
+        app.ready.store(false, Ordering::Release);
     };
-    let drained = async move {
-        // The sender is dropped when the end was asked for; it never sends.
-        drop(ended.await);
-        tokio::time::sleep(DRAIN_TIMEOUT).await;
+    let main = (listeners.main, listeners.tls);
+    let serving = connections::serve(main, (router, app.clone()), shutdown);
+    let watched = async {
+        let Some(metrics) = listeners.metrics else {
+            return std::future::pending().await;
+        };
+        let apart = layered(routes::about_itself(), app.clone());
+        // It goes on while the others drain: who watches sees that, too.
+        let never = std::future::pending();
+        connections::serve((metrics, None), (apart, app.clone()), never).await
     };
-    tokio::select! {
-        served = axum::serve(listener, service).with_graceful_shutdown(shutdown) => served,
-        () = drained => Ok(()),
-    }
+    // Among the tasks whose delay it measures.
+    let measured = app.clone();
+    let measuring = tokio::spawn(async move { measured.load.watch().await });
+    let served = tokio::select! {
+        served = serving => served,
+        watched = watched => watched,
+    };
+    measuring.abort();
+    served
 }
 
 async fn no_such_route() -> Problem {

@@ -199,13 +199,20 @@ impl Problem {
     /// 429: attempts to sign in that failed make the next one wait.
     #[must_use]
     pub(super) fn too_many_attempts(wait: Duration) -> Self {
+        Self::too_many("too_many_attempts", "too many failed attempts", wait)
+    }
+
+    /// 429: an organization makes records faster than it may.
+    #[must_use]
+    pub(super) fn too_many_creations(wait: Duration) -> Self {
+        Self::too_many("too_many_creations", "too many creations at once", wait)
+    }
+
+    fn too_many(code: &'static str, what: &str, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-        Self::new(
-            StatusCode::TOO_MANY_REQUESTS,
-            "too_many_attempts",
-            format!("too many failed attempts; try again in {seconds} seconds"),
-        )
-        .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
+        let detail = format!("{what}; try again in {seconds} seconds");
+        Self::new(StatusCode::TOO_MANY_REQUESTS, code, detail)
+            .with_header(header::RETRY_AFTER, HeaderValue::from(seconds))
     }
 
     /// 503: the position asked for is not visible yet.

@@ -1,8 +1,10 @@
 //! The list of routes, and who may be told which methods a path takes.
 
+use axum::Router;
 use axum::extract::rejection::{MatchedPathRejection, RawPathParamsRejection};
 use axum::extract::{MatchedPath, RawPathParams, State};
 use axum::http::Method;
+use axum::routing::get;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -10,8 +12,8 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{
-    App, access_tokens, admin_tokens, api_tokens, document, meta, platform, project_tokens,
-    revocations, service_account_tokens, service_accounts, sessions, usage, verify,
+    App, access_tokens, admin_tokens, api_tokens, document, meta, metrics, platform,
+    project_tokens, revocations, service_account_tokens, service_accounts, sessions, usage, verify,
 };
 use crate::domain::access::Action;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -29,10 +31,19 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revocations::list))
         .routes(routes!(revocations::stream::stream))
         .routes(routes!(revocations::snapshot::snapshot))
+        .routes(routes!(metrics::show))
         .routes(routes!(meta::livez))
         .routes(routes!(meta::readyz))
         .routes(routes!(meta::openapi))
         .routes(routes!(meta::docs))
+}
+
+/// What the service tells of itself on a listener of its own.
+pub(super) fn about_itself() -> Router<App> {
+    Router::new()
+        .route("/metrics", get(metrics::show_all))
+        .route("/livez", get(meta::livez))
+        .route("/readyz", get(meta::readyz))
 }
 
 fn platform_routes() -> OpenApiRouter<App> {

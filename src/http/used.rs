@@ -76,7 +76,7 @@ impl UsedSlot {
     }
 
     /// Records the call, now that it has been answered.
-    pub(super) fn record(&self, app: &App, id: &RequestId, (status, began_us): (StatusCode, u64)) {
+    pub(super) fn record(&self, app: &App, id: &RequestId, (status, took_us): (StatusCode, u64)) {
         let (Some(usage), Some(used)) = (&app.usage, self.0.get()) else {
             return;
         };
@@ -84,7 +84,6 @@ impl UsedSlot {
             (Outcome::Valid, StatusCode::FORBIDDEN) => Outcome::InsufficientScope,
             (outcome, _) => outcome,
         };
-        let took = app.ledger.monotonic_us().saturating_sub(began_us);
         let user_agent = used.user_agent.as_ref();
         usage.record(&Call {
             credential: used.credential,
@@ -92,7 +91,7 @@ impl UsedSlot {
             at: app.ledger.now(),
             outcome,
             status: status.as_u16(),
-            duration_us: u32::try_from(took).unwrap_or(u32::MAX),
+            duration_us: u32::try_from(took_us).unwrap_or(u32::MAX),
             endpoint: &without_secrets(used.uri.path()),
             method: used.method.as_str(),
             request_id: Some(id.as_str()),
@@ -120,8 +119,10 @@ pub(super) struct Presented<'a> {
     pub(super) took_us: u64,
 }
 
-/// Records a verification in the history of the credential that it was of, if it was of any.
+/// Counts a verification, and records it in the history of the credential that it was of, if it
+/// was of any.
 pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
+    app.metrics.verified(verdict.code, presented.took_us);
     let (Some(usage), Some(key)) = (&app.usage, &verdict.key) else {
         return;
     };

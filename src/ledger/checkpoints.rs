@@ -5,6 +5,7 @@
 //! below one signed before; the checkpoint file refuses that too. When there is no room for notes,
 //! signing pauses and the log goes on; when a write of the file has failed, signing ends.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -94,11 +95,11 @@ pub(crate) struct Signing {
 }
 
 impl Signing {
-    /// Signs until stopped, or until the file takes no more.
-    pub(crate) fn run(mut self, signed: &Signed) {
+    /// Signs until stopped, or until the file takes no more; `covered` says how far it has come.
+    pub(crate) fn run(mut self, signed: &Signed, covered: &AtomicU64) {
         while let Next::Sign { size, root } = signed.next() {
             match self.sign(size, root) {
-                Ok(()) => {}
+                Ok(()) => covered.store(size, Ordering::Release),
                 Err(SignError::File(why @ FloorError::Poisoned(_))) => {
                     let why = error_chain(&why);
                     tracing::error!(why, "signing has ended; the log goes on");

@@ -18,13 +18,14 @@ pub mod past;
 mod checkpoints;
 mod snapshots;
 mod stamp;
+mod status;
 mod writer;
 
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use serde::Serialize;
@@ -44,6 +45,7 @@ use crate::seal::KeyStore;
 use crate::views::Views;
 use lanes::Lanes;
 
+pub use status::Status;
 pub(crate) use writer::error_chain;
 
 /// Where a request came from: personal, so it is sealed before it is stored.
@@ -173,6 +175,9 @@ pub(crate) struct Shared {
     pub(crate) clock_accepted: AtomicBool,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) log_id: [u8; 16],
+    pub(crate) appended: status::Appended,
+    /// Events that the newest signed checkpoint covers.
+    pub(crate) checkpoint: AtomicU64,
 }
 
 /// The ledger, open. Clones are handles to the same one.

@@ -52,6 +52,7 @@ pub(crate) struct Stamped {
     pub(crate) payload: Vec<u8>,
     pub(crate) subject: Subject,
     pub(crate) version: u32,
+    pub(crate) kind: &'static str,
     /// What it adds to the revocation feed.
     pub(crate) entry: Option<Entry>,
 }
@@ -100,6 +101,7 @@ impl Stamper<'_> {
                 payload,
                 subject: event.subject,
                 version: event.subject_version,
+                kind: event.fact.name(),
                 entry: Entry::of(&event, live),
             });
         }

@@ -56,6 +56,7 @@ struct Pending {
     bytes: usize,
     events: Vec<(Subject, u32, u64)>,
     entries: Vec<Arc<Entry>>,
+    kinds: Vec<&'static str>,
     decided: Vec<(Job, Result<Decided, SubmitError>)>,
 }
 
@@ -145,6 +146,7 @@ impl Writer {
                 .push((event.subject, event.version, position));
             pending.payloads.push(event.payload);
             pending.entries.extend(event.entry.map(Arc::new));
+            pending.kinds.push(event.kind);
         }
         let records = subjects
             .into_iter()
@@ -304,6 +306,9 @@ impl Writer {
             position,
             root,
         });
+        for kind in &pending.kinds {
+            self.shared.appended.count(kind);
+        }
         let next = self.log.next_position();
         self.signed.announce(next, root);
         if next >= self.snapshot_due {

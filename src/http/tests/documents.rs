@@ -131,9 +131,9 @@ fn the_service_says_whether_it_lives_and_is_ready() {
         let head = world.send(ask("HEAD", path));
         assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
     }
-    let (router, ready) =
+    let (router, app) =
         crate::http::app(world.ledger.clone(), crate::http::HttpSettings::default());
-    ready.store(false, std::sync::atomic::Ordering::Release);
+    app.ready.store(false, std::sync::atomic::Ordering::Release);
     world.router = router;
     let reply = world.send(ask("GET", "/readyz"));
     assert_eq!(reply.refused(503), "not_ready");

@@ -9,6 +9,7 @@ mod conventions;
 mod documents;
 mod garbage;
 mod lists;
+mod metrics;
 mod order;
 mod passwords;
 mod past;

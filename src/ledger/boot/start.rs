@@ -1,6 +1,6 @@
 //! Starting the threads of an opened ledger: writer, signer, snapshots, scrub.
 
-use std::sync::atomic::{AtomicBool, AtomicI64};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -12,6 +12,7 @@ use crate::domain::state::State;
 use crate::ledger::checkpoints::{Signed, Signing};
 use crate::ledger::lanes::Lanes;
 use crate::ledger::snapshots;
+use crate::ledger::status::Appended;
 use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
 use crate::log::{FolderLock, Log, Reader};
@@ -53,6 +54,8 @@ pub(super) fn start(
         clock_accepted: AtomicBool::new(false),
         health: watch::Sender::new(Health::Good),
         log_id: log.log_id(),
+        appended: Appended::default(),
+        checkpoint: AtomicU64::new(0),
     });
     let reader = log.reader();
     let signed = announced(&log);
@@ -84,10 +87,12 @@ pub(super) fn start(
             drop(lock);
         })
     };
+    let covered = Arc::clone(&shared);
+    let sign = move || signing.run(&signed, &covered.checkpoint);
     let snapshot = move || snapshots::run(&snapshots, &state, &orders);
     let threads = [
         spawn_locked("ledger-writer", Box::new(move || writer.run())),
-        spawn_locked("ledger-signer", Box::new(move || signing.run(&signed))),
+        spawn_locked("ledger-signer", Box::new(sign)),
         spawn_locked("ledger-snapshot", Box::new(snapshot)),
         spawn("ledger-scrub", move || scrub(&scrubbed.0, &scrubbed.1)),
     ];

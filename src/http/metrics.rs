@@ -1,0 +1,409 @@
+//! `GET /metrics`: the service in numbers, in the text form of Prometheus.
+//!
+//! Owns the registry. What happens often is counted in handles made beforehand; what others count
+//! already is read when it is asked for. No label has a tenant, a credential or an address: routes
+//! are templates, methods and statuses are few.
+
+use std::fmt;
+
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
+use axum::http::{Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
+};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::App;
+use super::auth::Caller;
+use super::problem::{Problem, ProblemBody};
+use crate::domain::access::Action;
+use crate::ledger::Ledger;
+use crate::usage::Usage;
+use crate::views::index::Code;
+
+/// Of a verification, in seconds: from 50 microseconds.
+const VERIFICATION_BUCKETS: [f64; 10] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.05, 0.25,
+];
+/// Of a request, in seconds: those of the semantic conventions, and finer ones below.
+const REQUEST_BUCKETS: [f64; 14] = [
+    0.000_25, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
+/// The media type of the answer.
+const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What a proxy says of whom it asks for.
+const FORWARDING: [&str; 4] = [
+    "x-forwarded-for",
+    "forwarded",
+    "x-real-ip",
+    "x-forwarded-host",
+];
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct OutcomeLabel {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct RequestLabels {
+    http_request_method: &'static str,
+    http_route: Template,
+    http_response_status_code: u16,
+}
+
+/// A route's template, shared with the router.
+#[derive(Clone, Debug)]
+struct Template(Option<MatchedPath>);
+
+impl Template {
+    fn as_str(&self) -> &str {
+        self.0.as_ref().map_or("", MatchedPath::as_str)
+    }
+}
+
+impl PartialEq for Template {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Template {}
+
+impl std::hash::Hash for Template {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl EncodeLabelValue for Template {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), fmt::Error> {
+        self.as_str().encode(encoder)
+    }
+}
+
+/// What is counted while it happens, and the registry that shows it.
+pub(super) struct Metrics {
+    registry: Registry,
+    /// In the order of [`Code::ALL`].
+    verifications: [Counter; 11],
+    verification_seconds: Histogram,
+    requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
+    in_flight: Gauge,
+    refused: Family<ReasonLabel, Counter>,
+}
+
+impl Metrics {
+    pub(super) fn new(ledger: Ledger, usage: Option<Usage>) -> Self {
+        let mut registry = Registry::with_prefix("keyledger");
+        let by_outcome = Family::<OutcomeLabel, Counter>::default();
+        let verifications = Code::ALL.map(|code| {
+            let label = OutcomeLabel {
+                outcome: code.name(),
+            };
+            by_outcome.get_or_create_owned(&label)
+        });
+        let verification_seconds = Histogram::new(VERIFICATION_BUCKETS);
+        let requests = Family::new_with_constructor(request_histogram as fn() -> Histogram);
+        let (in_flight, refused) = (Gauge::default(), Family::default());
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program", version);
+        registry.register(
+            "key_verifications",
+            "Verifications by their outcome",
+            by_outcome,
+        );
+        registry.register_with_unit(
+            "verification_duration",
+            "How long the look-up of a verification takes",
+            Unit::Seconds,
+            verification_seconds.clone(),
+        );
+        registry.register_with_unit(
+            "http_server_request_duration",
+            "How long requests take",
+            Unit::Seconds,
+            requests.clone(),
+        );
+        registry.register(
+            "http_server_active_requests",
+            "Requests that are being answered",
+            in_flight.clone(),
+        );
+        registry.register(
+            "http_server_refused",
+            "Requests and connections refused to protect the service, by reason",
+            refused.clone(),
+        );
+        registry.register_collector(Box::new(Told { ledger, usage }));
+        Self {
+            registry,
+            verifications,
+            verification_seconds,
+            requests,
+            in_flight,
+            refused,
+        }
+    }
+
+    /// Counts a verification.
+    pub(super) fn verified(&self, code: Code, took_us: u64) {
+        let counters = Code::ALL.iter().zip(&self.verifications);
+        for (_, counter) in counters.filter(|(known, _)| **known == code) {
+            counter.inc();
+        }
+        self.verification_seconds.observe(seconds(took_us));
+    }
+
+    /// A request has begun.
+    pub(super) fn began(&self) {
+        self.in_flight.inc();
+    }
+
+    /// A request has been answered, or given up.
+    pub(super) fn ended(&self) {
+        self.in_flight.dec();
+    }
+
+    /// Counts an answered request.
+    pub(super) fn answered(
+        &self,
+        (method, route): (&Method, Option<&MatchedPath>),
+        status: StatusCode,
+        took_us: u64,
+    ) {
+        let labels = RequestLabels {
+            http_request_method: method_name(method),
+            http_route: Template(route.cloned()),
+            http_response_status_code: status.as_u16(),
+        };
+        self.requests
+            .get_or_create(&labels)
+            .observe(seconds(took_us));
+    }
+
+    /// Counts what was refused to protect the service.
+    pub(super) fn refused(&self, reason: &'static str) {
+        let label = ReasonLabel { reason };
+        self.refused.get_or_create(&label).inc();
+    }
+
+    /// All numbers as text.
+    pub(super) fn text(&self) -> Result<String, fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+fn request_histogram() -> Histogram {
+    Histogram::new(REQUEST_BUCKETS)
+}
+
+fn seconds(us: u64) -> f64 {
+    f64::from(u32::try_from(us).unwrap_or(u32::MAX)) / 1_000_000.0
+}
+
+/// The methods that are known; whatever else a client sends is one.
+fn method_name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PATCH => "PATCH",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
+/// What others count, read when it is asked for.
+struct Told {
+    ledger: Ledger,
+    usage: Option<Usage>,
+}
+
+impl fmt::Debug for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Told")
+    }
+}
+
+impl Collector for Told {
+    fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let status = self.ledger.status();
+        let checkpoint_lag = status.events.saturating_sub(status.checkpoint);
+        let [ends, ordinary] = status.waiting;
+        gauge(
+            &mut to,
+            "ledger_sequence",
+            "Position of the newest event",
+            status.events.saturating_sub(1),
+        )?;
+        gauge(
+            &mut to,
+            "projection_lag_events",
+            "Events that the views do not show yet",
+            status.views_behind,
+        )?;
+        gauge(
+            &mut to,
+            "checkpoint_size",
+            "Events that the newest signed checkpoint covers",
+            status.checkpoint,
+        )?;
+        gauge(
+            &mut to,
+            "checkpoint_lag_events",
+            "Events that no signed checkpoint covers yet",
+            checkpoint_lag,
+        )?;
+        gauge(
+            &mut to,
+            "ledger_secrets",
+            "Secrets that verification knows, ended ones too",
+            status.secrets,
+        )?;
+        let waiting = [("ends", ends), ("ordinary", ordinary)];
+        labelled(
+            &mut to,
+            ("ledger_queue_depth", "Commands that wait, by lane", "lane"),
+            waiting.into_iter(),
+            |number| ConstGauge::new(signed(number)),
+        )?;
+        labelled(
+            &mut to,
+            ("events_appended", "Events appended, by type", "type"),
+            status.appended.into_iter(),
+            ConstCounter::new,
+        )?;
+        let Some(usage) = &self.usage else {
+            return Ok(());
+        };
+        let numbers = usage.numbers();
+        counter(
+            &mut to,
+            "usage_recorded",
+            "Calls recorded",
+            numbers.recorded,
+        )?;
+        counter(
+            &mut to,
+            "usage_shed",
+            "Calls counted without their detail",
+            numbers.shed,
+        )?;
+        gauge(
+            &mut to,
+            "usage_stored_bytes",
+            "Bytes of usage",
+            numbers.bytes,
+        )?;
+        let waiting = u64::try_from(numbers.waiting).unwrap_or(u64::MAX);
+        gauge(
+            &mut to,
+            "usage_pending_bytes",
+            "Bytes of usage that wait to be written",
+            waiting,
+        )
+    }
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn gauge(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    number: u64,
+) -> Result<(), fmt::Error> {
+    let metric = ConstGauge::new(signed(number));
+    let encoder = to.encode_descriptor(name, help, None, metric.metric_type())?;
+    metric.encode(encoder)
+}
+
+fn counter(
+    to: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    number: u64,
+) -> Result<(), fmt::Error> {
+    let metric = ConstCounter::new(number);
+    let encoder = to.encode_descriptor(name, help, None, metric.metric_type())?;
+    metric.encode(encoder)
+}
+
+/// One number for each value of a label.
+fn labelled<M: EncodeMetric>(
+    to: &mut DescriptorEncoder<'_>,
+    (name, help, label): (&str, &str, &'static str),
+    numbers: impl Iterator<Item = (&'static str, u64)>,
+    metric: impl Fn(u64) -> M,
+) -> Result<(), fmt::Error> {
+    let mut numbers = numbers.peekable();
+    let Some((_, first)) = numbers.peek() else {
+        return Ok(());
+    };
+    let kind = metric(*first).metric_type();
+    let mut encoder = to.encode_descriptor(name, help, None, kind)?;
+    for (value, number) in numbers {
+        let labels = [(label, value)];
+        metric(number).encode(encoder.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+/// The service in numbers. Answers a client on this machine, provided that no proxy stands between,
+/// and whoever holds `platform:*`.
+#[utoipa::path(get, path = "/metrics", tag = "service",
+    responses((status = 200, body = String), (status = "4XX", body = ProblemBody)))]
+pub(super) async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    if !is_local(&app, &request) {
+        let (mut parts, _) = request.into_parts();
+        let caller = Caller::from_request_parts(&mut parts, &app).await?;
+        caller.may_everywhere(&app, Action::ManageOrganizations)?;
+    }
+    answer(&app)
+}
+
+/// The same on a listener of its own, whose clients need no credential.
+pub(super) async fn show_all(State(app): State<App>) -> Result<Response, Problem> {
+    answer(&app)
+}
+
+fn answer(app: &App) -> Result<Response, Problem> {
+    let text = app.metrics.text();
+    let text = text.map_err(|why| Problem::internal("the metrics could not be written", &why))?;
+    let headers = [
+        (header::CONTENT_TYPE, TEXT),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    Ok((headers, text).into_response())
+}
+
+/// Whether a request comes from this machine itself. A proxy on it forwards those of others: where
+/// there is one, or what asks says that it forwards, the address says nothing.
+fn is_local(app: &App, request: &Request) -> bool {
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<std::net::SocketAddr>>();
+    let local = peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback());
+    let forwards = FORWARDING
+        .iter()
+        .any(|name| request.headers().contains_key(*name));
+    local && !forwards && !app.settings.behind_proxy
+}
