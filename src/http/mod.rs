@@ -18,10 +18,12 @@ mod context;
 mod cookie;
 mod document;
 mod events;
+mod forward_auth;
 mod frame;
 mod keys;
 mod lists;
 mod meta;
+mod oauth;
 mod past;
 mod path;
 mod platform;
@@ -69,6 +71,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct HttpSettings {
     /// Proxies that may say who the client is.
     pub trusted: Vec<ipnet::IpNet>,
+    /// Gateways that may ask for forward-auth without a credential of their own, by their peer.
+    pub trusted_gateways: Vec<ipnet::IpNet>,
     /// What clients call this server: where links lead and sessions are used from.
     pub public_url: PublicUrl,
     /// Where the use of credentials is recorded; `None`: nowhere.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::access::Authority;
-use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::{Catalogue, PLATFORM};
 use crate::domain::command::Actor;
 use crate::domain::ids::{
     CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId, Via,
@@ -235,6 +235,28 @@ impl Index {
             authority: authority(credential, rights),
             credential: Arc::clone(credential),
         })
+    }
+
+    /// Those of the scopes told of a credential that it has at present: a role that its owner has
+    /// lost takes them away. `*` stands for scopes that are listed beside it.
+    #[must_use]
+    pub fn scopes_in_force<'a>(&self, key: &'a Shown) -> Vec<&'a str> {
+        let Shown::Whole { credential, .. } = key else {
+            return Vec::new();
+        };
+        let catalogue = self.catalogue.load();
+        let Some(ceiling) = self.ceiling(credential.owner(), &catalogue) else {
+            return Vec::new();
+        };
+        let granted = Authority::of_grant(credential.grant(), &catalogue).rights();
+        let rights = granted.under(ceiling, &catalogue);
+        let names = key.scopes().iter().map(String::as_str);
+        names
+            .filter(|name| match *name {
+                PLATFORM => rights.platform,
+                name => catalogue.holds(rights.scopes, name),
+            })
+            .collect()
     }
 
     fn judge(&self, entry: &Entry, ask: &Ask<'_>, now: Timestamp) -> Code {
