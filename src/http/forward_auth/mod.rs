@@ -2,9 +2,9 @@
 //!
 //! Owns what gateways send and read: who the gateway is (`gateway`), what it requires and which
 //! credential its client has shown (`asked`), and the identity headers of an acceptance. The
-//! request's method, query and body count for nothing: they may be the client's. So may every header
-//! that the gateway does not set or clear, which is why the configurations in the README touch each
-//! of ours. The verdict comes from the index alone.
+//! request's method, query and body count for nothing: they may be the client's. So may every
+//! header that the gateway does not set or clear, which is why the configurations in the README
+//! touch each of ours. The verdict comes from the index alone.
 //!
 //! Three forms by path: `/v1/forward-auth` itself for Caddy and Traefik, which tell the original
 //! request by `X-Forwarded-Uri`; anything below it for Envoy, whose path goes on with the original

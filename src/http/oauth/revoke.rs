@@ -1,9 +1,9 @@
 //! `POST /oauth2/revoke` (RFC 7009): ends a token, by whoever holds it or by an administrator.
 //!
-//! Whoever presents an accepted secret may end its credential, with or without `Authorization`: the
-//! credential is then the actor. Who authenticates as somebody else needs the permission to end
-//! every kind, and is answered 403 without it before anything is looked up. A token that is unknown,
-//! another tenant's, or no good any more is answered like one that has just been ended.
+//! Whoever presents an accepted secret may end its credential, with or without `Authorization`:
+//! the credential is then the actor. Who authenticates as somebody else needs the permission to end
+//! every kind, and is answered 403 without it before anything is looked up. A token that is
+//! unknown, another tenant's, or no good any more is answered like one that has just been ended.
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;

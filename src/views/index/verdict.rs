@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::access::Authority;
-use crate::domain::catalogue::{Catalogue, PLATFORM};
+use crate::domain::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM};
 use crate::domain::command::Actor;
 use crate::domain::ids::{
     CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId, Via,
@@ -237,10 +237,11 @@ impl Index {
         })
     }
 
-    /// Those of the scopes told of a credential that it has at present: a role that its owner has
-    /// lost takes them away. `*` stands for scopes that are listed beside it.
+    /// The scopes that a credential has at present: a role that its owner has lost takes them away.
+    /// Where it was granted `*` or `admin:*`, all that this comes to is named, since who reads it
+    /// may know neither.
     #[must_use]
-    pub fn scopes_in_force<'a>(&self, key: &'a Shown) -> Vec<&'a str> {
+    pub fn scopes_in_force(&self, key: &Shown) -> Vec<String> {
         let Shown::Whole { credential, .. } = key else {
             return Vec::new();
         };
@@ -250,13 +251,15 @@ impl Index {
         };
         let granted = Authority::of_grant(credential.grant(), &catalogue).rights();
         let rights = granted.under(ceiling, &catalogue);
-        let names = key.scopes().iter().map(String::as_str);
-        names
-            .filter(|name| match *name {
-                PLATFORM => rights.platform,
-                name => catalogue.holds(rights.scopes, name),
-            })
-            .collect()
+        let is_wide = |name: &String| name == EVERYTHING || name == ADMIN;
+        if key.scopes().iter().any(is_wide) {
+            return catalogue.names(rights.scopes).map(str::to_owned).collect();
+        }
+        let held = |name: &&String| match name.as_str() {
+            PLATFORM => rights.platform,
+            name => catalogue.holds(rights.scopes, name),
+        };
+        key.scopes().iter().filter(held).cloned().collect()
     }
 
     fn judge(&self, entry: &Entry, ask: &Ask<'_>, now: Timestamp) -> Code {
