@@ -22,6 +22,8 @@ pub struct Network {
     pub public_url: Option<PublicUrl>,
     /// Who may say which client a request comes from. Empty: nobody.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whose peers may ask for forward-auth without a credential of their own.
+    pub trusted_gateways: Vec<IpNet>,
     /// The operator says that something in front of it speaks TLS.
     pub behind_proxy: bool,
     /// What it speaks TLS with itself.
@@ -185,6 +187,7 @@ mod tests {
                 listen: listen.parse().unwrap(),
                 public_url: Some("https://keys.example".parse().unwrap()),
                 trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+                trusted_gateways: Vec::new(),
                 behind_proxy,
                 tls: None,
             };
@@ -198,6 +201,7 @@ mod tests {
             listen: "0.0.0.0:8080".parse().unwrap(),
             public_url: Some("https://keys.example".parse().unwrap()),
             trusted_proxies: vec!["10.0.0.0/8".parse().unwrap()],
+            trusted_gateways: Vec::new(),
             behind_proxy: true,
             tls: None,
         };

@@ -84,6 +84,12 @@ pub(super) struct Serve {
     #[arg(env = "KEYLEDGER_METRICS_LISTEN", hide_env_values = true)]
     metrics_listen: Option<SocketAddr>,
 
+    /// Networks of the gateways that may ask for forward-auth without a credential of their own
+    #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[arg(default_value = "127.0.0.0/8,::1/128")]
+    #[arg(env = "KEYLEDGER_TRUSTED_GATEWAYS", hide_env_values = true)]
+    trusted_gateways: Vec<IpNet>,
+
     /// A certificate, PEM, with those that vouch for it: TLS without a proxy
     #[arg(
         long,
@@ -134,6 +140,7 @@ impl Serve {
             listen: self.listen,
             public_url: self.public_url.clone(),
             trusted_proxies: self.trusted_proxies.clone(),
+            trusted_gateways: self.trusted_gateways.clone(),
             behind_proxy: self.behind_proxy,
             tls: match (&self.tls_cert, &self.tls_key) {
                 (Some(cert), Some(key)) => Some(TlsFiles {
@@ -301,6 +308,7 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
     let (stop, mut stopping) = watch::channel(false);
     let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
+        trusted_gateways: network.trusted_gateways.clone(),
         public_url: network.public_url(bound),
         usage,
         behind_proxy: network.behind_proxy,

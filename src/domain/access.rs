@@ -34,6 +34,8 @@ pub enum Action {
     Verify,
     /// Report calls made with credentials elsewhere.
     ReportUsage,
+    /// End the credential that is presented: whoever has its secret could do worse with it.
+    EndItself,
     /// Read the history across records, and where people called from.
     ReadLedger,
 }
@@ -49,6 +51,7 @@ impl Action {
             Self::ManageServiceAccounts | Self::WorkspaceServiceAccounts => "workspace:admin",
             Self::Verify => "keys:verify",
             Self::ReportUsage => "usage:write",
+            Self::EndItself => "a credential",
             Self::ReadLedger => "ledger:read",
             Self::Keys(kind, deed) => needs(kind, deed),
         }
@@ -359,6 +362,7 @@ impl Authority {
             Action::Keys(Kind::Access, Deed::Renew) => {
                 holds("access_tokens:create") && holds("access_tokens:edit")
             }
+            Action::EndItself => self.via_credential().is_some(),
             Action::WritePlatform
             | Action::WorkspaceServiceAccounts
             | Action::Oversee

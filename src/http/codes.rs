@@ -8,14 +8,23 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         400,
         "credentials_twice",
-        "a bearer credential and a session's cookie at once",
+        "a bearer credential and a session's cookie at once, or two credentials for a gateway",
     ),
     (
         400,
         "cursor_invalid",
         "the cursor is none that this server has given out",
     ),
-    (400, "header_invalid", "a header is not plain text"),
+    (
+        400,
+        "form_invalid",
+        "a field of a form is missing or stands twice",
+    ),
+    (
+        400,
+        "header_invalid",
+        "a header is not plain text, or not what it should be",
+    ),
     (
         400,
         "header_twice",
@@ -46,6 +55,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         401,
+        "gateway_not_accepted",
+        "forward-auth: who asks is no gateway that is known here",
+    ),
+    (
+        401,
         "sign_in_refused",
         "the link is used up, or address and password are not a member's",
     ),
@@ -62,8 +76,23 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (403, "forbidden", "the caller lacks the permission"),
     (
         403,
+        "insufficient_scope",
+        "forward-auth: the credential lacks a scope that is required",
+    ),
+    (
+        403,
+        "no_verdict",
+        "forward-auth for nginx: anything but 401 and 403; see `X-Keyledger-Reason`",
+    ),
+    (
+        403,
+        "wrong_organization",
+        "forward-auth: the credential is of another organization",
+    ),
+    (
+        403,
         "wrong_project",
-        "the caller's credential works on another project",
+        "the credential works on another project",
     ),
     (
         403,
@@ -140,6 +169,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         413,
         "command_too_large",
         "the command makes an event beyond 65,535 bytes",
+    ),
+    (
+        415,
+        "media_type_not_form",
+        "the body is not sent as `application/x-www-form-urlencoded`",
     ),
     (
         415,
@@ -254,6 +288,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         503,
         "clock_suspect",
         "the server's clock is suspect; only ends are taken",
+    ),
+    (
+        503,
+        "disk_full",
+        "the disk is full; `/oauth2/revoke` says so with this status",
     ),
     (503, "not_ready", "the service is starting or ending"),
     (

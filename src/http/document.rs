@@ -27,6 +27,8 @@ pub(super) fn complete(document: &mut Document) {
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));
+    let basic = HttpBuilder::new().scheme(HttpAuthScheme::Basic).build();
+    components.add_security_scheme("basic", SecurityScheme::Http(basic));
     let session = ApiKeyValue::with_description(
         "keyledger",
         "A member's session; `__Host-keyledger` where the public URL is https.",
@@ -108,11 +110,19 @@ fn headers(method: Method, path: &str) -> Vec<(&'static str, &'static str)> {
         "tokens",
     ];
     let last = path.rsplit('/').next().unwrap_or_default();
-    let open = ["livez", "readyz", "openapi.json", "docs"].contains(&last);
+    let open = [
+        "livez",
+        "readyz",
+        "openapi.json",
+        "docs",
+        "oauth-authorization-server",
+    ];
+    let open = open.contains(&last) || path.starts_with("/v1/forward-auth");
     match method {
         Method::Read if open => {}
         Method::Read => headers.push(MIN_POSITION),
-        Method::Post if path == "/v1/sessions" => {}
+        Method::Post if path == "/v1/sessions" || path == "/oauth2/revoke" => {}
+        Method::Post if path == "/oauth2/introspect" => headers.push(MIN_POSITION),
         Method::Post if path.starts_with("/v1/verify") => headers.push(MIN_POSITION),
         Method::Post if makes.contains(&last) => headers.push(IDEMPOTENCY_KEY),
         Method::Post => headers.extend([IDEMPOTENCY_KEY, IF_MATCH]),

@@ -20,6 +20,7 @@ use tower::{Layer, Service};
 use tracing::Instrument;
 
 use super::App;
+use super::forward_auth;
 use super::load::Class;
 use super::problem::Problem;
 use super::used::UsedSlot;
@@ -169,7 +170,7 @@ impl About {
         };
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             // The router adds `Allow` outside of this layer.
-            response = problem.render(id);
+            response = forward_auth::as_its_gateway_reads(route, problem).render(id);
         }
         let (method, status) = (&self.method, response.status().as_u16());
         tracing::debug!(%method, route, status, request_id = id, "request");

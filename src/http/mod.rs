@@ -19,12 +19,14 @@ mod context;
 mod cookie;
 mod document;
 mod events;
+mod forward_auth;
 mod frame;
 mod keys;
 mod lists;
 mod load;
 mod meta;
 mod metrics;
+mod oauth;
 mod past;
 mod path;
 mod platform;
@@ -68,6 +70,8 @@ pub use tls::{Tls, WrongCertificate};
 pub struct HttpSettings {
     /// Proxies that may say who the client is.
     pub trusted: Vec<ipnet::IpNet>,
+    /// Gateways that may ask for forward-auth without a credential of their own, by their peer.
+    pub trusted_gateways: Vec<ipnet::IpNet>,
     /// What clients call this server: where links lead and sessions are used from.
     pub public_url: PublicUrl,
     /// Where the use of credentials is recorded; `None`: nowhere.

@@ -39,6 +39,9 @@ pub struct ProblemBody {
     request_id: String,
     /// The fields at fault.
     errors: Vec<FieldProblem>,
+    /// On the routes of OAuth 2 also what its clients look for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'static str>,
 }
 
 /// One field at fault.
@@ -58,6 +61,7 @@ pub(super) struct Problem {
     detail: String,
     errors: Vec<FieldProblem>,
     headers: Vec<(HeaderName, HeaderValue)>,
+    oauth: Option<&'static str>,
 }
 
 impl Problem {
@@ -70,7 +74,35 @@ impl Problem {
             detail,
             errors: Vec::new(),
             headers: Vec::new(),
+            oauth: None,
         }
+    }
+
+    /// The status that it is answered with.
+    pub(super) const fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The same with the member that clients of OAuth 2 look for (RFC 6749, 5.2).
+    #[must_use]
+    pub(super) const fn with_oauth_error(mut self, error: &'static str) -> Self {
+        self.oauth = Some(error);
+        self
+    }
+
+    /// The same in other words.
+    #[must_use]
+    pub(super) fn saying(mut self, detail: &str) -> Self {
+        detail.clone_into(&mut self.detail);
+        self
+    }
+
+    /// The same with another status and code.
+    #[must_use]
+    pub(super) const fn turned_into(mut self, status: StatusCode, code: &'static str) -> Self {
+        self.status = status;
+        self.code = code;
+        self
     }
 
     /// The same with a header.
@@ -253,6 +285,7 @@ impl Problem {
                 .iter()
                 .map(FieldProblem::without_tokens)
                 .collect(),
+            error: self.oauth,
         };
         let text = serde_json::to_vec(&body).unwrap_or_default();
         let mut headers = HeaderMap::new();

@@ -86,6 +86,7 @@ pub(super) fn creates(command: &Command) -> bool {
         | Command::DisableKey(_)
         | Command::EnableKey(_)
         | Command::RevokeKey(_)
+        | Command::RevokeItself(_)
         | Command::SignIn(_)
         | Command::NoteSignInFailure(_)
         | Command::SignOut(_)

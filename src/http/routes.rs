@@ -12,8 +12,9 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{
-    App, access_tokens, admin_tokens, api_tokens, document, meta, metrics, platform,
-    project_tokens, revocations, service_account_tokens, service_accounts, sessions, usage, verify,
+    App, access_tokens, admin_tokens, api_tokens, document, forward_auth, meta, metrics, oauth,
+    platform, project_tokens, revocations, service_account_tokens, service_accounts, sessions,
+    usage, verify,
 };
 use crate::domain::access::Action;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -32,6 +33,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revocations::stream::stream))
         .routes(routes!(revocations::snapshot::snapshot))
         .routes(routes!(metrics::show))
+        .routes(routes!(oauth::introspect::introspect))
+        .routes(routes!(oauth::revoke::revoke))
+        .routes(routes!(oauth::metadata::show))
+        .merge(forward_auth::routes())
         .routes(routes!(meta::livez))
         .routes(routes!(meta::readyz))
         .routes(routes!(meta::openapi))
@@ -215,6 +220,7 @@ fn weakest(route: &str) -> Option<Weakest> {
         ("/v1/verify", Weakest::AtHome(Action::Verify)),
         ("/v1/usage", Weakest::AtHome(Action::ReportUsage)),
         ("/v1/revocations", Weakest::AtHome(Action::Verify)),
+        ("/oauth2/introspect", Weakest::AtHome(Action::Verify)),
         ("/v1/me", Weakest::InPerson),
         ("/v1/api-tokens/scopes", Weakest::Known),
         ("/v1/api-tokens", Weakest::AtHome(read(Kind::Personal))),

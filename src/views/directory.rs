@@ -67,6 +67,15 @@ impl Directory {
         self.read().organizations.get(&id.ulid()).cloned()
     }
 
+    /// The organization, while the ledger holds one and no other.
+    #[must_use]
+    pub fn only_organization(&self) -> Option<Arc<Organization>> {
+        let shelves = self.read();
+        let mut all = shelves.organizations.values();
+        let first = all.next().cloned();
+        first.filter(|_| all.next().is_none())
+    }
+
     /// All organizations: for those who may see the whole platform.
     #[must_use]
     pub fn organizations(

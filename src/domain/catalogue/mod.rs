@@ -230,6 +230,12 @@ impl Catalogue {
         self.management
     }
 
+    /// The names of the scopes that `set` holds.
+    pub fn names(&self, set: ScopeSet) -> impl Iterator<Item = &str> {
+        let held = self.bits.iter().filter(move |(_, bit)| set.contains(**bit));
+        held.map(|(name, _)| &**name)
+    }
+
     /// Whether `set` holds the scope `name`.
     #[must_use]
     pub fn holds(&self, set: ScopeSet, name: &str) -> bool {

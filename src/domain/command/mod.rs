@@ -91,6 +91,8 @@ pub enum Command {
     EnableKey(KeyTarget),
     /// Ends a credential.
     RevokeKey(RevokeKey),
+    /// Ends the credential of who asks, in its organization.
+    RevokeItself(OrganizationId),
     /// A new link for a member to sign in with.
     IssueSignInLink(IssueSignInLink),
     /// A new session.
@@ -141,6 +143,7 @@ impl Command {
             Self::ReplaceKey(c) => Some(c.target.organization),
             Self::DisableKey(c) | Self::EnableKey(c) => Some(c.organization),
             Self::RevokeKey(c) => Some(c.target.organization),
+            Self::RevokeItself(organization) => Some(*organization),
             Self::IssueSignInLink(c) => Some(c.organization),
             Self::SignIn(c) => Some(c.organization),
             Self::NoteSignInFailure(c) => Some(c.organization),
@@ -164,6 +167,7 @@ impl Command {
             | Self::DeleteServiceAccount(_)
             | Self::DisableKey(_)
             | Self::RevokeKey(_)
+            | Self::RevokeItself(_)
             | Self::SignOut(_) => Urgency::Ends,
             Self::UpdateServiceAccount(c) => c.urgency(),
             Self::OpenLedger(_)

@@ -221,6 +221,34 @@ pub(super) fn revoke(
     ))
 }
 
+/// Ends the credential that is presented. Whoever holds an accepted secret may, whatever its scopes
+/// are: a finder who can do nothing else with it can still make it harmless. The actor is the
+/// credential itself, so that a history shows that nobody else has ended it.
+pub(super) fn revoke_itself(
+    state: &State,
+    request: &Request,
+    organization: OrganizationId,
+    facts: &Facts,
+) -> Result<Decision, Rejection> {
+    let access = admit(state, request, facts, Action::EndItself, organization)?;
+    let itself = access.authority().via_credential();
+    let key = itself
+        .and_then(|id| state.credential(id))
+        .filter(|key| key.organization() == organization)
+        .ok_or(Rejection::NotFound { what: "key" })?;
+    let revoked = KeyRevoked {
+        reason: None,
+        cause: None,
+    };
+    let subject = Subject::Credential(key.id());
+    Ok(decision(
+        &access,
+        organization,
+        subject,
+        vec![revoked.into()],
+    ))
+}
+
 /// Ends all live credentials of an owner, as consequences of the command's first event.
 pub(super) fn cascade(
     state: &State,

@@ -123,6 +123,9 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
         Command::DisableKey(target) => keys::disable(state, request, *target, facts),
         Command::EnableKey(target) => keys::enable(state, request, *target, facts),
         Command::RevokeKey(command) => keys::revoke(state, request, command, facts),
+        Command::RevokeItself(organization) => {
+            keys::revoke_itself(state, request, *organization, facts)
+        }
         Command::IssueSignInLink(command) => sessions::issue_link(state, request, *command, facts),
         Command::SignIn(command) => sessions::sign_in(state, command, facts),
         Command::NoteSignInFailure(command) => sessions::sign_in_failed(state, *command),

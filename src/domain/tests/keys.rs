@@ -1,7 +1,7 @@
 //! API keys: created, edited, disabled, enabled, revoked.
 
 use super::acme::{Acme, key_of, strings};
-use crate::domain::command::{CreateKey, Expiry, KeyTarget, RevokeKey, UpdateKey};
+use crate::domain::command::{Actor, Command, CreateKey, Expiry, KeyTarget, RevokeKey, UpdateKey};
 use crate::domain::record::Status;
 use crate::domain::rejection::{Beyond, Rejection};
 use crate::domain::time::{DAY_MS, Timestamp};
@@ -356,4 +356,38 @@ fn another_organizations_key_is_the_same_as_none() {
         .refused(Rejection::NotFound {
             what: "organization",
         });
+}
+
+#[test]
+fn whoever_holds_a_secret_may_end_its_credential_and_no_other() {
+    let mut acme = Acme::new();
+    let (key, other) = (acme.key(&["cases:read"]), acme.key(&["cases:read"]));
+    let holder = acme.holder_of(key);
+    let itself = Command::RevokeItself(acme.organization);
+    // What it ends is its own credential; another one takes the permission.
+    let another = acme.revoke(other);
+    assert_eq!(acme.when(holder, another).code(), "forbidden");
+    assert_eq!(
+        acme.when(Actor::Operator, itself.clone()).code(),
+        "forbidden"
+    );
+    acme.when(holder, itself.clone()).then(&[&format!(
+        r#"api_key.revoked {key} {{"reason":null,"cause":null}}"#
+    )]);
+    acme.when(holder, itself.clone())
+        .refused(Rejection::CredentialNotAccepted);
+    // Neither a disabled credential nor a rotated secret is a proof.
+    let holder = acme.holder_of(other);
+    let (off, on, rotate) = (
+        acme.disable(other),
+        acme.enable(other),
+        acme.rotate(other, 0),
+    );
+    acme.when(acme.owner, off).accepted();
+    acme.when(holder, itself.clone())
+        .refused(Rejection::CredentialNotAccepted);
+    acme.when(acme.owner, on).accepted();
+    acme.when(acme.owner, rotate).accepted();
+    acme.when(holder, itself)
+        .refused(Rejection::CredentialNotAccepted);
 }

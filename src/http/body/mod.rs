@@ -91,7 +91,7 @@ pub(super) async fn secret_json<T: DeserializeOwned>(
     parse(&bytes)
 }
 
-async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
+pub(super) async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
     match Limited::new(request.into_body(), max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(why) if why.is::<LengthLimitError>() => Err(Problem::new(

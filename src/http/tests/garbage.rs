@@ -41,7 +41,14 @@ const FIELDS: [&str; 25] = [
     "nonsense",
 ];
 
-const HEADERS: [&str; 11] = [
+const HEADERS: [&str; 18] = [
+    "x-api-key",
+    "x-forwarded-uri",
+    "x-keyledger-gateway",
+    "x-keyledger-query-parameter",
+    "x-keyledger-require-organization",
+    "x-keyledger-require-project",
+    "x-keyledger-require-scopes",
     "authorization",
     "content-type",
     "content-length",
@@ -255,7 +262,7 @@ fn no_path_is_the_servers_fault() {
         proptest::sample::select(["GET", "POST", "PUT", "HEAD", "OPTIONS", "TRACE"].as_slice());
     let inputs = (methods, vec(any::<u8>(), 0..40));
     let outcome = TestRunner::new(config).run(&inputs, |(method, bytes)| {
-        for prefix in ["/", "/platform/organizations/", "/v1/"] {
+        for prefix in ["/", "/platform/organizations/", "/v1/", "/v1/forward-auth/"] {
             let path = format!("{prefix}{}", escaped(&bytes));
             if path.starts_with("//") || path.parse::<axum::http::Uri>().is_err() {
                 continue;

@@ -7,9 +7,11 @@ mod api_keys;
 mod bodies;
 mod conventions;
 mod documents;
+mod forward_auth;
 mod garbage;
 mod lists;
 mod metrics;
+mod oauth;
 mod order;
 mod passwords;
 mod past;
@@ -385,6 +387,11 @@ impl Ask {
     fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         *self.0.body_mut() = Body::from(bytes.into());
         self
+    }
+
+    fn form(self, body: &str) -> Self {
+        let kind = "application/x-www-form-urlencoded";
+        self.with(header::CONTENT_TYPE.as_str(), kind).body(body)
     }
 
     fn json(self, body: &Value) -> Self {

@@ -34,6 +34,10 @@ const READ: &str = "114 ++++++ ++++++ ++++++ ++++++ +-+++-";
 const WRITE: &str = "114 ----++ ----++ ----++ ----++ --+++-";
 const VERIFY: &str = "11+ ----++ ----++ ----++ ----++ -+-++-";
 const REPORT: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
+/// Whoever holds a token, and whoever may be somebody else's: that is asked once the token is read.
+const HOLDERS: &str = "+1+ ++++++ ++++++ ++++++ ++++++ ++++++";
+/// What the caller presents is its client's: without a gateway's own credential nobody asks.
+const NO_GATEWAY: &str = "111 111111 111111 111111 111111 111111";
 const PLATFORM: &str = "11- ------ ------ ------ ------ ----+-";
 const IN_PERSON: &str = "11- ------ ------ ------ ++++++ ------";
 /// A session that is not there is asked for.
@@ -63,7 +67,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 105] = [
+const TABLE: [(&str, &str, &str, &str); 110] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -75,6 +79,11 @@ const TABLE: [(&str, &str, &str, &str); 105] = [
     ("GET", "", "/v1/revocations", VERIFY),
     ("GET", "", "/v1/revocations/stream", VERIFY),
     ("GET", "", "/v1/revocations/snapshot", VERIFY),
+    ("POST", "", "/oauth2/introspect", VERIFY),
+    ("POST", "", "/oauth2/revoke", HOLDERS),
+    ("GET", "", "/.well-known/oauth-authorization-server", OPEN),
+    ("GET", "", "/v1/forward-auth", NO_GATEWAY),
+    ("GET", "", "/v1/forward-auth/nginx", NO_GATEWAY),
     ("POST", "", "/v1/sessions", OPEN),
     ("GET", "", "/sign-in/{token}", NO_LINK),
     ("GET", "", "/v1/me", IN_PERSON),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::access::Authority;
-use crate::domain::catalogue::Catalogue;
+use crate::domain::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM};
 use crate::domain::command::Actor;
 use crate::domain::ids::{
     CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId, Via,
@@ -235,6 +235,31 @@ impl Index {
             authority: authority(credential, rights),
             credential: Arc::clone(credential),
         })
+    }
+
+    /// The scopes that a credential has at present: a role that its owner has lost takes them away.
+    /// Where it was granted `*` or `admin:*`, all that this comes to is named, since who reads it
+    /// may know neither.
+    #[must_use]
+    pub fn scopes_in_force(&self, key: &Shown) -> Vec<String> {
+        let Shown::Whole { credential, .. } = key else {
+            return Vec::new();
+        };
+        let catalogue = self.catalogue.load();
+        let Some(ceiling) = self.ceiling(credential.owner(), &catalogue) else {
+            return Vec::new();
+        };
+        let granted = Authority::of_grant(credential.grant(), &catalogue).rights();
+        let rights = granted.under(ceiling, &catalogue);
+        let is_wide = |name: &String| name == EVERYTHING || name == ADMIN;
+        if key.scopes().iter().any(is_wide) {
+            return catalogue.names(rights.scopes).map(str::to_owned).collect();
+        }
+        let held = |name: &&String| match name.as_str() {
+            PLATFORM => rights.platform,
+            name => catalogue.holds(rights.scopes, name),
+        };
+        key.scopes().iter().filter(held).cloned().collect()
     }
 
     fn judge(&self, entry: &Entry, ask: &Ask<'_>, now: Timestamp) -> Code {

@@ -1,0 +1,99 @@
+//! Who the gateway is: a credential with `keys:verify`, or a peer in a trusted network.
+//!
+//! The peer is the socket's, never what a header says. A gateway's header that is there must be
+//! good: there is no falling back on the peer, lest a wrong or expired credential widen anything.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::ConnectInfo;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+
+use super::asked;
+use crate::domain::access::{Action, Authority, may};
+use crate::domain::ids::{OrganizationId, ProjectId};
+use crate::http::App;
+use crate::http::context::single;
+use crate::http::problem::Problem;
+
+const GATEWAY: HeaderName = HeaderName::from_static("x-keyledger-gateway");
+const ORGANIZATION: HeaderName = HeaderName::from_static("x-keyledger-require-organization");
+
+/// A gateway, with the bounds of what it may accept.
+pub(super) struct Gateway {
+    pub(super) authority: Authority,
+    pub(super) organization: OrganizationId,
+    /// The one project that it is for.
+    pub(super) project: Option<ProjectId>,
+}
+
+/// The other end of the connection.
+pub(super) fn peer(parts: &Parts) -> Option<IpAddr> {
+    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
+    peer.map(|info| info.0.ip().to_canonical())
+}
+
+pub(super) fn authenticate(
+    app: &App,
+    headers: &HeaderMap,
+    peer: Option<IpAddr>,
+) -> Result<Gateway, Problem> {
+    if let Some(token) = headers.get(&GATEWAY) {
+        let token = token.to_str().map_err(|_not_text| unknown())?;
+        return by_credential(app, headers, token.trim());
+    }
+    let trusted = &app.settings.trusted_gateways;
+    let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
+    if !peer.is_some_and(is_trusted) {
+        return Err(unknown());
+    }
+    let directory = &app.ledger.views().directory;
+    let organization = match required(headers)? {
+        Some(id) => directory.organization(id),
+        None => directory.only_organization(),
+    };
+    let organization = organization.ok_or_else(|| {
+        let detail = "X-Keyledger-Require-Organization must name an organization of this ledger";
+        Problem::bad_request("header_invalid", detail)
+    })?;
+    Ok(Gateway {
+        authority: Authority {
+            organization: Some(organization.id),
+            ..Authority::nothing()
+        },
+        organization: organization.id,
+        project: None,
+    })
+}
+
+fn by_credential(app: &App, headers: &HeaderMap, token: &str) -> Result<Gateway, Problem> {
+    let index = &app.ledger.views().index;
+    let caller = index.authenticate(token, app.ledger.now());
+    let authority = caller.map_err(|_code| unknown())?.authority;
+    let own = authority.organization.ok_or_else(unknown)?;
+    may(
+        authority.clone(),
+        &index.catalogue(),
+        Action::Verify,
+        Some(own),
+    )?;
+    Ok(Gateway {
+        // Another organization than its own is for the platform to name; to others it is empty.
+        organization: required(headers)?.unwrap_or(own),
+        project: authority.project,
+        authority,
+    })
+}
+
+fn required(headers: &HeaderMap) -> Result<Option<OrganizationId>, Problem> {
+    single(headers, &ORGANIZATION)?
+        .map(|text| asked::id(&ORGANIZATION, text))
+        .transpose()
+}
+
+fn unknown() -> Problem {
+    let detail = "who asks is no gateway that is known here";
+    Problem::unauthenticated(false)
+        .turned_into(StatusCode::UNAUTHORIZED, "gateway_not_accepted")
+        .saying(detail)
+}
