@@ -104,12 +104,17 @@ impl Context {
         Some(client_address(peer, &self.headers, &app.settings.trusted))
     }
 
+    /// What the client calls itself.
+    pub(super) fn user_agent(&self) -> Option<&str> {
+        let agent = self.headers.get(header::USER_AGENT);
+        agent.and_then(|agent| agent.to_str().ok())
+    }
+
     /// Where the request came from.
     pub(super) fn network(&self, app: &App) -> Option<Network> {
         let ip = self.address(app)?;
-        let user_agent = self.headers.get(header::USER_AGENT);
-        let user_agent = user_agent.and_then(|agent| agent.to_str().ok());
         // Plain text only, so every byte is a character.
+        let user_agent = self.user_agent();
         let user_agent = user_agent.map(|agent| agent.get(..USER_AGENT_BYTES_MAX).unwrap_or(agent));
         Some(Network {
             ip: ip.to_string(),

@@ -278,6 +278,15 @@ async fn stands_guard(kind: Kind) {
         status(plain(), &[("authorization", &by(&lacking))]).await,
         403
     );
+    // A client cannot have a proxy take the gateway's own headers for its connection's.
+    let lacks = by(&lacking);
+    for named in [
+        "x-keyledger-require-scopes",
+        "x-keyledger-gateway, x-keyledger-key-id",
+    ] {
+        let headers = [("authorization", lacks.as_str()), ("connection", named)];
+        assert_eq!(status(plain(), &headers).await, 403, "{kind:?} {named}");
+    }
     let two = [("authorization", bearer.as_str()), ("x-api-key", &lacking)];
     assert_eq!(status(plain(), &two).await, 400);
     // The query is the client's: neither a credential nor a requirement comes from it.

@@ -12,6 +12,7 @@ use super::NGINX;
 use crate::domain::ids::ProjectId;
 use crate::http::context::single;
 use crate::http::problem::Problem;
+use crate::http::used::path_of;
 
 /// What all our headers begin with.
 const OURS: &str = "x-keyledger-";
@@ -24,6 +25,8 @@ const QUERY_PARAMETER: HeaderName = HeaderName::from_static("x-keyledger-query-p
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
 const ORIGINAL_URI: HeaderName = HeaderName::from_static("x-original-uri");
+const FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
+const ORIGINAL_METHOD: HeaderName = HeaderName::from_static("x-original-method");
 
 /// Most scopes that a gateway requires at once: as many as a credential can list.
 const SCOPES_MAX: usize = 100;
@@ -49,6 +52,23 @@ impl Form {
         } else {
             Self::Below(uri)
         }
+    }
+
+    /// The original method and path, without its query: empty where the gateway does not say.
+    pub(super) fn original<'a>(&'a self, headers: &'a HeaderMap) -> (&'a str, &'a str) {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let target = match self {
+            Self::Below(uri) => uri.path().strip_prefix(super::ROOT),
+            Self::Forwarded => text(FORWARDED_URI),
+            Self::Nginx => text(ORIGINAL_URI),
+        };
+        let method = match self {
+            Self::Below(_) => None,
+            Self::Forwarded => text(FORWARDED_METHOD),
+            Self::Nginx => text(ORIGINAL_METHOD),
+        };
+        let path = target.map_or("", path_of);
+        (method.unwrap_or_default(), path)
     }
 
     /// The query of the original URI.

@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::App;
 use super::context::Context;
 use super::problem::{Problem, ProblemBody};
+use super::used::{self, Presented};
 use crate::views::index::{Ask, Code, Shown, Verdict};
 use asked::{Asked, Form};
 
@@ -107,9 +108,26 @@ async fn ask(State(app): State<App>, request: Request) -> Result<Response, Probl
         any_project: false,
         organization: Some(gateway.organization),
     };
+    let began_us = app.ledger.monotonic_us();
     let verdict = app.ledger.views().index.verify(&ask, app.ledger.now());
-    // What a record of this use needs is at hand here: `verdict`, the original method and path in
-    // `context.headers()` and `form`, the client's address and user agent by `context.network`.
+    let took_us = app.ledger.monotonic_us().saturating_sub(began_us);
+    let (told, endpoint) = form.original(context.headers());
+    let presented = Presented {
+        token: key,
+        required_scopes: &asked.scopes,
+        endpoint,
+        // Envoy asks with the client's own method.
+        method: if told.is_empty() {
+            parts.method.as_str()
+        } else {
+            told
+        },
+        ip: context.address(&app),
+        user_agent: context.user_agent(),
+        request_id: Some(context.request_id.as_str()),
+        took_us,
+    };
+    used::record(&app, &verdict, &presented);
     answer(&app, &verdict, &asked.scopes)
 }
 

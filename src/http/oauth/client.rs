@@ -18,6 +18,7 @@ use crate::http::App;
 use crate::http::call::Call;
 use crate::http::context::single;
 use crate::http::problem::Problem;
+use crate::http::used;
 use crate::views::index::{Caller, Code};
 
 /// What a client has shown.
@@ -38,7 +39,12 @@ pub(super) fn presented(parts: &Parts, app: &App) -> Result<Option<Presented>, P
     let find = |token: &str| {
         let views = app.ledger.views();
         let found = views.index.authenticate(token, app.ledger.now());
-        found.map_err(|refused| refused.code)
+        found.map_err(|refused| {
+            if let Some(secret) = refused.secret {
+                used::tell(parts, app, secret, refused.code);
+            }
+            refused.code
+        })
     };
     if scheme.eq_ignore_ascii_case("bearer") {
         let token = Zeroizing::new(rest.trim().to_owned());

@@ -18,6 +18,7 @@ use crate::domain::record::Credential;
 use crate::domain::time::Timestamp;
 use crate::http::App;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::used::{self, Presented};
 use crate::views::index::{Ask, Code, Shown, Verdict};
 
 /// How long a client may keep an answer unless its credential says otherwise.
@@ -84,7 +85,6 @@ pub(in crate::http) async fn introspect(
     request: Request,
 ) -> Result<Response, Problem> {
     let (verdict, about) = asked(&client, request).await.map_err(in_oauth)?;
-    // What a record of this use needs is at hand here: `verdict`, `client.call.context`.
     let answer = Introspection {
         active: verdict.code == Code::Valid,
         about,
@@ -114,7 +114,21 @@ async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<Abo
         organization: None,
     };
     let now = call.now();
+    let began_us = call.app.ledger.monotonic_us();
     let verdict = call.views().index.verify(&ask, now);
+    let took_us = call.app.ledger.monotonic_us().saturating_sub(began_us);
+    // Of the request that the token came with, introspection is told nothing.
+    let presented = Presented {
+        token: &token,
+        required_scopes: &[],
+        endpoint: "/oauth2/introspect",
+        method: "POST",
+        ip: None,
+        user_agent: None,
+        request_id: Some(call.context.request_id.as_str()),
+        took_us,
+    };
+    used::record(&call.app, &verdict, &presented);
     let keep = max_age(client.credential.as_deref());
     let about = match &verdict.key {
         Some(key) if verdict.code == Code::Valid => about(&call.app, &verdict, key, (now, keep)),
