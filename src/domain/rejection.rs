@@ -191,6 +191,14 @@ pub enum Rejection {
     /// The organization would be without an owner.
     #[error("the last owner can neither be removed nor get another role")]
     LastOwner,
+    /// An organization has as many as it may.
+    #[error("an organization has at most {max} {what}")]
+    QuotaReached {
+        /// Of what.
+        what: &'static str,
+        /// The limit.
+        max: u64,
+    },
     /// Too many of something.
     #[error("at most {max} {what} are possible")]
     LimitReached {
@@ -276,6 +284,7 @@ impl Rejection {
             Self::NameTaken => "name_taken",
             Self::EmailTaken => "email_taken",
             Self::LastOwner => "last_owner",
+            Self::QuotaReached { .. } => "quota_reached",
             Self::LimitReached { .. } => "limit_reached",
             Self::CatalogueInUse { .. } => "catalogue_in_use",
             Self::CommandStillRunning => "command_still_running",
@@ -323,6 +332,7 @@ impl Rejection {
             | Self::MemberRemoved
             | Self::ProjectArchived
             | Self::LastOwner
+            | Self::QuotaReached { .. }
             | Self::LimitReached { .. }
             | Self::CatalogueInUse { .. }
             | Self::CommandStillRunning => None,

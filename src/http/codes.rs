@@ -271,6 +271,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (422, "unknown_secret", "no such secret of the credential"),
     (
         429,
+        "quota_reached",
+        "the organization has as many as it may; something has to end first",
+    ),
+    (
+        429,
         "too_many_attempts",
         "failed attempts to sign in make the next one wait; see `Retry-After`",
     ),

@@ -25,7 +25,7 @@ use super::auth::Caller;
 use super::problem::{Problem, ProblemBody};
 use crate::domain::access::Action;
 use crate::ledger::Ledger;
-use crate::usage::Usage;
+use crate::usage::{Numbers, Usage};
 use crate::views::index::Code;
 
 /// Of a verification, in seconds: from 50 microseconds.
@@ -244,43 +244,40 @@ impl fmt::Debug for Told {
 impl Collector for Told {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let status = self.ledger.status();
-        let checkpoint_lag = status.events.saturating_sub(status.checkpoint);
+        for (name, help, number) in [
+            (
+                "ledger_sequence",
+                "Position of the newest event",
+                status.events.saturating_sub(1),
+            ),
+            (
+                "projection_lag_events",
+                "Events that the views do not show yet",
+                status.views_behind,
+            ),
+            (
+                "checkpoint_size",
+                "Events that the newest signed checkpoint covers",
+                status.checkpoint,
+            ),
+            (
+                "checkpoint_lag_events",
+                "Events that no signed checkpoint covers yet",
+                status.events.saturating_sub(status.checkpoint),
+            ),
+            (
+                "ledger_secrets",
+                "Secrets that verification knows, ended ones too",
+                status.secrets,
+            ),
+        ] {
+            gauge(&mut to, name, help, number)?;
+        }
         let [ends, ordinary] = status.waiting;
-        gauge(
-            &mut to,
-            "ledger_sequence",
-            "Position of the newest event",
-            status.events.saturating_sub(1),
-        )?;
-        gauge(
-            &mut to,
-            "projection_lag_events",
-            "Events that the views do not show yet",
-            status.views_behind,
-        )?;
-        gauge(
-            &mut to,
-            "checkpoint_size",
-            "Events that the newest signed checkpoint covers",
-            status.checkpoint,
-        )?;
-        gauge(
-            &mut to,
-            "checkpoint_lag_events",
-            "Events that no signed checkpoint covers yet",
-            checkpoint_lag,
-        )?;
-        gauge(
-            &mut to,
-            "ledger_secrets",
-            "Secrets that verification knows, ended ones too",
-            status.secrets,
-        )?;
-        let waiting = [("ends", ends), ("ordinary", ordinary)];
         labelled(
             &mut to,
             ("ledger_queue_depth", "Commands that wait, by lane", "lane"),
-            waiting.into_iter(),
+            [("ends", ends), ("ordinary", ordinary)].into_iter(),
             |number| ConstGauge::new(signed(number)),
         )?;
         labelled(
@@ -289,36 +286,20 @@ impl Collector for Told {
             status.appended.into_iter(),
             ConstCounter::new,
         )?;
-        let Some(usage) = &self.usage else {
-            return Ok(());
-        };
-        let numbers = usage.numbers();
-        counter(
-            &mut to,
-            "usage_recorded",
-            "Calls recorded",
-            numbers.recorded,
-        )?;
-        counter(
-            &mut to,
-            "usage_shed",
-            "Calls counted without their detail",
-            numbers.shed,
-        )?;
-        gauge(
-            &mut to,
-            "usage_stored_bytes",
-            "Bytes of usage",
-            numbers.bytes,
-        )?;
-        let waiting = u64::try_from(numbers.waiting).unwrap_or(u64::MAX);
-        gauge(
-            &mut to,
-            "usage_pending_bytes",
-            "Bytes of usage that wait to be written",
-            waiting,
-        )
+        self.usage
+            .as_ref()
+            .map_or(Ok(()), |usage| encode_usage(&mut to, &usage.numbers()))
     }
+}
+
+fn encode_usage(to: &mut DescriptorEncoder<'_>, numbers: &Numbers) -> Result<(), fmt::Error> {
+    counter(to, "usage_recorded", "Calls recorded", numbers.recorded)?;
+    let shed = "Calls counted without their detail";
+    counter(to, "usage_shed", shed, numbers.shed)?;
+    gauge(to, "usage_stored_bytes", "Bytes of usage", numbers.bytes)?;
+    let pending = "Bytes of usage that wait to be written";
+    let waiting = u64::try_from(numbers.waiting).unwrap_or(u64::MAX);
+    gauge(to, "usage_pending_bytes", pending, waiting)
 }
 
 fn signed(number: u64) -> i64 {

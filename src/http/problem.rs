@@ -20,6 +20,8 @@ use crate::views::tokens::BrokenView;
 
 /// Seconds that a client should wait after a 503.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+/// A quota is free again when something has ended, which takes people.
+const QUOTA_RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("60");
 
 /// The body of every answer that is not a success.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -338,6 +340,9 @@ impl From<Rejection> for Problem {
                 message,
             });
         }
+        if let Rejection::QuotaReached { .. } = why {
+            return problem.with_header(header::RETRY_AFTER, QUOTA_RETRY_AFTER_SECONDS);
+        }
         if why == Rejection::SignInRefused {
             let challenge = HeaderValue::from_static("Bearer realm=\"keyledger\"");
             return problem.with_header(header::WWW_AUTHENTICATE, challenge);
@@ -389,6 +394,7 @@ fn status_of(why: &Rejection) -> StatusCode {
         | Rejection::UnknownOwner { .. }
         | Rejection::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Rejection::VersionMismatch { .. } => StatusCode::PRECONDITION_FAILED,
+        Rejection::QuotaReached { .. } => StatusCode::TOO_MANY_REQUESTS,
         Rejection::CredentialEnded
         | Rejection::NotForKind { .. }
         | Rejection::ServiceAccountDeleted
@@ -451,5 +457,22 @@ impl From<BrokenView> for Problem {
 impl From<InvalidCursor> for Problem {
     fn from(why: InvalidCursor) -> Self {
         Self::bad_request("cursor_invalid", why.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quota_is_429_and_says_when_to_try_again() {
+        let reached = Rejection::QuotaReached {
+            what: "members",
+            max: 7,
+        };
+        let reply = Problem::from(reached).render("r");
+        let told = reply.headers().get(header::RETRY_AFTER);
+        assert_eq!(reply.status(), StatusCode::TOO_MANY_REQUESTS);
+        assert_eq!(told.and_then(|told| told.to_str().ok()), Some("60"));
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn add_member(
         return Err(Rejection::EmailTaken);
     }
     if state.counts(organization).members >= MEMBERS_MAX {
-        return Err(Rejection::LimitReached {
+        return Err(Rejection::QuotaReached {
             what: "members",
             max: MEMBERS_MAX,
         });
@@ -235,7 +235,7 @@ pub(super) fn create_account(
     }
     if state.counts(organization).service_accounts >= SERVICE_ACCOUNTS_MAX {
         let what = "service accounts";
-        return Err(Rejection::LimitReached {
+        return Err(Rejection::QuotaReached {
             what,
             max: SERVICE_ACCOUNTS_MAX,
         });

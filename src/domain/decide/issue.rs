@@ -305,8 +305,8 @@ pub(super) fn check_limits(
         });
     }
     if state.counts(organization).live_credentials >= LIVE_PER_ORGANIZATION_MAX {
-        let what = "live credentials of an organization";
-        return Err(Rejection::LimitReached {
+        let what = "live credentials";
+        return Err(Rejection::QuotaReached {
             what,
             max: LIVE_PER_ORGANIZATION_MAX,
         });

@@ -162,7 +162,7 @@ pub(super) fn create_project(
     checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
     check_within_project(&access, None)?;
     if state.counts(command.organization).projects >= PROJECTS_MAX {
-        return Err(Rejection::LimitReached {
+        return Err(Rejection::QuotaReached {
             what: "projects",
             max: PROJECTS_MAX,
         });

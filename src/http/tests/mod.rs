@@ -17,6 +17,7 @@ mod passwords;
 mod past;
 mod permissions;
 mod records;
+mod reports;
 mod revocations;
 mod routes;
 mod secrets;

@@ -84,8 +84,8 @@ fn the_callers_credential_says_how_long_answers_are_kept() {
     let world = World::new();
     let token = world.holder(&["cases:read"]);
     let check = |said: Option<&str>, expect: Option<i64>| {
-        let metadata = said.map_or(
-            json!({}),
+        let metadata = said.map_or_else(
+            || json!({}),
             |said| json!({"introspection_max_age_seconds": said}),
         );
         let body = json!({"name": "gw", "scopes": ["keys:verify"], "metadata": metadata});

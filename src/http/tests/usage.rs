@@ -1,12 +1,12 @@
-//! The usage history: what is recorded, who is told, and what is reported from elsewhere.
+//! The usage history: what is recorded, and who is told.
 
 use serde_json::{Value, json};
 
-use super::{PEER, Reply, START, World, ask, text};
+use super::{PEER, START, World, ask, text};
 use crate::usage::notes::Teller;
 
 /// A key of Acme's and its token.
-fn key(world: &World, scopes: &[&str]) -> (String, String) {
+pub(super) fn key(world: &World, scopes: &[&str]) -> (String, String) {
     world.key(&json!({"name": "CI", "scopes": scopes}))
 }
 
@@ -15,7 +15,7 @@ fn path(world: &World, key: &str) -> String {
 }
 
 /// The last calls of a key of Acme's.
-fn calls(world: &World, key: &str, query: &str) -> Vec<Value> {
+pub(super) fn calls(world: &World, key: &str, query: &str) -> Vec<Value> {
     let path = format!("{}/usage{query}", path(world, key));
     let reply = world.get(&world.acme.admin, &path).expect(200);
     reply.as_array().unwrap().clone()
@@ -26,15 +26,9 @@ fn each(calls: &[Value], field: &str) -> Vec<Value> {
     calls.iter().map(|call| call[field].clone()).collect()
 }
 
-fn record(world: &World, key: &str) -> Value {
+pub(super) fn record(world: &World, key: &str) -> Value {
     world.usage.settle();
     world.get(&world.acme.admin, &path(world, key)).expect(200)
-}
-
-fn report(world: &World, by: &str, lines: &[Value]) -> Reply {
-    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    let request = ask("POST", "/v1/usage").by(by).body(lines);
-    world.send(request.with("content-type", "application/x-ndjson"))
 }
 
 #[test]
@@ -305,85 +299,6 @@ fn a_summary_counts_by_outcome_endpoint_and_address() {
 }
 
 #[test]
-fn a_report_moves_last_reported_at_and_never_last_used_at() {
-    let world = World::new();
-    let (key, _) = key(&world, &["cases:read"]);
-    let (gateway, token) = self::key(&world, &["usage:write"]);
-    let line = |created_at: &str| {
-        json!({"key_id": key, "endpoint": "/api?x=1", "method": "GET", "status_code": 200,
-            "duration_ms": 142.7, "created_at": created_at, "ip_address": "2001:db8::1"})
-    };
-    let lines = [line("2026-04-24T14:00:00Z"), line("2026-04-24T15:31:00Z")];
-    let reply = report(&world, &token, &lines);
-    assert_eq!(reply.expect(201), json!({"recorded": 2}));
-    let shown = record(&world, &key);
-    assert_eq!(shown["last_used_at"], Value::Null);
-    assert_eq!(shown["last_reported_at"], "2026-04-24T15:31:00.000Z");
-    assert_eq!(shown["usage_status"], "used");
-    let seen = calls(&world, &key, "");
-    let expected = json!({
-        "id": seen[1]["id"], "key_id": key, "endpoint": "/api", "method": "GET",
-        "status_code": 200, "duration_ms": 142.7, "request_id": null,
-        "ip_address": "2001:db8::1", "user_agent": null,
-        "created_at": "2026-04-24T14:00:00.000Z", "outcome": "valid", "secret_id": null,
-        "reported": true, "reported_by": gateway,
-    });
-    assert_eq!(seen[1], expected);
-    assert_eq!(seen[0]["created_at"], "2026-04-24T15:31:00.000Z");
-}
-
-#[test]
-fn a_report_is_taken_whole_or_refused_with_its_line_and_field() {
-    let world = World::new();
-    let (key, _) = key(&world, &["cases:read"]);
-    let (_, token) = self::key(&world, &["usage:write"]);
-    let good = json!({"key_id": key, "endpoint": "/", "method": "GET", "status_code": 200,
-        "duration_ms": 1});
-    let with = |field: &str, value: Value| {
-        let mut line = good.clone();
-        line[field] = value;
-        line
-    };
-    for (field, value) in [
-        ("key_id", json!("key_01KQ01SD60FRX45EC3N3VTP000")),
-        ("key_id", json!(world.globex.key)),
-        ("key_id", json!("nonsense")),
-        ("endpoint", json!("/".repeat(2_049))),
-        ("status_code", json!(99)),
-        ("status_code", json!("200")),
-        ("duration_ms", json!(-1)),
-        ("ip_address", json!("1.2.3")),
-        ("secret_id", json!("sec_01KQ01SD60FRX45EC3N3VTP3HB")),
-        ("outcome", json!("fine")),
-        ("created_at", json!("2026-04-23T15:29:59Z")),
-        ("created_at", json!("2026-04-24T15:31:01Z")),
-        ("colour", json!("red")),
-    ] {
-        let reply = report(&world, &token, &[good.clone(), with(field, value.clone())]);
-        let problem = reply.expect(422);
-        reply.refused(422);
-        assert_eq!(
-            problem["errors"][0]["field"],
-            format!("[1].{field}"),
-            "{value}"
-        );
-    }
-    assert_eq!(calls(&world, &key, ""), [Value::Null; 0]);
-    let many = vec![good.clone(); 10_001];
-    let problem = report(&world, &token, &many).expect(422);
-    assert_eq!(problem["errors"][0]["field"], "body");
-    let text = ask("POST", "/v1/usage").by(&token).json(&good);
-    assert_eq!(world.send(text).refused(415), "media_type_not_json");
-    assert_eq!(
-        report(&world, &self::key(&world, &["cases:read"]).1, &[good]).refused(403),
-        "forbidden"
-    );
-    let broken = ask("POST", "/v1/usage").by(&token).body("{\n");
-    let broken = world.send(broken.with("content-type", "application/x-ndjson"));
-    assert_eq!(broken.refused(400), "not_json");
-}
-
-#[test]
 fn never_used_is_not_the_same_as_not_tracked() {
     let world = World::new();
     let (key, _) = key(&world, &["cases:read"]);
@@ -498,16 +413,16 @@ fn gateways_and_introspection_leave_a_history() {
     let nobody = Value::Null;
     assert_eq!(
         each(&seen, "ip_address"),
-        [
-            nobody.clone(),
-            json!(address),
-            json!(address),
-            json!(address)
-        ]
+        [nobody, json!(address), json!(address), json!(address)]
     );
     assert_eq!(seen[1]["user_agent"], "curl/8.4");
     assert_eq!(seen[1]["request_id"], "seen-1");
-    // An ended token that comes by Basic is a denied attempt, too.
+}
+
+#[test]
+fn an_ended_token_that_comes_by_basic_is_a_denied_attempt() {
+    let world = World::new();
+    let (key, raw) = key(&world, &["cases:read"]);
     world.post(
         &world.acme.admin,
         &format!("{}/revoke", path(&world, &key)),
@@ -521,7 +436,11 @@ fn gateways_and_introspection_leave_a_history() {
         ask("POST", "/oauth2/introspect").with("authorization", &format!("Basic {basic}"));
     assert_eq!(
         world
-            .send(refused.with("content-type", form).body("token=x"))
+            .send(
+                refused
+                    .with("content-type", "application/x-www-form-urlencoded")
+                    .body("token=x")
+            )
             .status,
         401
     );

@@ -1,0 +1,91 @@
+//! Reports of calls that were made elsewhere: what is taken, and what is refused.
+
+use serde_json::{Value, json};
+
+use super::usage::{self, calls, record};
+use super::{Reply, World, ask};
+
+fn report(world: &World, by: &str, lines: &[Value]) -> Reply {
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let request = ask("POST", "/v1/usage").by(by).body(lines);
+    world.send(request.with("content-type", "application/x-ndjson"))
+}
+
+#[test]
+fn a_report_moves_last_reported_at_and_never_last_used_at() {
+    let world = World::new();
+    let (key, _) = usage::key(&world, &["cases:read"]);
+    let (gateway, token) = usage::key(&world, &["usage:write"]);
+    let line = |created_at: &str| {
+        json!({"key_id": key, "endpoint": "/api?x=1", "method": "GET", "status_code": 200,
+            "duration_ms": 142.7, "created_at": created_at, "ip_address": "2001:db8::1"})
+    };
+    let lines = [line("2026-04-24T14:00:00Z"), line("2026-04-24T15:31:00Z")];
+    let reply = report(&world, &token, &lines);
+    assert_eq!(reply.expect(201), json!({"recorded": 2}));
+    let shown = record(&world, &key);
+    assert_eq!(shown["last_used_at"], Value::Null);
+    assert_eq!(shown["last_reported_at"], "2026-04-24T15:31:00.000Z");
+    assert_eq!(shown["usage_status"], "used");
+    let seen = calls(&world, &key, "");
+    let expected = json!({
+        "id": seen[1]["id"], "key_id": key, "endpoint": "/api", "method": "GET",
+        "status_code": 200, "duration_ms": 142.7, "request_id": null,
+        "ip_address": "2001:db8::1", "user_agent": null,
+        "created_at": "2026-04-24T14:00:00.000Z", "outcome": "valid", "secret_id": null,
+        "reported": true, "reported_by": gateway,
+    });
+    assert_eq!(seen[1], expected);
+    assert_eq!(seen[0]["created_at"], "2026-04-24T15:31:00.000Z");
+}
+
+#[test]
+fn a_report_is_taken_whole_or_refused_with_its_line_and_field() {
+    let world = World::new();
+    let (key, _) = usage::key(&world, &["cases:read"]);
+    let (_, token) = usage::key(&world, &["usage:write"]);
+    let good = json!({"key_id": key, "endpoint": "/", "method": "GET", "status_code": 200,
+        "duration_ms": 1});
+    let with = |field: &str, value: Value| {
+        let mut line = good.clone();
+        line[field] = value;
+        line
+    };
+    for (field, value) in [
+        ("key_id", json!("key_01KQ01SD60FRX45EC3N3VTP000")),
+        ("key_id", json!(world.globex.key)),
+        ("key_id", json!("nonsense")),
+        ("endpoint", json!("/".repeat(2_049))),
+        ("status_code", json!(99)),
+        ("status_code", json!("200")),
+        ("duration_ms", json!(-1)),
+        ("ip_address", json!("1.2.3")),
+        ("secret_id", json!("sec_01KQ01SD60FRX45EC3N3VTP3HB")),
+        ("outcome", json!("fine")),
+        ("created_at", json!("2026-04-23T15:29:59Z")),
+        ("created_at", json!("2026-04-24T15:31:01Z")),
+        ("colour", json!("red")),
+    ] {
+        let reply = report(&world, &token, &[good.clone(), with(field, value.clone())]);
+        let problem = reply.expect(422);
+        reply.refused(422);
+        assert_eq!(
+            problem["errors"][0]["field"],
+            format!("[1].{field}"),
+            "{value}"
+        );
+    }
+    assert_eq!(calls(&world, &key, ""), [Value::Null; 0]);
+    let many = vec![good.clone(); 10_001];
+    let problem = report(&world, &token, &many).expect(422);
+    assert_eq!(problem["errors"][0]["field"], "body");
+    let text = ask("POST", "/v1/usage").by(&token).json(&good);
+    assert_eq!(world.send(text).refused(415), "media_type_not_json");
+    assert_eq!(
+        report(&world, &usage::key(&world, &["cases:read"]).1, &[good]).refused(403),
+        "forbidden"
+    );
+    let broken = ask("POST", "/v1/usage").by(&token).body("{\n");
+    let broken = world.send(broken.with("content-type", "application/x-ndjson"));
+    assert_eq!(broken.refused(400), "not_json");
+}
