@@ -4,6 +4,7 @@
 //! already is read when it is asked for. No label has a tenant, a credential or an address: routes
 //! are templates, methods and statuses are few.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
@@ -17,7 +18,6 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::App;
@@ -37,7 +37,7 @@ const REQUEST_BUCKETS: [f64; 14] = [
     0.000_25, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
 ];
 /// The media type of the answer.
-const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What a proxy says of whom it asks for.
 const FORWARDING: [&str; 4] = [
     "x-forwarded-for",
@@ -49,6 +49,11 @@ const FORWARDING: [&str; 4] = [
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct OutcomeLabel {
     outcome: &'static str,
+}
+
+#[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
+struct VersionLabel {
+    version: &'static str,
 }
 
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
@@ -117,8 +122,13 @@ impl Metrics {
         let verification_seconds = Histogram::new(VERIFICATION_BUCKETS);
         let requests = Family::new_with_constructor(request_histogram as fn() -> Histogram);
         let (in_flight, refused) = (Gauge::default(), Family::default());
-        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        registry.register("build", "The program", version);
+        // A gauge and no info metric, which readers of the older text form do not know.
+        let program = Family::<VersionLabel, Gauge>::default();
+        let version = VersionLabel {
+            version: env!("CARGO_PKG_VERSION"),
+        };
+        program.get_or_create(&version).set(1);
+        registry.register("build_info", "The program", program);
         registry.register(
             "key_verifications",
             "Verifications by their outcome",
@@ -203,8 +213,36 @@ impl Metrics {
     pub(super) fn text(&self) -> Result<String, fmt::Error> {
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
-        Ok(text)
+        Ok(plain(&text))
     }
+}
+
+/// OpenMetrics in the older form that every reader takes: a counter is described under the name of
+/// its samples, and units are part of names alone.
+fn plain(text: &str) -> String {
+    let mut counters = BTreeSet::new();
+    for line in text.lines() {
+        let of = line.strip_prefix("# TYPE ");
+        counters.extend(of.and_then(|of| of.strip_suffix(" counter")));
+    }
+    let mut plain = String::with_capacity(text.len());
+    for line in text.lines() {
+        let mut words = line.splitn(4, ' ');
+        let described = match (words.next(), words.next(), words.next()) {
+            (Some("#"), Some("UNIT" | "EOF"), _) => continue,
+            (Some("#"), Some(what), Some(name)) if counters.contains(name) => Some((what, name)),
+            (_, _, _) => None,
+        };
+        match described {
+            Some((what, name)) => {
+                let rest = words.next().unwrap_or_default();
+                plain.push_str(&format!("# {what} {name}_total {rest}"));
+            }
+            None => plain.push_str(line),
+        }
+        plain.push('\n');
+    }
+    plain
 }
 
 fn request_histogram() -> Histogram {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -27,7 +28,12 @@ struct Found {
 }
 
 pub(super) fn open(settings: UsageSettings) -> io::Result<Usage> {
-    fs::create_dir_all(&settings.folder)?;
+    // Addresses of clients are in it.
+    let mut private = fs::DirBuilder::new();
+    private
+        .recursive(true)
+        .mode(0o700)
+        .create(&settings.folder)?;
     let found = recover(settings)?;
     let shared = Arc::new(found.shared);
     File::create(shared.running())?.sync_all()?;

@@ -13,7 +13,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -343,6 +343,7 @@ pub(super) fn open_file(folder: &Path, first: u64) -> io::Result<File> {
 fn create_file(folder: &Path, first: u64, log_id: [u8; 16]) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).truncate(true);
+    options.mode(0o600);
     let file = options.open(path(folder, first))?;
     file.write_all_at(&header(first, log_id), 0)?;
     file.sync_all()?;
