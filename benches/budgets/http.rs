@@ -17,6 +17,7 @@ use axum::routing::post;
 use keyledger::http::{HttpSettings, Listeners, router, serve};
 use keyledger::ledger::Ledger;
 use keyledger::ledger::boot::{self, Settings};
+use keyledger::usage::{Usage, UsageSettings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
@@ -26,7 +27,8 @@ use crate::live::{ledger_folder, runtime, tokens_file};
 use crate::numbers::{median, nanoseconds_each};
 use crate::report::{Budget, Row};
 
-const WHAT: &str = "verify over HTTP, 1 M keys loaded (usage is not recorded yet) / a bare handler";
+const WHAT: &str = "verify over HTTP, 1 M keys loaded, usage recorded / a bare handler";
+const WHAT_USAGE: &str = "verify over HTTP, usage recorded / not recorded";
 const ROUNDS: usize = 5;
 const ROUND_SECONDS: u64 = 5;
 const CONNECTIONS: &str = "32";
@@ -79,8 +81,11 @@ pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
             length: scale.seconds(ROUND_SECONDS).max(Duration::from_secs(1)),
         };
         let bare = runtime.block_on(listen_bare(answer.clone()))?;
-        let real = runtime.block_on(listen_real(&ledger))?;
-        compare(&wrk, bare, real)?;
+        let usage = recorded(&ledger, folder)?;
+        let on = runtime.block_on(listen(&ledger, Some(usage.clone())))?;
+        let off = runtime.block_on(listen(&ledger, None))?;
+        compare(&wrk, [bare, on, off])?;
+        usage.stop();
     } else {
         Row::not_run(
             WHAT,
@@ -131,32 +136,46 @@ impl Wrk {
     }
 }
 
-fn compare(wrk: &Wrk, bare: SocketAddr, real: SocketAddr) -> Result<()> {
-    wrk.run(bare)?;
-    wrk.run(real)?;
-    let (mut bares, mut reals): (Vec<Counted>, Vec<Counted>) = (Vec::new(), Vec::new());
-    for _ in 0..ROUNDS {
-        bares.push(wrk.run(bare)?);
-        reals.push(wrk.run(real)?);
+/// The bare handler, the service with its usage history and without, in turns.
+fn compare(wrk: &Wrk, servers: [SocketAddr; 3]) -> Result<()> {
+    for server in servers {
+        wrk.run(server)?;
     }
-    let pairs = reals.iter().zip(&bares);
-    let ratio = median(
-        pairs
-            .map(|(real, bare)| real.per_second / bare.per_second)
-            .collect(),
-    );
-    let middle =
-        |of: &[Counted], field: fn(&Counted) -> f64| median(of.iter().map(field).collect());
-    let note = format!(
-        "{:.0}/s against {:.0}/s, p99 {:.2} ms against {:.2} ms; {ROUNDS} rounds in turns, \
-         {CONNECTIONS} connections, wrk on the same cores",
-        middle(&reals, |counted| counted.per_second),
-        middle(&bares, |counted| counted.per_second),
-        middle(&reals, |counted| counted.p99_ms),
-        middle(&bares, |counted| counted.p99_ms),
-    );
-    Row::against(WHAT, Budget::AtLeast(0.95), (ratio, ""), &note).print();
+    let mut counted: [Vec<Counted>; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        for (server, counted) in servers.into_iter().zip(&mut counted) {
+            counted.push(wrk.run(server)?);
+        }
+    }
+    let [bare, on, off] = counted;
+    let versus = |what, other: &[Counted], budget| {
+        let pairs = on.iter().zip(other);
+        let ratios = pairs.map(|(on, other)| on.per_second / other.per_second);
+        let middle =
+            |of: &[Counted], field: fn(&Counted) -> f64| median(of.iter().map(field).collect());
+        let note = format!(
+            "{:.0}/s against {:.0}/s, p99 {:.2} ms against {:.2} ms; {ROUNDS} rounds in turns, \
+             {CONNECTIONS} connections, wrk on the same cores",
+            middle(&on, |counted| counted.per_second),
+            middle(other, |counted| counted.per_second),
+            middle(&on, |counted| counted.p99_ms),
+            middle(other, |counted| counted.p99_ms),
+        );
+        Row::against(what, budget, (median(ratios.collect()), ""), &note).print();
+    };
+    versus(WHAT, &bare, Budget::AtLeast(0.95));
+    versus(WHAT_USAGE, &off, Budget::AtLeast(0.95));
     Ok(())
+}
+
+/// A usage history in a folder, as `serve` opens it.
+pub(crate) fn recorded(ledger: &Ledger, folder: &Path) -> Result<Usage> {
+    let clock = ledger.clock().clone();
+    let settings = UsageSettings::usual(folder.join("usage"), ledger.log_id(), clock);
+    Ok(Usage::open(UsageSettings {
+        headroom_bytes: 0,
+        ..settings
+    })?)
 }
 
 /// Makes sure that keys verify, and takes an answer for the bare handler.
@@ -248,18 +267,23 @@ async fn bare(State(answer): State<Bytes>, body: Bytes) -> impl IntoResponse {
 }
 
 pub(crate) async fn listen_real(ledger: &Ledger) -> Result<SocketAddr> {
+    listen(ledger, None).await
+}
+
+/// The service on a port of its own.
+pub(crate) async fn listen(ledger: &Ledger, usage: Option<Usage>) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    let served = serve(
-        Listeners {
-            main: listener,
-            tls: None,
-            metrics: None,
-        },
-        ledger.clone(),
-        HttpSettings::default(),
-        std::future::pending(),
-    );
+    let listeners = Listeners {
+        main: listener,
+        tls: None,
+        metrics: None,
+    };
+    let settings = HttpSettings {
+        usage,
+        ..HttpSettings::default()
+    };
+    let served = serve(listeners, ledger.clone(), settings, std::future::pending());
     tokio::spawn(served);
     Ok(address)
 }

@@ -71,6 +71,16 @@ impl Live {
         })
     }
 
+    /// New tenants in a ledger that is open.
+    pub(crate) fn beside(ledger: &Ledger) -> Result<Self> {
+        let tenants = (0..TENANTS).map(|number| Tenant::make(ledger, number));
+        Ok(Self {
+            tenants: tenants.collect::<Result<_>>()?,
+            ledger: ledger.clone(),
+            made: Arc::default(),
+        })
+    }
+
     /// A tenant's token and organization.
     pub(crate) fn tenant(&self) -> Option<(String, String)> {
         let tenant = self.tenants.first()?;

@@ -19,12 +19,14 @@ mod feed;
 mod http;
 mod live;
 mod memory;
+mod mixed;
 mod neighbours;
 mod numbers;
 mod replay;
 mod report;
 mod restart;
 mod synthetic;
+mod usage;
 mod verify;
 
 use std::io::{BufRead, BufReader};
@@ -53,8 +55,12 @@ const CREDENTIALS_LARGE: u64 = 10_000_000;
 enum Group {
     /// Verification over HTTP.
     Http,
+    /// Verification beside creates and all else.
+    Mixed,
     /// Verification in process.
     Verify,
+    /// The usage history in process.
+    Usage,
     /// One client's creates, and the log alone.
     Disk,
     /// Many clients' creates.
@@ -73,7 +79,7 @@ enum Group {
 
 impl Group {
     fn needs_folder(self) -> bool {
-        matches!(self, Self::Http | Self::Restart)
+        matches!(self, Self::Http | Self::Mixed | Self::Restart)
     }
 }
 
@@ -215,7 +221,9 @@ fn child(args: &Args, folder: &Path, what: &[&str], report: &mut Report) -> Resu
 fn run_group(group: Group, folder: &Path, scale: Scale) -> Result<()> {
     match group {
         Group::Http => http::run(folder, scale),
+        Group::Mixed => mixed::run(folder, scale),
         Group::Verify => verify::run(folder, scale),
+        Group::Usage => usage::run(folder, scale),
         Group::Disk => disk::run(folder, scale),
         Group::Creates => creates::run(folder, scale),
         Group::Feed => feed::run(folder, scale),

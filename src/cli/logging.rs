@@ -6,6 +6,7 @@
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
+use opentelemetry_sdk::trace::SdkTracer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -44,8 +45,11 @@ impl LogLevel {
     }
 }
 
-/// Starts the log.
-pub(super) fn start(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
+/// Starts the log, and with `tracer` the making of spans for export.
+pub(super) fn start(
+    (format, level): (LogFormat, LogLevel),
+    tracer: Option<SdkTracer>,
+) -> Result<(), TryInitError> {
     let level = level.filter();
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
@@ -55,7 +59,17 @@ pub(super) fn start(format: LogFormat, level: LogLevel) -> Result<(), TryInitErr
         LogFormat::Human => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
+    // Of requests alone, at whatever level the log is.
+    let spans = Targets::new().with_target("keyledger::http", LevelFilter::INFO);
+    let exported = tracer.map(|tracer| {
+        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
+        layer
+            .with_location(false)
+            .with_threads(false)
+            .with_filter(spans)
+    });
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
+        .with(exported)
         .try_init()
 }

@@ -12,6 +12,7 @@ mod folder;
 mod init;
 mod keys;
 mod logging;
+mod otlp;
 mod output;
 mod recover;
 mod rehearsal;

@@ -24,6 +24,7 @@ use super::exit::Stop;
 use super::files::{self, NewFile};
 use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
+use super::otlp::Otlp;
 use super::output;
 use super::usage::UsageArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
@@ -123,6 +124,11 @@ pub(super) struct Serve {
     #[command(flatten)]
     usage: UsageArgs,
 
+    /// Where spans of requests are exported, by OTLP over HTTP; without it they are not
+    #[arg(long, value_name = "URL")]
+    #[arg(env = "KEYLEDGER_OTLP_ENDPOINT", hide_env_values = true)]
+    otlp_endpoint: Option<reqwest::Url>,
+
     /// The form of log lines on stderr
     #[arg(long, value_enum, value_name = "FORM", default_value = "human")]
     #[arg(env = "KEYLEDGER_LOG_FORMAT", hide_env_values = true)]
@@ -151,7 +157,10 @@ impl Serve {
             },
         };
         network.check().map_err(Stop::refused)?;
-        logging::start(self.log_format, self.log_level).context("cannot start the log")?;
+        let otlp = self.otlp_endpoint.as_ref().map(Otlp::start).transpose()?;
+        let tracer = otlp.as_ref().map(Otlp::tracer);
+        let log = (self.log_format, self.log_level);
+        logging::start(log, tracer).context("cannot start the log")?;
         // A certificate that cannot be read is refused before anything is made or opened.
         let tls = network.tls.as_ref().map(tls).transpose()?;
         let (ledger, listener) = self.open(&network)?;
@@ -182,6 +191,9 @@ impl Serve {
             Ok(()) => flush(&runtime, &ledger),
             Err(stop) => Err(stop),
         };
+        if let Some(otlp) = otlp {
+            otlp.stop();
+        }
         // What still runs is cut off: it was given its time, or must not go on.
         runtime.shutdown_background();
         outcome

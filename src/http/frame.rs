@@ -17,12 +17,16 @@ use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service};
-use tracing::Instrument;
+use tracing::field::{Empty, display};
+use tracing::{Instrument, Span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::App;
 use super::forward_auth;
 use super::load::Class;
+use super::metrics;
 use super::problem::Problem;
+use super::trace::TraceParent;
 use super::used::UsedSlot;
 use crate::domain::secret::without_tokens;
 use crate::domain::sign_in::without_opaque_tokens;
@@ -113,6 +117,7 @@ where
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
             began_us: self.app.ledger.monotonic_us(),
+            trace: TraceParent::of(request.headers()),
             used,
             app: self.app.clone(),
         };
@@ -143,6 +148,8 @@ struct About {
     method: Method,
     route: Option<MatchedPath>,
     began_us: u64,
+    /// The trace that it belongs to, as the client says.
+    trace: Option<TraceParent>,
     /// Where the handler says which credential was used, if that is recorded.
     used: Option<UsedSlot>,
     app: App,
@@ -161,9 +168,9 @@ impl About {
     ) -> Result<Response, Infallible> {
         let id = self.id.as_str();
         let route = self.route.as_ref().map_or("-", MatchedPath::as_str);
-        let span = tracing::info_span!("request", request_id = id, route);
+        let span = self.span(id, route);
         let answered = tokio::time::timeout(REQUEST_TIMEOUT, caught(inside));
-        let mut response = match answered.instrument(span).await {
+        let mut response = match answered.instrument(span.clone()).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(_panic)) => Problem::defect().into_response(),
             Err(_elapsed) => Problem::timeout().into_response(),
@@ -173,6 +180,8 @@ impl About {
             response = forward_auth::as_its_gateway_reads(route, problem).render(id);
         }
         let (method, status) = (&self.method, response.status().as_u16());
+        span.record("http.response.status_code", status);
+        let _in_the_span = span.enter();
         tracing::debug!(%method, route, status, request_id = id, "request");
         self.tell(response.status());
         response.headers_mut().insert(REQUEST_ID, self.id.0.clone());
@@ -181,6 +190,27 @@ impl About {
 }
 
 impl About {
+    /// The span of the request, in the trace that the client names.
+    fn span(&self, id: &str, route: &str) -> Span {
+        let trace_id = self.trace.map(|trace| display(trace.trace_id()));
+        let span = tracing::info_span!(
+            "request",
+            request_id = id,
+            trace_id,
+            route,
+            http.request.method = metrics::method_name(&self.method),
+            http.response.status_code = Empty,
+            otel.kind = "server",
+        );
+        if let Some(trace) = self.trace
+            && let Err(why) = span.set_parent(trace.context())
+        {
+            // Where nothing is exported there is nobody to tell.
+            tracing::trace!(%why, "a span has no parent");
+        }
+        span
+    }
+
     /// Tells the metrics and the usage history how it was answered.
     fn tell(&self, status: StatusCode) {
         let took_us = self.app.ledger.monotonic_us().saturating_sub(self.began_us);

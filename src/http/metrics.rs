@@ -254,7 +254,7 @@ fn seconds(us: u64) -> f64 {
 }
 
 /// The methods that are known; whatever else a client sends is one.
-fn method_name(method: &Method) -> &'static str {
+pub(super) fn method_name(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::POST => "POST",

@@ -40,6 +40,7 @@ mod service_account_tokens;
 mod service_accounts;
 mod sessions;
 mod tls;
+mod trace;
 mod usage;
 mod used;
 mod verify;

@@ -143,8 +143,8 @@ fn put_key<W: Write>(to: &mut Summed<W>, id: CredentialId, key: &Key) -> io::Res
         to.put(&at.load(Ordering::Acquire).to_le_bytes())?;
     }
     let rest = key.rest();
-    to.count(rest.secrets.len())?;
-    for (secret, at) in &rest.secrets {
+    to.count(rest.secrets().count())?;
+    for (secret, at) in rest.secrets() {
         to.put(&secret.ulid().0.to_le_bytes())?;
         to.instant(*at)?;
     }
@@ -236,10 +236,10 @@ fn parse_key(from: &mut Bytes<'_>, keys: &Keys) -> Option<()> {
         at.store(from.instant()?.0, Ordering::Release);
     }
     let mut rest = key.rest();
-    let secrets = from.u32()?;
-    rest.secrets = (0..secrets)
-        .map(|_| Some((SecretId(from.ulid()?), from.instant()?)))
-        .collect::<Option<_>>()?;
+    for _ in 0..from.u32()? {
+        let secret = SecretId(from.ulid()?);
+        rest.use_secret(secret, from.instant()?);
+    }
     let scopes = from.u32()?;
     rest.scopes = (0..scopes).map(|_| from.u16()).collect::<Option<_>>()?;
     Some(())

@@ -38,7 +38,9 @@ pub(super) struct Key {
 /// What is asked for seldom.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    /// When each secret was last used.
+    /// When the secret was last used that was used first; most credentials have no other.
+    pub(super) secret: Option<(SecretId, Timestamp)>,
+    /// The same of all others.
     pub(super) secrets: Vec<(SecretId, Timestamp)>,
     /// Numbers of the scopes that accepted calls have exercised, in order.
     pub(super) scopes: Vec<u16>,
@@ -168,7 +170,7 @@ impl Keys {
             key.accepted.fetch_add(calls, Ordering::AcqRel);
             key.last_used.fetch_max(counted.at.0, Ordering::AcqRel);
             if let Some(secret) = counted.secret {
-                use_secret(&mut rest.secrets, secret, counted.at);
+                rest.use_secret(secret, counted.at);
             }
             if let Some(detail) = &counted.detail {
                 for scope in detail.scopes() {
@@ -192,12 +194,21 @@ impl Keys {
     }
 }
 
-fn use_secret(secrets: &mut Vec<(SecretId, Timestamp)>, secret: SecretId, at: Timestamp) {
-    match secrets.iter_mut().find(|(known, _)| *known == secret) {
-        Some((_, last)) => *last = at.max(*last),
-        None => {
-            secrets.reserve_exact(1);
-            secrets.push((secret, at));
+impl Rest {
+    /// When each secret was last used.
+    pub(super) fn secrets(&self) -> impl Iterator<Item = &(SecretId, Timestamp)> {
+        self.secret.iter().chain(&self.secrets)
+    }
+
+    pub(super) fn use_secret(&mut self, secret: SecretId, at: Timestamp) {
+        let mut known = self.secret.iter_mut().chain(&mut self.secrets);
+        if let Some((_, last)) = known.find(|(known, _)| *known == secret) {
+            *last = at.max(*last);
+        } else if self.secret.is_none() {
+            self.secret = Some((secret, at));
+        } else {
+            self.secrets.reserve_exact(1);
+            self.secrets.push((secret, at));
         }
     }
 }

@@ -330,7 +330,7 @@ impl Usage {
     ) -> Option<Timestamp> {
         let key: Arc<Key> = self.shared.keys.get(credential)?;
         let rest = key.rest();
-        let known = rest.secrets.iter().find(|(known, _)| *known == secret);
+        let known = rest.secrets().find(|(known, _)| *known == secret);
         known.map(|(_, at)| *at)
     }
 

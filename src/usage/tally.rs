@@ -6,6 +6,7 @@
 //! 11 x u32 | shed u32`, then the endpoints (u8 of them, each u16 and bytes, count u32) and the
 //! addresses (the same).
 
+use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 
 use super::Outcome;
@@ -30,10 +31,15 @@ pub(super) struct Tally {
     pub(super) hour: u32,
     outcomes: [u32; OUTCOMES],
     shed: u32,
-    endpoints: Vec<(Box<str>, u32)>,
-    /// Addresses as they are, `None` where there was none.
+    /// The endpoint that came first, with a hash of it: most credentials have few, and their texts
+    /// need not be fetched to be told apart.
+    endpoint: Option<(u64, Box<str>, u32)>,
+    endpoints: Vec<(u64, Box<str>, u32)>,
+    /// The address that came first, `None` within where there was none.
+    address: Option<(Option<IpAddr>, u32)>,
     addresses: Vec<(Option<IpAddr>, u32)>,
-    /// Calls from addresses beyond those that are counted apart.
+    /// Calls of endpoints and from addresses beyond those that are counted apart.
+    endpoints_other: u32,
     addresses_other: u32,
 }
 
@@ -77,40 +83,51 @@ impl Tally {
     }
 
     fn add_endpoint(&mut self, endpoint: &str) -> usize {
-        let known = self.endpoints.iter_mut();
-        if let Some((_, count)) = known.into_iter().find(|(known, _)| **known == *endpoint) {
+        let hash = hash_of(endpoint);
+        let mut known = self.endpoint.iter_mut().chain(&mut self.endpoints);
+        if let Some((_, _, count)) = known.find(|(known, _, _)| *known == hash) {
             *count = count.saturating_add(1);
-        } else if self.endpoints.len() < APART_MAX {
-            self.endpoints.push((endpoint.into(), 1));
-            return endpoint.len() + 24;
-        } else {
-            match self
-                .endpoints
-                .iter_mut()
-                .find(|(known, _)| **known == *OTHER)
-            {
-                Some((_, count)) => *count = count.saturating_add(1),
-                None => self.endpoints.push((OTHER.into(), 1)),
-            }
+            return 0;
         }
-        0
+        if self.endpoint.is_none() {
+            self.endpoint = Some((hash, endpoint.into(), 1));
+        } else if self.endpoints.len() < APART_MAX {
+            self.endpoints.push((hash, endpoint.into(), 1));
+        } else {
+            self.endpoints_other = self.endpoints_other.saturating_add(1);
+            return 0;
+        }
+        endpoint.len() + 32
     }
 
     fn add_address(&mut self, ip: Option<IpAddr>) -> usize {
-        if let Some((_, count)) = self.addresses.iter_mut().find(|(known, _)| *known == ip) {
+        let mut known = self.address.iter_mut().chain(&mut self.addresses);
+        if let Some((_, count)) = known.find(|(known, _)| *known == ip) {
             *count = count.saturating_add(1);
+            return 0;
+        }
+        if self.address.is_none() {
+            self.address = Some((ip, 1));
         } else if self.addresses.len() < APART_MAX {
             self.addresses.push((ip, 1));
-            return 24;
         } else {
             self.addresses_other = self.addresses_other.saturating_add(1);
+            return 0;
         }
-        0
+        24
+    }
+
+    fn endpoints(&self) -> Vec<(&str, u32)> {
+        let known = self.endpoint.iter().chain(&self.endpoints);
+        let known = known.map(|(_, text, count)| (&**text, *count));
+        let other = (self.endpoints_other > 0).then_some((OTHER, self.endpoints_other));
+        known.chain(other).collect()
     }
 
     fn addresses(&self) -> Vec<(String, u32)> {
         let text = |ip: &Option<IpAddr>| ip.map_or_else(|| UNKNOWN.to_owned(), |ip| ip.to_string());
-        let known = self.addresses.iter().map(|(ip, count)| (text(ip), *count));
+        let known = self.address.iter().chain(&self.addresses);
+        let known = known.map(|(ip, count)| (text(ip), *count));
         let other = (self.addresses_other > 0).then(|| (OTHER.to_owned(), self.addresses_other));
         known.chain(other).collect()
     }
@@ -126,8 +143,7 @@ impl Tally {
             to.extend_from_slice(&count.to_le_bytes());
         }
         to.extend_from_slice(&self.shed.to_le_bytes());
-        let endpoints = self.endpoints.iter();
-        put_counts(to, endpoints.map(|(text, count)| (&**text, *count)));
+        put_counts(to, self.endpoints().into_iter());
         let addresses = self.addresses();
         put_counts(
             to,
@@ -140,6 +156,13 @@ impl Tally {
             place.copy_from_slice(&bytes.to_le_bytes());
         }
     }
+}
+
+/// Tells texts of one tally apart. Two of 33 that share 64 bits would be counted as one.
+fn hash_of(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(text.as_bytes());
+    hasher.finish()
 }
 
 fn put_counts<'a>(to: &mut Vec<u8>, counts: impl ExactSizeIterator<Item = (&'a str, u32)>) {

@@ -17,6 +17,7 @@ mod secrets;
 mod seeds;
 mod sessions;
 mod tls;
+mod trace;
 
 /// A file that is not named above would be a test that never runs.
 #[test]
