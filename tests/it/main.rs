@@ -18,6 +18,7 @@ mod seeds;
 mod sessions;
 mod tls;
 mod trace;
+mod usage;
 
 /// A file that is not named above would be a test that never runs.
 #[test]

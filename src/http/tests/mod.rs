@@ -16,6 +16,7 @@ mod order;
 mod passwords;
 mod past;
 mod permissions;
+mod race;
 mod records;
 mod reports;
 mod revocations;
