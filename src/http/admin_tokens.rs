@@ -5,6 +5,7 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::App;
 use super::body::{NoFields, given};
 use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
@@ -14,11 +15,12 @@ use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use super::records::{IssuedKey, KeyRecord};
-use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
+use super::usage::{NOT_TRACKED, SummaryPages, UsagePages, UsageRecord, UsageSummary, Use};
 use crate::domain::command::{CreateKey, Place, UpdateKey};
 use crate::domain::ids::CredentialId;
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Credential, Grant, Metadata};
+use crate::domain::time::{DAY_MS, Timestamp};
 
 /// A new admin token.
 #[derive(Deserialize, ToSchema)]
@@ -50,6 +52,8 @@ pub(in crate::http) struct AdminTokenPatch {
 }
 
 /// Days without use that a review may ask for.
+/// After how many days without a use a token is found unless it is said.
+const UNUSED_DAYS_USUAL: usize = 90;
 const UNUSED_DAYS: std::ops::RangeInclusive<usize> = 1..=3_650;
 
 /// What a review of admin tokens asks.
@@ -76,8 +80,11 @@ pub(in crate::http) struct ReviewRecord {
 pub(in crate::http) struct Finding {
     /// `without_expiry`, `never_used`, `not_used_for_days` or `scopes_never_exercised`.
     finding: &'static str,
-    /// `found`, `not_found`, or `not_tracked`: what depends on usage is not recorded yet.
+    /// `found`, `not_found`, or `not_tracked` where nobody can say.
     state: &'static str,
+    /// Of scopes that were never exercised, which.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    scopes: Vec<String>,
 }
 
 fn surface(call: Call) -> Result<Surface, Problem> {
@@ -250,23 +257,44 @@ pub(in crate::http) async fn review(call: Call, query: Query<Review>) -> Result<
         return Err(Problem::invalid_query("unused_days", "must be 1 to 3650"));
     }
     let page_asked = ask(asked.limit, asked.cursor.as_deref())?;
+    let days = asked.unused_days.unwrap_or(UNUSED_DAYS_USUAL);
+    let days = i64::try_from(days).unwrap_or(i64::MAX / DAY_MS);
+    let unused_since = surface.call.now().plus_ms(-days * DAY_MS);
     surface.review(&query.uri, page_asked, |key| ReviewRecord {
-        findings: findings(key),
+        findings: findings(&surface.call.app, key, unused_since),
         key: surface.record(key),
     })
 }
 
-fn findings(key: &Credential) -> [Finding; 4] {
-    let finding = |finding, state| Finding { finding, state };
-    let without_expiry = if key.expires_at().is_none() {
-        "found"
-    } else {
-        "not_found"
+fn findings(app: &App, key: &Credential, unused_since: Timestamp) -> [Finding; 4] {
+    let used = Use::of(app, key);
+    let tracked = used.status() != NOT_TRACKED;
+    let finding = |finding, found: Option<bool>, scopes| Finding {
+        finding,
+        state: match found {
+            Some(true) => "found",
+            Some(false) => "not_found",
+            None => NOT_TRACKED,
+        },
+        scopes,
     };
+    let last = used.last_used_at().max(used.last_reported_at());
+    let idle_since = last.unwrap_or_else(|| key.stamp().created_at);
+    let unexercised = used.never_exercised(app, key);
+    let lacking = tracked.then_some(!unexercised.is_empty());
+    let unexercised = if tracked { unexercised } else { Vec::new() };
     [
-        finding("without_expiry", without_expiry),
-        finding("never_used", "not_tracked"),
-        finding("not_used_for_days", "not_tracked"),
-        finding("scopes_never_exercised", "not_tracked"),
+        finding(
+            "without_expiry",
+            Some(key.expires_at().is_none()),
+            Vec::new(),
+        ),
+        finding("never_used", tracked.then_some(last.is_none()), Vec::new()),
+        finding(
+            "not_used_for_days",
+            tracked.then_some(idle_since < unused_since),
+            Vec::new(),
+        ),
+        finding("scopes_never_exercised", lacking, unexercised),
     ]
 }

@@ -14,7 +14,7 @@ use super::App;
 use super::context::single;
 use super::cookie;
 use super::problem::Problem;
-use super::used;
+use super::used::{self, UsedSlot};
 use crate::domain::access::{Access, Action, Authority, may};
 use crate::domain::command::Actor;
 use crate::domain::ids::OrganizationId;
@@ -29,6 +29,8 @@ pub(super) struct Caller {
     pub(super) authority: Authority,
     /// The session, of a member in person.
     pub(super) session: Option<Arc<Session>>,
+    /// Where it says which scopes it has used.
+    slot: UsedSlot,
 }
 
 impl FromRequestParts<App> for Caller {
@@ -67,6 +69,7 @@ impl FromRequestParts<App> for Caller {
                     actor: caller.actor,
                     authority: caller.authority,
                     session: None,
+                    slot: UsedSlot::of(&parts.extensions),
                 })
             }
             Err(refused) => {
@@ -99,6 +102,7 @@ fn by_session(parts: &Parts, app: &App, token: &str) -> Result<Caller, Problem> 
         actor: Actor::Session(found.session.id),
         authority: found.authority,
         session: Some(found.session),
+        slot: UsedSlot::default(),
     })
 }
 
@@ -125,7 +129,10 @@ impl Caller {
             Some(organization),
         )?;
         match app.ledger.views().directory.organization(organization) {
-            Some(_) => Ok(access),
+            Some(_) => {
+                self.slot.exercise(action.needs());
+                Ok(access)
+            }
             None => Err(Problem::not_found("organization")),
         }
     }
@@ -133,17 +140,17 @@ impl Caller {
     /// Leave to do `action` wherever the caller is.
     pub(super) fn may_at_home(&self, app: &App, action: Action) -> Result<Access, Problem> {
         let catalogue = app.ledger.views().index.catalogue();
-        Ok(may(
-            self.authority.clone(),
-            &catalogue,
-            action,
-            self.authority.organization,
-        )?)
+        let home = self.authority.organization;
+        let access = may(self.authority.clone(), &catalogue, action, home)?;
+        self.slot.exercise(action.needs());
+        Ok(access)
     }
 
     /// Leave to do `action` across all organizations.
     pub(super) fn may_everywhere(&self, app: &App, action: Action) -> Result<Access, Problem> {
         let catalogue = app.ledger.views().index.catalogue();
-        Ok(may(self.authority.clone(), &catalogue, action, None)?)
+        let access = may(self.authority.clone(), &catalogue, action, None)?;
+        self.slot.exercise(action.needs());
+        Ok(access)
     }
 }

@@ -217,7 +217,7 @@ impl Metrics {
     }
 }
 
-/// OpenMetrics in the older form that every reader takes: a counter is described under the name of
+/// `OpenMetrics` in the older form that every reader takes: a counter is described under the name of
 /// its samples, and units are part of names alone.
 fn plain(text: &str) -> String {
     let mut counters = BTreeSet::new();

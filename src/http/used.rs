@@ -41,7 +41,14 @@ struct Used {
 
 /// Where an extractor says what it found, for the frame around it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct UsedSlot(Arc<OnceLock<Used>>);
+pub(super) struct UsedSlot(Arc<Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    used: OnceLock<Used>,
+    /// The scope that the call has needed, once it was granted.
+    scope: OnceLock<&'static str>,
+}
 
 /// Says which credential a call is made with, and whether it was accepted.
 pub(super) fn tell(
@@ -63,7 +70,7 @@ pub(super) fn tell(
         user_agent: parts.headers.get(header::USER_AGENT).cloned(),
     };
     // A call has one caller; a second telling would be of the same.
-    drop(slot.set(used));
+    slot.used.get_or_init(|| used);
 }
 
 impl UsedSlot {
@@ -75,15 +82,27 @@ impl UsedSlot {
         Some(slot)
     }
 
+    /// The slot of a request; one that nobody reads where nothing is recorded.
+    pub(super) fn of(extensions: &Extensions) -> Self {
+        extensions.get().cloned().unwrap_or_default()
+    }
+
+    /// Says which scope has opened the way.
+    pub(super) fn exercise(&self, scope: &'static str) {
+        self.0.scope.get_or_init(|| scope);
+    }
+
     /// Records the call, now that it has been answered.
     pub(super) fn record(&self, app: &App, id: &RequestId, (status, took_us): (StatusCode, u64)) {
-        let (Some(usage), Some(used)) = (&app.usage, self.0.get()) else {
+        let (Some(usage), Some(used)) = (&app.usage, self.0.used.get()) else {
             return;
         };
         let outcome = match (used.outcome, status) {
             (Outcome::Valid, StatusCode::FORBIDDEN) => Outcome::InsufficientScope,
             (outcome, _) => outcome,
         };
+        let scope = self.0.scope.get().map(std::slice::from_ref);
+        let scope = scope.unwrap_or_default();
         let user_agent = used.user_agent.as_ref();
         usage.record(&Call {
             credential: used.credential,
@@ -101,7 +120,11 @@ impl UsedSlot {
                 .map(without_secrets)
                 .as_deref(),
             reporter: None,
-            scopes: &[],
+            scopes: if outcome == Outcome::Valid {
+                scope
+            } else {
+                &[]
+            },
         });
     }
 }
@@ -128,6 +151,11 @@ pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
     };
     let (credential, secret) = key.ids();
     let clean = |text| without(presented.token, without_secrets(text));
+    let exercised = match verdict.code == Outcome::Valid {
+        true => presented.required_scopes,
+        false => &[],
+    };
+    let scopes: Vec<&str> = exercised.iter().map(String::as_str).collect();
     usage.record(&Call {
         credential,
         secret: Some(secret),
@@ -141,11 +169,7 @@ pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
         ip: presented.ip,
         user_agent: presented.user_agent.map(clean).as_deref(),
         reporter: None,
-        scopes: if verdict.code == Outcome::Valid {
-            presented.required_scopes
-        } else {
-            &[]
-        },
+        scopes: &scopes,
     });
 }
 

@@ -36,7 +36,7 @@ pub struct Call<'a> {
     /// Who told of it afterwards; `None`: this server saw it.
     pub reporter: Option<CredentialId>,
     /// The scopes that it exercised, if it was accepted.
-    pub scopes: &'a [String],
+    pub scopes: &'a [&'a str],
 }
 
 /// A call as it is read back.

@@ -179,7 +179,7 @@ fn put_long(to: &mut Vec<u8>, text: &str) {
     to.extend_from_slice(text.as_bytes());
 }
 
-fn put_scopes(to: &mut Vec<u8>, scopes: &[String]) {
+fn put_scopes(to: &mut Vec<u8>, scopes: &[&str]) {
     let start = to.len();
     to.push(0);
     let mut count = 0_u8;

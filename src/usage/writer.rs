@@ -30,8 +30,8 @@ const SPARE_BYTES_MAX: usize = 8 << 20;
 const TALLY_BYTES_MAX: usize = 64 << 20;
 /// Tallies that wait for a disk that refuses: 50 MB.
 const CLOSED_MAX: usize = 100_000;
-/// A checkpoint is due after so many bytes of stream, or as many as the last one had: a start after a
-/// crash counts two million records again, in some two seconds.
+/// A checkpoint is due after so many bytes of stream, or as many as the last one had: a start after
+/// a crash counts two million records again, in some two seconds.
 const CHECKPOINT_EVERY: u64 = 256 << 20;
 /// How long written records may wait for their sync.
 const SYNC_EVERY_MS: i64 = 1_000;

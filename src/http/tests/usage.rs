@@ -137,6 +137,7 @@ fn our_own_interface_is_used_with_credentials_too() {
     );
     assert_eq!(each(&seen, "status_code"), [401, 403, 200]);
     assert_eq!(each(&seen, "method"), ["GET", "POST", "GET"]);
+    assert_eq!(world.usage.exercised(key.parse().unwrap()), ["keys:read"]);
     let first = seen.last().unwrap();
     let shown = ["endpoint", "request_id", "user_agent", "ip_address"].map(|name| &first[name]);
     let address = PEER.ip().to_string();

@@ -196,6 +196,23 @@ impl Use {
         stream.secret_last_used_at(*credential, secret)
     }
 
+    /// The scopes of the credential that no accepted call has exercised. One that covers others is
+    /// exercised with any of them.
+    pub(super) fn never_exercised(&self, app: &App, credential: &Credential) -> Vec<String> {
+        let Some((stream, id)) = &self.stream else {
+            return Vec::new();
+        };
+        let catalogue = app.ledger.views().index.catalogue();
+        let exercised = stream.exercised(*id);
+        let covers = |scope: &str| {
+            let covered = catalogue.expand([scope]);
+            let known = |used: &String| used == scope || catalogue.holds(covered, used);
+            exercised.iter().any(known)
+        };
+        let scopes = credential.grant().scopes.iter();
+        scopes.filter(|scope| !covers(scope)).cloned().collect()
+    }
+
     /// `used`, `never_used` or `not_tracked`.
     pub(super) fn status(&self) -> &'static str {
         self.status

@@ -184,7 +184,7 @@ fn a_use_is_an_accepted_call_and_a_report_is_none() {
 #[test]
 fn scopes_are_exercised_by_accepted_calls() {
     let mut world = World::new();
-    let (read, write) = (["cases:read".to_owned()], ["cases:write".to_owned()]);
+    let (read, write) = (["cases:read"], ["cases:write"]);
     world.record(&Call {
         scopes: &read,
         ..call(key(1), "/a")

@@ -11,7 +11,7 @@ use crate::usage::record::{
 };
 use crate::usage::{Call, Outcome, PastCall};
 
-fn record_call<'a>(endpoint: &'a str, scopes: &'a [String]) -> Call<'a> {
+fn record_call<'a>(endpoint: &'a str, scopes: &'a [&'a str]) -> Call<'a> {
     Call {
         credential: CredentialId(Ulid(7)),
         secret: Some(SecretId(Ulid(8))),
@@ -40,7 +40,7 @@ fn every_outcome_has_its_byte() {
 
 #[test]
 fn what_is_written_is_read() {
-    let scopes = ["cases:read".to_owned(), "cases:write".to_owned()];
+    let scopes = ["cases:read", "cases:write"];
     let whole = record_call("/api/v1/analysis/validate", &scopes);
     let bare = Call {
         secret: None,
@@ -64,7 +64,7 @@ fn what_is_written_is_read() {
         let read = read(record).unwrap();
         let detail = read.detail.unwrap();
         assert_eq!(detail.previous, 77);
-        assert!(detail.scopes().eq(call.scopes.iter().map(String::as_str)));
+        assert!(detail.scopes().eq(call.scopes.iter().copied()));
         let shown = read.call(5).unwrap();
         let expected = PastCall {
             id: shown.id.clone(),
@@ -96,7 +96,8 @@ fn a_text_is_cut_at_a_character() {
         read.detail.unwrap().endpoint,
         "\u{e9}".repeat(ENDPOINT_MAX / 2)
     );
-    let scopes = vec!["s".repeat(250); 60];
+    let scope = "s".repeat(250);
+    let scopes = vec![scope.as_str(); 60];
     let agent = "a".repeat(9_999);
     let call = Call {
         method: &agent,

@@ -96,9 +96,9 @@ async fn audit_token_usage_regularly() {
         states,
         [
             ("without_expiry", "found"),
-            ("never_used", "not_tracked"),
-            ("not_used_for_days", "not_tracked"),
-            ("scopes_never_exercised", "not_tracked"),
+            ("never_used", "found"),
+            ("not_used_for_days", "not_found"),
+            ("scopes_never_exercised", "found"),
         ]
     );
 }

@@ -1,6 +1,6 @@
 //! Admin tokens: replaced beside the old one, and reviewed.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{code, delete, issued, member};
 use crate::http::tests::{World, ask, text};
@@ -46,11 +46,11 @@ fn an_admin_token_is_replaced_by_a_new_one_beside_it() {
 }
 
 #[test]
-fn a_review_of_admin_tokens_says_what_is_known_and_what_is_not() {
+fn a_review_of_admin_tokens_finds_what_nobody_uses() {
     let world = World::new();
     let base = "/v1/admin/api-tokens";
     let dated = json!({"name": "dated", "scopes": ["cases:read"], "expires_in_days": 9});
-    let (dated, _) = issued(&world.post(&world.acme.admin, base, &dated), 201);
+    let (dated, raw) = issued(&world.post(&world.acme.admin, base, &dated), 201);
     let gone = json!({"name": "gone", "scopes": ["cases:read"]});
     let (gone, _) = issued(&world.post(&world.acme.admin, base, &gone), 201);
     delete(
@@ -61,21 +61,52 @@ fn a_review_of_admin_tokens_says_what_is_known_and_what_is_not() {
     .expect(200);
     let path = format!("{base}/review?unused_days=30");
     let review = world.get(&world.acme.admin, &path).expect(200);
-    let expiry = |state: &str| {
+    let seen = |review: &Value| {
+        let seen = review.as_array().unwrap().iter();
+        let seen = seen.map(|one| (one["key"]["id"].clone(), one["findings"].clone()));
+        seen.collect::<Vec<_>>()
+    };
+    let findings = |states: [&str; 4], scopes: &[&str]| {
+        let mut last = json!({"finding": "scopes_never_exercised", "state": states[3]});
+        if !scopes.is_empty() {
+            last["scopes"] = json!(scopes);
+        }
         json!([
-            {"finding": "without_expiry", "state": state},
-            {"finding": "never_used", "state": "not_tracked"},
-            {"finding": "not_used_for_days", "state": "not_tracked"},
-            {"finding": "scopes_never_exercised", "state": "not_tracked"},
+            {"finding": "without_expiry", "state": states[0]},
+            {"finding": "never_used", "state": states[1]},
+            {"finding": "not_used_for_days", "state": states[2]},
+            last,
         ])
     };
-    let seen = review.as_array().unwrap().iter();
-    let seen: Vec<_> = seen
-        .map(|one| (&one["key"]["id"], &one["findings"]))
-        .collect();
-    let (found, none) = (expiry("found"), expiry("not_found"));
-    let lasting = json!(world.acme.tokens[3]);
-    assert_eq!(seen, [(&dated["id"], &none), (&lasting, &found)]);
+    let (yes, no) = ("found", "not_found");
+    let lasting = world.get(
+        &world.acme.admin,
+        &format!("{base}/{}", world.acme.tokens[3]),
+    );
+    let lasting = lasting.expect(200);
+    let own = lasting["scopes"].as_array().unwrap().iter();
+    let own: Vec<&str> = own.map(|scope| scope.as_str().unwrap()).collect();
+    let expected = [
+        (
+            dated["id"].clone(),
+            findings([no, yes, no, yes], &["cases:read"]),
+        ),
+        (lasting["id"].clone(), findings([yes, yes, no, yes], &own)),
+    ];
+    assert_eq!(seen(&review), expected);
+    // The one is used by a gateway's client, the other one by nobody for a month.
+    let verify = json!({"key": raw, "required_scopes": ["cases:read"]});
+    world
+        .post(&world.acme.admin, "/v1/verify", &verify)
+        .expect(200);
+    world.clock.advance_ms(8 * 24 * 60 * 60 * 1_000);
+    world.usage.settle();
+    let review = world.get(&world.acme.admin, &format!("{base}/review?unused_days=7"));
+    let expected = [
+        (dated["id"].clone(), findings([no, no, yes, no], &[])),
+        (lasting["id"].clone(), findings([yes, yes, yes, yes], &own)),
+    ];
+    assert_eq!(seen(&review.expect(200)), expected);
     let wrong = world.get(&world.acme.admin, &format!("{base}/review?unused_days=0"));
     assert_eq!(wrong.refused(400), "query_invalid");
 }
