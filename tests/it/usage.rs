@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::DateTime;
+use keyledger::clock::Clock;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::task::JoinSet;
@@ -81,7 +82,7 @@ async fn after_a_kill_counts_are_a_lower_bound_and_the_gap_is_named() {
     tokio::time::sleep(LOAD - WRITTEN_AFTER).await;
     let written = sent.answered.load(Ordering::Acquire);
     tokio::time::sleep(WRITTEN_AFTER).await;
-    let killed_ms = chrono::Utc::now().timestamp_millis();
+    let killed_ms = Clock::system().now_ms();
     drop(server.kill());
     clients.join_all().await;
     let truth = sent.sent.load(Ordering::Acquire);
@@ -127,9 +128,7 @@ async fn after_a_stop_in_order_every_call_is_counted() {
 
     let server = Server::start(root.path(), &SEGMENTS);
     let api = server.api(bootstrap);
-    let begun = Instant::now();
     let summary = read(&api, &format!("{path}/usage/summary")).await;
-    assert!(begun.elapsed() < Duration::from_secs(5));
     assert_eq!(summary["calls"]["accepted"], answered);
     assert_eq!(summary["gaps"], json!([]));
     let last = read(&api, &format!("{path}/usage?limit=3")).await;
