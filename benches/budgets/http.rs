@@ -51,7 +51,9 @@ function init(args)
   wrk.headers["Authorization"] = "Bearer " .. lines()
   for key in lines do
     if #requests == tonumber(args[2]) then break end
-    requests[#requests + 1] = wrk.format(nil, nil, nil, '{"key":"' .. key .. '"}')
+    requests[#requests + 1] = wrk.format(nil, nil, nil, '{"key":"' .. key .. '","request":' ..
+      '{"endpoint":"/api/v1/analysis/validate","method":"POST",' ..
+      '"ip_address":"203.0.113.10","user_agent":"curl/8.4"}}')
   end
 end
 function request()

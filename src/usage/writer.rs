@@ -6,7 +6,7 @@
 //! checkpoints, happens between two fillings.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -303,7 +303,16 @@ impl Writer {
                 None => return Ok(()),
             }
         };
-        let digest = Sha256::digest(fs::read(path)?).into();
+        let mut file = fs::File::open(path)?;
+        let (mut hash, mut piece) = (Sha256::new(), vec![0; BLOCK_BYTES]);
+        loop {
+            let read = file.read(&mut piece)?;
+            let Some(piece) = piece.get(..read).filter(|piece| !piece.is_empty()) else {
+                break;
+            };
+            hash.update(piece);
+        }
+        let digest = hash.finalize().into();
         self.shared.stream().set_digest(first, digest);
         Ok(())
     }
