@@ -214,19 +214,51 @@ fn told<'a>(reply: &'a Reply, name: &str) -> Option<&'a str> {
         .filter(|value| !value.is_empty())
 }
 
+/// A gateway that is being tested: its program, and the address that clients know.
+struct Guarded<'a> {
+    kind: Kind,
+    world: &'a World,
+    at: &'a str,
+}
+
+impl Guarded<'_> {
+    /// The status of an answer, which tells nobody who anybody is.
+    async fn status(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
+        let reply = through(self.at, path, headers).await;
+        for header in reply.headers.keys() {
+            let kind = self.kind;
+            assert!(!header.as_str().ends_with("-key-id"), "{kind:?} {header}");
+        }
+        reply.status
+    }
+}
+
 async fn stands_guard(kind: Kind) {
     let world = World::new();
     let (_, gateway) = world.key("keys:verify").await;
     let (id, token) = world.key("cases:read").await;
-    let (_, lacking) = world.key("cases:write").await;
-    let stranger = world.stranger().await;
     let places = (world.server.address(), upstream(), gateway);
     let places = (places.0, places.1.as_str(), places.2.as_str());
     let (_program, at) = start(kind, world.folder.path(), places, |text| text);
-
     let bearer = format!("Bearer {token}");
+    lets_through(kind, &world, (&at, &bearer, &id)).await;
+    let guarded = Guarded {
+        kind,
+        world: &world,
+        at: &at,
+    };
+    keeps_out(&guarded, &token).await;
+    trusts_no_query(&guarded, &token).await;
+    world.revoke(&id).await;
+    let revoked = [("authorization", bearer.as_str())];
+    assert_eq!(guarded.status("/cases", &revoked).await, 401);
+    takes_a_parameter(kind, &world, places).await;
+}
+
+/// Whoever may is let through, and the upstream is told who it is by the gateway alone.
+async fn lets_through(kind: Kind, world: &World, (at, bearer, id): (&str, &str, &str)) {
     let spoofed = [
-        ("authorization", bearer.as_str()),
+        ("authorization", bearer),
         ("x-keyledger-key-id", "spoofed"),
         ("x-keyledger-kind", "spoofed"),
         ("x-keyledger-organization-id", "spoofed"),
@@ -240,70 +272,75 @@ async fn stands_guard(kind: Kind) {
         ("x-keyledger-require-scopes", "spoofed"),
         ("x-keyledger-query-parameter", "spoofed"),
     ];
-    let passed = through(&at, "/cases?q=1", &spoofed).await;
-    assert_eq!(passed.status, 200, "{kind:?} {}", passed.text);
-    assert!(
-        passed.text.starts_with("POST /cases?q=1 "),
-        "{}",
-        passed.text
-    );
-    assert!(!passed.text.contains("spoofed"), "{kind:?} {}", passed.text);
-    assert!(!passed.text.contains("{http."), "{kind:?} {}", passed.text);
-    assert_eq!(told(&passed, "x-keyledger-key-id"), Some(id.as_str()));
-    assert_eq!(told(&passed, "x-keyledger-kind"), Some("organization"));
-    assert_eq!(
-        told(&passed, "x-keyledger-organization-id"),
-        Some(world.organization.as_str())
-    );
-    assert_eq!(told(&passed, "x-keyledger-scopes"), Some("cases:read"));
-    assert_eq!(told(&passed, "x-keyledger-project-id"), None);
-    assert_eq!(told(&passed, "x-keyledger-gateway"), None);
-
-    let status = async |path: String, headers: &[(&str, &str)]| {
-        let reply = through(&at, &path, headers).await;
-        for header in reply.headers.keys() {
-            assert!(!header.as_str().ends_with("-key-id"), "{kind:?} {header}");
-        }
-        reply.status
-    };
-    let by = |token: &str| format!("Bearer {token}");
-    let plain = || "/cases".to_owned();
-    assert_eq!(status(plain(), &[]).await, 401);
-    assert_eq!(status(plain(), &[("x-api-key", &token)]).await, 200);
-    assert_eq!(
-        status(plain(), &[("authorization", &by(&stranger))]).await,
-        401
-    );
-    assert_eq!(
-        status(plain(), &[("authorization", &by(&lacking))]).await,
-        403
-    );
-    // A client cannot have a proxy take the gateway's own headers for its connection's.
-    let lacks = by(&lacking);
-    for named in [
-        "x-keyledger-require-scopes",
-        "x-keyledger-gateway, x-keyledger-key-id",
+    let passed = through(at, "/cases?q=1", &spoofed).await;
+    let text = &passed.text;
+    assert_eq!(passed.status, 200, "{kind:?} {text}");
+    assert!(text.starts_with("POST /cases?q=1 "), "{text}");
+    assert!(!text.contains("spoofed"), "{kind:?} {text}");
+    assert!(!text.contains("{http."), "{kind:?} {text}");
+    let organization = world.organization.as_str();
+    for (name, value) in [
+        ("key-id", Some(id)),
+        ("kind", Some("organization")),
+        ("organization-id", Some(organization)),
+        ("scopes", Some("cases:read")),
+        ("project-id", None),
+        ("gateway", None),
     ] {
-        let headers = [("authorization", lacks.as_str()), ("connection", named)];
-        assert_eq!(status(plain(), &headers).await, 403, "{kind:?} {named}");
+        let name = format!("x-keyledger-{name}");
+        assert_eq!(told(&passed, &name), value, "{kind:?} {name}");
     }
-    let two = [("authorization", bearer.as_str()), ("x-api-key", &lacking)];
-    assert_eq!(status(plain(), &two).await, 400);
-    // The query is the client's: neither a credential nor a requirement comes from it.
+}
+
+/// Who shows nothing, another tenant's credential, too little, or two of them.
+async fn keeps_out(guarded: &Guarded<'_>, token: &str) {
+    let by = |token: &str| format!("Bearer {token}");
+    let (_, lacking) = guarded.world.key("cases:write").await;
+    let stranger = by(&guarded.world.stranger().await);
+    let (bearer, lacks) = (by(token), by(&lacking));
+    let authorization = "authorization";
+    for (headers, status) in [
+        (vec![], 401),
+        (vec![("x-api-key", token)], 200),
+        (vec![(authorization, stranger.as_str())], 401),
+        (vec![(authorization, lacks.as_str())], 403),
+        (
+            vec![(authorization, bearer.as_str()), ("x-api-key", &lacking)],
+            400,
+        ),
+        // Nor can a client have a proxy take the gateway's own headers for its connection's.
+        (
+            vec![
+                (authorization, &lacks),
+                ("connection", "x-keyledger-require-scopes"),
+            ],
+            403,
+        ),
+        (
+            vec![
+                (authorization, &lacks),
+                ("connection", "x-keyledger-gateway"),
+            ],
+            403,
+        ),
+    ] {
+        let got = guarded.status("/cases", &headers).await;
+        assert_eq!(got, status, "{:?} {status}", guarded.kind);
+    }
+}
+
+/// The query is the client's: neither a credential nor a requirement comes from it.
+async fn trusts_no_query(guarded: &Guarded<'_>, token: &str) {
     let query = format!("/cases?token={token}&api_key={token}&required_scopes=cases:write");
-    assert_eq!(status(query.clone(), &[]).await, 401);
+    let bearer = format!("Bearer {token}");
+    assert_eq!(guarded.status(&query, &[]).await, 401);
     let asks = [
         ("x-keyledger-query-parameter", "token"),
-        ("x-forwarded-uri", &query),
+        ("x-forwarded-uri", query.as_str()),
     ];
-    assert_eq!(status(query.clone(), &asks).await, 401);
-    assert_eq!(
-        status(query.clone(), &[("authorization", &bearer)]).await,
-        200
-    );
-    world.revoke(&id).await;
-    assert_eq!(status(plain(), &[("authorization", &bearer)]).await, 401);
-    takes_a_parameter(kind, &world, places).await;
+    assert_eq!(guarded.status(&query, &asks).await, 401);
+    let good = [("authorization", bearer.as_str())];
+    assert_eq!(guarded.status(&query, &good).await, 200);
 }
 
 /// Where the gateway says so, the credential may stand in the query.
