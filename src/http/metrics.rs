@@ -217,8 +217,8 @@ impl Metrics {
     }
 }
 
-/// `OpenMetrics` in the older form that every reader takes: a counter is described under the name of
-/// its samples, and units are part of names alone.
+/// `OpenMetrics` in the older form that every reader takes: a counter is described under the name
+/// of its samples, and units are part of names alone.
 fn plain(text: &str) -> String {
     let mut counters = BTreeSet::new();
     for line in text.lines() {

@@ -21,12 +21,14 @@
 
 mod call;
 mod checkpoint;
+mod ended;
 mod keys;
 pub mod notes;
 mod open;
 mod pending;
 mod read;
 mod record;
+mod roll_ups;
 mod stream;
 mod tally;
 mod writer;
@@ -418,7 +420,7 @@ impl Usage {
 
     /// Gives back what could not be told yet.
     pub fn put_back(&self, used: EndedUse) {
-        writer::add_ended(&mut self.shared.ended_uses(), used);
+        ended::add_ended(&mut self.shared.ended_uses(), used);
     }
 
     /// Has the disk refuse what is written, or take it again.

@@ -10,8 +10,9 @@ use std::thread;
 use super::checkpoint::{self, Head};
 use super::keys::{Counting, Keys};
 use super::pending::Pending;
+use super::roll_ups::write_roll_ups;
 use super::stream::{Stream, sync_folder};
-use super::writer::{Writer, recount, write_roll_ups};
+use super::writer::{Writer, recount};
 use super::{Counters, Gap, Shared, Usage, UsageSettings};
 use crate::domain::time::Timestamp;
 

@@ -13,12 +13,13 @@ use std::sync::atomic::Ordering;
 
 use sha2::{Digest, Sha256};
 
-use super::keys::{Closed, Counting};
+use super::ended::note_ended;
+use super::keys::Counting;
 use super::pending::{Filling, Sheds, Waiter};
-use super::record::{self, Counted, put_shed};
-use super::stream::{BLOCK_BYTES_MAX, Records, Segment};
-use super::{EndedUse, Outcome, Shared, UsageError, checkpoint, tally};
-use crate::domain::ids::CredentialId;
+use super::record::{self, put_shed};
+use super::roll_ups::write_roll_ups;
+use super::stream::{Records, Segment};
+use super::{Shared, UsageError, checkpoint};
 use crate::domain::time::Timestamp;
 use crate::log::free_bytes;
 
@@ -39,8 +40,6 @@ const SYNC_EVERY_MS: i64 = 1_000;
 const RETENTION_EVERY_MS: i64 = 60 * 60 * 1_000;
 /// How often a disk that refuses is told of.
 const WARN_EVERY_MS: i64 = 60_000;
-/// Credentials whose ended secrets were presented and that the ledger has not been told of.
-const ENDED_USES_MAX: usize = 100_000;
 
 /// The thread's own state.
 pub(super) struct Writer {
@@ -388,59 +387,6 @@ fn whole_records(records: &[u8], max: usize) -> usize {
     if at == 0 { records.len() } else { at }
 }
 
-/// Writes tallies as roll-ups, each linked to the one before of its credential; those that are
-/// written are taken out.
-pub(super) fn write_roll_ups(shared: &Shared, closed: &mut Vec<Closed>) -> io::Result<()> {
-    while !closed.is_empty() {
-        let (mut bytes, mut places) = (Vec::new(), Vec::new());
-        for (id, tally) in closed.iter() {
-            if bytes.len() > BLOCK_BYTES_MAX / 4 {
-                break;
-            }
-            places.push(bytes.len());
-            tally.put(&mut bytes, *id);
-        }
-        write_roll_up_block(shared, &mut bytes, (closed, &places))?;
-        closed.drain(..places.len());
-    }
-    Ok(())
-}
-
-/// Appends one block of roll-ups, whose records begin at `places`.
-fn write_roll_up_block(
-    shared: &Shared,
-    bytes: &mut [u8],
-    (closed, places): (&[Closed], &[usize]),
-) -> io::Result<()> {
-    let hours = closed.iter().take(places.len());
-    let hours = hours.map(|(_, tally)| Timestamp(i64::from(tally.hour) * tally::HOUR_MS));
-    let span = (hours.clone().min(), hours.max());
-    let (Some(earliest), Some(latest)) = span else {
-        return Ok(());
-    };
-    let mut roll_ups = shared.roll_ups();
-    let begin = roll_ups.prepare(bytes.len())?;
-    let mut links = Vec::with_capacity(places.len());
-    for ((id, _), at) in closed.iter().zip(places) {
-        let key = shared.keys.entry(*id);
-        let newest = &key.newest_roll_up;
-        let before = newest.swap(begin + *at as u64, Ordering::AcqRel);
-        tally::set_previous(bytes.get_mut(*at..).unwrap_or_default(), before);
-        links.push((key, before));
-    }
-    let appended = roll_ups.append(Records {
-        bytes,
-        count: u32::try_from(places.len()).unwrap_or(u32::MAX),
-        span: (earliest, latest),
-    });
-    if appended.is_err() {
-        for (key, before) in links.into_iter().rev() {
-            key.newest_roll_up.store(before, Ordering::Release);
-        }
-    }
-    appended
-}
-
 /// Counts again what the tail of the stream holds, which the checkpoint does not.
 pub(super) fn recount(
     keys: &super::keys::Keys,
@@ -459,49 +405,5 @@ pub(super) fn recount(
             }
         }
         at += length;
-    }
-}
-
-fn note_ended(shared: &Shared, counted: &Counted<'_>) {
-    let ended = match counted.outcome {
-        Outcome::Revoked | Outcome::Rotated | Outcome::Expired => !counted.reported,
-        Outcome::Malformed
-        | Outcome::NotFound
-        | Outcome::Disabled
-        | Outcome::OwnerInactive
-        | Outcome::WrongOrganization
-        | Outcome::WrongProject
-        | Outcome::InsufficientScope
-        | Outcome::Valid => false,
-    };
-    if ended {
-        let mut uses = shared.ended_uses();
-        let used = EndedUse {
-            credential: counted.credential,
-            secret: counted.secret,
-            outcome: counted.outcome,
-            count: u64::from(counted.calls),
-            first_at: counted.at,
-            last_at: counted.at,
-        };
-        add_ended(&mut uses, used);
-    }
-}
-
-/// Adds uses of an ended secret to those of the same credential.
-pub(super) fn add_ended(
-    uses: &mut std::collections::BTreeMap<CredentialId, EndedUse>,
-    used: EndedUse,
-) {
-    if let Some(known) = uses.get_mut(&used.credential) {
-        known.count = known.count.saturating_add(used.count);
-        if used.last_at >= known.last_at {
-            known.secret = used.secret;
-            known.outcome = used.outcome;
-        }
-        known.first_at = known.first_at.min(used.first_at);
-        known.last_at = known.last_at.max(used.last_at);
-    } else if uses.len() < ENDED_USES_MAX {
-        uses.insert(used.credential, used);
     }
 }
