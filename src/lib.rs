@@ -14,6 +14,7 @@ pub mod http;
 pub mod ledger;
 pub mod log;
 pub mod merkle;
+mod records;
 pub mod seal;
 pub mod usage;
 pub mod views;

@@ -14,7 +14,6 @@ use super::lists::Query;
 use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
-use super::records::{IssuedKey, KeyRecord};
 use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::domain::access::{Action, Authority};
 use crate::domain::catalogue::{Catalogue, Role};
@@ -22,6 +21,7 @@ use crate::domain::command::{CreateKey, Place, UpdateKey};
 use crate::domain::ids::{CredentialId, OrganizationId};
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Grant, Metadata};
+use crate::records::{IssuedKey, KeyRecord};
 
 /// A new access token.
 #[derive(Deserialize, ToSchema)]

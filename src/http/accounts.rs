@@ -11,13 +11,13 @@ use super::body::Body;
 use super::call::Call;
 use super::lists::{Query, StatusPages, page};
 use super::problem::Problem;
-use super::records::{ACCOUNT_STATUSES, ServiceAccountRecord, account_status};
 use crate::domain::access::Action;
 use crate::domain::command::{
     Command, CreateServiceAccount, DeleteServiceAccount, UpdateServiceAccount,
 };
 use crate::domain::ids::{OrganizationId, ServiceAccountId};
 use crate::ledger::{Answer, Record};
+use crate::records::{ACCOUNT_STATUSES, ServiceAccountRecord, account_status};
 
 /// One page of the accounts of an organization, newest first.
 pub(super) async fn list(

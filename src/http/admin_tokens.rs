@@ -14,13 +14,13 @@ use super::lists::{Query, ask, number};
 use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
-use super::records::{IssuedKey, KeyRecord};
-use super::usage::{NOT_TRACKED, SummaryPages, UsagePages, UsageRecord, UsageSummary, Use};
+use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::domain::command::{CreateKey, Place, UpdateKey};
 use crate::domain::ids::CredentialId;
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Credential, Grant, Metadata};
 use crate::domain::time::{DAY_MS, Timestamp};
+use crate::records::{IssuedKey, KeyRecord, NOT_TRACKED, Use};
 
 /// A new admin token.
 #[derive(Deserialize, ToSchema)]
@@ -267,7 +267,7 @@ pub(in crate::http) async fn review(call: Call, query: Query<Review>) -> Result<
 }
 
 fn findings(app: &App, key: &Credential, unused_since: Timestamp) -> [Finding; 4] {
-    let used = Use::of(app, key);
+    let used = Use::of(app.usage.as_ref(), key);
     let tracked = used.status() != NOT_TRACKED;
     let finding = |finding, found: Option<bool>, scopes| Finding {
         finding,
@@ -280,7 +280,7 @@ fn findings(app: &App, key: &Credential, unused_since: Timestamp) -> [Finding; 4
     };
     let last = used.last_used_at().max(used.last_reported_at());
     let idle_since = last.unwrap_or_else(|| key.stamp().created_at);
-    let unexercised = used.never_exercised(app, key);
+    let unexercised = used.never_exercised(&app.ledger.views().index.catalogue(), key);
     let lacking = tracked.then_some(!unexercised.is_empty());
     let unexercised = if tracked { unexercised } else { Vec::new() };
     [

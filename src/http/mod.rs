@@ -33,7 +33,6 @@ mod platform;
 mod problem;
 mod project_tokens;
 mod quota;
-mod records;
 mod revocations;
 mod routes;
 mod service_account_tokens;

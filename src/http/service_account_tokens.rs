@@ -13,12 +13,12 @@ use super::lists::Query;
 use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
-use super::records::{IssuedKey, KeyRecord};
 use super::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::domain::command::{CreateKey, Place};
 use crate::domain::ids::{CredentialId, Owner, ServiceAccountId};
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Grant, Metadata};
+use crate::records::{IssuedKey, KeyRecord};
 
 /// A new token of a service account.
 #[derive(Deserialize, ToSchema)]

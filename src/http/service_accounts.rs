@@ -11,10 +11,10 @@ use super::call::Call;
 use super::lists::{Query, StatusPages};
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
-use super::records::ServiceAccountRecord;
 use crate::domain::access::Action;
 use crate::domain::command::{CreateServiceAccount, UpdateServiceAccount};
 use crate::domain::ids::ServiceAccountId;
+use crate::records::ServiceAccountRecord;
 
 /// What this surface asks for everything.
 const MANAGE: Action = Action::WorkspaceServiceAccounts;

@@ -25,8 +25,7 @@ use super::events::{HistoryPages, history};
 use super::lists::{Query, array, page};
 use super::past::{AsOf, Moment};
 use super::problem::Problem;
-use super::records::{IssuedKey, KeyRecord};
-use super::usage::{self, SummaryPages, UsagePages, Use};
+use super::usage::{self, SummaryPages, UsagePages};
 use crate::domain::access::{Access, Action};
 use crate::domain::command::{
     Command, CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey,
@@ -36,6 +35,7 @@ use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Credential, Grant, Metadata, Status};
 use crate::domain::rejection::Rejection;
 use crate::ledger::{Answer, Record};
+use crate::records::{IssuedKey, KeyRecord, Use};
 use crate::views::page::PageAsk;
 use crate::views::tokens::Filter;
 
@@ -89,7 +89,7 @@ impl Surface {
         let app = &self.call.app;
         KeyRecord::new(
             self.call.views(),
-            (key, &Use::of(app, key)),
+            (key, &Use::of(app.usage.as_ref(), key)),
             self.call.now(),
         )
     }
@@ -379,7 +379,11 @@ pub(super) fn as_answered(call: &Call, answer: &Answer, record: &Credential) -> 
     } else {
         call.now()
     };
-    KeyRecord::new(call.views(), (record, &Use::of(&call.app, record)), now)
+    KeyRecord::new(
+        call.views(),
+        (record, &Use::of(call.app.usage.as_ref(), record)),
+        now,
+    )
 }
 
 /// The answer that carries a new secret.

@@ -18,8 +18,8 @@ use crate::http::lists::Query;
 use crate::http::past::AsOf;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::{IssuedKey, KeyRecord};
 use crate::http::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
+use crate::records::{IssuedKey, KeyRecord};
 
 /// A new key.
 #[derive(Deserialize, ToSchema)]

@@ -13,7 +13,7 @@ use crate::http::lists::Query;
 use crate::http::past::AsOf;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::KeyRecord;
+use crate::records::KeyRecord;
 
 /// Lists credentials of every kind, newest first.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/credentials",

@@ -15,8 +15,8 @@ use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages, page};
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::{MEMBER_STATUSES, MemberRecord, member_status};
 use crate::ledger::{Answer, Record};
+use crate::records::{MEMBER_STATUSES, MemberRecord, member_status};
 
 /// A new member.
 #[derive(Deserialize, ToSchema)]

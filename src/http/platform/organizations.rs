@@ -17,8 +17,8 @@ use crate::http::keys::as_answered;
 use crate::http::lists::{Pages, Query, page};
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::{KeyRecord, MemberRecord, OrganizationRecord};
 use crate::ledger::{Answer, Record};
+use crate::records::{KeyRecord, MemberRecord, OrganizationRecord};
 
 /// A new organization.
 #[derive(Deserialize, ToSchema)]

@@ -15,8 +15,8 @@ use crate::http::call::Call;
 use crate::http::lists::{Pages, Query, page};
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::ProjectRecord;
 use crate::ledger::{Answer, Record};
+use crate::records::ProjectRecord;
 
 /// A new project.
 #[derive(Deserialize, ToSchema)]

@@ -14,7 +14,7 @@ use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages};
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::ServiceAccountRecord;
+use crate::records::ServiceAccountRecord;
 
 /// What this surface asks for a write.
 const WRITE: Action = Action::WritePlatform;

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::attempts::Pair;
-use super::record::SessionRecord;
 use super::{Checked, compare, network, set_cookie};
 use crate::domain::command::{Command, SetPassword, SignInProof, SignOut};
 use crate::domain::ids::{SessionId, Subject};
@@ -24,8 +23,8 @@ use crate::http::call::Call;
 use crate::http::cookie;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::records::{MemberRecord, OrganizationRecord};
 use crate::ledger::Record;
+use crate::records::{MemberRecord, OrganizationRecord, SessionRecord};
 
 /// Whose session it is.
 #[derive(Serialize, ToSchema)]

@@ -7,7 +7,6 @@ mod attempts;
 pub(super) mod me;
 pub(super) mod page;
 mod passwords;
-mod record;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -18,7 +17,6 @@ use utoipa::ToSchema;
 use super::answer::{mismatch, written};
 use super::context::Context;
 use super::problem::{Problem, ProblemBody};
-use super::records::MemberRecord;
 use super::{App, body, cookie};
 use crate::domain::command::{self, Actor, Command, SignIn, SignInFailure, SignInProof};
 use crate::domain::decide::fold_case;
@@ -26,8 +24,8 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::rejection::Rejection;
 use crate::domain::sign_in::{Password, PresentedToken};
 use crate::ledger::{Record, Submission};
+use crate::records::{MemberRecord, SessionRecord};
 use attempts::{Network, Pair};
-use record::SessionRecord;
 
 pub(super) use attempts::Attempts;
 pub(super) use passwords::Passwords;

@@ -12,17 +12,14 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::App;
 use super::call::Call;
 use super::lists::{Query, array, number};
 use super::problem::Problem;
-use crate::domain::ids::{CredentialId, SecretId};
-use crate::domain::record::Credential;
+use crate::domain::ids::CredentialId;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::ledger::SubmitError;
 use crate::usage::{
-    Bucket, BucketSummary, CallsAsk, Gap, KeyUsage, Outcome, PastCall, SummaryAsk, Usage,
-    UsageError,
+    Bucket, BucketSummary, CallsAsk, Gap, Outcome, PastCall, SummaryAsk, Usage, UsageError,
 };
 
 /// Most calls of one answer.
@@ -143,84 +140,6 @@ struct Counted {
     value: String,
     calls: u64,
 }
-
-/// What a record of a credential tells of its use.
-pub(super) struct Use {
-    usage: KeyUsage,
-    status: &'static str,
-    stream: Option<(Usage, CredentialId)>,
-}
-
-impl Use {
-    /// Of a credential as it is now.
-    pub(super) fn of(app: &App, credential: &Credential) -> Self {
-        let Some(stream) = &app.usage else {
-            return Self::untold();
-        };
-        let usage = stream.of(credential.id());
-        let used = usage.last_used_at.is_some() || usage.last_reported_at.is_some();
-        let status = if used {
-            "used"
-        } else if credential.stamp().created_at >= stream.tracked_since() {
-            "never_used"
-        } else {
-            NOT_TRACKED
-        };
-        Self {
-            usage,
-            status,
-            stream: Some((stream.clone(), credential.id())),
-        }
-    }
-
-    /// Of a credential as it was once: the past of its use is not in the ledger.
-    pub(super) fn untold() -> Self {
-        Self {
-            usage: KeyUsage::default(),
-            status: NOT_TRACKED,
-            stream: None,
-        }
-    }
-
-    pub(super) fn last_used_at(&self) -> Option<Timestamp> {
-        self.usage.last_used_at
-    }
-
-    pub(super) fn last_reported_at(&self) -> Option<Timestamp> {
-        self.usage.last_reported_at
-    }
-
-    /// When one of its secrets was last used.
-    pub(super) fn secret_last_used_at(&self, secret: SecretId) -> Option<Timestamp> {
-        let (stream, credential) = self.stream.as_ref()?;
-        stream.secret_last_used_at(*credential, secret)
-    }
-
-    /// The scopes of the credential that no accepted call has exercised. One that covers others is
-    /// exercised with any of them.
-    pub(super) fn never_exercised(&self, app: &App, credential: &Credential) -> Vec<String> {
-        let Some((stream, id)) = &self.stream else {
-            return Vec::new();
-        };
-        let catalogue = app.ledger.views().index.catalogue();
-        let exercised = stream.exercised(*id);
-        let covers = |scope: &str| {
-            let covered = catalogue.expand([scope]);
-            let known = |used: &String| used == scope || catalogue.holds(covered, used);
-            exercised.iter().any(known)
-        };
-        let scopes = credential.grant().scopes.iter();
-        scopes.filter(|scope| !covers(scope)).cloned().collect()
-    }
-
-    /// `used`, `never_used` or `not_tracked`.
-    pub(super) fn status(&self) -> &'static str {
-        self.status
-    }
-}
-
-/// Nobody can say whether it was used.
-pub(super) const NOT_TRACKED: &str = "not_tracked";
 
 /// The last calls of a credential that the caller may read.
 pub(super) async fn calls(

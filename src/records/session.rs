@@ -9,7 +9,7 @@ use crate::domain::time::Timestamp;
 
 /// A session, without its token.
 #[derive(Serialize, ToSchema)]
-pub(in crate::http) struct SessionRecord {
+pub(crate) struct SessionRecord {
     id: String,
     organization_id: String,
     member_id: String,
@@ -38,7 +38,7 @@ struct EndedSession {
 
 impl SessionRecord {
     /// The record for who comes by the session `current`.
-    pub(super) fn new(
+    pub(crate) fn new(
         session: &Session,
         current: SessionId,
         last_seen_at: Option<Timestamp>,

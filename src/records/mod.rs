@@ -1,11 +1,20 @@
-//! Records as clients see them: one type a record, the same on every surface that shows it.
+//! Records as clients see them: one type a record, the same wherever it is shown.
+//!
+//! Owns the public JSON forms, which have neither a secret nor a hash. Must never decide, nor know
+//! who asks. Records flow in from views and from folds of the log, their forms out to answers and to
+//! the bodies of webhooks.
+
+mod session;
+mod used;
+
+pub(crate) use session::SessionRecord;
+pub(crate) use used::{NOT_TRACKED, Use};
 
 use std::sync::Arc;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::usage::Use;
 use crate::config::PublicUrl;
 use crate::domain::ids::{Owner, Principal};
 use crate::domain::kind::Kind;
@@ -18,7 +27,7 @@ use crate::views::Views;
 
 /// An organization.
 #[derive(Serialize, ToSchema)]
-pub(super) struct OrganizationRecord {
+pub(crate) struct OrganizationRecord {
     id: String,
     name: String,
     /// What its new tokens begin with.
@@ -29,7 +38,7 @@ pub(super) struct OrganizationRecord {
 
 /// A project.
 #[derive(Serialize, ToSchema)]
-pub(super) struct ProjectRecord {
+pub(crate) struct ProjectRecord {
     id: String,
     organization_id: String,
     name: String,
@@ -40,7 +49,7 @@ pub(super) struct ProjectRecord {
 
 /// A member.
 #[derive(Serialize, ToSchema)]
-pub(super) struct MemberRecord {
+pub(crate) struct MemberRecord {
     id: String,
     organization_id: String,
     /// Null where it has been erased.
@@ -57,7 +66,7 @@ pub(super) struct MemberRecord {
 
 /// A service account.
 #[derive(Serialize, ToSchema)]
-pub(super) struct ServiceAccountRecord {
+pub(crate) struct ServiceAccountRecord {
     id: String,
     organization_id: String,
     name: String,
@@ -85,7 +94,7 @@ struct Origin {
 
 /// A credential: what every kind has.
 #[derive(Serialize, ToSchema)]
-pub(super) struct KeyRecord {
+pub(crate) struct KeyRecord {
     id: String,
     kind: &'static str,
     /// `active`, `disabled`, `expired` or `revoked`.
@@ -159,24 +168,24 @@ struct EndedRecord {
 
 /// A credential with the secret that this answer alone carries.
 #[derive(Serialize, ToSchema)]
-pub(super) struct IssuedKey {
-    pub(super) key: KeyRecord,
+pub(crate) struct IssuedKey {
+    pub(crate) key: KeyRecord,
     /// The secret; null in a replay of an earlier answer.
-    pub(super) raw_key: Option<String>,
+    pub(crate) raw_key: Option<String>,
 }
 
 /// The statuses of members.
-pub(super) const MEMBER_STATUSES: [&str; 2] = ["active", "removed"];
+pub(crate) const MEMBER_STATUSES: [&str; 2] = ["active", "removed"];
 /// The statuses of service accounts.
-pub(super) const ACCOUNT_STATUSES: [&str; 3] = ["active", "disabled", "deleted"];
+pub(crate) const ACCOUNT_STATUSES: [&str; 3] = ["active", "disabled", "deleted"];
 
 /// The status of a member.
-pub(super) fn member_status(record: &Member) -> &'static str {
+pub(crate) fn member_status(record: &Member) -> &'static str {
     if record.removed { "removed" } else { "active" }
 }
 
 /// The status of a service account.
-pub(super) fn account_status(record: &ServiceAccount) -> &'static str {
+pub(crate) fn account_status(record: &ServiceAccount) -> &'static str {
     match (record.deleted, record.disabled) {
         (true, _) => "deleted",
         (false, true) => "disabled",
@@ -240,7 +249,7 @@ impl From<&Arc<Member>> for MemberRecord {
 impl MemberRecord {
     /// The record with the link that the answer alone carries.
     #[must_use]
-    pub(super) fn with_link(mut self, answer: &Answer, public_url: &PublicUrl) -> Self {
+    pub(crate) fn with_link(mut self, answer: &Answer, public_url: &PublicUrl) -> Self {
         let token = answer.sign_in.as_ref();
         self.sign_in_url = token.map(|token| public_url.sign_in_url(token));
         self
@@ -267,7 +276,7 @@ impl From<&Arc<ServiceAccount>> for ServiceAccountRecord {
 
 impl KeyRecord {
     /// The record as it stands at `now`.
-    pub(super) fn new(views: &Views, (record, used): (&Credential, &Use), now: Timestamp) -> Self {
+    pub(crate) fn new(views: &Views, (record, used): (&Credential, &Use), now: Timestamp) -> Self {
         let labelled = record.kind().name_field() == "label";
         let status = record.status(now).name();
         let current = record.secret();
