@@ -1,8 +1,8 @@
 //! Records as clients see them: one type a record, the same wherever it is shown.
 //!
 //! Owns the public JSON forms, which have neither a secret nor a hash. Must never decide, nor know
-//! who asks. Records flow in from views and from folds of the log, their forms out to answers and to
-//! the bodies of webhooks.
+//! who asks. Records flow in from views and from folds of the log, their forms out to answers and
+//! to the bodies of webhooks.
 
 mod session;
 mod used;
