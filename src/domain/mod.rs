@@ -11,6 +11,7 @@ pub mod command;
 pub mod decide;
 pub mod envelope;
 pub mod event;
+pub mod heading;
 mod hex_text;
 pub mod ids;
 pub mod in_use;

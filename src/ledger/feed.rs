@@ -5,11 +5,10 @@
 
 use std::sync::{Arc, PoisonError};
 
-use memchr::memmem::{Finder, find};
-
 use super::Ledger;
 use super::history::HistoryError;
 use crate::domain::envelope::Event;
+use crate::domain::heading::Heading;
 use crate::domain::ids::{CredentialId, Owner};
 use crate::views::revocations::entry::may_have_entry;
 use crate::views::revocations::{Entry, FeedPage, Scope};
@@ -18,8 +17,6 @@ use crate::views::revocations::{Entry, FeedPage, Scope};
 const EVENTS_PER_READING: u64 = 200_000;
 /// Events between two looks at whether a page is full: a scan cannot be left half-way.
 const EVENTS_PER_STRIDE: u64 = 1_000;
-/// A payload's type stands within so many bytes of its beginning: position and id come before it.
-const TYPE_WITHIN: usize = 160;
 
 impl Ledger {
     /// Entries from the position `from` on, if RAM holds all of them.
@@ -45,12 +42,11 @@ impl Ledger {
             entries: Vec::new(),
             next: from,
         };
-        let finder = Relevant::new(scope);
         while page.next < end {
             let to = end.min(page.next + EVENTS_PER_STRIDE);
             let (mut goes_on, mut outcome) = (true, Ok(()));
             self.reader().scan(page.next, to, |_, payload| {
-                if goes_on && outcome.is_ok() && finder.finds(payload) {
+                if goes_on && outcome.is_ok() && may_concern(payload, scope) {
                     match self.entry(payload) {
                         Ok(Some(entry)) if scope.sees(&entry) => {
                             goes_on = page.take(Arc::new(entry), limit);
@@ -83,63 +79,14 @@ impl Ledger {
 }
 
 /// Tells payloads that may have an entry from all others, without parsing them.
-struct Relevant {
-    organization: Option<Finder<'static>>,
-}
-
-impl Relevant {
-    fn new(scope: Scope) -> Self {
-        let organization = match scope {
-            Scope::All => None,
-            Scope::Of(id) => {
-                let field = format!("\"organization_id\":\"{id}\"");
-                Some(Finder::new(field.as_bytes()).into_owned())
-            }
-        };
-        Self { organization }
-    }
-
-    fn finds(&self, payload: &[u8]) -> bool {
-        let name = type_of(payload);
-        if !name.is_none_or(may_have_entry) {
-            return false;
-        }
+fn may_concern(payload: &[u8], scope: Scope) -> bool {
+    let Some(heading) = Heading::of(payload) else {
+        return true;
+    };
+    let reaches = match scope {
+        Scope::All => true,
         // Events of no organization reach everybody.
-        match &self.organization {
-            Some(theirs) => {
-                theirs.find(payload).is_some()
-                    || find(payload, b"\"organization_id\":null").is_some()
-            }
-            None => true,
-        }
-    }
-}
-
-/// The type in a stored payload, whose keys have one order; `None` if it is not where it stands.
-fn type_of(payload: &[u8]) -> Option<&str> {
-    let head = payload.get(..TYPE_WITHIN).unwrap_or(payload);
-    let key = b"\"type\":\"";
-    let start = find(head, key)? + key.len();
-    let rest = head.get(start..)?;
-    let end = memchr::memchr(b'"', rest)?;
-    std::str::from_utf8(rest.get(..end)?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_payloads_type_is_read_without_parsing_it() {
-        let payload = br#"{"position":7,"id":"evt_1","type":"api_key.revoked","version":1}"#;
-        assert_eq!(type_of(payload), Some("api_key.revoked"));
-        for other in [
-            &b"{}"[..],
-            b"",
-            br#"{"type":"api_key"#,
-            b"{\"type\":\"\xff\"",
-        ] {
-            assert_eq!(type_of(other), None);
-        }
-    }
+        Scope::Of(id) => heading.organization.is_none_or(|of| of == id),
+    };
+    reaches && may_have_entry(heading.name)
 }
