@@ -18,6 +18,7 @@ mod records;
 pub mod seal;
 pub mod usage;
 pub mod views;
+pub mod webhooks;
 
 #[cfg(test)]
 mod tidy;

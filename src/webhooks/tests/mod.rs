@@ -1,0 +1,3 @@
+//! Webhooks, below the network.
+
+mod signature;
