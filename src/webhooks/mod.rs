@@ -1,8 +1,10 @@
 //! Webhooks: each fact of the ledger, signed and sent to whoever asked for it.
 //!
-//! Owns how a delivery is signed (`signature`). Must never send what has not been committed. Facts
+//! Owns how a delivery is signed (`signature`) and when it is tried again (`schedule`). Must never
+//! send what has not been committed. Facts
 //! flow in from the ledger, attempts flow out.
 
+pub mod schedule;
 pub mod signature;
 
 #[cfg(test)]

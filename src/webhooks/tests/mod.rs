@@ -1,3 +1,4 @@
 //! Webhooks, below the network.
 
+mod schedule;
 mod signature;
