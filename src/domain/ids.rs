@@ -165,6 +165,14 @@ id!(
     /// A member's session.
     SessionId, "ses"
 );
+id!(
+    /// A webhook endpoint.
+    EndpointId, "whe"
+);
+id!(
+    /// What one endpoint is sent of one event.
+    DeliveryId, "dlv"
+);
 
 /// The log's own id: 16 random bytes, 32 lower-case hex digits in text.
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]

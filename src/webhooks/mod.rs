@@ -4,6 +4,7 @@
 //! send what has not been committed. Facts
 //! flow in from the ledger, attempts flow out.
 
+pub mod queue;
 pub mod schedule;
 pub mod signature;
 

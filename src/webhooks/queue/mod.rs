@@ -1,0 +1,441 @@
+//! The queue: what is outstanding for every endpoint, and whose turn it is.
+//!
+//! Pure: the courier hands in instants, positions that an endpoint is to get, and how attempts
+//! ended, and is told which attempt to begin. Nothing here reads the log, a clock or the network,
+//! so that days of retries can be run through in a moment. The log is the queue behind this one: it
+//! holds what a line has no room for.
+//!
+//! Turns go round: each endpoint that has something begins one attempt and stands at the back
+//! again. Endpoints that fail have half of the places among them, so that they cannot take those of
+//! others.
+
+mod line;
+
+#[cfg(test)]
+mod tests;
+
+pub use line::{AT_ONCE_MAX, Kept, Line, Progress, Range, WINDOW};
+
+use line::Standing;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::domain::ids::EndpointId;
+use crate::webhooks::schedule::{DISABLE_AFTER_MS, notice_percent};
+
+/// Attempts to all endpoints at once: each holds a body of usually 2 KB and a connection.
+pub const IN_FLIGHT_MAX: usize = 2_048;
+/// How many of them may go to endpoints whose last attempt failed.
+const FAILING_IN_FLIGHT_MAX: usize = IN_FLIGHT_MAX / 2;
+
+/// How the record of an endpoint would have its line.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Terms {
+    /// One at a time, in the log's order.
+    pub ordered: bool,
+    /// Attempts are made.
+    pub active: bool,
+    /// The position that it begins with.
+    pub from: u64,
+}
+
+/// An attempt to begin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Start {
+    /// The endpoint.
+    pub endpoint: EndpointId,
+    /// The event.
+    pub position: u64,
+    /// Attempts that were made before.
+    pub attempts: u8,
+}
+
+/// How an attempt failed, as far as the queue minds.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Failed {
+    /// The endpoint has too much to do: 429, 502, 503, 504, or no answer in time.
+    pub slow: bool,
+    /// It says that it is gone: 410.
+    pub gone: bool,
+    /// What it asks for in `Retry-After`.
+    pub retry_after_ms: Option<i64>,
+}
+
+/// How a delivery stands after an attempt.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum State {
+    /// It has arrived.
+    Delivered,
+    /// It is tried again.
+    Waiting {
+        /// When.
+        due_ms: i64,
+    },
+    /// It was tried as often as it may be.
+    Dead,
+}
+
+/// What the ledger has to be told of an endpoint.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Effect {
+    /// Nothing has arrived for a share of the time after which it is disabled.
+    Failing {
+        /// Which share.
+        percent: u8,
+        /// When the first attempt failed.
+        since_ms: i64,
+    },
+    /// It is to be disabled: nothing has arrived for all of that time.
+    StopFailing,
+    /// It is to be disabled: it says that it is gone.
+    StopGone,
+}
+
+/// What is to be kept of the queue.
+#[derive(Debug, Default, PartialEq)]
+pub struct Changes {
+    /// Lines that changed; `None`: the endpoint is deleted.
+    pub lines: Vec<(EndpointId, Option<Progress>)>,
+    /// Deliveries that changed; `None`: no longer outstanding.
+    pub deliveries: Vec<(EndpointId, u64, Option<Kept>)>,
+}
+
+/// The lines of all endpoints.
+#[derive(Debug, Default)]
+pub struct Queue {
+    lines: BTreeMap<EndpointId, Line>,
+    /// Lines that may begin an attempt, in turn; each stands here once.
+    turns: VecDeque<EndpointId>,
+    in_turns: BTreeSet<EndpointId>,
+    /// When lines have to be looked at again, and the same by line.
+    timers: BTreeSet<(i64, EndpointId)>,
+    timer_of: BTreeMap<EndpointId, i64>,
+    /// What is on its way: whether the endpoint was failing when it left.
+    in_flight: BTreeMap<(EndpointId, u64), bool>,
+    failing_in_flight: usize,
+    touched: BTreeSet<EndpointId>,
+    deleted: BTreeSet<EndpointId>,
+}
+
+impl Queue {
+    /// Takes what the store has of a line.
+    pub fn restore(&mut self, endpoint: EndpointId, progress: Progress) {
+        self.lines.insert(endpoint, Line::new(progress));
+    }
+
+    /// Takes what the store has of a delivery; `false` if there is no such line.
+    pub fn restore_delivery(&mut self, endpoint: EndpointId, position: u64, kept: Kept) -> bool {
+        let line = self.lines.get_mut(&endpoint);
+        line.map(|line| line.restore(position, kept)).is_some()
+    }
+
+    /// Brings a line in line with its endpoint's record. `seen` is the position up to which the log
+    /// has been read for those who are live. Says what is not going to be delivered any more.
+    pub fn set(
+        &mut self,
+        endpoint: EndpointId,
+        terms: Terms,
+        (seen, now_ms): (u64, i64),
+    ) -> Vec<u64> {
+        let line = self.lines.entry(endpoint).or_insert_with(|| {
+            let from = terms.from;
+            let mut line = Line::new(Progress {
+                from,
+                ..Progress::default()
+            });
+            line.standing = Standing::Active;
+            // Made before the log was read so far, and not known yet.
+            if from < seen {
+                line.fall_behind(from);
+            }
+            line
+        });
+        let ran = line.runs();
+        let mut skipped = Vec::new();
+        if terms.from > line.progress.from {
+            line.progress.from = terms.from;
+            skipped = line.skip_to(terms.from);
+        }
+        line.ordered = terms.ordered;
+        line.standing = match (terms.active, line.standing) {
+            (false, _) => Standing::Disabled,
+            (true, Standing::Stopped) => Standing::Stopped,
+            (true, Standing::Active | Standing::Disabled) => Standing::Active,
+        };
+        if !line.runs() {
+            line.fall_behind(seen.max(terms.from));
+        } else if !ran {
+            line.revive(now_ms);
+        }
+        self.touched.insert(endpoint);
+        self.settle(endpoint, now_ms);
+        skipped
+    }
+
+    /// Forgets the line of an endpoint that is deleted.
+    pub fn remove(&mut self, endpoint: EndpointId) {
+        if self.lines.remove(&endpoint).is_some() {
+            self.deleted.insert(endpoint);
+            if let Some(at) = self.timer_of.remove(&endpoint) {
+                self.timers.remove(&(at, endpoint));
+            }
+        }
+    }
+
+    /// A new event for an endpoint. Where there is no room, the line reads it later.
+    pub fn offer(&mut self, endpoint: EndpointId, position: u64, now_ms: i64) {
+        let Some(line) = self.lines.get_mut(&endpoint) else {
+            return;
+        };
+        if !line.runs() || !line.is_live() || position < line.progress.from {
+            return;
+        }
+        if line.room() == 0 {
+            line.fall_behind(position);
+        } else {
+            line.offer(position, now_ms);
+        }
+        self.touched.insert(endpoint);
+        self.settle(endpoint, now_ms);
+    }
+
+    /// Has a part of the log delivered again. `seen` as for [`Queue::set`]. `false` if a replay of
+    /// this endpoint is under way already.
+    pub fn replay(&mut self, endpoint: EndpointId, range: Range, seen: u64) -> bool {
+        let Some(line) = self.lines.get_mut(&endpoint) else {
+            return false;
+        };
+        let under_way = line.progress.ranges.iter().any(|range| range.to.is_some());
+        if under_way {
+            return false;
+        }
+        if line.ordered {
+            line.fall_behind(seen);
+        }
+        line.progress.ranges.push_front(range);
+        self.touched.insert(endpoint);
+        true
+    }
+
+    /// The next line that has to read the log and has room, after `after`: what to read, and how
+    /// many deliveries it can take.
+    pub fn reading(&mut self, after: Option<EndpointId>) -> Option<(EndpointId, Range, usize)> {
+        let wants = |line: &Line| {
+            line.runs() && !line.reading && line.room() > 0 && !line.progress.ranges.is_empty()
+        };
+        let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let later = self.lines.range((start, std::ops::Bound::Unbounded));
+        let found = later
+            .chain(self.lines.iter())
+            .find(|(_, line)| wants(line))
+            .map(|(endpoint, _)| *endpoint)?;
+        let line = self.lines.get_mut(&found)?;
+        line.reading = true;
+        let range = line.progress.ranges.front()?.clone();
+        Some((found, range, line.room()))
+    }
+
+    /// What was read: the positions to deliver, and the one to read next. Once that is `seen` or
+    /// the range's end, the range is done. A range that changed meanwhile is read again.
+    pub fn read(
+        &mut self,
+        endpoint: EndpointId,
+        (range, found, next): (&Range, &[u64], u64),
+        (seen, now_ms): (u64, i64),
+    ) {
+        let Some(line) = self.lines.get_mut(&endpoint) else {
+            return;
+        };
+        line.reading = false;
+        if line.progress.ranges.front() != Some(range) {
+            return;
+        }
+        let mut next = next;
+        for position in found {
+            if line.room() == 0 {
+                next = *position;
+                break;
+            }
+            line.offer(*position, now_ms);
+        }
+        let end = range.to.unwrap_or(seen);
+        if next >= end {
+            line.progress.ranges.pop_front();
+        } else if let Some(front) = line.progress.ranges.front_mut() {
+            front.next = next;
+        }
+        self.touched.insert(endpoint);
+        self.settle(endpoint, now_ms);
+    }
+
+    /// A reading that came to nothing: it is tried again.
+    pub fn not_read(&mut self, endpoint: EndpointId) {
+        if let Some(line) = self.lines.get_mut(&endpoint) {
+            line.reading = false;
+        }
+    }
+
+    /// The next attempt to begin, if one may begin now.
+    pub fn next(&mut self, now_ms: i64) -> Option<Start> {
+        while let Some((at, endpoint)) = self.timers.first().copied() {
+            if at > now_ms {
+                break;
+            }
+            self.timers.pop_first();
+            self.timer_of.remove(&endpoint);
+            self.settle(endpoint, now_ms);
+        }
+        for _ in 0..self.turns.len() {
+            if self.in_flight.len() >= IN_FLIGHT_MAX {
+                return None;
+            }
+            let endpoint = self.turns.pop_front()?;
+            self.in_turns.remove(&endpoint);
+            let Some(line) = self.lines.get_mut(&endpoint) else {
+                continue;
+            };
+            let failing = line.is_failing();
+            if failing && self.failing_in_flight >= FAILING_IN_FLIGHT_MAX {
+                self.stand_in_turn(endpoint);
+                continue;
+            }
+            let Some(position) = line.startable(now_ms) else {
+                continue;
+            };
+            let attempts = line.start(position, now_ms);
+            self.in_flight.insert((endpoint, position), failing);
+            self.failing_in_flight += usize::from(failing);
+            self.settle(endpoint, now_ms);
+            return Some(Start {
+                endpoint,
+                position,
+                attempts,
+            });
+        }
+        None
+    }
+
+    /// When [`Queue::next`] may have something that it does not have now, if nothing else happens.
+    #[must_use]
+    pub fn due_ms(&self) -> Option<i64> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// An attempt has ended: how the delivery stands, and what the ledger is to be told.
+    pub fn finished(
+        &mut self,
+        (endpoint, position): (EndpointId, u64),
+        outcome: Result<(), Failed>,
+        (now_ms, jitter): (i64, u32),
+    ) -> (State, Option<Effect>) {
+        if let Some(failing) = self.in_flight.remove(&(endpoint, position)) {
+            self.failing_in_flight -= usize::from(failing);
+        }
+        let Some(line) = self.lines.get_mut(&endpoint) else {
+            // Deleted while it was on its way.
+            let state = outcome.map_or(State::Dead, |()| State::Delivered);
+            return (state, None);
+        };
+        let (state, effect) = match outcome {
+            Ok(()) => {
+                line.arrived(position, now_ms);
+                (State::Delivered, None)
+            }
+            Err(failed) => {
+                let state = line.failed(position, failed, (now_ms, jitter));
+                (state, effect_of(line, failed, now_ms))
+            }
+        };
+        match effect {
+            Some(Effect::StopFailing | Effect::StopGone) => line.standing = Standing::Stopped,
+            Some(Effect::Failing { percent, .. }) => line.progress.noticed = percent,
+            None => {}
+        }
+        self.touched.insert(endpoint);
+        self.settle(endpoint, now_ms);
+        (state, effect)
+    }
+
+    /// Tries an outstanding delivery now, before its time; `false` if it is not outstanding.
+    pub fn try_now(&mut self, endpoint: EndpointId, position: u64, now_ms: i64) -> bool {
+        let Some(line) = self.lines.get_mut(&endpoint) else {
+            return false;
+        };
+        let outstanding = line.try_now(position);
+        self.settle(endpoint, now_ms);
+        outstanding
+    }
+
+    /// A line, to be looked at.
+    #[must_use]
+    pub fn line(&self, endpoint: EndpointId) -> Option<&Line> {
+        self.lines.get(&endpoint)
+    }
+
+    /// All lines, to be counted.
+    pub fn lines(&self) -> impl Iterator<Item = (&EndpointId, &Line)> {
+        self.lines.iter()
+    }
+
+    /// What changed since the last call, to be kept.
+    pub fn take_changes(&mut self) -> Changes {
+        let mut changes = Changes::default();
+        for endpoint in std::mem::take(&mut self.deleted) {
+            changes.lines.push((endpoint, None));
+        }
+        for endpoint in std::mem::take(&mut self.touched) {
+            if let Some(line) = self.lines.get_mut(&endpoint) {
+                let deliveries = line.take_changes();
+                let deliveries = deliveries.into_iter();
+                changes
+                    .deliveries
+                    .extend(deliveries.map(|(position, kept)| (endpoint, position, kept)));
+                changes.lines.push((endpoint, Some(line.progress.clone())));
+            }
+        }
+        changes
+    }
+
+    fn stand_in_turn(&mut self, endpoint: EndpointId) {
+        if self.in_turns.insert(endpoint) {
+            self.turns.push_back(endpoint);
+        }
+    }
+
+    /// After a change of a line: whether it stands in turn, and when to look at it again.
+    fn settle(&mut self, endpoint: EndpointId, now_ms: i64) {
+        let Some(line) = self.lines.get_mut(&endpoint) else {
+            return;
+        };
+        line.wake(now_ms);
+        let startable = line.startable(now_ms).is_some();
+        let due = line.due_ms(now_ms);
+        if startable {
+            self.stand_in_turn(endpoint);
+        }
+        if self.timer_of.get(&endpoint).copied() == due {
+            return;
+        }
+        if let Some(old) = self.timer_of.remove(&endpoint) {
+            self.timers.remove(&(old, endpoint));
+        }
+        if let Some(at) = due {
+            self.timers.insert((at, endpoint));
+            self.timer_of.insert(endpoint, at);
+        }
+    }
+}
+
+/// What the ledger is to be told after a failure.
+fn effect_of(line: &Line, failed: Failed, now_ms: i64) -> Option<Effect> {
+    if failed.gone {
+        return Some(Effect::StopGone);
+    }
+    let since_ms = line.progress.failing_since_ms?;
+    let failing_for_ms = now_ms.saturating_sub(since_ms);
+    if failing_for_ms >= DISABLE_AFTER_MS {
+        return Some(Effect::StopFailing);
+    }
+    let percent = notice_percent(failing_for_ms)?;
+    (percent > line.progress.noticed).then_some(Effect::Failing { percent, since_ms })
+}
