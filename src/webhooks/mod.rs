@@ -4,9 +4,11 @@
 //! send what has not been committed. Facts
 //! flow in from the ledger, attempts flow out.
 
+pub mod attempt;
 pub mod queue;
 pub mod schedule;
 pub mod signature;
+pub mod store;
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,378 @@
+//! What is kept of deliveries: how far each endpoint has come, what is outstanding, and attempts.
+//!
+//! Owns the file `DATA/webhooks/deliveries.redb`. It is no part of the ledger: without it every
+//! endpoint gets again what has happened since it began, which receivers tell by `webhook-id`. What
+//! was not kept before a crash is sent again for the same reason, so that outcomes are kept a tenth
+//! of a second at once and no attempt waits for the disk. Must never hold a secret or a body that
+//! was sent. All calls wait for the disk: they belong off the async threads.
+
+mod rows;
+
+#[cfg(test)]
+mod tests;
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use redb::{
+    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    WriteTransaction,
+};
+use serde::de::DeserializeOwned;
+use ulid::Ulid;
+
+use super::attempt::{Attempted, Outcome, Standing};
+use super::queue::{Changes, Kept, Progress};
+use crate::domain::ids::{DeliveryId, EndpointId};
+use crate::domain::time::Timestamp;
+use rows::{DELIVERIES, Row, note, note_skipped};
+
+pub use rows::Delivery;
+
+/// Lines, by endpoint.
+const LINES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("lines");
+/// Attempts that count, when the next one is due, when the last one began; by endpoint and
+/// position.
+const OUTSTANDING: TableDefinition<'_, (u128, u64), (u8, i64, i64)> =
+    TableDefinition::new("outstanding");
+/// Attempts, by their number.
+const ATTEMPTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("attempts");
+/// The numbers of an endpoint's attempts.
+const ATTEMPTS_OF: TableDefinition<'_, (u128, u64), ()> = TableDefinition::new("attempts_of");
+/// What stands once.
+const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
+
+/// The position up to which the log has been read for endpoints that are live.
+const SEEN: &str = "seen";
+/// The number of the next attempt.
+const NEXT_ATTEMPT: &str = "next_attempt";
+/// The version of these tables.
+const FORMAT: &str = "format";
+const FORMAT_NOW: u64 = 1;
+
+/// Attempts that are kept: with 4 KB of answer each, 2 GB; usually a tenth of it.
+const ATTEMPTS_MAX: u64 = 500_000;
+/// Attempts that one listing looks at: with a filter that none passes, some 50 ms.
+const LOOKED_AT_MAX: usize = 10_000;
+/// Attempts that one call of [`Store::prune`] removes.
+const PRUNED_MAX: usize = 20_000;
+
+/// Why the store could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The folder.
+    #[error("the folder of webhooks cannot be used")]
+    Folder(#[from] io::Error),
+    /// The database.
+    #[error("the deliveries' file cannot be used")]
+    Database(#[source] Box<redb::Error>),
+    /// A row.
+    #[error("a row of the deliveries' file cannot be read")]
+    Row(#[from] postcard::Error),
+    /// Another program's file.
+    #[error("the deliveries' file has format {found}; this program knows {FORMAT_NOW}")]
+    Format {
+        /// The format that it has.
+        found: u64,
+    },
+}
+
+macro_rules! of_the_database {
+    ($($error:ident),*) => {
+        $(impl From<redb::$error> for StoreError {
+            fn from(why: redb::$error) -> Self {
+                Self::Database(Box::new(why.into()))
+            }
+        })*
+    };
+}
+
+of_the_database!(
+    CommitError,
+    DatabaseError,
+    StorageError,
+    TableError,
+    TransactionError
+);
+
+/// All that a start needs.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The position up to which the log had been read; `None` in a new file.
+    pub seen: Option<u64>,
+    /// Lines.
+    pub lines: Vec<(EndpointId, Progress)>,
+    /// Deliveries that are outstanding.
+    pub outstanding: Vec<(EndpointId, u64, Kept)>,
+}
+
+/// What is kept at once.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// What changed in the queue.
+    pub changes: Changes,
+    /// The position up to which the log has been read.
+    pub seen: u64,
+    /// Attempts that ended.
+    pub attempts: Vec<Attempted>,
+    /// Deliveries that are not going to be made.
+    pub skipped: Vec<(EndpointId, DeliveryId)>,
+}
+
+/// Which attempts of an endpoint are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct Ask {
+    /// Only older ones than this.
+    pub before: Option<u64>,
+    /// How many.
+    pub limit: usize,
+    /// The wire name of an outcome.
+    pub outcome: Option<&'static str>,
+    /// The type of the event.
+    pub name: Option<String>,
+}
+
+/// Attempts, newest first, with their numbers.
+#[derive(Debug, Default)]
+pub struct Attempts {
+    /// The attempts.
+    pub found: Vec<(u64, Attempted)>,
+    /// What to ask for to see older ones; `None`: there are none.
+    pub next: Option<u64>,
+}
+
+/// The deliveries' file. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Store {
+    database: Arc<Database>,
+}
+
+impl Store {
+    /// Opens the file in a folder, or makes both.
+    ///
+    /// # Errors
+    /// When that fails, or the file is of another format.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        // URLs and answers of receivers are in it.
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)?;
+        let path = folder.join("deliveries.redb");
+        let database = Database::create(&path)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        let writing = database.begin_write()?;
+        {
+            writing.open_table(LINES)?;
+            writing.open_table(OUTSTANDING)?;
+            writing.open_table(DELIVERIES)?;
+            writing.open_table(ATTEMPTS)?;
+            writing.open_table(ATTEMPTS_OF)?;
+            let mut numbers = writing.open_table(NUMBERS)?;
+            let found = numbers.get(FORMAT)?.map(|found| found.value());
+            match found {
+                None => drop(numbers.insert(FORMAT, FORMAT_NOW)?),
+                Some(FORMAT_NOW) => {}
+                Some(found) => return Err(StoreError::Format { found }),
+            }
+        }
+        writing.commit()?;
+        Ok(Self {
+            database: Arc::new(database),
+        })
+    }
+
+    /// What was kept.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn load(&self) -> Result<Loaded, StoreError> {
+        let reading = self.database.begin_read()?;
+        let mut loaded = Loaded::default();
+        let numbers = reading.open_table(NUMBERS)?;
+        loaded.seen = numbers.get(SEEN)?.map(|seen| seen.value());
+        for line in reading.open_table(LINES)?.iter()? {
+            let (endpoint, progress) = line?;
+            let endpoint = EndpointId(Ulid(endpoint.value()));
+            let progress = postcard::from_bytes(progress.value())?;
+            loaded.lines.push((endpoint, progress));
+        }
+        for delivery in reading.open_table(OUTSTANDING)?.iter()? {
+            let (place, kept) = delivery?;
+            let (endpoint, position) = place.value();
+            let (attempts, due_ms, last_ms) = kept.value();
+            let kept = Kept {
+                attempts,
+                due_ms,
+                last_ms,
+            };
+            let endpoint = EndpointId(Ulid(endpoint));
+            loaded.outstanding.push((endpoint, position, kept));
+        }
+        Ok(loaded)
+    }
+
+    /// Keeps what happened, all of it or nothing, and returns when it is on the disk.
+    ///
+    /// # Errors
+    /// When it cannot be written; what is there stays as it was.
+    pub fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
+        let writing = self.database.begin_write()?;
+        keep_lines(&writing, &batch.changes)?;
+        {
+            let mut numbers = writing.open_table(NUMBERS)?;
+            numbers.insert(SEEN, batch.seen)?;
+            let next = numbers.get(NEXT_ATTEMPT)?.map_or(0, |next| next.value());
+            numbers.insert(NEXT_ATTEMPT, next + batch.attempts.len() as u64)?;
+            let mut attempts = writing.open_table(ATTEMPTS)?;
+            let mut of = writing.open_table(ATTEMPTS_OF)?;
+            let mut deliveries = writing.open_table(DELIVERIES)?;
+            for (number, attempted) in (next..).zip(&batch.attempts) {
+                attempts.insert(number, postcard::to_stdvec(attempted)?.as_slice())?;
+                of.insert((attempted.endpoint.ulid().0, number), ())?;
+                note(&mut deliveries, number, attempted)?;
+            }
+            for (endpoint, delivery) in &batch.skipped {
+                note_skipped(&mut deliveries, *endpoint, *delivery)?;
+            }
+        }
+        writing.commit()?;
+        Ok(())
+    }
+
+    /// The attempts of an endpoint, newest first.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn attempts(&self, endpoint: EndpointId, ask: &Ask) -> Result<Attempts, StoreError> {
+        let reading = self.database.begin_read()?;
+        let of = reading.open_table(ATTEMPTS_OF)?;
+        let attempts = reading.open_table(ATTEMPTS)?;
+        let endpoint = endpoint.ulid().0;
+        let end = ask.before.unwrap_or(u64::MAX);
+        let mut page = Attempts::default();
+        let numbers = of.range((endpoint, 0)..(endpoint, end))?.rev();
+        for (looked_at, number) in numbers.enumerate() {
+            let (_, number) = number?.0.value();
+            if page.found.len() == ask.limit || looked_at == LOOKED_AT_MAX {
+                page.next = Some(number + 1);
+                break;
+            }
+            let Some(attempted): Option<Attempted> = row(attempts.get(number)?)? else {
+                continue;
+            };
+            let named = ask.name.as_ref().is_none_or(|name| *name == attempted.name);
+            let outcome = attempted.outcome.name();
+            if named && ask.outcome.is_none_or(|asked| asked == outcome) {
+                page.found.push((number, attempted));
+            }
+        }
+        Ok(page)
+    }
+
+    /// A delivery, with those of its attempts that are kept, oldest first.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn delivery(
+        &self,
+        endpoint: EndpointId,
+        delivery: DeliveryId,
+    ) -> Result<Option<(Delivery, Vec<Attempted>)>, StoreError> {
+        let reading = self.database.begin_read()?;
+        let deliveries = reading.open_table(DELIVERIES)?;
+        let attempts = reading.open_table(ATTEMPTS)?;
+        let place = (endpoint.ulid().0, delivery.ulid().0);
+        let Some(found): Option<Delivery> = row(deliveries.get(place)?)? else {
+            return Ok(None);
+        };
+        let mut made = Vec::new();
+        for number in &found.attempts {
+            made.extend(row(attempts.get(*number)?)?);
+        }
+        Ok(Some((found, made)))
+    }
+
+    /// Removes attempts that began before `cutoff` and those beyond what is kept, oldest first, but
+    /// for the last ones of deliveries that are dead; whether there are more to remove.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn prune(&self, cutoff: Timestamp) -> Result<bool, StoreError> {
+        let writing = self.database.begin_write()?;
+        let mut removed = 0;
+        {
+            let mut attempts = writing.open_table(ATTEMPTS)?;
+            let mut of = writing.open_table(ATTEMPTS_OF)?;
+            let mut deliveries = writing.open_table(DELIVERIES)?;
+            let mut beyond = attempts.len()?.saturating_sub(ATTEMPTS_MAX);
+            let mut old = Vec::new();
+            for attempt in attempts.iter()? {
+                let (number, attempted) = attempt?;
+                let attempted: Attempted = postcard::from_bytes(attempted.value())?;
+                if (attempted.at >= cutoff && beyond == 0) || old.len() == PRUNED_MAX {
+                    break;
+                }
+                beyond = beyond.saturating_sub(1);
+                if attempted.outcome != Outcome::Dead {
+                    old.push((number.value(), attempted.endpoint, attempted.delivery));
+                }
+            }
+            for (number, endpoint, delivery) in old {
+                removed += 1;
+                attempts.remove(number)?;
+                of.remove((endpoint.ulid().0, number))?;
+                rows::forget(&mut deliveries, (endpoint, delivery), number)?;
+            }
+        }
+        writing.commit()?;
+        Ok(removed == PRUNED_MAX)
+    }
+}
+
+fn keep_lines(writing: &WriteTransaction, changes: &Changes) -> Result<(), StoreError> {
+    let mut lines = writing.open_table(LINES)?;
+    let mut outstanding = writing.open_table(OUTSTANDING)?;
+    for (endpoint, progress) in &changes.lines {
+        let key = endpoint.ulid().0;
+        match progress {
+            Some(progress) => {
+                lines.insert(key, postcard::to_stdvec(progress)?.as_slice())?;
+            }
+            None => {
+                lines.remove(key)?;
+                outstanding.retain_in((key, 0)..=(key, u64::MAX), |_, _| false)?;
+            }
+        }
+    }
+    for (endpoint, position, kept) in &changes.deliveries {
+        let key = (endpoint.ulid().0, *position);
+        match kept {
+            Some(kept) => {
+                drop(outstanding.insert(key, (kept.attempts, kept.due_ms, kept.last_ms))?);
+            }
+            None => drop(outstanding.remove(key)?),
+        }
+    }
+    Ok(())
+}
+
+fn row<T: DeserializeOwned>(found: Option<Row<'_>>) -> Result<Option<T>, StoreError> {
+    match found {
+        Some(found) => Ok(Some(postcard::from_bytes(found.value())?)),
+        None => Ok(None),
+    }
+}
+
+impl From<&Attempted> for Standing {
+    fn from(attempted: &Attempted) -> Self {
+        match attempted.outcome {
+            Outcome::Delivered => Self::Delivered,
+            Outcome::Failed { next_at: Some(_) } => Self::Pending,
+            Outcome::Failed { next_at: None } | Outcome::Dead => Self::Dead,
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! What is kept is there after a stop, and goes when its time is over.
+
+use super::*;
+use crate::webhooks::attempt::{Cause, delivery_id};
+use crate::webhooks::queue::Range;
+
+const ENDPOINT: EndpointId = EndpointId(Ulid(1));
+const OTHER: EndpointId = EndpointId(Ulid(2));
+
+fn attempted(position: u64, at: i64, outcome: Outcome) -> Attempted {
+    let event = crate::domain::ids::EventId(Ulid(u128::from(position)));
+    Attempted {
+        endpoint: ENDPOINT,
+        delivery: delivery_id(ENDPOINT, event),
+        event,
+        position: Some(position),
+        name: if position == 0 {
+            "api_key.created"
+        } else {
+            "api_key.revoked"
+        }
+        .to_owned(),
+        cause: Cause::Event,
+        before: 0,
+        at: Timestamp(at),
+        duration_ms: 3,
+        status: Some(200),
+        failure: None,
+        outcome,
+        response: b"ok".to_vec(),
+    }
+}
+
+fn failed(next_at: i64) -> Outcome {
+    Outcome::Failed {
+        next_at: Some(Timestamp(next_at)),
+    }
+}
+
+#[test]
+fn what_was_kept_is_there_after_a_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    assert_eq!(store.load().unwrap().seen, None);
+    let progress = Progress {
+        from: 3,
+        failing_since_ms: Some(5),
+        ranges: [Range::since(7)].into(),
+        ..Progress::default()
+    };
+    let kept = Kept {
+        attempts: 2,
+        due_ms: 9,
+        last_ms: 8,
+    };
+    let batch = Batch {
+        changes: Changes {
+            lines: vec![
+                (ENDPOINT, Some(progress.clone())),
+                (OTHER, Some(Progress::default())),
+            ],
+            deliveries: vec![(ENDPOINT, 4, Some(kept)), (OTHER, 5, Some(kept))],
+        },
+        seen: 12,
+        ..Batch::default()
+    };
+    store.keep(&batch).unwrap();
+    drop(store);
+
+    let store = Store::open(folder.path()).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.seen, Some(12));
+    let other = (OTHER, Progress::default());
+    assert_eq!(loaded.lines, [(ENDPOINT, progress), other.clone()]);
+    let outstanding = [(ENDPOINT, 4, kept), (OTHER, 5, kept)];
+    assert_eq!(loaded.outstanding, outstanding);
+    let gone = Batch {
+        changes: Changes {
+            lines: vec![(ENDPOINT, None)],
+            deliveries: vec![(OTHER, 5, None)],
+        },
+        seen: 13,
+        ..Batch::default()
+    };
+    store.keep(&gone).unwrap();
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.lines, [other]);
+    assert_eq!(loaded.outstanding, []);
+}
+
+#[test]
+fn attempts_are_listed_newest_first_by_outcome_and_type() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let attempts = vec![
+        attempted(0, 1, failed(6)),
+        attempted(1, 2, Outcome::Delivered),
+        attempted(0, 6, Outcome::Delivered),
+        attempted(2, 7, Outcome::Dead),
+    ];
+    let batch = Batch {
+        attempts: attempts.clone(),
+        ..Batch::default()
+    };
+    store.keep(&batch).unwrap();
+    let check = |ask: Ask, expected: &[usize], next: Option<u64>| {
+        let page = store.attempts(ENDPOINT, &ask).unwrap();
+        let expected: Vec<_> = expected.iter().map(|at| attempts[*at].clone()).collect();
+        let found: Vec<_> = page.found.into_iter().map(|(_, found)| found).collect();
+        assert_eq!((found, page.next), (expected, next), "{ask:?}");
+    };
+    let all = Ask {
+        limit: 10,
+        ..Ask::default()
+    };
+    check(all.clone(), &[3, 2, 1, 0], None);
+    let two = Ask {
+        limit: 2,
+        ..all.clone()
+    };
+    check(two.clone(), &[3, 2], Some(2));
+    let before = Some(2);
+    check(Ask { before, ..two }, &[1, 0], None);
+    let outcome = Some("delivered");
+    check(
+        Ask {
+            outcome,
+            ..all.clone()
+        },
+        &[2, 1],
+        None,
+    );
+    let name = Some("api_key.created".to_owned());
+    check(Ask { name, ..all }, &[2, 0], None);
+    assert_eq!(store.attempts(OTHER, &Ask::default()).unwrap().found, []);
+
+    let (delivery, made) = store
+        .delivery(ENDPOINT, attempts[0].delivery)
+        .unwrap()
+        .unwrap();
+    assert_eq!(delivery.standing, Standing::Delivered);
+    assert_eq!(made, [attempts[0].clone(), attempts[2].clone()]);
+    assert_eq!(store.delivery(OTHER, attempts[0].delivery).unwrap(), None);
+}
+
+#[test]
+fn old_attempts_go_and_dead_deliveries_stay_listed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let attempts = vec![
+        attempted(0, 1, failed(2)),
+        attempted(1, 2, Outcome::Dead),
+        attempted(0, 3, Outcome::Delivered),
+        attempted(2, 4, failed(9)),
+    ];
+    let batch = Batch {
+        attempts: attempts.clone(),
+        ..Batch::default()
+    };
+    store.keep(&batch).unwrap();
+    assert!(!store.prune(Timestamp(4)).unwrap());
+    let ask = Ask {
+        limit: 10,
+        ..Ask::default()
+    };
+    let page = store.attempts(ENDPOINT, &ask).unwrap();
+    let left: Vec<_> = page.found.into_iter().map(|(_, found)| found).collect();
+    assert_eq!(left, [attempts[3].clone(), attempts[1].clone()]);
+    let delivery = |at: usize| store.delivery(ENDPOINT, attempts[at].delivery).unwrap();
+    assert_eq!(delivery(0), None);
+    assert_eq!(delivery(1).unwrap().0.standing, Standing::Dead);
+    assert_eq!(delivery(3).unwrap().0.standing, Standing::Pending);
+}
+
+#[test]
+fn the_folder_is_its_owners_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("webhooks");
+    drop(Store::open(&path).unwrap());
+    for (path, mode) in [(path.clone(), 0o700), (path.join("deliveries.redb"), 0o600)] {
+        let found = std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(found & 0o777, mode);
+    }
+}
