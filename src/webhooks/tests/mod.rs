@@ -1,4 +1,6 @@
-//! Webhooks, below the network.
+//! Signatures, the schedule, addresses and URLs, by tables.
 
+mod address;
 mod schedule;
 mod signature;
+mod url;

@@ -1,0 +1,329 @@
+//! Where a delivery may go: which URLs an endpoint may have, which addresses a connection.
+//!
+//! Owns the networks that the operator allows and the addresses of our own listeners. A URL is
+//! checked when an endpoint is made and again before every attempt; the addresses of a name are
+//! judged by the resolver of the connecting client, so that a name server which answers a public
+//! address first and a private one next gains nothing. Must never resolve a name itself, nor trust
+//! how an address is spelled: what is judged is what the kernel will connect to.
+//!
+//! An address that holds another one (NAT64, 6to4, Teredo) is special in itself. An operator who
+//! allows such a range, in a network that has nothing but IPv6, allows public addresses behind it
+//! and no others: those must be allowed themselves.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+
+use ipnet::IpNet;
+use reqwest::Url;
+use thiserror::Error;
+
+use super::ranges::{embedded, special};
+use crate::domain::ids::OrganizationId;
+
+/// The longest URL of an endpoint, as it is sent.
+pub const URL_BYTES_MAX: usize = 2_000;
+
+/// A network inside that deliveries may go to: `[ORGANIZATION=]CIDR`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct AllowNet {
+    /// Whose deliveries; `None`: everyone's.
+    pub organization: Option<OrganizationId>,
+    /// The network, without host bits.
+    pub net: IpNet,
+}
+
+/// Why a text is no network that could be allowed.
+#[derive(Clone, Debug, Eq, Error, PartialEq)]
+pub enum InvalidAllowNet {
+    /// What stands before `=` is no organization's id.
+    #[error("before = stands the id of an organization, org_..., or nothing")]
+    Organization,
+    /// It is no network.
+    #[error("a network is written like 10.0.0.0/8 or fd00::/8")]
+    Net,
+    /// It has host bits: a slip, perhaps a wide one.
+    #[error("the network of this address is written {0}")]
+    HostBits(IpNet),
+    /// An IPv4 network written as IPv6, which no address would be found in.
+    #[error("a network of IPv4 addresses is written as such")]
+    Mapped,
+}
+
+impl FromStr for AllowNet {
+    type Err = InvalidAllowNet;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAllowNet> {
+        let (organization, net) = match text.split_once('=') {
+            Some((organization, net)) => {
+                let organization = organization.parse();
+                let organization = organization.map_err(|_form| InvalidAllowNet::Organization)?;
+                (Some(organization), net)
+            }
+            None => (None, text),
+        };
+        let net: IpNet = match net.parse::<IpAddr>() {
+            Ok(address) => address.into(),
+            Err(_) => net.parse().map_err(|_form| InvalidAllowNet::Net)?,
+        };
+        if net.trunc() != net {
+            return Err(InvalidAllowNet::HostBits(net.trunc()));
+        }
+        if net.addr().to_canonical() != net.addr() {
+            return Err(InvalidAllowNet::Mapped);
+        }
+        Ok(Self { organization, net })
+    }
+}
+
+/// Whether what is inside may see a delivery in plain.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Scheme {
+    /// `http`: to allowed networks alone.
+    Http,
+    /// `https`.
+    Https,
+}
+
+/// Where an address that may be connected to is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Reach {
+    /// On the internet.
+    Public,
+    /// Inside a network that the operator allows. What is answered from there is not kept.
+    Allowed,
+}
+
+/// Why an address is not connected to.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum Refused {
+    /// It is in a special range, or leads to an address that is.
+    #[error("{address} is {what}, where no delivery goes")]
+    Special {
+        /// The address.
+        address: IpAddr,
+        /// What it is.
+        what: &'static str,
+    },
+    /// It is one of our own listeners.
+    #[error("{0} is this service itself")]
+    OwnListener(SocketAddr),
+    /// Plain HTTP, and not inside.
+    #[error("{0} is not in a network that is delivered to by plain HTTP, only by https")]
+    PlainHttp(IpAddr),
+}
+
+/// Why an endpoint cannot have a URL, in one sentence.
+#[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
+pub enum UrlRefused {
+    /// Too long.
+    #[error("the URL is longer than {URL_BYTES_MAX} bytes")]
+    TooLong,
+    /// Not a URL, or without a host.
+    #[error("it is not an https URL with a host, like https://example.com/hooks")]
+    NotAUrl,
+    /// Neither `https` nor, where the operator allows it, `http`.
+    #[error("the URL begins with https://")]
+    Scheme,
+    /// A user name or a password.
+    #[error("the URL has no user name and no password: deliveries are signed instead")]
+    Userinfo,
+    /// A fragment, which is never sent.
+    #[error("the URL has no fragment: what follows # is never sent")]
+    Fragment,
+    /// A port of some other service.
+    #[error("port {0} is not delivered to, only 80, 443 and 1024 to 65535")]
+    Port(u16),
+    /// Its host is an address that nothing is delivered to.
+    #[error(transparent)]
+    Address(#[from] Refused),
+}
+
+/// Decides where deliveries go.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    nets: Vec<AllowNet>,
+    own: Vec<SocketAddr>,
+}
+
+impl Guard {
+    /// A guard that lets deliveries into `nets`, and never to the listeners bound at `own`. One
+    /// bound to an unspecified address serves every address of this machine. An address that some
+    /// router forwards here cannot be seen from here: add it to `own`.
+    #[must_use]
+    pub fn new(nets: Vec<AllowNet>, own: Vec<SocketAddr>) -> Self {
+        Self { nets, own }
+    }
+
+    /// Whether this organization's deliveries may be sent to `address`, by https.
+    ///
+    /// # Errors
+    /// [`Refused`], with the reason.
+    pub fn verdict(
+        &self,
+        organization: OrganizationId,
+        address: SocketAddr,
+    ) -> Result<Reach, Refused> {
+        self.scope(organization).verdict(Scheme::Https, address)
+    }
+
+    /// Reads an endpoint's URL. A host that is a name is judged at each attempt, when its
+    /// addresses are known; one that is an address, however it is spelled, here and then again.
+    ///
+    /// # Errors
+    /// [`UrlRefused`], with the reason.
+    pub fn check_url(&self, organization: OrganizationId, text: &str) -> Result<Url, UrlRefused> {
+        // White space and control characters would be taken out silently.
+        if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            return Err(UrlRefused::NotAUrl);
+        }
+        let url = Url::parse(text).map_err(|_form| UrlRefused::NotAUrl)?;
+        if text.len().max(url.as_str().len()) > URL_BYTES_MAX {
+            return Err(UrlRefused::TooLong);
+        }
+        let scheme = scheme(&url).ok_or(UrlRefused::Scheme)?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(UrlRefused::Userinfo);
+        }
+        if url.fragment().is_some() {
+            return Err(UrlRefused::Fragment);
+        }
+        let port = url.port_or_known_default().unwrap_or_default();
+        if !matches!(port, 80 | 443 | 1_024..) {
+            return Err(UrlRefused::Port(port));
+        }
+        let scope = self.scope(organization);
+        match literal(&url) {
+            Some(address) => {
+                scope.verdict(scheme, SocketAddr::new(address, port))?;
+            }
+            None if url.host_str().is_none_or(str::is_empty) => return Err(UrlRefused::NotAUrl),
+            None if scheme == Scheme::Http && scope.nets().next().is_none() => {
+                return Err(UrlRefused::Scheme);
+            }
+            None => {}
+        }
+        Ok(url)
+    }
+
+    /// What is judged alike for an organization: with networks of its own, or as for everyone.
+    pub(super) fn scope(&self, organization: OrganizationId) -> Scope<'_> {
+        let own = self
+            .nets
+            .iter()
+            .any(|net| net.organization == Some(organization));
+        self.scope_of(own.then_some(organization))
+    }
+
+    /// The same for those that have networks of their own, by name, and for everyone else.
+    pub(super) fn scope_of(&self, organization: Option<OrganizationId>) -> Scope<'_> {
+        Scope {
+            guard: self,
+            organization,
+        }
+    }
+}
+
+/// A guard from where one organization stands.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scope<'a> {
+    guard: &'a Guard,
+    /// Whose networks count beside everyone's.
+    pub(super) organization: Option<OrganizationId>,
+}
+
+impl Scope<'_> {
+    /// The networks that are open to it.
+    pub(super) fn nets(&self) -> impl Iterator<Item = &IpNet> {
+        let open =
+            |net: &&AllowNet| net.organization.is_none() || net.organization == self.organization;
+        self.guard.nets.iter().filter(open).map(|net| &net.net)
+    }
+
+    /// Whether `address` may be connected to by `scheme`.
+    pub(super) fn verdict(&self, scheme: Scheme, address: SocketAddr) -> Result<Reach, Refused> {
+        let ip = address.ip().to_canonical();
+        if self.is_own(ip, address.port()) {
+            return Err(Refused::OwnListener(address));
+        }
+        match (self.reach(ip)?, scheme) {
+            (Reach::Public, Scheme::Http) => Err(Refused::PlainHttp(ip)),
+            (reach, Scheme::Http | Scheme::Https) => Ok(reach),
+        }
+    }
+
+    fn reach(&self, ip: IpAddr) -> Result<Reach, Refused> {
+        let allowed = |ip: IpAddr| self.nets().any(|net| net.contains(&ip));
+        if !allowed(ip) {
+            return special(ip).map_or(Ok(Reach::Public), |what| {
+                Err(Refused::Special { address: ip, what })
+            });
+        }
+        for address in embedded(ip) {
+            if let (Some(what), false) = (special(address), allowed(address)) {
+                return Err(Refused::Special { address, what });
+            }
+        }
+        Ok(Reach::Allowed)
+    }
+
+    fn is_own(&self, ip: IpAddr, port: u16) -> bool {
+        let mut at_port = self
+            .guard
+            .own
+            .iter()
+            .filter(|own| own.port() == port)
+            .peekable();
+        if at_port.peek().is_none() {
+            return false;
+        }
+        let machine = machine_addresses();
+        at_port.any(|own| {
+            let mut candidates = embedded(ip).chain([ip]);
+            candidates.any(|ip| is_served(own.ip().to_canonical(), ip, machine.as_deref()))
+        })
+    }
+}
+
+/// Whether a listener bound to `bound` is what answers at `ip`, at its port. A machine whose
+/// addresses cannot be listed is taken to have every address.
+pub(super) fn is_served(bound: IpAddr, ip: IpAddr, machine: Result<&[IpAddr], &io::Error>) -> bool {
+    // Connecting to an unspecified address is connecting to this machine. Loopback addresses are
+    // taken for one another, of either family: a name like `localhost` has several.
+    let is_loopback = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
+    if bound.is_unspecified() {
+        is_loopback(ip) || machine.is_ok_and(|all| all.contains(&ip)) || machine.is_err()
+    } else {
+        bound == ip || (is_loopback(bound) && is_loopback(ip))
+    }
+}
+
+fn machine_addresses() -> io::Result<Vec<IpAddr>> {
+    let interfaces = if_addrs::get_if_addrs()?;
+    let addresses = interfaces
+        .iter()
+        .map(|interface| interface.ip().to_canonical());
+    Ok(addresses.collect())
+}
+
+/// What a URL is sent by; `None` for anything but HTTP.
+pub(super) fn scheme(url: &Url) -> Option<Scheme> {
+    match url.scheme() {
+        "http" => Some(Scheme::Http),
+        "https" => Some(Scheme::Https),
+        _other => None,
+    }
+}
+
+/// The address that the host of an HTTP URL is. Whatever way an IPv4 address was spelled in, the
+/// URL has it in decimal parts by now.
+pub(super) fn literal(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    match host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+    {
+        Some(host) => host.parse::<Ipv6Addr>().ok().map(IpAddr::V6),
+        None => host.parse::<Ipv4Addr>().ok().map(IpAddr::V4),
+    }
+}
