@@ -76,10 +76,10 @@ impl FromStr for AllowNet {
     }
 }
 
-/// Whether what is inside may see a delivery in plain.
+/// How a delivery is sent.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum Scheme {
-    /// `http`: to allowed networks alone.
+    /// `http`: into allowed networks alone.
     Http,
     /// `https`.
     Https,
@@ -222,6 +222,17 @@ impl Guard {
             organization,
         }
     }
+
+    /// Everyone who has networks of their own, and everyone else.
+    pub(super) fn organizations(&self) -> impl Iterator<Item = Option<OrganizationId>> {
+        let named = self.nets.iter().map(|net| net.organization);
+        named.chain([None])
+    }
+
+    /// The ports that we listen at.
+    pub(super) fn own_ports(&self) -> impl Iterator<Item = u16> {
+        self.own.iter().map(SocketAddr::port)
+    }
 }
 
 /// A guard from where one organization stands.
@@ -252,7 +263,8 @@ impl Scope<'_> {
         }
     }
 
-    fn reach(&self, ip: IpAddr) -> Result<Reach, Refused> {
+    /// Where `ip` is, our own listeners apart.
+    pub(super) fn reach(&self, ip: IpAddr) -> Result<Reach, Refused> {
         let allowed = |ip: IpAddr| self.nets().any(|net| net.contains(&ip));
         if !allowed(ip) {
             return special(ip).map_or(Ok(Reach::Public), |what| {

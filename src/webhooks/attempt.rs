@@ -1,161 +1,205 @@
-//! What is kept of an attempt, and how a delivery stands.
+//! What came of one attempt to deliver: an answer, or the class of a failure.
+//!
+//! Owns the classes and how errors of the client fall into them, by their types and never by their
+//! texts. Must never keep more of an answer than its bound, nor carry a URL or an error's own
+//! words: both may hold what the receiver's owner keeps secret.
 
+use std::error::Error;
+use std::io;
+
+use chrono::DateTime;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
-use ulid::Ulid;
 
-use crate::domain::ids::{DeliveryId, EndpointId, EventId};
-use crate::domain::time::Timestamp;
+use super::address::UrlRefused;
+use super::resolver::Unresolved;
 
-/// Bits of a ULID below its time.
-const ULID_RANDOM_BITS: u32 = 80;
+/// How much of an answer's body is kept.
+pub const RESPONSE_BYTES_MAX: usize = 4_096;
 
-/// What an attempt was made for.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Cause {
-    /// An event that happened, or that a replay has delivered again.
-    Event,
-    /// Somebody asked for this delivery once more.
-    Redelivery,
-    /// Somebody tried the endpoint.
-    Ping,
-    /// Somebody asked for an example of a type.
-    Example,
-}
-
-impl Cause {
-    /// The wire name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Event => "event",
-            Self::Redelivery => "redelivery",
-            Self::Ping => "ping",
-            Self::Example => "example",
-        }
-    }
-
-    /// Whether it says nothing that happened.
-    #[must_use]
-    pub const fn is_test(self) -> bool {
-        match self {
-            Self::Ping | Self::Example => true,
-            Self::Event | Self::Redelivery => false,
-        }
-    }
-}
-
-/// What an attempt came to.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Outcome {
-    /// The endpoint has it.
-    Delivered,
-    /// It does not; what comes next depends on what the attempt was made for.
-    Failed {
-        /// When the next attempt is due.
-        next_at: Option<Timestamp>,
-    },
-    /// It does not, and there is no further attempt.
-    Dead,
-}
-
-impl Outcome {
-    /// The wire names, for filters.
-    pub const NAMES: [&'static str; 3] = ["delivered", "failed", "dead"];
-
-    /// The wire name.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Delivered => "delivered",
-            Self::Failed { .. } => "failed",
-            Self::Dead => "dead",
-        }
-    }
-}
-
-/// One attempt, as it is kept.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Attempted {
-    /// The endpoint.
-    pub endpoint: EndpointId,
-    /// The delivery.
-    pub delivery: DeliveryId,
-    /// What `webhook-id` said.
-    pub event: EventId,
-    /// The event's position; `None` of a test.
-    pub position: Option<u64>,
-    /// The event's type.
-    pub name: String,
-    /// What it was made for.
-    pub cause: Cause,
-    /// Attempts of this delivery that were made before, as far as the schedule counts them.
-    pub before: u8,
-    /// When it began.
-    pub at: Timestamp,
-    /// How long it took, in milliseconds.
-    pub duration_ms: u64,
-    /// The answer's status.
+/// What came of an attempt.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Attempt {
+    /// The status, if there was an answer at all.
     pub status: Option<u16>,
-    /// Why it failed, as a stable name.
-    pub failure: Option<String>,
-    /// What it came to.
-    pub outcome: Outcome,
-    /// What the answer's body begins with.
+    /// Why the delivery has not arrived; `None`: it has.
+    pub failure: Option<Failure>,
+    /// How long it took.
+    pub duration_ms: u64,
+    /// How long the receiver asks to be left alone by `Retry-After`, from now.
+    pub retry_after_ms: Option<i64>,
+    /// The first [`RESPONSE_BYTES_MAX`] bytes of the answer's body. Nothing when it came from a
+    /// network inside: an attempt's record must not show what is not public.
     pub response: Vec<u8>,
 }
 
-/// How a delivery stands.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Standing {
-    /// It is tried again.
-    Pending,
-    /// It has arrived.
-    Delivered,
-    /// It has not, and nobody tries it by himself any more.
-    Dead,
-    /// The endpoint was enabled from a later event on.
-    Skipped,
+impl Attempt {
+    /// Whether the receiver wants no more deliveries, ever.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.status == Some(410)
+    }
+
+    /// Whether the receiver says that it has too much to do: the endpoint is slowed down.
+    #[must_use]
+    pub fn is_overloaded(&self) -> bool {
+        matches!(self.status, Some(429 | 502 | 503 | 504))
+    }
+
+    /// Whether the next attempt is to wait for a minute at least: an overload or a timeout.
+    #[must_use]
+    pub fn is_slow(&self) -> bool {
+        self.is_overloaded() || self.failure == Some(Failure::Timeout)
+    }
 }
 
-impl Standing {
-    /// The wire name.
+/// The class of a failed attempt.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// A status that is neither 2xx nor 3xx.
+    Status,
+    /// A redirect, which is never followed.
+    Redirect,
+    /// Not connected, answered and read in time.
+    Timeout,
+    /// The name has no address.
+    Dns,
+    /// The address is none that deliveries go to.
+    AddressRefused,
+    /// Nothing listens there.
+    ConnectRefused,
+    /// No connection for another reason.
+    Connect,
+    /// No trust: the certificate, or no TLS at all.
+    Tls,
+    /// A good status, but the body broke off.
+    Body,
+    /// What came back is not HTTP, or nothing came before the connection ended.
+    Protocol,
+    /// The URL is none that an endpoint may have, by the rules of now.
+    UrlRefused,
+    /// The operator's own proxy: not reached, or it makes no connection.
+    Proxy,
+}
+
+impl Failure {
+    /// Its name in records and in the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
-            Self::Pending => "pending",
-            Self::Delivered => "delivered",
-            Self::Dead => "dead",
-            Self::Skipped => "skipped",
+            Self::Status => "status",
+            Self::Redirect => "redirect",
+            Self::Timeout => "timeout",
+            Self::Dns => "dns",
+            Self::AddressRefused => "address_refused",
+            Self::ConnectRefused => "connect_refused",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Body => "body",
+            Self::Protocol => "protocol",
+            Self::UrlRefused => "url_refused",
+            Self::Proxy => "proxy",
+        }
+    }
+
+    /// The class of a URL that is refused.
+    pub(super) fn of_url(refused: UrlRefused) -> Self {
+        match refused {
+            UrlRefused::Address(_) => Self::AddressRefused,
+            UrlRefused::TooLong
+            | UrlRefused::NotAUrl
+            | UrlRefused::Scheme
+            | UrlRefused::Userinfo
+            | UrlRefused::Fragment
+            | UrlRefused::Port(_) => Self::UrlRefused,
+        }
+    }
+
+    /// The class of a request that had no answer.
+    pub(super) fn of_request(error: &reqwest::Error) -> Self {
+        if error.is_timeout() {
+            return Self::Timeout;
+        }
+        let cause = cause(error);
+        match cause {
+            Some(cause) if error.is_connect() => cause,
+            None if error.is_connect() => Self::Connect,
+            // A certificate can be refused as late as that; all else is about what was said.
+            Some(Self::Tls) => Self::Tls,
+            Some(_) | None => Self::Protocol,
+        }
+    }
+
+    /// The same when a proxy makes the connection: whatever is not between us and the receiver is
+    /// the proxy's failure.
+    pub(super) fn behind_proxy(self) -> Self {
+        match self {
+            Self::Dns | Self::ConnectRefused | Self::Connect => Self::Proxy,
+            Self::Status
+            | Self::Redirect
+            | Self::Timeout
+            | Self::AddressRefused
+            | Self::Tls
+            | Self::Body
+            | Self::Protocol
+            | Self::UrlRefused
+            | Self::Proxy => self,
+        }
+    }
+
+    /// The class of a status; `None` for a good one.
+    pub(super) const fn of_status(status: u16) -> Option<Self> {
+        match status {
+            200..=299 => None,
+            300..=399 => Some(Self::Redirect),
+            _other => Some(Self::Status),
         }
     }
 }
 
-/// The id of what an endpoint is sent of an event: the event's instant, then a digest of both, so
-/// that it is the same after whatever was lost, and in replays.
-#[must_use]
-pub fn delivery_id(endpoint: EndpointId, event: EventId) -> DeliveryId {
-    let mut digest = Sha256::new();
-    digest.update(endpoint.ulid().0.to_be_bytes());
-    digest.update(event.ulid().0.to_be_bytes());
-    let digest: [u8; 32] = digest.finalize().into();
-    let mut low = [0; 16];
-    low.copy_from_slice(digest.split_at(16).0);
-    let time = event.ulid().0 >> ULID_RANDOM_BITS << ULID_RANDOM_BITS;
-    let random = u128::from_be_bytes(low) & ((1 << ULID_RANDOM_BITS) - 1);
-    DeliveryId(Ulid(time | random))
+/// What the innermost known error says. An `io::Error` is no source of what it wraps, so that each
+/// is opened.
+fn cause(error: &(dyn Error + 'static)) -> Option<Failure> {
+    let mut next = Some(error);
+    let mut found = None;
+    while let Some(error) = next {
+        if let Some(unresolved) = error.downcast_ref::<Unresolved>() {
+            return Some(match unresolved {
+                Unresolved::Lookup(_) | Unresolved::NoAddress => Failure::Dns,
+                Unresolved::Refused(_) => Failure::AddressRefused,
+            });
+        }
+        if error.is::<rustls::Error>() {
+            return Some(Failure::Tls);
+        }
+        next = error.source();
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            found = found.or_else(|| of_kind(error.kind()));
+            next = error.get_ref().map_or(next, |wrapped| Some(wrapped));
+        }
+    }
+    found
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deliverys_id_is_of_its_event_and_its_endpoint() {
-        let event = "evt_01H2XA9CKEB7WZG8RMN2KPQV7D".parse().unwrap();
-        let of = |endpoint| delivery_id(EndpointId(Ulid(endpoint)), event).to_string();
-        assert_eq!(of(1), of(1));
-        assert_ne!(of(1), of(2));
-        assert!(of(1).starts_with("dlv_01H2XA9CKE"), "{}", of(1));
+fn of_kind(kind: io::ErrorKind) -> Option<Failure> {
+    if kind == io::ErrorKind::ConnectionRefused {
+        Some(Failure::ConnectRefused)
+    } else if kind == io::ErrorKind::TimedOut {
+        Some(Failure::Timeout)
+    } else {
+        // Connecting by TCP alone does not end so: a TLS handshake was cut short.
+        (kind == io::ErrorKind::UnexpectedEof).then_some(Failure::Tls)
     }
+}
+
+/// How long a `Retry-After` asks to wait: seconds, or until a date.
+pub(super) fn retry_after_ms(value: &str, now_ms: i64) -> Option<i64> {
+    let value = value.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More digits than a number has are a long time.
+        let seconds: i64 = value.parse().unwrap_or(i64::MAX);
+        return Some(seconds.saturating_mul(1_000));
+    }
+    let until = DateTime::parse_from_rfc2822(value).ok()?;
+    Some(until.timestamp_millis().saturating_sub(now_ms).max(0))
 }

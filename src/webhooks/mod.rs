@@ -8,8 +8,11 @@
 
 pub mod address;
 pub mod attempt;
+pub mod client;
+pub mod delivery;
 pub mod queue;
 mod ranges;
+pub mod resolver;
 pub mod schedule;
 pub mod signature;
 pub mod store;

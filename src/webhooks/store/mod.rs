@@ -24,7 +24,7 @@ use redb::{
 use serde::de::DeserializeOwned;
 use ulid::Ulid;
 
-use super::attempt::{Attempted, Outcome, Standing};
+use super::delivery::{Attempted, Outcome, Standing};
 use super::queue::{Changes, Kept, Progress};
 use crate::domain::ids::{DeliveryId, EndpointId};
 use crate::domain::time::Timestamp;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::domain::ids::{DeliveryId, EndpointId, EventId};
 use crate::domain::time::Timestamp;
-use crate::webhooks::attempt::{Attempted, Outcome, Standing};
+use crate::webhooks::delivery::{Attempted, Outcome, Standing};
 
 /// Deliveries, by endpoint and id.
 pub(super) const DELIVERIES: TableDefinition<'_, (u128, u128), &[u8]> =

@@ -1,6 +1,12 @@
-//! Signatures, the schedule, addresses and URLs, by tables.
+//! Signatures, the schedule, addresses and URLs by tables; then the sender against receivers on
+//! loopback that misbehave in every way.
 
 mod address;
+mod attempt;
+mod guarded;
+mod misbehavior;
+mod receivers;
 mod schedule;
+mod sending;
 mod signature;
 mod url;

@@ -1,0 +1,78 @@
+//! Classes and their names; what is asked for by `Retry-After`.
+
+use crate::webhooks::attempt::*;
+
+#[test]
+fn every_class_has_one_name() {
+    use Failure::{
+        AddressRefused, Body, Connect, ConnectRefused, Dns, Protocol, Proxy, Redirect, Status,
+        Timeout, Tls, UrlRefused,
+    };
+    for (failure, name) in [
+        (Status, "status"),
+        (Redirect, "redirect"),
+        (Timeout, "timeout"),
+        (Dns, "dns"),
+        (AddressRefused, "address_refused"),
+        (ConnectRefused, "connect_refused"),
+        (Connect, "connect"),
+        (Tls, "tls"),
+        (Body, "body"),
+        (Protocol, "protocol"),
+        (UrlRefused, "url_refused"),
+        (Proxy, "proxy"),
+    ] {
+        assert_eq!(failure.name(), name);
+        let quoted = format!("\"{name}\"");
+        assert_eq!(serde_json::to_string(&failure).unwrap(), quoted);
+        assert_eq!(serde_json::from_str::<Failure>(&quoted).unwrap(), failure);
+    }
+}
+
+#[test]
+fn a_receiver_asks_for_time_in_seconds_or_by_a_date() {
+    let now_ms = 784_111_777_000;
+    for (value, expected) in [
+        ("0", Some(0)),
+        ("120", Some(120_000)),
+        (" 7 ", Some(7_000)),
+        ("99999999999999999999999", Some(i64::MAX)),
+        ("Sun, 06 Nov 1994 08:49:37 GMT", Some(0)),
+        ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60_000)),
+        ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
+        ("", None),
+        ("-1", None),
+        ("1.5", None),
+        ("soon", None),
+    ] {
+        assert_eq!(retry_after_ms(value, now_ms), expected, "{value}");
+    }
+}
+
+#[test]
+fn an_answer_says_whether_to_slow_down_or_to_stop() {
+    for (status, failure, gone, overloaded, slow) in [
+        (Some(200), None, false, false, false),
+        (Some(410), Some(Failure::Status), true, false, false),
+        (Some(404), Some(Failure::Status), false, false, false),
+        (Some(429), Some(Failure::Status), false, true, true),
+        (Some(500), Some(Failure::Status), false, false, false),
+        (Some(502), Some(Failure::Status), false, true, true),
+        (Some(503), Some(Failure::Status), false, true, true),
+        (Some(504), Some(Failure::Status), false, true, true),
+        (None, Some(Failure::Timeout), false, false, true),
+        (None, Some(Failure::Dns), false, false, false),
+    ] {
+        let attempt = Attempt {
+            status,
+            failure,
+            ..Attempt::default()
+        };
+        let said = (
+            attempt.is_gone(),
+            attempt.is_overloaded(),
+            attempt.is_slow(),
+        );
+        assert_eq!(said, (gone, overloaded, slow), "{status:?} {failure:?}");
+    }
+}
