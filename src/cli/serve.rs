@@ -33,6 +33,7 @@ use crate::ledger::boot::{self, Settings};
 use crate::ledger::{Health, Ledger};
 use crate::usage::Usage;
 use crate::usage::notes::Notes;
+use crate::webhooks::address::Guard;
 
 /// How long running requests may go on after a stop was asked for. Whoever starts servers usually
 /// kills them 30 seconds after asking; this leaves time to flush.
@@ -317,6 +318,9 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         tracing::info!(%address, "metrics and probes are answered apart");
     }
     let bound = listener.local_addr().context("cannot tell the address")?;
+    let apart = metrics.as_ref().map(TcpListener::local_addr).transpose();
+    let apart = apart.context("cannot tell the address")?;
+    let own = [Some(bound), apart].into_iter().flatten().collect();
     let (stop, mut stopping) = watch::channel(false);
     let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
@@ -324,6 +328,7 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         public_url: network.public_url(bound),
         usage,
         behind_proxy: network.behind_proxy,
+        webhooks: Guard::new(Vec::new(), own),
     };
     let asked = async move {
         // A sender that is gone asks for the end too.

@@ -156,6 +156,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "the service account has been deleted",
     ),
     (
+        409,
+        "webhook_endpoint_deleted",
+        "the webhook endpoint has been deleted",
+    ),
+    (
         412,
         "version_mismatch",
         "the record has another version than `If-Match` names",
@@ -186,6 +191,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "a session was used where only a credential will do",
     ),
     (422, "email_invalid", "not an e-mail address"),
+    (
+        422,
+        "event_type_not_delivered",
+        "no such type or family of events, one of no organization, or one twice",
+    ),
     (422, "expiry_days_out_of_range", "not 1 to 3650 days"),
     (422, "expiry_in_past", "the expiry has passed"),
     (
@@ -223,6 +233,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "metadata_too_large",
         "more than 4096 bytes of metadata",
     ),
+    (422, "overlap_too_long", "more than 2592000 seconds"),
     (
         422,
         "password_too_short",
@@ -251,8 +262,18 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (422, "scope_twice", "a scope stands twice"),
     (
         422,
+        "signing_secret_invalid",
+        "not `whsec_` and the base64 of 24 to 64 bytes, or given for `v1a`",
+    ),
+    (
+        422,
         "token_prefix_invalid",
         "not 2 to 8 lower-case letters and digits",
+    ),
+    (
+        422,
+        "too_many_endpoints",
+        "the organization has 50 webhook endpoints",
     ),
     (
         422,
@@ -269,6 +290,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (422, "unknown_role", "no such role"),
     (422, "unknown_scope", "no such scope"),
     (422, "unknown_secret", "no such secret of the credential"),
+    (422, "url_refused", "no URL that anything is delivered to"),
     (
         429,
         "quota_reached",

@@ -108,6 +108,7 @@ fn headers(method: Method, path: &str) -> Vec<(&'static str, &'static str)> {
         "api-tokens",
         "access-tokens",
         "tokens",
+        "webhook-endpoints",
     ];
     let last = path.rsplit('/').next().unwrap_or_default();
     let open = [

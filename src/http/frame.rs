@@ -28,8 +28,7 @@ use super::metrics;
 use super::problem::Problem;
 use super::trace::TraceParent;
 use super::used::UsedSlot;
-use crate::domain::secret::without_tokens;
-use crate::domain::sign_in::without_opaque_tokens;
+use crate::domain::blot;
 
 /// The request's id, in and out.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -69,8 +68,7 @@ impl Default for RequestId {
 /// An id is logged and stored, so that it must not hold a token that somebody put there.
 fn request_id_is_fit(id: &str) -> bool {
     (1..=REQUEST_ID_MAX).contains(&id.len())
-        && without_tokens(id) == id
-        && without_opaque_tokens(id) == id
+        && blot::without_secrets(id) == id
         && id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))

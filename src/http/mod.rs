@@ -59,6 +59,7 @@ use crate::clock::Entropy;
 use crate::config::PublicUrl;
 use crate::ledger::Ledger;
 use crate::usage::Usage;
+use crate::webhooks::address::Guard;
 use problem::Problem;
 use sessions::{Attempts, Passwords};
 
@@ -78,6 +79,8 @@ pub struct HttpSettings {
     pub usage: Option<Usage>,
     /// Something in front forwards the requests of others.
     pub behind_proxy: bool,
+    /// Where webhooks may be delivered to.
+    pub webhooks: Guard,
 }
 
 /// What every handler has: a handle to the one service.

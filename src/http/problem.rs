@@ -10,9 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::blot::without_secrets;
 use crate::domain::rejection::Rejection;
-use crate::domain::secret::without_tokens;
-use crate::domain::sign_in::without_opaque_tokens;
 use crate::ledger::SubmitError;
 use crate::ledger::history::HistoryError;
 use crate::views::page::InvalidCursor;
@@ -311,10 +310,6 @@ impl FieldProblem {
             message: without_secrets(&self.message),
         }
     }
-}
-
-fn without_secrets(text: &str) -> String {
-    without_opaque_tokens(&without_tokens(text))
 }
 
 impl IntoResponse for Problem {

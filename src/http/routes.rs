@@ -52,7 +52,10 @@ pub(super) fn about_itself() -> Router<App> {
 }
 
 fn platform_routes() -> OpenApiRouter<App> {
-    use platform::{api_keys, credentials, members, organizations, projects, service_accounts};
+    use platform::{
+        api_keys, credentials, members, organizations, projects, service_accounts,
+        webhook_endpoints as endpoints,
+    };
     OpenApiRouter::new()
         .routes(routes!(organizations::create, organizations::list))
         .routes(routes!(organizations::show, organizations::update))
@@ -79,6 +82,16 @@ fn platform_routes() -> OpenApiRouter<App> {
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::show))
         .routes(routes!(credentials::revoke))
+        .routes(routes!(endpoints::create, endpoints::list))
+        .routes(routes!(
+            endpoints::show,
+            endpoints::update,
+            endpoints::remove
+        ))
+        .routes(routes!(endpoints::rotate_secret))
+        .routes(routes!(endpoints::enable))
+        .routes(routes!(endpoints::disable))
+        .routes(routes!(endpoints::events))
 }
 
 /// The surfaces of the caller's own organization, one a kind.
@@ -213,6 +226,7 @@ fn weakest(route: &str) -> Option<Weakest> {
     let tail = route.strip_prefix("/platform/organizations");
     let platform = tail.map(|tail| match tail.strip_prefix("/{organization_id}") {
         Some(tail) if tail.starts_with("/credentials") => Weakest::In(Action::Oversee),
+        Some(tail) if tail.starts_with("/webhook-endpoints") => Weakest::In(Action::Webhooks),
         Some(_) => Weakest::In(Action::ReadPlatform),
         None => Weakest::Everywhere(Action::ManageOrganizations),
     });

@@ -16,14 +16,13 @@ use percent_encoding::percent_decode_str;
 use super::App;
 use super::context;
 use super::frame::RequestId;
+use crate::domain::blot;
 use crate::domain::ids::{CredentialId, SecretId};
-use crate::domain::secret::without_tokens;
-use crate::domain::sign_in::without_opaque_tokens;
 use crate::usage::{Call, Outcome};
 use crate::views::index::Verdict;
 
-/// The shortest text that can hold a token of ours: a link's or a session's.
-const TOKEN_CHARS_MIN: usize = 64;
+/// The shortest text that can hold a secret of ours: a signing secret of 24 bytes.
+const SECRET_CHARS_MIN: usize = 38;
 /// What stands for a token that somebody put where it does not belong.
 const BLOT: &str = "[secret]";
 
@@ -189,18 +188,18 @@ pub(super) fn path_of(target: &str) -> &str {
     })
 }
 
-/// A text in which every token of ours is blotted out, written plainly or with percent signs.
+/// A text in which every secret of ours is blotted out, written plainly or with percent signs.
 pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
-    if text.len() < TOKEN_CHARS_MIN {
+    if text.len() < SECRET_CHARS_MIN {
         return Cow::Borrowed(text);
     }
-    let clean = without_opaque_tokens(&without_tokens(text));
+    let clean = blot::without_secrets(text);
     if clean != text {
         return Cow::Owned(clean);
     }
     if text.contains('%') {
         let plain = percent_decode_str(text).decode_utf8_lossy();
-        if without_opaque_tokens(&without_tokens(&plain)) != plain {
+        if blot::without_secrets(&plain) != plain {
             return Cow::Borrowed(BLOT);
         }
     }

@@ -13,7 +13,7 @@ use super::{Ask, World, ask};
 const CASES: u32 = 1_500;
 
 /// Every field of every body.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 31] = [
     "sign_in_token",
     "password",
     "current_password",
@@ -38,6 +38,12 @@ const FIELDS: [&str; 25] = [
     "any_project",
     "organization_id",
     "request",
+    "url",
+    "event_types",
+    "ordered",
+    "signature",
+    "overlap_seconds",
+    "from",
     "nonsense",
 ];
 

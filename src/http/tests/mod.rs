@@ -7,6 +7,7 @@ mod api_keys;
 mod bodies;
 mod conventions;
 mod documents;
+mod endpoints;
 mod forward_auth;
 mod garbage;
 mod lists;
@@ -74,7 +75,7 @@ struct World {
     globex: Tenant,
     /// A token with `platform:*`.
     platform: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A tenant, by its ids.
@@ -90,6 +91,7 @@ struct Tenant {
     admin: String,
     /// One token of each other kind: personal, of the service account, access, admin, project.
     tokens: [String; 5],
+    endpoint: String,
 }
 
 impl World {
@@ -132,6 +134,7 @@ impl World {
             key: String::new(),
             admin: String::new(),
             tokens: Default::default(),
+            endpoint: String::new(),
         };
         let mut world = Self {
             ledger,
@@ -142,7 +145,7 @@ impl World {
             acme: vacant(),
             globex: vacant(),
             platform: String::new(),
-            _folder: folder,
+            folder,
         };
         world.acme = world.tenant("Acme", "ann@acme.example");
         world.globex = world.tenant("Globex", "bob@globex.example");
@@ -198,6 +201,9 @@ impl World {
         let project = made(&format!("{path}/projects"), &json!({"name": "Website"}));
         let account = json!({"name": "CI Bot", "role": "engineer"});
         let account = made(&format!("{path}/service-accounts"), &account);
+        let endpoint = json!({"url": "https://hooks.example", "event_types": ["api_key.*"]});
+        let endpoint = self.post(&admin, &format!("{path}/webhook-endpoints"), &endpoint);
+        let endpoint = text(&endpoint.expect(201)["endpoint"]["id"]);
         let (scopes, role, preset): (Grant, Grant, Grant) = (
             Grant {
                 scopes: vec!["cases:read".to_owned()],
@@ -232,6 +238,7 @@ impl World {
             key,
             admin,
             tokens,
+            endpoint,
         }
     }
 

@@ -56,6 +56,7 @@ const ACCESS_EDIT: &str = "114 ---+++ ---+++ ---+++ ---+++ ---++-";
 const ACCESS_MANAGE: &str = "114 ----++ ----++ ----++ ----++ ---++-";
 const ADMINS: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 const ADMIN: &str = "114 ----++ ----++ ----++ ----++ ---++-";
+const WEBHOOKS: &str = "114 ----++ ----++ ----++ ----++ ---++-";
 const PROJECT_READ: &str = "114 ++++++ ++++++ ++++++ ++++++ ---++-";
 const PROJECT_WRITE: &str = "114 -+++++ -+++++ -+++++ -+++++ ---++-";
 
@@ -67,7 +68,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 110] = [
+const TABLE: [(&str, &str, &str, &str); 119] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -124,6 +125,35 @@ const TABLE: [(&str, &str, &str, &str); 110] = [
     ("GET", O, "/credentials", WRITE),
     ("GET", O, "/credentials/{key_id}", WRITE),
     ("POST", O, "/credentials/{key_id}/revoke", WRITE),
+    ("GET", O, "/webhook-endpoints", WEBHOOKS),
+    ("POST", O, "/webhook-endpoints", WEBHOOKS),
+    ("GET", O, "/webhook-endpoints/{endpoint_id}", WEBHOOKS),
+    ("PATCH", O, "/webhook-endpoints/{endpoint_id}", WEBHOOKS),
+    ("DELETE", O, "/webhook-endpoints/{endpoint_id}", WEBHOOKS),
+    (
+        "POST",
+        O,
+        "/webhook-endpoints/{endpoint_id}/rotate-secret",
+        WEBHOOKS,
+    ),
+    (
+        "POST",
+        O,
+        "/webhook-endpoints/{endpoint_id}/enable",
+        WEBHOOKS,
+    ),
+    (
+        "POST",
+        O,
+        "/webhook-endpoints/{endpoint_id}/disable",
+        WEBHOOKS,
+    ),
+    (
+        "GET",
+        O,
+        "/webhook-endpoints/{endpoint_id}/events",
+        WEBHOOKS,
+    ),
     ("GET", MINE, "", OWN),
     ("POST", MINE, "", OWN),
     ("GET", MINE, "/scopes", KNOWN),

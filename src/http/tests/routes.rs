@@ -39,7 +39,8 @@ pub(super) fn filled(template: &str, place: &Tenant, rest: &Tenant) -> String {
         .replace("{member_id}", &rest.owner)
         .replace("{session_id}", "ses_01KQ01SD60AADFP7C33DS9A67N")
         .replace("{token}", &"0".repeat(64))
-        .replace("{project_id}", &rest.project);
+        .replace("{project_id}", &rest.project)
+        .replace("{endpoint_id}", &rest.endpoint);
     assert!(!path.contains('{'), "{path}");
     path
 }
@@ -79,6 +80,11 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         ("POST", "revoke") if template.starts_with("/oauth2") => Some(json!({})),
         ("POST", "verify") => Some(json!({"key": "x"})),
         ("POST", "batch") => Some(json!({"keys": [{"key": "x"}]})),
+        ("POST", "webhook-endpoints") => {
+            Some(json!({"url": "https://hooks.example/b", "event_types": ["api_key.*"]}))
+        }
+        ("POST", "rotate-secret") => Some(json!({"overlap_seconds": 60})),
+        ("PATCH", "{endpoint_id}") => Some(json!({"ordered": true})),
         ("POST", "revoke" | "rotate" | "roll" | "replace" | "disable" | "enable") => {
             Some(json!({}))
         }
