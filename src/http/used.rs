@@ -24,6 +24,8 @@ use crate::views::index::Verdict;
 
 /// The shortest text that can hold a token of ours: a link's or a session's.
 const TOKEN_CHARS_MIN: usize = 64;
+/// How often a text is decoded: a proxy that encodes what a client has encoded makes it two.
+const ENCODED_TIMES_MAX: usize = 3;
 /// What stands for a token that somebody put where it does not belong.
 const BLOT: &str = "[secret]";
 
@@ -164,7 +166,7 @@ pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
         status: verdict.code.status(),
         duration_us: u32::try_from(presented.took_us).unwrap_or(u32::MAX),
         endpoint: &clean(path_of(presented.endpoint)),
-        method: presented.method,
+        method: &clean(presented.method),
         request_id: presented.request_id.map(clean).as_deref(),
         ip: presented.ip,
         user_agent: presented.user_agent.map(clean).as_deref(),
@@ -189,7 +191,8 @@ pub(super) fn path_of(target: &str) -> &str {
     })
 }
 
-/// A text in which every token of ours is blotted out, written plainly or with percent signs.
+/// A text in which every token of ours is blotted out, written plainly or with percent signs, which
+/// may have been written with percent signs again.
 pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
     if text.len() < TOKEN_CHARS_MIN {
         return Cow::Borrowed(text);
@@ -198,11 +201,16 @@ pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
     if clean != text {
         return Cow::Owned(clean);
     }
-    if text.contains('%') {
-        let plain = percent_decode_str(text).decode_utf8_lossy();
-        if without_opaque_tokens(&without_tokens(&plain)) != plain {
+    let mut plain = Cow::Borrowed(text);
+    for _ in 0..ENCODED_TIMES_MAX {
+        if !plain.contains('%') {
+            break;
+        }
+        let decoded = percent_decode_str(&plain).decode_utf8_lossy().into_owned();
+        if without_opaque_tokens(&without_tokens(&decoded)) != decoded {
             return Cow::Borrowed(BLOT);
         }
+        plain = Cow::Owned(decoded);
     }
     Cow::Borrowed(text)
 }
@@ -217,6 +225,7 @@ mod tests {
         let token = token.reveal();
         let long = "/a-path/of-more-than/sixty-four/characters/that-holds/no-secret/at-all";
         let encoded = token.replace('_', "%5F");
+        let twice = encoded.replace('%', "%25");
         let link = "ab".repeat(32);
         for (text, stored) in [
             ("/v1/cases".to_owned(), "/v1/cases".to_owned()),
@@ -226,6 +235,8 @@ mod tests {
                 "/badges/[secret]/x".to_owned(),
             ),
             (format!("/badges/{encoded}"), "[secret]".to_owned()),
+            (format!("/badges/{twice}"), "[secret]".to_owned()),
+            (format!("{long}/%25%zz"), format!("{long}/%25%zz")),
             (format!("/sign-in/{link}"), "/sign-in/[secret]".to_owned()),
         ] {
             assert_eq!(without_secrets(&text), stored);
