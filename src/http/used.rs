@@ -39,6 +39,8 @@ struct Used {
     uri: Uri,
     ip: Option<IpAddr>,
     user_agent: Option<HeaderValue>,
+    /// What is answered is about another's credential: a 403 says nothing of this one.
+    asks_for_another: bool,
 }
 
 /// Where an extractor says what it found, for the frame around it.
@@ -53,11 +55,26 @@ struct Slot {
 }
 
 /// Says which credential a call is made with, and whether it was accepted.
-pub(super) fn tell(
+pub(super) fn tell(parts: &Parts, app: &App, secret: (CredentialId, SecretId), outcome: Outcome) {
+    let address = context::address(parts, app);
+    keep(parts, (secret, outcome), (address, false));
+}
+
+/// The same of the credential of a gateway, which asks about its client's: headers and addresses
+/// that are forwarded are the client's, and so may the path be that it asks by.
+pub(super) fn tell_of_gateway(
     parts: &Parts,
-    app: &App,
-    (credential, secret): (CredentialId, SecretId),
+    peer: Option<IpAddr>,
+    secret: (CredentialId, SecretId),
     outcome: Outcome,
+) {
+    keep(parts, (secret, outcome), (peer, true));
+}
+
+fn keep(
+    parts: &Parts,
+    ((credential, secret), outcome): ((CredentialId, SecretId), Outcome),
+    (ip, asks_for_another): (Option<IpAddr>, bool),
 ) {
     let Some(UsedSlot(slot)) = parts.extensions.get::<UsedSlot>() else {
         return;
@@ -68,8 +85,9 @@ pub(super) fn tell(
         outcome,
         method: parts.method.clone(),
         uri: parts.uri.clone(),
-        ip: context::address(parts, app),
+        ip,
         user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+        asks_for_another,
     };
     // A call has one caller; a second telling would be of the same.
     slot.used.get_or_init(|| used);
@@ -100,7 +118,9 @@ impl UsedSlot {
             return;
         };
         let outcome = match (used.outcome, status) {
-            (Outcome::Valid, StatusCode::FORBIDDEN) => Outcome::InsufficientScope,
+            (Outcome::Valid, StatusCode::FORBIDDEN) if !used.asks_for_another => {
+                Outcome::InsufficientScope
+            }
             (outcome, _) => outcome,
         };
         let scope = self.0.scope.get().map(std::slice::from_ref);
