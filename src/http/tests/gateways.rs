@@ -124,3 +124,21 @@ fn a_gateway_that_asks_has_a_history_of_its_own() {
     let exercised = world.usage.exercised(gateway.parse().unwrap());
     assert_eq!(exercised, ["keys:verify"]);
 }
+
+#[test]
+fn the_call_that_ends_a_token_is_its_last() {
+    let world = World::new();
+    let form = "application/x-www-form-urlencoded";
+    for by_header in [false, true] {
+        let (key, raw) = usage::key(&world, &["cases:read"]);
+        for _ in 0..2 {
+            let revoke = ask("POST", "/oauth2/revoke").with("content-type", form);
+            let revoke = revoke.body(format!("token={raw}"));
+            let revoke = if by_header { revoke.by(&raw) } else { revoke };
+            assert_eq!(world.send(revoke).status, 200);
+        }
+        let seen = calls(&world, &key, "?outcome=valid");
+        assert_eq!(each(&seen, "endpoint"), ["/oauth2/revoke"], "{by_header}");
+        assert_eq!(each(&seen, "status_code"), [200]);
+    }
+}
