@@ -234,6 +234,8 @@ fn every_surface_shows_the_usage_of_its_credentials() {
         format!("/v1/admin/api-tokens/{admin}"),
         format!("/v1/projects/{}/api-tokens/{of_project}", acme.project),
         path(&world, &acme.key),
+        // Administrators see the use of every kind, members' own tokens too.
+        format!("{}/credentials/{personal}", acme.path),
     ] {
         let read = |tail: &str| {
             let request = ask("GET", &format!("{base}{tail}")).in_session(&session);
