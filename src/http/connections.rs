@@ -143,7 +143,10 @@ impl<S> Accept<TcpStream, S> for Guarded {
         let held = stream
             .set_nodelay(true)
             .and_then(|()| stream.peer_addr())
-            .and_then(|peer| self.enter(peer.ip()).ok_or_else(|| self.refuse(&stream)));
+            .and_then(|peer| {
+                let place = self.enter(peer.ip().to_canonical());
+                place.ok_or_else(|| self.refuse(&stream))
+            });
         ready(held.map(|place| {
             let held = Held {
                 stream,
