@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 
 use super::usage::{self, calls, each, path, record};
-use super::{PEER, START, World, ask};
+use super::{PEER, START, World, answered, ask};
+use crate::http::{HttpSettings, router};
 
 #[test]
 fn gateways_and_introspection_leave_a_history() {
@@ -140,5 +141,39 @@ fn the_call_that_ends_a_token_is_its_last() {
         let seen = calls(&world, &key, "?outcome=valid");
         assert_eq!(each(&seen, "endpoint"), ["/oauth2/revoke"], "{by_header}");
         assert_eq!(each(&seen, "status_code"), [200]);
+    }
+}
+
+#[test]
+fn the_clients_address_is_what_a_trusted_gateway_says() {
+    let world = World::new();
+    let (key, raw) = usage::key(&world, &["cases:read"]);
+    let asks = |trusted: &[&str], forwarded: &str| {
+        let settings = HttpSettings {
+            trusted: trusted.iter().map(|net| net.parse().unwrap()).collect(),
+            usage: Some(world.usage.clone()),
+            ..HttpSettings::default()
+        };
+        let request = ask("GET", "/v1/forward-auth").by(&raw);
+        let request = request.with("x-keyledger-gateway", &world.acme.admin);
+        let request = request.with("x-forwarded-for", forwarded);
+        let router = router(world.ledger.clone(), settings);
+        let reply = world.runtime.block_on(answered(router, request));
+        assert_eq!(reply.status, 200);
+        calls(&world, &key, "?limit=1")[0]["ip_address"].clone()
+    };
+    let (peer, client) = (PEER.ip().to_string(), "198.51.100.7");
+    let spoofed = format!("6.6.6.6, {client}");
+    for (trusted, forwarded, recorded) in [
+        (&[][..], client, peer.as_str()),
+        (&["203.0.113.0/24"], client, client),
+        (&["203.0.113.0/24"], &spoofed, client),
+        (&["10.0.0.0/8"], client, &peer),
+    ] {
+        assert_eq!(
+            asks(trusted, forwarded),
+            recorded,
+            "{trusted:?} {forwarded}"
+        );
     }
 }
