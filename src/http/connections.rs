@@ -96,8 +96,8 @@ struct Limits {
 }
 
 impl Limits {
-    /// As many as are allowed and as the limit on open files has room for: a connection that is
-    /// refused is told so, one that cannot be accepted waits, and files of ours could not be opened.
+    /// As many as are allowed and as the limit on open files has room for: one that is refused is
+    /// told so, while one that cannot be accepted waits, and then no file of ours can be opened.
     fn of(open_files: Option<u64>) -> Self {
         let files = open_files.and_then(|files| usize::try_from(files).ok());
         let files = files.unwrap_or(usize::MAX);

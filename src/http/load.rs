@@ -20,8 +20,8 @@ use super::problem::Problem;
 const VERIFICATIONS_MAX: usize = 4_096;
 /// Readings of files or of the past at once: each takes a blocking thread and some megabytes.
 const READINGS_MAX: usize = 64;
-/// All other requests at once: with their longest bodies, 256 MiB. Some read a body before they know
-/// whose it is, so that one address with all its connections must not take every place.
+/// All other requests at once: with their longest bodies, 256 MiB. Some read a body before they
+/// know whose it is: one address with all its connections must not take every place.
 const OTHERS_MAX: usize = 4_096;
 const _: () = assert!(CONNECTIONS_EACH_MAX < OTHERS_MAX);
 /// Beyond these delays readings, other requests and verifications are refused.

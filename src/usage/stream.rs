@@ -189,8 +189,8 @@ impl Stream {
         Ok(self.end() + HEAD as u64)
     }
 
-    /// Begins a segment behind the one that is written, if that has an instant before `oldest`: what
-    /// is in it can be dropped once all of it is old, however few calls there are.
+    /// Begins a segment behind the one that is written, if that has an instant before `oldest`:
+    /// what is in it can be dropped once all of it is old, however few calls there are.
     pub(super) fn seal_if_before(&mut self, oldest: Timestamp) -> io::Result<()> {
         let span = self.segments.last().and_then(|last| last.span);
         match span {
