@@ -78,6 +78,8 @@ fn platform_routes() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::usage_summary))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::show))
+        .routes(routes!(credentials::usage))
+        .routes(routes!(credentials::usage_summary))
         .routes(routes!(credentials::revoke))
 }
 

@@ -9,6 +9,7 @@ mod conventions;
 mod documents;
 mod forward_auth;
 mod garbage;
+mod gateways;
 mod lists;
 mod metrics;
 mod oauth;

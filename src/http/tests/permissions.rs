@@ -67,7 +67,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 110] = [
+const TABLE: [(&str, &str, &str, &str); 112] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -123,6 +123,8 @@ const TABLE: [(&str, &str, &str, &str); 110] = [
     ("POST", O, "/api-keys/{key_id}/enable", WRITE),
     ("GET", O, "/credentials", WRITE),
     ("GET", O, "/credentials/{key_id}", WRITE),
+    ("GET", O, "/credentials/{key_id}/usage", WRITE),
+    ("GET", O, "/credentials/{key_id}/usage/summary", WRITE),
     ("POST", O, "/credentials/{key_id}/revoke", WRITE),
     ("GET", MINE, "", OWN),
     ("POST", MINE, "", OWN),
