@@ -208,7 +208,8 @@ impl Tenant {
             | Record::Project(_)
             | Record::Member(_)
             | Record::ServiceAccount(_)
-            | Record::Session(_) => None,
+            | Record::Session(_)
+            | Record::WebhookEndpoint(_) => None,
         });
         let key = key.context("an organization is made with a key")?;
         let secret = key.secret();

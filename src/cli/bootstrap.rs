@@ -155,7 +155,8 @@ pub(super) fn issue(ledger: &Ledger, request: Request) -> Result<Issued, Stop> {
             Record::Ledger
             | Record::Project(_)
             | Record::ServiceAccount(_)
-            | Record::Session(_) => {}
+            | Record::Session(_)
+            | Record::WebhookEndpoint(_) => {}
         }
     }
     match (organization, key, answer.token) {

@@ -38,6 +38,8 @@ pub enum Action {
     EndItself,
     /// Read the history across records, and where people called from.
     ReadLedger,
+    /// See and manage webhook endpoints, and read what is delivered to them.
+    Webhooks,
 }
 
 impl Action {
@@ -53,6 +55,7 @@ impl Action {
             Self::ReportUsage => "usage:write",
             Self::EndItself => "a credential",
             Self::ReadLedger => "ledger:read",
+            Self::Webhooks => "webhooks:write",
             Self::Keys(kind, deed) => needs(kind, deed),
         }
     }
@@ -369,6 +372,7 @@ impl Authority {
             | Action::Verify
             | Action::ReportUsage
             | Action::ReadLedger
+            | Action::Webhooks
             | Action::Keys(..) => holds(action.needs()),
         }
     }

@@ -8,6 +8,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::catalogue::CatalogueText;
+use super::endpoint_event::{
+    EndpointCreated, EndpointDeleted, EndpointDisabled, EndpointEnabled, EndpointFailing,
+    EndpointSecretRotated, EndpointUpdated,
+};
 use super::envelope::Digest32;
 use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId, SecretId, UserId};
 use super::kind::Kind;
@@ -146,6 +150,20 @@ events! {
     EndedSecretUsed = "api_key.ended_secret_used" 1,
     /// Whole segments of the usage history were sealed.
     UsageSealed = "usage.sealed" 1,
+    /// A webhook endpoint was made.
+    EndpointCreated = "webhook_endpoint.created" 1,
+    /// Its address, description, filter or order changed.
+    EndpointUpdated = "webhook_endpoint.updated" 1,
+    /// It got a new signing secret.
+    EndpointSecretRotated = "webhook_endpoint.secret_rotated" 1,
+    /// It was disabled.
+    EndpointDisabled = "webhook_endpoint.disabled" 1,
+    /// It was enabled again.
+    EndpointEnabled = "webhook_endpoint.enabled" 1,
+    /// It was deleted.
+    EndpointDeleted = "webhook_endpoint.deleted" 1,
+    /// Deliveries to it do nothing but fail.
+    EndpointFailing = "webhook_endpoint.failing" 1,
 }
 
 macro_rules! data {
@@ -443,9 +461,6 @@ pub enum EndedCode {
     Expired,
 }
 
-/// Where a password's hash stands in its event.
-pub const PASSWORD_FIELD: &str = "data.password";
-
 impl NewSecret {
     /// The secret as the record keeps it.
     #[must_use]
@@ -458,22 +473,5 @@ impl NewSecret {
             created_at,
             ends_at: None,
         }
-    }
-}
-
-impl Fact {
-    /// The values of a person that the fact holds, with their path in the envelope.
-    pub fn personal_mut(&mut self) -> Vec<(&'static str, &mut Personal)> {
-        if let Self::PasswordSet(set) = self {
-            return vec![(PASSWORD_FIELD, &mut set.password)];
-        }
-        let Self::MemberAdded(added) = self else {
-            return Vec::new();
-        };
-        let name = added.name.as_mut().map(|name| ("data.name", name));
-        [Some(("data.email", &mut added.email)), name]
-            .into_iter()
-            .flatten()
-            .collect()
     }
 }

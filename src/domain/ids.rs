@@ -219,6 +219,8 @@ pub enum Subject {
     Credential(CredentialId),
     /// A session.
     Session(SessionId),
+    /// A webhook endpoint.
+    WebhookEndpoint(EndpointId),
 }
 
 impl fmt::Display for Subject {
@@ -231,6 +233,7 @@ impl fmt::Display for Subject {
             Self::ServiceAccount(id) => id.fmt(f),
             Self::Credential(id) => id.fmt(f),
             Self::Session(id) => id.fmt(f),
+            Self::WebhookEndpoint(id) => id.fmt(f),
         }
     }
 }
@@ -246,6 +249,7 @@ impl FromStr for Subject {
             Some(ServiceAccountId::PREFIX) => text.parse().map(Self::ServiceAccount),
             Some(CredentialId::PREFIX) => text.parse().map(Self::Credential),
             Some(SessionId::PREFIX) => text.parse().map(Self::Session),
+            Some(EndpointId::PREFIX) => text.parse().map(Self::WebhookEndpoint),
             Some(_) | None => text.parse().map(Self::Ledger),
         }
     }

@@ -1,4 +1,7 @@
-//! A value that belongs to a person: readable here, sealed in the log, blank once erased.
+//! A value that is readable here, sealed in the log, and blank once its data key is gone.
+//!
+//! What belongs to a person is one, and so are secrets that the ledger must read back: the hash of
+//! a password, what deliveries are signed with.
 //!
 //! `decide` makes and sees opened values; `ledger` seals them before the append and opens them
 //! after a read. Only the sealed form is ever serialized, so neither a payload nor a snapshot can
@@ -8,22 +11,23 @@ use std::fmt;
 
 use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use zeroize::Zeroizing;
 
 use crate::seal::Sealed;
 
-/// A person's e-mail address or name.
+/// A value that is sealed, such as a person's e-mail address; wiped when dropped.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Personal {
-    opened: Option<String>,
+    opened: Option<Zeroizing<String>>,
     sealed: Option<Sealed>,
 }
 
 impl Personal {
     /// A new value, not sealed yet.
     #[must_use]
-    pub fn new(text: String) -> Self {
+    pub fn new(text: impl Into<Zeroizing<String>>) -> Self {
         Self {
-            opened: Some(text),
+            opened: Some(text.into()),
             sealed: None,
         }
     }
@@ -31,7 +35,7 @@ impl Personal {
     /// The plain text; `None` where it has been erased.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
-        self.opened.as_deref()
+        self.opened.as_ref().map(|text| text.as_str())
     }
 
     /// The sealed form, once there is one.
@@ -47,7 +51,7 @@ impl Personal {
 
     /// Adds what a read value says, or that its key is gone.
     pub fn open(&mut self, text: Option<String>) {
-        self.opened = text;
+        self.opened = text.map(Zeroizing::new);
     }
 }
 

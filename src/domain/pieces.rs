@@ -12,9 +12,12 @@ use super::catalogue::{CatalogueText, InvalidCatalogue};
 use super::decide::fold_case;
 use super::envelope::{Digest32, Event};
 use super::ids::{
-    CredentialId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId, SessionId, UserId,
+    CredentialId, EndpointId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId,
+    SessionId, UserId,
 };
-use super::record::{Credential, Member, Organization, OrganizationHead, Project, ServiceAccount};
+use super::record::{
+    Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, WebhookEndpoint,
+};
 use super::session::{Session, SignInMeans};
 use super::state::{LedgerHead, Remembered, State};
 use super::time::Timestamp;
@@ -53,6 +56,8 @@ pub enum Piece {
     Session(Arc<Session>),
     /// A member's link and password.
     SignIn(Arc<SignInMeans>),
+    /// A webhook endpoint.
+    Endpoint(Arc<WebhookEndpoint>),
 }
 
 /// How far the pieces of a state have been taken.
@@ -74,6 +79,8 @@ pub enum Taken {
     Sessions(Option<SessionId>),
     /// Up to this member's link and password.
     SignIns(Option<UserId>),
+    /// Up to this webhook endpoint.
+    Endpoints(Option<EndpointId>),
     /// Up to this command.
     Commands(Option<Digest32>),
     /// Everything.
@@ -94,6 +101,7 @@ impl Piece {
             Self::Command(_, remembered) => remembered.last,
             Self::Session(record) => record.stamp.position,
             Self::SignIn(means) => means.position,
+            Self::Endpoint(record) => record.stamp.position,
         }
     }
 }
@@ -148,7 +156,8 @@ impl State {
                 take!(credentials, after, Credentials => Sessions, Credential)
             }
             Taken::Sessions(after) => take!(sessions, after, Sessions => SignIns, Session),
-            Taken::SignIns(after) => take!(sign_ins, after, SignIns => Commands, SignIn),
+            Taken::SignIns(after) => take!(sign_ins, after, SignIns => Endpoints, SignIn),
+            Taken::Endpoints(after) => take!(endpoints, after, Endpoints => Commands, Endpoint),
             Taken::Commands(after) => {
                 take!(commands, after, Commands, Taken::All, Piece::Command)
             }
@@ -193,6 +202,12 @@ impl State {
                 self.sessions.restore(record.id, record);
             }
             Piece::SignIn(means) => self.sign_ins.restore(means.user, means),
+            Piece::Endpoint(record) => {
+                if !record.is_deleted() {
+                    self.count(record.organization, |counts| counts.endpoints += 1);
+                }
+                self.endpoints.restore(record.id, record);
+            }
         }
     }
 

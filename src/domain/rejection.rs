@@ -2,6 +2,7 @@
 
 use super::in_use::InUse;
 use super::kind::Kind;
+use super::record::WrongEventType;
 
 /// Why a command is refused. Nothing was appended.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
@@ -117,6 +118,35 @@ pub enum Rejection {
         /// The kind.
         kind: Kind,
     },
+    /// An address that nothing is delivered to.
+    #[error("{why}")]
+    UrlRefused {
+        /// Why, in one sentence.
+        why: String,
+    },
+    /// A type of event, or a family, that an endpoint cannot ask for.
+    #[error("the event type {event_type:?} {why}")]
+    EventTypeNotDelivered {
+        /// The entry.
+        event_type: String,
+        /// Why.
+        why: WrongEventType,
+    },
+    /// A signing secret that cannot be used.
+    #[error("{why}")]
+    SigningSecretInvalid {
+        /// Why; it never quotes the secret.
+        why: String,
+    },
+    /// An overlap of secrets beyond 30 days.
+    #[error("must be at most 2592000 seconds (30 days)")]
+    OverlapTooLong,
+    /// More endpoints than an organization may have.
+    #[error("an organization has at most {max} webhook endpoints; delete one first")]
+    TooManyEndpoints {
+        /// The limit.
+        max: u64,
+    },
     /// A project in a body that is not one of this organization.
     #[error("there is no such project in this organization")]
     UnknownProject,
@@ -176,6 +206,9 @@ pub enum Rejection {
     /// The service account has been deleted.
     #[error("the service account has been deleted")]
     ServiceAccountDeleted,
+    /// The webhook endpoint has been deleted.
+    #[error("the webhook endpoint has been deleted; make a new one")]
+    WebhookEndpointDeleted,
     /// The member has been removed.
     #[error("the member has been removed")]
     MemberRemoved,
@@ -267,6 +300,11 @@ impl Rejection {
             Self::UnknownRole { .. } => "unknown_role",
             Self::UnknownPreset { .. } => "unknown_preset",
             Self::UnknownOwner { .. } => "unknown_owner",
+            Self::UrlRefused { .. } => "url_refused",
+            Self::EventTypeNotDelivered { .. } => "event_type_not_delivered",
+            Self::SigningSecretInvalid { .. } => "signing_secret_invalid",
+            Self::OverlapTooLong => "overlap_too_long",
+            Self::TooManyEndpoints { .. } => "too_many_endpoints",
             Self::UnknownProject => "unknown_project",
             Self::ProjectBinding { .. } => "project_binding",
             Self::ExpiryInPast => "expiry_in_past",
@@ -279,6 +317,7 @@ impl Rejection {
             Self::CredentialEnded => "credential_ended",
             Self::NotForKind { .. } => "not_for_kind",
             Self::ServiceAccountDeleted => "service_account_deleted",
+            Self::WebhookEndpointDeleted => "webhook_endpoint_deleted",
             Self::MemberRemoved => "member_removed",
             Self::ProjectArchived => "project_archived",
             Self::NameTaken => "name_taken",
@@ -305,6 +344,10 @@ impl Rejection {
             | Self::ScopeBeyondAccount { .. }
             | Self::ScopeTwice { .. } => Some("scopes"),
             Self::UnknownPreset { .. } => Some("scope"),
+            Self::UrlRefused { .. } | Self::TooManyEndpoints { .. } => Some("url"),
+            Self::EventTypeNotDelivered { .. } => Some("event_types"),
+            Self::SigningSecretInvalid { .. } => Some("secret"),
+            Self::OverlapTooLong => Some("overlap_seconds"),
             Self::UnknownOwner { .. } => Some("owner"),
             Self::UnknownRole { .. } => Some("role"),
             Self::UnknownProject | Self::ProjectBinding { .. } => Some("project_id"),
@@ -329,6 +372,7 @@ impl Rejection {
             | Self::CredentialEnded
             | Self::NotForKind { .. }
             | Self::ServiceAccountDeleted
+            | Self::WebhookEndpointDeleted
             | Self::MemberRemoved
             | Self::ProjectArchived
             | Self::LastOwner

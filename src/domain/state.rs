@@ -15,12 +15,12 @@ use super::catalogue::{Catalogue, InvalidCatalogue};
 use super::command::Actor;
 use super::envelope::Digest32;
 use super::ids::{
-    CredentialId, EventId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId, SessionId,
-    Subject, UserId,
+    CredentialId, EndpointId, EventId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId,
+    SessionId, Subject, UserId,
 };
 use super::record::{
     Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, Shared, Stamp,
-    Status,
+    Status, WebhookEndpoint,
 };
 use super::rejection::Rejection;
 use super::session::{Session, SignInChanges, SignInMeans};
@@ -57,6 +57,8 @@ pub struct Counts {
     pub projects: u64,
     /// Service accounts that have not been deleted.
     pub service_accounts: u64,
+    /// Webhook endpoints that have not been deleted.
+    pub endpoints: u64,
 }
 
 /// A command that was answered.
@@ -112,6 +114,7 @@ pub struct State {
     pub(super) sessions_ended: Vec<Arc<Session>>,
     /// Links and passwords.
     pub(super) sign_ins: Staged<UserId, SignInMeans>,
+    pub(super) endpoints: Staged<EndpointId, WebhookEndpoint>,
     pub(super) commands: Staged<Digest32, Remembered>,
     /// Remembered commands by the position of their first event.
     pub(super) commands_order: BTreeMap<u64, Digest32>,
@@ -136,6 +139,8 @@ pub struct Changes {
     pub credentials: Vec<Arc<Credential>>,
     /// Sessions, links and passwords.
     pub sign_ins: SignInChanges,
+    /// Webhook endpoints.
+    pub endpoints: Vec<Arc<WebhookEndpoint>>,
 }
 
 impl State {
@@ -199,6 +204,12 @@ impl State {
         self.credentials.get(&id)
     }
 
+    /// A webhook endpoint, deleted ones too.
+    #[must_use]
+    pub fn endpoint(&self, id: EndpointId) -> Option<&Arc<WebhookEndpoint>> {
+        self.endpoints.get(&id)
+    }
+
     /// A session that has not ended, or that the staged events have.
     #[must_use]
     pub fn session(&self, id: SessionId) -> Option<&Arc<Session>> {
@@ -247,7 +258,8 @@ impl State {
             | Subject::Member(_)
             | Subject::ServiceAccount(_)
             | Subject::Credential(_)
-            | Subject::Session(_) => self.stamp(subject).map_or(0, |stamp| stamp.version),
+            | Subject::Session(_)
+            | Subject::WebhookEndpoint(_) => self.stamp(subject).map_or(0, |stamp| stamp.version),
         }
     }
 
@@ -261,6 +273,7 @@ impl State {
             Subject::ServiceAccount(id) => self.account(id).map(|record| record.stamp),
             Subject::Credential(id) => self.credential(id).map(|record| record.stamp()),
             Subject::Session(id) => self.session(id).map(|record| record.stamp),
+            Subject::WebhookEndpoint(id) => self.endpoint(id).map(|record| record.stamp),
         }
     }
 
@@ -353,6 +366,7 @@ impl State {
             accounts: self.accounts.settle(),
             credentials: self.credentials.settle(),
             sign_ins: SignInChanges { sessions, means },
+            endpoints: self.endpoints.settle(),
         }
     }
 
@@ -392,6 +406,7 @@ impl State {
         self.sessions_of.abandon();
         self.sessions_ended.clear();
         self.sign_ins.abandon();
+        self.endpoints.abandon();
         self.commands.abandon();
         self.commands_staged.clear();
     }
@@ -419,6 +434,7 @@ impl State {
                 sessions: self.sessions.settled(),
                 means: self.sign_ins.settled(),
             },
+            endpoints: self.endpoints.settled(),
         }
     }
 }

@@ -82,7 +82,8 @@ impl Moment {
             | Record::Project(_)
             | Record::Member(_)
             | Record::ServiceAccount(_)
-            | Record::Session(_) => Ok(None),
+            | Record::Session(_)
+            | Record::WebhookEndpoint(_) => Ok(None),
         }
     }
 

@@ -383,6 +383,11 @@ fn status_of(why: &Rejection) -> StatusCode {
         | Rejection::ScopeTwice { .. }
         | Rejection::UnknownRole { .. }
         | Rejection::UnknownProject
+        | Rejection::UrlRefused { .. }
+        | Rejection::EventTypeNotDelivered { .. }
+        | Rejection::SigningSecretInvalid { .. }
+        | Rejection::OverlapTooLong
+        | Rejection::TooManyEndpoints { .. }
         | Rejection::ProjectBinding { .. }
         | Rejection::ExpiryInPast
         | Rejection::ExpiryDaysOutOfRange
@@ -398,6 +403,7 @@ fn status_of(why: &Rejection) -> StatusCode {
         Rejection::CredentialEnded
         | Rejection::NotForKind { .. }
         | Rejection::ServiceAccountDeleted
+        | Rejection::WebhookEndpointDeleted
         | Rejection::MemberRemoved
         | Rejection::ProjectArchived
         | Rejection::NameTaken

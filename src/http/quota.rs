@@ -72,7 +72,10 @@ pub(super) fn creates(command: &Command) -> bool {
         | Command::CreateKey(_)
         | Command::RotateKey(_)
         | Command::ReplaceKey(_)
-        | Command::IssueSignInLink(_) => true,
+        | Command::IssueSignInLink(_)
+        | Command::CreateEndpoint(_)
+        | Command::UpdateEndpoint(_)
+        | Command::RotateEndpointSecret(_) => true,
         Command::OpenLedger(_)
         | Command::AdoptCatalogue(_)
         | Command::CreateOrganization(_)
@@ -92,7 +95,12 @@ pub(super) fn creates(command: &Command) -> bool {
         | Command::SignOut(_)
         | Command::SetPassword(_)
         | Command::NoteEndedSecretUse(_)
-        | Command::SealUsage(_) => false,
+        | Command::SealUsage(_)
+        | Command::EnableEndpoint(_)
+        | Command::DisableEndpoint(_)
+        | Command::DeleteEndpoint(_)
+        | Command::NoteEndpointFailing(_)
+        | Command::StopEndpoint(_) => false,
     }
 }
 

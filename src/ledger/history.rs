@@ -109,6 +109,7 @@ impl Ledger {
             .chain(changes.accounts.into_iter().map(Record::ServiceAccount))
             .chain(changes.credentials.into_iter().map(Record::Credential))
             .chain(changes.sign_ins.sessions.into_iter().map(Record::Session))
+            .chain(changes.endpoints.into_iter().map(Record::WebhookEndpoint))
             .next();
         Ok(record.unwrap_or(Record::Ledger))
     }
@@ -142,6 +143,7 @@ impl Ledger {
             records,
             token: None,
             sign_in: None,
+            endpoint_secret: None,
             position: last,
             replayed: true,
         })

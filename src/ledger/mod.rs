@@ -33,8 +33,11 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, occurred_at};
 use crate::domain::command::Request;
+use crate::domain::endpoint_secret::EndpointSecretText;
 use crate::domain::envelope::Digest32;
-use crate::domain::record::{Credential, Member, Organization, Project, ServiceAccount};
+use crate::domain::record::{
+    Credential, Member, Organization, Project, ServiceAccount, WebhookEndpoint,
+};
 use crate::domain::rejection::Rejection;
 use crate::domain::secret::Token;
 use crate::domain::session::Session;
@@ -109,6 +112,8 @@ pub enum Record {
     Credential(Arc<Credential>),
     /// A session.
     Session(Arc<Session>),
+    /// A webhook endpoint.
+    WebhookEndpoint(Arc<WebhookEndpoint>),
 }
 
 /// What a command came to. Everything in it is durable.
@@ -120,6 +125,8 @@ pub struct Answer {
     pub token: Option<Token>,
     /// The token of a new sign-in link or session; gone once it has been shown.
     pub sign_in: Option<OpaqueToken>,
+    /// The signing secret of a webhook endpoint; gone once it has been shown.
+    pub endpoint_secret: Option<EndpointSecretText>,
     /// Position of the command's last event; of the newest event if it needed none.
     pub position: u64,
     /// Whether this repeats the answer of an earlier, equal command.

@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::boot::BootError;
-use super::stamp::{open_means, open_member};
+use super::stamp::{StampError, open_endpoint, open_means, open_member};
 use crate::domain::pieces::{Piece, Taken};
 use crate::domain::state::State;
 use crate::log::StartFrom;
@@ -88,22 +88,16 @@ fn load_one(path: &Path, keys: &KeyStore) -> Result<Loaded, SnapshotError> {
         next_position_min = next_position_min.max(piece.position() + 1);
         let piece = match piece {
             Piece::Member(mut member) => {
-                let opened = open_member(keys, Arc::make_mut(&mut member));
-                opened.map_err(|why| {
-                    let why = super::writer::error_chain(&why);
-                    tracing::warn!(why, "a member's values do not open");
-                    SnapshotError::Unfit("a sealed value does not open")
-                })?;
+                unsealed(open_member(keys, Arc::make_mut(&mut member)))?;
                 Piece::Member(member)
             }
             Piece::SignIn(mut means) => {
-                let opened = open_means(keys, Arc::make_mut(&mut means));
-                opened.map_err(|why| {
-                    let why = super::writer::error_chain(&why);
-                    tracing::warn!(why, "a member's password hash does not open");
-                    SnapshotError::Unfit("a sealed value does not open")
-                })?;
+                unsealed(open_means(keys, Arc::make_mut(&mut means)))?;
                 Piece::SignIn(means)
+            }
+            Piece::Endpoint(mut endpoint) => {
+                unsealed(open_endpoint(keys, Arc::make_mut(&mut endpoint)))?;
+                Piece::Endpoint(endpoint)
             }
             other @ (Piece::Organization(_)
             | Piece::Head(_)
@@ -129,5 +123,14 @@ fn load_one(path: &Path, keys: &KeyStore) -> Result<Loaded, SnapshotError> {
         state,
         start,
         next_position_min,
+    })
+}
+
+/// What the values of a record came to, which a snapshot holds sealed.
+fn unsealed(opened: Result<(), StampError>) -> Result<(), SnapshotError> {
+    opened.map_err(|why| {
+        let why = super::writer::error_chain(&why);
+        tracing::warn!(why, "a record's sealed values do not open");
+        SnapshotError::Unfit("a sealed value does not open")
     })
 }

@@ -4,6 +4,7 @@
 //! its sealed values. Personal values are sealed here and opened here, nowhere else.
 
 use ulid::Ulid;
+use zeroize::Zeroizing;
 
 use super::{Idempotency, Network, Submission};
 use crate::clock::Entropy;
@@ -13,10 +14,10 @@ use crate::domain::decide::{Change, Decision, Facts};
 use crate::domain::envelope::{
     ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, commitment,
 };
-use crate::domain::event::PASSWORD_FIELD;
 use crate::domain::ids::{EventId, OrganizationId, Principal, Subject};
 use crate::domain::personal::Personal;
-use crate::domain::record::Member;
+use crate::domain::record::{Member, WebhookEndpoint};
+use crate::domain::sealed_values::{ENDPOINT_KEY_FIELD, PASSWORD_FIELD};
 use crate::domain::session::SignInMeans;
 use crate::domain::state::State;
 use crate::seal::{Context, DataKeyId, KeyStore, Opened, SealError, Sealed};
@@ -35,7 +36,8 @@ pub(crate) enum StampError {
     NotText(#[from] std::str::Utf8Error),
 }
 
-/// The data key of a person, or of an organization's own networks: its id is its holder's.
+/// The data key of a person, of an organization's own networks, or of an endpoint's secret: its id
+/// is its holder's.
 pub(crate) fn data_key(holder: Ulid) -> DataKeyId {
     DataKeyId::new(holder)
 }
@@ -63,11 +65,13 @@ impl Stamper<'_> {
         use crate::domain::event::Fact;
         for change in &decision.changes {
             let holder = match (&change.fact, change.subject) {
-                (Fact::MemberAdded(_), Subject::Member(id)) => id.0,
-                (Fact::OrganizationCreated(_), Subject::Organization(id)) => id.0,
-                (_, _) => continue,
+                (Fact::MemberAdded(_), Subject::Member(id)) => Some(id.0),
+                (Fact::OrganizationCreated(_), Subject::Organization(id)) => Some(id.0),
+                (fact, _) => fact.endpoint_secret().map(|secret| secret.0),
             };
-            self.keys.new_data_key(data_key(holder), self.entropy)?;
+            if let Some(holder) = holder {
+                self.keys.new_data_key(data_key(holder), self.entropy)?;
+            }
         }
         Ok(())
     }
@@ -117,6 +121,7 @@ impl Stamper<'_> {
     ) -> Result<Event, StampError> {
         let holder = match change.subject {
             Subject::Member(id) => Some(id.0),
+            Subject::WebhookEndpoint(_) => change.fact.endpoint_secret().map(|secret| secret.0),
             Subject::Ledger(_)
             | Subject::Organization(_)
             | Subject::Project(_)
@@ -125,7 +130,7 @@ impl Stamper<'_> {
             | Subject::Session(_) => None,
         };
         for (field, value) in change.fact.personal_mut() {
-            let plain = value.text().unwrap_or_default().to_owned();
+            let plain = Zeroizing::new(value.text().unwrap_or_default().to_owned());
             let key = data_key(holder.unwrap_or_default());
             value.seal(self.seal(key, plain.as_bytes(), id, field)?);
         }
@@ -240,6 +245,20 @@ pub(crate) fn open_means(keys: &KeyStore, means: &mut SignInMeans) -> Result<(),
     let event_id = password.set_by.to_string();
     let value = (PASSWORD_FIELD, &mut password.hash);
     open_values(keys, keys.log_id(), &event_id, [value])
+}
+
+/// Opens an endpoint's signing secrets after a snapshot: each is sealed under the event that made
+/// it.
+pub(crate) fn open_endpoint(
+    keys: &KeyStore,
+    endpoint: &mut WebhookEndpoint,
+) -> Result<(), StampError> {
+    for secret in &mut endpoint.secrets {
+        let event_id = secret.sealed_by.to_string();
+        let value = (ENDPOINT_KEY_FIELD, &mut secret.key);
+        open_values(keys, keys.log_id(), &event_id, [value])?;
+    }
+    Ok(())
 }
 
 /// Opens the personal values of a read event; what has been erased stays blank.

@@ -15,6 +15,7 @@ use super::{Answer, Health, Outcome, Record, Shared, Submission, SubmitError};
 use crate::clock::{ClockGuard, Entropy};
 use crate::domain::command::Urgency;
 use crate::domain::decide::{Decision, Facts, decide};
+use crate::domain::endpoint_secret::EndpointSecretText;
 use crate::domain::ids::Subject;
 use crate::domain::secret::Token;
 use crate::domain::sign_in::OpaqueToken;
@@ -60,8 +61,13 @@ struct Pending {
     decided: Vec<(Job, Result<Decided, SubmitError>)>,
 }
 
-/// What a command made that is shown once: a credential's token, that of a link or a session.
-type NewSecrets = (Option<Token>, Option<OpaqueToken>);
+/// What a command made that is shown once: a credential's token, that of a link or a session, the
+/// signing secret of an endpoint.
+type NewSecrets = (
+    Option<Token>,
+    Option<OpaqueToken>,
+    Option<EndpointSecretText>,
+);
 
 /// A command that has been decided, with what its answer needs.
 enum Decided {
@@ -129,7 +135,11 @@ impl Writer {
         let facts = self.facts();
         let mut decision = decide(&self.state(), &submission.request, &facts)?;
         let subject = decision.subject;
-        let secrets = (decision.token.take(), decision.sign_in.take());
+        let secrets = (
+            decision.token.take(),
+            decision.sign_in.take(),
+            decision.endpoint_secret.take(),
+        );
         let events = decision.changes.len();
         let stamped = self.stamp(submission, decision, &facts, pending)?;
         let mut subjects: Vec<Subject> = vec![subject];
@@ -236,6 +246,9 @@ impl Writer {
             Subject::ServiceAccount(id) => state.account(id).cloned().map(Record::ServiceAccount),
             Subject::Credential(id) => state.credential(id).cloned().map(Record::Credential),
             Subject::Session(id) => state.session(id).cloned().map(Record::Session),
+            Subject::WebhookEndpoint(id) => {
+                state.endpoint(id).cloned().map(Record::WebhookEndpoint)
+            }
         };
         record.unwrap_or(Record::Ledger)
     }
@@ -374,7 +387,7 @@ impl Writer {
             let outcome = outcome.map(|decided| match decided {
                 Decided::Done {
                     records,
-                    secrets: (token, sign_in),
+                    secrets: (token, sign_in, endpoint_secret),
                     last,
                 } => {
                     let position = last.unwrap_or(newest);
@@ -382,6 +395,7 @@ impl Writer {
                         records,
                         token,
                         sign_in,
+                        endpoint_secret,
                         position,
                         replayed: false,
                     })

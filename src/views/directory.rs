@@ -1,4 +1,5 @@
-//! The directory: organizations, projects, members and service accounts, for lists and gets.
+//! The directory: organizations, projects, members, service accounts and webhook endpoints, for
+//! lists and gets.
 //!
 //! Owns the newest version of each such record, in RAM. Must never be asked by verification, which
 //! has an index of its own, and never without naming the organization. Records flow in from
@@ -9,8 +10,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ulid::Ulid;
 
-use crate::domain::ids::{OrganizationId, ProjectId, ServiceAccountId, UserId};
-use crate::domain::record::{Member, Organization, Project, ServiceAccount};
+use crate::domain::ids::{EndpointId, OrganizationId, ProjectId, ServiceAccountId, UserId};
+use crate::domain::record::{Member, Organization, Project, ServiceAccount, WebhookEndpoint};
 use crate::domain::state::Changes;
 
 use super::page::{Cursor, Page, PageAsk, SCANNED_MAX};
@@ -29,6 +30,7 @@ struct Shelves {
     projects: Records<Project>,
     members: Records<Member>,
     accounts: Records<ServiceAccount>,
+    endpoints: Records<WebhookEndpoint>,
 }
 
 impl Directory {
@@ -37,7 +39,8 @@ impl Directory {
         let idle = changes.organizations.is_empty()
             && changes.projects.is_empty()
             && changes.members.is_empty()
-            && changes.accounts.is_empty();
+            && changes.accounts.is_empty()
+            && changes.endpoints.is_empty();
         if idle {
             return;
         }
@@ -58,6 +61,10 @@ impl Directory {
         for record in &changes.accounts {
             let key = (record.organization, record.id.0);
             shelves.accounts.insert(key, Arc::clone(record));
+        }
+        for record in &changes.endpoints {
+            let key = (record.organization, record.id.0);
+            shelves.endpoints.insert(key, Arc::clone(record));
         }
     }
 
@@ -138,6 +145,29 @@ impl Directory {
         keep: impl Fn(&ServiceAccount) -> bool,
     ) -> Page<ServiceAccount> {
         list(&self.read().accounts, of, ask, keep)
+    }
+
+    /// A webhook endpoint of the organization, a deleted one too.
+    #[must_use]
+    pub fn endpoint(&self, of: OrganizationId, id: EndpointId) -> Option<Arc<WebhookEndpoint>> {
+        self.read().endpoints.get(&(of, id.0)).cloned()
+    }
+
+    /// The organization's webhook endpoints that `keep` keeps.
+    #[must_use]
+    pub fn endpoints(
+        &self,
+        of: OrganizationId,
+        ask: PageAsk,
+        keep: impl Fn(&WebhookEndpoint) -> bool,
+    ) -> Page<WebhookEndpoint> {
+        list(&self.read().endpoints, of, ask, keep)
+    }
+
+    /// The webhook endpoints of all organizations, deleted ones too: for who delivers.
+    #[must_use]
+    pub fn all_endpoints(&self) -> Vec<Arc<WebhookEndpoint>> {
+        self.read().endpoints.values().cloned().collect()
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Shelves> {

@@ -50,7 +50,7 @@ pub struct Batch<'a> {
 pub struct Views {
     /// Which secrets are accepted, for verification.
     pub index: Index,
-    /// Organizations, projects, members and service accounts.
+    /// Organizations, projects, members, service accounts and webhook endpoints.
     pub directory: Directory,
     /// Sessions, links and passwords.
     pub sessions: Sessions,

@@ -4,6 +4,7 @@
 //! what stands in the log has happened. It fails only where an event names a record that no earlier
 //! event made, which no log of ours does.
 
+mod endpoints;
 mod keys;
 mod sessions;
 
@@ -101,6 +102,7 @@ impl State {
             (Subject::Credential(id), Fact::KeyCreated(data)) => self.key_created(id, event, data),
             (Subject::Credential(id), fact) => self.apply_to_key(id, event, fact),
             (Subject::Session(id), fact) => self.apply_to_session(id, event, fact),
+            (Subject::WebhookEndpoint(id), fact) => self.apply_to_endpoint(id, event, fact),
         }
     }
 

@@ -2,6 +2,7 @@
 //! is read from the state when it is decided.
 
 mod accounts;
+mod endpoints;
 mod keys;
 mod organizations;
 mod sessions;
@@ -10,6 +11,10 @@ mod usage;
 pub use accounts::{
     AddMember, ChangeMemberRole, CreateServiceAccount, DeleteServiceAccount, RemoveMember,
     UpdateServiceAccount,
+};
+pub use endpoints::{
+    CreateEndpoint, EnableEndpoint, EndpointTarget, NoteEndpointFailing, RotateEndpointSecret,
+    StopEndpoint, StopReason, UpdateEndpoint,
 };
 pub use keys::{CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey};
 pub use organizations::{
@@ -107,6 +112,22 @@ pub enum Command {
     NoteEndedSecretUse(EndedSecretUse),
     /// Anchors sealed segments of the usage history.
     SealUsage(SealUsage),
+    /// A new webhook endpoint.
+    CreateEndpoint(CreateEndpoint),
+    /// Address, description, filter, order.
+    UpdateEndpoint(UpdateEndpoint),
+    /// A new signing secret.
+    RotateEndpointSecret(RotateEndpointSecret),
+    /// Delivered to again.
+    EnableEndpoint(EnableEndpoint),
+    /// Not delivered to until enabled.
+    DisableEndpoint(EndpointTarget),
+    /// Ends a webhook endpoint.
+    DeleteEndpoint(EndpointTarget),
+    /// A note that deliveries to an endpoint do nothing but fail.
+    NoteEndpointFailing(NoteEndpointFailing),
+    /// The program disables an endpoint.
+    StopEndpoint(StopEndpoint),
 }
 
 /// Which lane of the queue a command takes.
@@ -149,6 +170,13 @@ impl Command {
             Self::NoteSignInFailure(c) => Some(c.organization),
             Self::SignOut(c) => Some(c.organization),
             Self::SetPassword(c) => Some(c.organization),
+            Self::CreateEndpoint(c) => Some(c.organization),
+            Self::UpdateEndpoint(c) => Some(c.target.organization),
+            Self::RotateEndpointSecret(c) => Some(c.target.organization),
+            Self::EnableEndpoint(c) => Some(c.target.organization),
+            Self::DisableEndpoint(c) | Self::DeleteEndpoint(c) => Some(c.organization),
+            Self::NoteEndpointFailing(c) => Some(c.organization),
+            Self::StopEndpoint(c) => Some(c.organization),
         }
     }
 
@@ -168,7 +196,10 @@ impl Command {
             | Self::DisableKey(_)
             | Self::RevokeKey(_)
             | Self::RevokeItself(_)
-            | Self::SignOut(_) => Urgency::Ends,
+            | Self::SignOut(_)
+            | Self::DisableEndpoint(_)
+            | Self::DeleteEndpoint(_)
+            | Self::StopEndpoint(_) => Urgency::Ends,
             Self::UpdateServiceAccount(c) => c.urgency(),
             Self::OpenLedger(_)
             | Self::AdoptCatalogue(_)
@@ -189,7 +220,12 @@ impl Command {
             | Self::NoteSignInFailure(_)
             | Self::SetPassword(_)
             | Self::NoteEndedSecretUse(_)
-            | Self::SealUsage(_) => Urgency::Ordinary,
+            | Self::SealUsage(_)
+            | Self::CreateEndpoint(_)
+            | Self::UpdateEndpoint(_)
+            | Self::RotateEndpointSecret(_)
+            | Self::EnableEndpoint(_)
+            | Self::NoteEndpointFailing(_) => Urgency::Ordinary,
         }
     }
 }

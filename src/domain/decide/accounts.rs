@@ -170,6 +170,7 @@ fn ended_with_all(
         subject,
         token: None,
         sign_in: None,
+        endpoint_secret: None,
         authority: access.authority().clone(),
     }
 }

@@ -46,6 +46,7 @@ pub(super) fn adopt(
         subject,
         token: None,
         sign_in: None,
+        endpoint_secret: None,
         authority,
     })
 }

@@ -8,6 +8,7 @@ mod accounts;
 mod catalogue;
 mod checks;
 mod edit;
+mod endpoints;
 mod issue;
 pub(super) mod keys;
 mod organizations;
@@ -22,6 +23,7 @@ use ulid::Ulid;
 
 use super::access::{Access, Action, Authority, may};
 use super::command::{Actor, Command, OpenLedger, Request};
+use super::endpoint_secret::EndpointSecretText;
 use super::event::{CatalogueAdopted, Fact, LedgerOpened};
 use super::ids::{EventId, OrganizationId, Subject};
 use super::rejection::Rejection;
@@ -75,6 +77,8 @@ pub struct Decision {
     pub token: Option<Token>,
     /// The token of a sign-in link or a session, which the answer alone carries.
     pub sign_in: Option<OpaqueToken>,
+    /// The signing secret of a webhook endpoint, which the answer alone carries.
+    pub endpoint_secret: Option<EndpointSecretText>,
     /// Who did it.
     pub authority: Authority,
 }
@@ -135,6 +139,14 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
             usage::ended_secret_used(state, request, *command, facts)
         }
         Command::SealUsage(command) => usage::seal(state, request, *command),
+        Command::CreateEndpoint(command) => endpoints::create(state, request, command, facts),
+        Command::UpdateEndpoint(command) => endpoints::update(state, request, command, facts),
+        Command::RotateEndpointSecret(command) => endpoints::rotate(state, request, command, facts),
+        Command::EnableEndpoint(command) => endpoints::enable(state, request, *command, facts),
+        Command::DisableEndpoint(target) => endpoints::disable(state, request, *target, facts),
+        Command::DeleteEndpoint(target) => endpoints::delete(state, request, *target, facts),
+        Command::NoteEndpointFailing(command) => endpoints::failing(state, request, *command),
+        Command::StopEndpoint(command) => endpoints::stop(state, request, *command),
     }
 }
 
@@ -176,6 +188,7 @@ fn open_ledger(
         subject,
         token: None,
         sign_in: None,
+        endpoint_secret: None,
         authority,
     })
 }
@@ -215,6 +228,7 @@ fn decision(
         subject,
         token: None,
         sign_in: None,
+        endpoint_secret: None,
         authority: access.authority().clone(),
     }
 }

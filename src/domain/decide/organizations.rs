@@ -99,6 +99,7 @@ pub(super) fn create(
         subject: Subject::Organization(organization),
         token: Some(token),
         sign_in: None,
+        endpoint_secret: None,
         authority: access.authority().clone(),
     };
     let member = (organization, owner);

@@ -86,6 +86,7 @@ pub(super) fn replace(
         subject: Subject::Credential(new),
         token: Some(token),
         sign_in: None,
+        endpoint_secret: None,
         authority: authority.clone(),
     })
 }

@@ -115,6 +115,7 @@ pub(super) fn sign_in(
         subject,
         token: None,
         sign_in: Some(token),
+        endpoint_secret: None,
         authority: Authority::of_session(id, member, state.catalogue()),
     })
 }
@@ -195,6 +196,7 @@ pub(super) fn sign_in_failed(state: &State, command: SignInFailure) -> Result<De
         subject,
         token: None,
         sign_in: None,
+        endpoint_secret: None,
         authority: Authority::nothing(),
     })
 }
@@ -237,6 +239,7 @@ pub(super) fn sign_out(
         subject: Subject::Session(session.id),
         token: None,
         sign_in: None,
+        endpoint_secret: None,
         authority,
     })
 }
@@ -279,6 +282,7 @@ pub(super) fn set_password(
         subject,
         token: None,
         sign_in: None,
+        endpoint_secret: None,
         authority,
     })
 }

@@ -76,7 +76,7 @@ pub(super) fn seal(
 }
 
 /// Nobody who calls from outside gives these commands.
-fn by_the_program(request: &Request) -> Result<(), Rejection> {
+pub(super) fn by_the_program(request: &Request) -> Result<(), Rejection> {
     match request.actor {
         Actor::Nobody => Ok(()),
         Actor::Operator | Actor::Bearer { .. } | Actor::Session(_) => Err(Rejection::Forbidden {
@@ -99,6 +99,7 @@ fn noted_by_the_program(
         subject,
         token: None,
         sign_in: None,
+        endpoint_secret: None,
         authority: Authority::nothing(),
     }
 }

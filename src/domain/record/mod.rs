@@ -1,13 +1,15 @@
 //! The records that events change: what the ledger knows of an organization, a project, a member,
-//! a service account, a credential.
+//! a service account, a credential, a webhook endpoint.
 //!
 //! Records are plain values, made and changed by `State::apply` alone. Credentials, of which there
 //! are millions, are packed; all others have open fields. Statuses that depend on time
 //! are computed on reading, never stored.
 
 mod credential;
+mod event_filter;
 mod shared;
 mod unpacked;
+mod webhook_endpoint;
 
 use std::collections::BTreeMap;
 
@@ -18,8 +20,13 @@ use super::personal::Personal;
 use super::time::Timestamp;
 
 pub use credential::Credential;
+pub use event_filter::{EVENT_TYPES_MAX, EventFilter, WrongEventType};
 pub use shared::Shared;
 pub use unpacked::{Ended, NoSecret, Secret, Unpacked};
+pub use webhook_endpoint::{
+    DisabledBecause, EnabledFrom, EndpointSecret, EndpointStatus, FailingNotice, SignatureScheme,
+    WebhookEndpoint,
+};
 
 /// What every record has.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]

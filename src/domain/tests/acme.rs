@@ -323,4 +323,10 @@ commands! {
     RotateKey = RotateKey,
     ReplaceKey = ReplaceKey,
     RevokeKey = RevokeKey,
+    CreateEndpoint = CreateEndpoint,
+    UpdateEndpoint = UpdateEndpoint,
+    RotateEndpointSecret = RotateEndpointSecret,
+    EnableEndpoint = EnableEndpoint,
+    NoteEndpointFailing = NoteEndpointFailing,
+    StopEndpoint = StopEndpoint,
 }

@@ -244,6 +244,14 @@ fn worth(state: &State, subject: Subject) -> Rights {
         Subject::Credential(id) => state.credential(id).map(|key| potential(state, key)),
         Subject::Member(id) => state.member(id).map(|member| of_role(state, &member.role)),
         Subject::ServiceAccount(id) => state.account(id).map(|account| of_account(state, account)),
+        Subject::WebhookEndpoint(id) => state.endpoint(id).map(|endpoint| {
+            let reads = [String::from("ledger:read")];
+            let reads = endpoint.event_types.needs_ledger_read().then_some(reads);
+            Rights {
+                scopes: bits(state, reads.iter().flatten()),
+                ..Rights::default()
+            }
+        }),
         Subject::Ledger(_)
         | Subject::Organization(_)
         | Subject::Project(_)
@@ -254,6 +262,10 @@ fn worth(state: &State, subject: Subject) -> Rights {
 
 /// What only ends, narrows or notes needs the permission and nothing more.
 fn only_ends(fact: &Fact) -> bool {
+    if let Fact::EndpointUpdated(data) = fact {
+        let leads = |changed: &String| changed == "url" || changed == "event_types";
+        return !data.changed.iter().any(leads);
+    }
     matches!(
         fact,
         Fact::KeyRevoked(_)
@@ -265,6 +277,9 @@ fn only_ends(fact: &Fact) -> bool {
             | Fact::SignInFailed(_)
             | Fact::EndedSecretUsed(_)
             | Fact::UsageSealed(_)
+            | Fact::EndpointDisabled(_)
+            | Fact::EndpointDeleted(_)
+            | Fact::EndpointFailing(_)
     )
 }
 
@@ -314,6 +329,7 @@ fn check(
         let project = match event.subject {
             Subject::Project(id) => Some(id),
             Subject::Credential(id) => state.credential(id).unwrap().project(),
+            Subject::WebhookEndpoint(id) => state.endpoint(id).unwrap().project,
             Subject::Ledger(_)
             | Subject::Organization(_)
             | Subject::Member(_)

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::acme::{Acme, strings};
 use super::adoption::any_catalogue;
+use super::endpoint_history::endpoint_command;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
     DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink, KeyTarget, Place, RemoveMember,
@@ -45,6 +46,7 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
 /// Adds people and credentials of every strength: managers, bound and expiring keys, accounts.
 pub(super) fn crowded(mut acme: Acme) -> Acme {
     acme.bearer(&["member:manage", "cases:read"]);
+    acme.bearer(&["webhooks:write"]);
     acme.bearer(&["member:manage", "cases:read", "keys:read", "analysis:run"]);
     let bound = CreateKey {
         project: Some(acme.project),
@@ -87,7 +89,7 @@ impl Step {
     }
 }
 
-const SCOPES: [&[&str]; 10] = [
+const SCOPES: [&[&str]; 12] = [
     &["cases:read"],
     &["cases:read", "cases:write"],
     &["member:manage", "cases:read"],
@@ -98,6 +100,8 @@ const SCOPES: [&[&str]; 10] = [
     &["projects:read", "projects:write"],
     &["nonsense"],
     &["*", "ledger:read"],
+    &["webhooks:write", "ledger:read"],
+    &["webhooks:write", "cases:read"],
 ];
 const ROLES: [&str; 7] = [
     "viewer",
@@ -111,14 +115,14 @@ const ROLES: [&str; 7] = [
 const NAMES: [&str; 6] = ["CI", "ci", "Bot", "Stra\u{df}e", "STRASSE", ""];
 
 /// How many sorts of commands there are.
-const COMMANDS: u8 = 22;
+const COMMANDS: u8 = 24;
 
-fn pick<T: Copy>(from: &[T], n: u8) -> T {
+pub(super) fn pick<T: Copy>(from: &[T], n: u8) -> T {
     from[usize::from(n) % from.len()]
 }
 
 /// One of a map's keys, as the next command sees them.
-fn any_of<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>>(
+pub(super) fn any_of<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>>(
     map: &Staged<K, V, M>,
     from: &K,
     n: u8,
@@ -175,6 +179,8 @@ pub(super) fn request(acme: &Acme, step: &Step) -> Request {
             | Command::NoteSignInFailure(_)
             | Command::NoteEndedSecretUse(_)
             | Command::SealUsage(_)
+            | Command::NoteEndpointFailing(_)
+            | Command::StopEndpoint(_)
     );
     let actor = if of_nobody {
         Actor::Nobody
@@ -229,6 +235,7 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
         10 | 11 => create_key(acme, step, organization, project).into(),
         16..21 => sign_in_command(acme, step, organization),
         21 => usage_command(acme, step),
+        22 | 23 => endpoint_command(acme, step, organization, project),
         _ => key_command(acme, step, organization),
     }
 }

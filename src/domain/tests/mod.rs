@@ -11,6 +11,9 @@ mod adoption;
 mod catalogue;
 pub(crate) mod chronicle;
 mod dominance;
+mod endpoint_changes;
+mod endpoint_history;
+mod endpoints;
 mod history;
 mod keeping;
 mod keys;
@@ -34,6 +37,7 @@ use ulid::Ulid;
 use super::catalogue::Catalogue;
 use super::command::{Actor, Command, OpenLedger, Request};
 use super::decide::{Change, Decision, Facts, decide};
+use super::endpoint_secret::EndpointSecretText;
 use super::envelope::{
     ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, PAYLOAD_BYTES_MAX,
     commitment,
@@ -79,6 +83,7 @@ struct Done {
     subject: Subject,
     token: Option<Token>,
     sign_in: Option<OpaqueToken>,
+    endpoint_secret: Option<EndpointSecretText>,
 }
 
 impl Ledger {
@@ -161,7 +166,9 @@ impl Ledger {
             assert!(!cascades || events.is_empty() || payload.len() <= CASCADE_BYTES_MAX);
             let token = decision.token.as_ref().map(Token::reveal);
             let sign_in = decision.sign_in.as_ref().map(OpaqueToken::reveal);
-            for token in [token, sign_in].into_iter().flatten() {
+            let secret = decision.endpoint_secret.as_ref();
+            let secret = secret.map(EndpointSecretText::reveal);
+            for token in [token, sign_in, secret].into_iter().flatten() {
                 let text = String::from_utf8(payload.clone()).unwrap();
                 assert!(!text.contains(token), "no payload holds a plain token");
             }
@@ -174,6 +181,7 @@ impl Ledger {
             subject: decision.subject,
             token: decision.token,
             sign_in: decision.sign_in,
+            endpoint_secret: decision.endpoint_secret,
         }
     }
 
@@ -307,6 +315,10 @@ pub(crate) fn fingerprint(state: &State) -> String {
         &state.sign_ins,
         passwords,
     );
+    let endpoints = state.endpoints.settled_after(None);
+    let secrets = endpoints.flat_map(|(_, endpoint)| &endpoint.secrets);
+    let secrets: Vec<_> = secrets.map(|secret| secret.key.text()).collect();
+    let endpoints = (&state.endpoints, secrets);
     let links = serde_json::to_string(&state.everything().sign_ins.means).unwrap();
     let whole = (
         state.ledger(),
@@ -315,7 +327,9 @@ pub(crate) fn fingerprint(state: &State) -> String {
         state.catalogue().text(),
     );
     let hashes = serde_json::to_string(&credentials).unwrap();
-    format!("{whole:?} {records:?} {indexes:?} {emails:?} {signing_in:?} {hashes} {links}")
+    format!(
+        "{whole:?} {records:?} {indexes:?} {emails:?} {signing_in:?} {hashes} {links} {endpoints:?}"
+    )
 }
 
 /// An event as tests write it: type, subject, data.

@@ -5,6 +5,7 @@
 
 use ulid::Ulid;
 
+use super::endpoint_history::every_event;
 use super::{Ledger, fingerprint, read, seal};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{
@@ -24,11 +25,12 @@ use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v3.ndjson");
-/// Before credentials could replace each other; before usage was told of.
-const OLDER: [&str; 2] = [
+const PINNED: &str = include_str!("payloads_v4.ndjson");
+/// Before credentials could replace each other; before usage was told of; before webhooks.
+const OLDER: [&str; 3] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
+    include_str!("payloads_v3.ndjson"),
 ];
 
 const CATALOGUE: &str = r#"
@@ -83,6 +85,7 @@ fn history() -> Ledger {
     keys(&mut ledger, organization);
     sign_ins(&mut ledger, organization);
     usage(&mut ledger);
+    every_event(&mut ledger, organization);
     ledger
 }
 
@@ -259,7 +262,7 @@ fn usage(ledger: &mut Ledger) {
 }
 
 impl Ledger {
-    fn submit(&mut self, command: impl Into<Command>) -> Subject {
+    pub(super) fn submit(&mut self, command: impl Into<Command>) -> Subject {
         self.later(1);
         self.when(Actor::Operator, command).accepted().subject
     }

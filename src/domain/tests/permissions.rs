@@ -10,12 +10,13 @@ use crate::domain::kind::Kind;
 use crate::domain::record::Grant;
 use crate::domain::rejection::Rejection;
 
-const ACTIONS: [(&str, Action); 5] = [
+const ACTIONS: [(&str, Action); 6] = [
     ("organizations", Action::ManageOrganizations),
     ("read", Action::ReadPlatform),
     ("write", Action::WritePlatform),
     ("oversee", Action::Oversee),
     ("verify", Action::Verify),
+    ("webhooks", Action::Webhooks),
 ];
 
 /// What an actor may do in an organization, in words.
@@ -69,8 +70,8 @@ viewer: read
 team_member: read
 engineer: read
 workspace_manager: read
-administrator: read write oversee verify
-owner: read write oversee verify
+administrator: read write oversee verify webhooks
+owner: read write oversee verify webhooks
 ";
     let mut acme = Acme::new();
     let people = ROLES.map(|role| (role, acme.member(&format!("{role}@acme.example"), role).1));
@@ -94,14 +95,14 @@ owner: read write oversee verify
 #[test]
 fn credentials_by_their_scope() {
     const EXPECTED: &str = "\
-platform:*: organizations read write oversee verify
-admin:*: read write oversee verify
+platform:*: organizations read write oversee verify webhooks
+admin:*: read write oversee verify webhooks
 member:manage: read write oversee
 keys:read: read
 keys:verify: verify
 workspace:admin: nothing
 ledger:read: nothing
-webhooks:write: nothing
+webhooks:write: webhooks
 usage:write: nothing
 jobs:read: nothing
 access_tokens:manage: nothing
@@ -114,7 +115,7 @@ cases:read: nothing
     assert_eq!(table(&acme, &actors), EXPECTED);
     assert_eq!(
         table(&acme, &[("operator", Actor::Operator)]),
-        "operator: organizations read write oversee verify\n"
+        "operator: organizations read write oversee verify webhooks\n"
     );
 }
 
@@ -151,8 +152,8 @@ fn a_personal_token_is_worth_its_scopes_within_the_members_role() {
         (viewer, &["admin:*"], "read"),
         (viewer, &["cases:read"], "nothing"),
         (viewer, &["member:manage", "keys:verify"], "nothing"),
-        (admin, &["*"], "read write oversee verify"),
-        (admin, &["admin:*"], "read write oversee verify"),
+        (admin, &["*"], "read write oversee verify webhooks"),
+        (admin, &["admin:*"], "read write oversee verify webhooks"),
         (admin, &["member:manage"], "read write oversee"),
         (admin, &["keys:verify"], "verify"),
     ] {
@@ -169,11 +170,11 @@ fn another_organization_is_not_found_but_to_platform() {
     for place in [acme.globex, nobody] {
         for actor in [acme.owner, acme.admin] {
             let words = allowed(&acme, actor, place);
-            assert_eq!(words, "not_found not_found not_found not_found");
+            assert_eq!(words, "not_found not_found not_found not_found not_found");
         }
         for actor in [acme.platform, Actor::Operator] {
             let words = allowed(&acme, actor, place);
-            assert_eq!(words, "organizations read write oversee verify");
+            assert_eq!(words, "organizations read write oversee verify webhooks");
         }
     }
 }

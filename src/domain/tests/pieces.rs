@@ -69,6 +69,13 @@ impl Snapshot {
                 let text = String::from_utf8(text.to_vec()).unwrap();
                 password.hash.open(Some(text));
             }
+            if let Piece::Endpoint(endpoint) = &mut piece {
+                for secret in &mut std::sync::Arc::make_mut(endpoint).secrets {
+                    let text = secret.key.sealed().unwrap().text.strip_suffix(&TAG);
+                    let text = String::from_utf8(text.unwrap().to_vec()).unwrap();
+                    secret.key.open(Some(text));
+                }
+            }
             assert!(piece.position() < acme.log.len() as u64);
             state.restore(piece);
         }

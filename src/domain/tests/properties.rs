@@ -158,7 +158,7 @@ fn histories_hold_every_type_of_event() {
     // The properties above would prove little if most commands were refused.
     let mut seen = BTreeSet::new();
     let (mut commands, mut accepted) = (0_u64, 0);
-    for _ in 0..64 {
+    for _ in 0..96 {
         let mut acme = Acme::new();
         for _ in 0..60 {
             commands += 1;

@@ -88,12 +88,13 @@ pub(super) fn found(world: &mut World) -> Vec<(String, String)> {
     company.systems();
     company.sign_ins();
     company.keys();
+    company.endpoints();
     company.tokens
 }
 
 impl Company<'_> {
     /// From a network, under an idempotency key of its own, a second after the one before.
-    fn run(&mut self, actor: Actor, command: impl Into<Command>) -> Answer {
+    pub(super) fn run(&mut self, actor: Actor, command: impl Into<Command>) -> Answer {
         self.world.later(1_000);
         self.commands += 1;
         let submission = Submission {

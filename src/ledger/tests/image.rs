@@ -9,7 +9,10 @@ use crate::domain::access::Authority;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::envelope::{Event, commitment};
 use crate::domain::ids::{OrganizationId, Subject, UserId};
-use crate::domain::record::{Credential, Member, Organization, Project, ServiceAccount, Stamp};
+use crate::domain::record::{
+    Credential, EndpointStatus, Member, Organization, Project, ServiceAccount, Stamp,
+    WebhookEndpoint,
+};
 use crate::domain::tests::fingerprint;
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
@@ -56,6 +59,10 @@ fn belongings(text: &mut String, ledger: &Ledger, of: OrganizationId) {
     for record in all(|ask| directory.accounts(of, ask, |_| true)) {
         line(text, &account(&record));
         history(text, ledger, Subject::ServiceAccount(record.id));
+    }
+    for record in all(|ask| directory.endpoints(of, ask, |_| true)) {
+        line(text, &endpoint(&record));
+        history(text, ledger, Subject::WebhookEndpoint(record.id));
     }
     let tokens = &ledger.views().tokens;
     let filter = Filter::all(Timestamp(0));
@@ -179,6 +186,44 @@ fn account(record: &ServiceAccount) -> String {
         record.deleted,
         stamp(&record.stamp)
     )
+}
+
+fn endpoint(record: &WebhookEndpoint) -> String {
+    let because = match record.status {
+        EndpointStatus::Disabled(because) => Some(because.name()),
+        EndpointStatus::Active | EndpointStatus::Deleted => None,
+    };
+    let mut text = format!(
+        "webhook endpoint {} {} {:?} project {:?} types {:?} ordered {} {} {} {because:?} \
+         from {} failing {:?} {}",
+        record.id,
+        record.url,
+        record.description,
+        record.project,
+        record.event_types.entries(),
+        record.ordered,
+        record.signature.name(),
+        record.status.name(),
+        record.from,
+        record
+            .failing
+            .map(|notice| (notice.percent, notice.since.0)),
+        stamp(&record.stamp)
+    );
+    for secret in &record.secrets {
+        write!(
+            text,
+            "\n    secret {} {:?} sealed by {} public {:?} made {} ends {:?}",
+            secret.id,
+            secret.key.text(),
+            secret.sealed_by,
+            secret.public_key,
+            secret.created_at.0,
+            secret.ends_at.map(|at| at.0)
+        )
+        .unwrap();
+    }
+    text
 }
 
 fn key(record: &Credential) -> String {

@@ -6,6 +6,7 @@
 mod adoption;
 mod clock;
 mod company;
+mod endpoints;
 mod faults;
 mod fixture;
 mod idempotency;
@@ -283,7 +284,8 @@ fn credential(answer: &Answer) -> Arc<Credential> {
         | Record::Project(_)
         | Record::Member(_)
         | Record::ServiceAccount(_)
-        | Record::Session(_) => None,
+        | Record::Session(_)
+        | Record::WebhookEndpoint(_) => None,
     });
     found.unwrap()
 }

@@ -101,7 +101,8 @@ impl Entry {
             Subject::Ledger(_)
             | Subject::Organization(_)
             | Subject::Project(_)
-            | Subject::Session(_) => Reach::All,
+            | Subject::Session(_)
+            | Subject::WebhookEndpoint(_) => Reach::All,
         };
         Some(Self {
             position: event.position,
@@ -151,13 +152,20 @@ pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
         | Fact::SessionStarted(_)
         | Fact::SessionEnded(_)
         | Fact::EndedSecretUsed(_)
-        | Fact::UsageSealed(_) => None,
+        | Fact::UsageSealed(_)
+        | Fact::EndpointCreated(_)
+        | Fact::EndpointUpdated(_)
+        | Fact::EndpointSecretRotated(_)
+        | Fact::EndpointDisabled(_)
+        | Fact::EndpointEnabled(_)
+        | Fact::EndpointDeleted(_)
+        | Fact::EndpointFailing(_) => None,
     }
 }
 
 /// Types that never have an entry, as they stand in a stored payload: most events of a log are
 /// these, and reading it again passes them by unparsed.
-const WITHOUT_ENTRY: [&str; 17] = [
+const WITHOUT_ENTRY: [&str; 24] = [
     "ledger.opened",
     "organization.created",
     "organization.updated",
@@ -175,6 +183,13 @@ const WITHOUT_ENTRY: [&str; 17] = [
     "session.ended",
     "api_key.ended_secret_used",
     "usage.sealed",
+    "webhook_endpoint.created",
+    "webhook_endpoint.updated",
+    "webhook_endpoint.secret_rotated",
+    "webhook_endpoint.disabled",
+    "webhook_endpoint.enabled",
+    "webhook_endpoint.deleted",
+    "webhook_endpoint.failing",
 ];
 
 /// Whether events of this type may have an entry; one that is unknown may.

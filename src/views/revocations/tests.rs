@@ -14,7 +14,7 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, UserId};
 
 /// A stored payload of every type.
-const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v3.ndjson");
+const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v4.ndjson");
 
 const TABLE: &str = "\
 api_key.created: -
@@ -47,6 +47,13 @@ service_account.updated: changed, owner
 session.ended: -
 session.started: -
 usage.sealed: -
+webhook_endpoint.created: -
+webhook_endpoint.deleted: -
+webhook_endpoint.disabled: -
+webhook_endpoint.enabled: -
+webhook_endpoint.failing: -
+webhook_endpoint.secret_rotated: -
+webhook_endpoint.updated: -
 ";
 
 #[test]

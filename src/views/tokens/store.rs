@@ -367,6 +367,7 @@ fn history_key(subject: Subject, version: u32) -> [u8; 22] {
         Subject::ServiceAccount(id) => (5, id.ulid().to_bytes()),
         Subject::Credential(id) => (6, id.ulid().to_bytes()),
         Subject::Session(id) => (7, id.ulid().to_bytes()),
+        Subject::WebhookEndpoint(id) => (8, id.ulid().to_bytes()),
     };
     joined([b"h".as_slice(), &[kind], &id, &version.to_be_bytes()])
 }

@@ -1,0 +1,92 @@
+//! The signing secret of a webhook endpoint in plain form, as a user gives it and as one answer
+//! shows it: it hides itself in `Debug` and is wiped when dropped.
+//!
+//! What it must look like is told by `webhooks/signature.rs`; what the ledger keeps of it is a
+//! sealed value.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer};
+use zeroize::Zeroizing;
+
+/// What signing secrets and private keys begin with.
+const PREFIXES: [&str; 2] = ["whsec_", "whsk_"];
+
+/// `whsec_` and the base64 of the secret.
+#[derive(Clone)]
+pub struct EndpointSecretText(Zeroizing<String>);
+
+impl EndpointSecretText {
+    /// Takes over a text.
+    #[must_use]
+    pub fn new(text: impl Into<Zeroizing<String>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The plain text, for the one answer that may carry it, and to make a key of it.
+    #[must_use]
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EndpointSecretText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EndpointSecretText(hidden)")
+    }
+}
+
+impl<'de> Deserialize<'de> for EndpointSecretText {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from).map(Self::new)
+    }
+}
+
+/// A text with everything blotted out that begins as a signing secret or a private key does.
+#[must_use]
+pub fn without_endpoint_secrets(text: &str) -> String {
+    let of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_');
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    loop {
+        let found = PREFIXES.into_iter().filter_map(|prefix| rest.find(prefix));
+        let Some((before, from)) = found.min().and_then(|at| rest.split_at_checked(at)) else {
+            clean.push_str(rest);
+            return clean;
+        };
+        clean.push_str(before);
+        clean.push_str("[secret]");
+        rest = from.trim_start_matches(of_key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_secret_in_debug() {
+        let secret = EndpointSecretText::new(String::from("whsec_AAAA"));
+        assert_eq!(format!("{secret:?}"), "EndpointSecretText(hidden)");
+    }
+
+    #[test]
+    fn secrets_are_blotted_out_of_any_text() {
+        for (text, expected) in [
+            ("", ""),
+            ("whsec", "whsec"),
+            ("whsec_", "[secret]"),
+            (
+                "of \"whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD\"",
+                "of \"[secret]\"",
+            ),
+            (
+                "a=whsk_QQ==&b=whsec_a/b+c, whpk_QQ==",
+                "a=[secret]&b=[secret], whpk_QQ==",
+            ),
+            ("\u{e4}whsec_\u{e4}", "\u{e4}[secret]\u{e4}"),
+        ] {
+            assert_eq!(without_endpoint_secrets(text), expected);
+        }
+    }
+}

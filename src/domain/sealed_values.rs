@@ -1,0 +1,48 @@
+//! Which values of a fact are sealed, where they stand, and what has a data key of its own.
+
+use super::event::Fact;
+use super::ids::SecretId;
+use super::personal::Personal;
+
+/// Where a password's hash stands in its event.
+pub const PASSWORD_FIELD: &str = "data.password";
+/// Where a signing secret stands in its event.
+pub const ENDPOINT_KEY_FIELD: &str = "data.secret.key";
+
+impl Fact {
+    /// The values that are sealed, with their path in the envelope.
+    pub fn personal_mut(&mut self) -> Vec<(&'static str, &mut Personal)> {
+        let one = if let Self::PasswordSet(data) = self {
+            Some((PASSWORD_FIELD, &mut data.password))
+        } else if let Self::EndpointCreated(data) = self {
+            Some((ENDPOINT_KEY_FIELD, &mut data.secret.key))
+        } else if let Self::EndpointUpdated(data) = self {
+            let secret = data.secret.as_mut();
+            secret.map(|secret| (ENDPOINT_KEY_FIELD, &mut secret.key))
+        } else if let Self::EndpointSecretRotated(data) = self {
+            Some((ENDPOINT_KEY_FIELD, &mut data.secret.key))
+        } else if let Self::MemberAdded(data) = self {
+            let name = data.name.as_mut().map(|name| ("data.name", name));
+            let values = [Some(("data.email", &mut data.email)), name];
+            return values.into_iter().flatten().collect();
+        } else {
+            None
+        };
+        one.into_iter().collect()
+    }
+
+    /// The new signing secret that the fact holds: it has a data key of its own.
+    #[must_use]
+    pub fn endpoint_secret(&self) -> Option<SecretId> {
+        let secret = if let Self::EndpointCreated(data) = self {
+            Some(&data.secret)
+        } else if let Self::EndpointUpdated(data) = self {
+            data.secret.as_ref()
+        } else if let Self::EndpointSecretRotated(data) = self {
+            Some(&data.secret)
+        } else {
+            None
+        };
+        secret.map(|secret| secret.id)
+    }
+}
