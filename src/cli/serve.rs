@@ -13,6 +13,7 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use ipnet::IpNet;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
@@ -162,6 +163,7 @@ impl Serve {
         let tracer = otlp.as_ref().map(Otlp::tracer);
         let log = (self.log_format, self.log_level);
         logging::start(log, tracer).context("cannot start the log")?;
+        raise_open_files();
         // A certificate that cannot be read is refused before anything is made or opened.
         let tls = network.tls.as_ref().map(tls).transpose()?;
         let (ledger, listener) = self.open(&network)?;
@@ -264,6 +266,22 @@ fn lost(ledger: &Ledger, why: anyhow::Error) -> Stop {
     ledger.stop();
     why.context("the ledger is made and its key is lost; run `keyledger recover`")
         .into()
+}
+
+/// Every connection is an open file, and what a process may open by default is little.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = u64::try_from(http::OPEN_FILES_MAX).unwrap_or(u64::MAX);
+    let wanted = limit.maximum.map_or(wanted, |most| most.min(wanted));
+    if limit.current.is_some_and(|current| current < wanted) {
+        let raised = Rlimit {
+            current: Some(wanted),
+            maximum: limit.maximum,
+        };
+        if let Err(why) = setrlimit(Resource::Nofile, raised) {
+            tracing::warn!(%why, "the limit on open files cannot be raised");
+        }
+    }
 }
 
 fn tls(files: &TlsFiles) -> Result<Tls, Stop> {

@@ -17,6 +17,7 @@ use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
 use hyper_util::rt::TokioTimer;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -28,6 +29,8 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const CONNECTIONS_MAX: usize = 10_000;
 /// Those of one address, unless it is a proxy's: nobody keeps out all others.
 pub(super) const CONNECTIONS_EACH_MAX: usize = CONNECTIONS_MAX / 4;
+/// Files for all else than connections: the log, its views, the usage history, listeners.
+pub(super) const FILES_RESERVED: usize = 512;
 /// How long the headers of a request may take, and a connection may idle before the next.
 const HEADERS_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of a request's headers: many times a usual request's. There may be 100 of them, which is
@@ -85,6 +88,27 @@ async fn until(
     serving.await
 }
 
+/// How many connections there may be.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Limits {
+    all: usize,
+    each: usize,
+}
+
+impl Limits {
+    /// As many as are allowed and as the limit on open files has room for: one that is refused is
+    /// told so, while one that cannot be accepted waits, and then no file of ours can be opened.
+    fn of(open_files: Option<u64>) -> Self {
+        let files = open_files.and_then(|files| usize::try_from(files).ok());
+        let files = files.unwrap_or(usize::MAX);
+        let all = CONNECTIONS_MAX.min(files - FILES_RESERVED.min(files / 4));
+        Self {
+            all,
+            each: all * CONNECTIONS_EACH_MAX / CONNECTIONS_MAX,
+        }
+    }
+}
+
 /// Who is connected.
 #[derive(Debug, Default)]
 struct Connected {
@@ -96,6 +120,7 @@ struct Connected {
 #[derive(Clone)]
 struct Guarded {
     app: App,
+    limits: Limits,
     connected: Arc<Mutex<Connected>>,
     /// What one beyond the limits is told.
     refusal: Option<&'static [u8]>,
@@ -103,8 +128,17 @@ struct Guarded {
 
 impl Guarded {
     fn new(app: App, refusal: Option<&'static [u8]>) -> Self {
+        let limits = Limits::of(getrlimit(Resource::Nofile).current);
+        if limits.all < CONNECTIONS_MAX {
+            let connections = limits.all;
+            tracing::warn!(
+                connections,
+                "the limit on open files leaves room for so many"
+            );
+        }
         Self {
             app,
+            limits,
             connected: Arc::default(),
             refusal,
         }
@@ -122,7 +156,7 @@ impl Guarded {
             .trusted
             .iter()
             .any(|net| net.contains(&address));
-        if connected.all >= CONNECTIONS_MAX || (own >= CONNECTIONS_EACH_MAX && !proxy) {
+        if connected.all >= self.limits.all || (own >= self.limits.each && !proxy) {
             return None;
         }
         connected.all += 1;
@@ -143,7 +177,10 @@ impl<S> Accept<TcpStream, S> for Guarded {
         let held = stream
             .set_nodelay(true)
             .and_then(|()| stream.peer_addr())
-            .and_then(|peer| self.enter(peer.ip()).ok_or_else(|| self.refuse(&stream)));
+            .and_then(|peer| {
+                let place = self.enter(peer.ip().to_canonical());
+                place.ok_or_else(|| self.refuse(&stream))
+            });
         ready(held.map(|place| {
             let held = Held {
                 stream,
@@ -231,5 +268,30 @@ impl AsyncWrite for Held {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_are_as_many_connections_as_files_leave_room_for() {
+        for (open_files, all, each) in [
+            (None, 10_000, 2_500),
+            (Some(u64::MAX), 10_000, 2_500),
+            (Some(1_048_576), 10_000, 2_500),
+            (Some(10_512), 10_000, 2_500),
+            (Some(4_096), 3_584, 896),
+            (Some(1_024), 768, 192),
+            (Some(200), 150, 37),
+            (Some(0), 0, 0),
+        ] {
+            assert_eq!(
+                Limits::of(open_files),
+                Limits { all, each },
+                "{open_files:?}"
+            );
+        }
     }
 }

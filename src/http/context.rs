@@ -213,8 +213,10 @@ impl Context {
 }
 
 /// The client's address: the peer's, or what a trusted proxy in front of it says. From the right,
-/// the first address that is not a trusted proxy's own.
+/// the first address that is not a trusted proxy's own. An IPv4 address that a socket for both
+/// families shows as an IPv6 one counts as what it is.
 fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -> IpAddr {
+    let peer = peer.to_canonical();
     let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
     if !is_trusted(&peer) {
         return peer;
@@ -229,8 +231,8 @@ fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -
         .collect();
     let mut client = peer;
     for hop in chain.into_iter().rev() {
-        match hop.parse() {
-            Ok(ip) => client = ip,
+        match hop.parse::<IpAddr>() {
+            Ok(ip) => client = ip.to_canonical(),
             Err(_) => break,
         }
         if !is_trusted(&client) {
@@ -261,5 +263,9 @@ mod tests {
             "198.51.100.1",
         );
         check("10.0.0.1", "nonsense", "10.0.0.1");
+        check("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1");
+        check("::ffff:203.0.113.9", "198.51.100.1", "203.0.113.9");
+        let mapped = "::ffff:198.51.100.1, ::ffff:10.0.0.2";
+        check("10.0.0.1", mapped, "198.51.100.1");
     }
 }

@@ -13,14 +13,17 @@ use axum::http::{Method, Uri};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::connections::CONNECTIONS_EACH_MAX;
 use super::problem::Problem;
 
 /// Verifications at once: at 25 microseconds each on a core, 100 milliseconds of work.
 const VERIFICATIONS_MAX: usize = 4_096;
 /// Readings of files or of the past at once: each takes a blocking thread and some megabytes.
 const READINGS_MAX: usize = 64;
-/// All other requests at once: with their longest bodies, 128 MiB.
-const OTHERS_MAX: usize = 2_048;
+/// All other requests at once: with their longest bodies, 256 MiB. Some read a body before they
+/// know whose it is: one address with all its connections must not take every place.
+const OTHERS_MAX: usize = 4_096;
+const _: () = assert!(CONNECTIONS_EACH_MAX < OTHERS_MAX);
 /// Beyond these delays readings, other requests and verifications are refused.
 const READINGS_DELAY: Duration = Duration::from_millis(500);
 const OTHERS_DELAY: Duration = Duration::from_secs(1);

@@ -184,6 +184,9 @@ fn layered(router: Router<App>, app: App) -> Router {
         .with_state(app)
 }
 
+/// Files that the service has open when it is as busy as it may be.
+pub const OPEN_FILES_MAX: usize = connections::CONNECTIONS_MAX + connections::FILES_RESERVED;
+
 /// Where the service listens.
 #[derive(Debug)]
 pub struct Listeners {

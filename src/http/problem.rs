@@ -284,7 +284,7 @@ impl Problem {
             errors: self
                 .errors
                 .iter()
-                .map(FieldProblem::without_tokens)
+                .map(FieldProblem::without_secrets)
                 .collect(),
             error: self.oauth,
         };
@@ -304,7 +304,7 @@ impl Problem {
 impl FieldProblem {
     /// What a client puts in the wrong place must not come back in an error that somebody pastes
     /// into a ticket.
-    fn without_tokens(&self) -> Self {
+    fn without_secrets(&self) -> Self {
         Self {
             field: without_secrets(&self.field),
             message: without_secrets(&self.message),

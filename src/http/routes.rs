@@ -81,6 +81,8 @@ fn platform_routes() -> OpenApiRouter<App> {
         .routes(routes!(api_keys::usage_summary))
         .routes(routes!(credentials::list))
         .routes(routes!(credentials::show))
+        .routes(routes!(credentials::usage))
+        .routes(routes!(credentials::usage_summary))
         .routes(routes!(credentials::revoke))
         .routes(routes!(endpoints::create, endpoints::list))
         .routes(routes!(

@@ -23,6 +23,8 @@ use crate::views::index::Verdict;
 
 /// The shortest text that can hold a secret of ours: a signing secret of 24 bytes.
 const SECRET_CHARS_MIN: usize = 38;
+/// How often a text is decoded: a proxy that encodes what a client has encoded makes it two.
+const ENCODED_TIMES_MAX: usize = 3;
 /// What stands for a token that somebody put where it does not belong.
 const BLOT: &str = "[secret]";
 
@@ -36,6 +38,8 @@ struct Used {
     uri: Uri,
     ip: Option<IpAddr>,
     user_agent: Option<HeaderValue>,
+    /// What is answered is about another's credential: a 403 says nothing of this one.
+    asks_for_another: bool,
 }
 
 /// Where an extractor says what it found, for the frame around it.
@@ -50,11 +54,26 @@ struct Slot {
 }
 
 /// Says which credential a call is made with, and whether it was accepted.
-pub(super) fn tell(
+pub(super) fn tell(parts: &Parts, app: &App, secret: (CredentialId, SecretId), outcome: Outcome) {
+    let address = context::address(parts, app);
+    keep(parts, (secret, outcome), (address, false));
+}
+
+/// The same of the credential of a gateway, which asks about its client's: headers and addresses
+/// that are forwarded are the client's, and so may the path be that it asks by.
+pub(super) fn tell_of_gateway(
     parts: &Parts,
-    app: &App,
-    (credential, secret): (CredentialId, SecretId),
+    peer: Option<IpAddr>,
+    secret: (CredentialId, SecretId),
     outcome: Outcome,
+) {
+    keep(parts, (secret, outcome), (peer, true));
+}
+
+fn keep(
+    parts: &Parts,
+    ((credential, secret), outcome): ((CredentialId, SecretId), Outcome),
+    (ip, asks_for_another): (Option<IpAddr>, bool),
 ) {
     let Some(UsedSlot(slot)) = parts.extensions.get::<UsedSlot>() else {
         return;
@@ -65,8 +84,9 @@ pub(super) fn tell(
         outcome,
         method: parts.method.clone(),
         uri: parts.uri.clone(),
-        ip: context::address(parts, app),
+        ip,
         user_agent: parts.headers.get(header::USER_AGENT).cloned(),
+        asks_for_another,
     };
     // A call has one caller; a second telling would be of the same.
     slot.used.get_or_init(|| used);
@@ -97,7 +117,9 @@ impl UsedSlot {
             return;
         };
         let outcome = match (used.outcome, status) {
-            (Outcome::Valid, StatusCode::FORBIDDEN) => Outcome::InsufficientScope,
+            (Outcome::Valid, StatusCode::FORBIDDEN) if !used.asks_for_another => {
+                Outcome::InsufficientScope
+            }
             (outcome, _) => outcome,
         };
         let scope = self.0.scope.get().map(std::slice::from_ref);
@@ -163,7 +185,7 @@ pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
         status: verdict.code.status(),
         duration_us: u32::try_from(presented.took_us).unwrap_or(u32::MAX),
         endpoint: &clean(path_of(presented.endpoint)),
-        method: presented.method,
+        method: &clean(presented.method),
         request_id: presented.request_id.map(clean).as_deref(),
         ip: presented.ip,
         user_agent: presented.user_agent.map(clean).as_deref(),
@@ -188,7 +210,8 @@ pub(super) fn path_of(target: &str) -> &str {
     })
 }
 
-/// A text in which every secret of ours is blotted out, written plainly or with percent signs.
+/// A text in which every secret of ours is blotted out, written plainly or with percent signs,
+/// which may have been written with percent signs again.
 pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
     if text.len() < SECRET_CHARS_MIN {
         return Cow::Borrowed(text);
@@ -197,11 +220,16 @@ pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
     if clean != text {
         return Cow::Owned(clean);
     }
-    if text.contains('%') {
-        let plain = percent_decode_str(text).decode_utf8_lossy();
-        if blot::without_secrets(&plain) != plain {
+    let mut plain = Cow::Borrowed(text);
+    for _ in 0..ENCODED_TIMES_MAX {
+        if !plain.contains('%') {
+            break;
+        }
+        let decoded = percent_decode_str(&plain).decode_utf8_lossy().into_owned();
+        if blot::without_secrets(&decoded) != decoded {
             return Cow::Borrowed(BLOT);
         }
+        plain = Cow::Owned(decoded);
     }
     Cow::Borrowed(text)
 }
@@ -216,6 +244,7 @@ mod tests {
         let token = token.reveal();
         let long = "/a-path/of-more-than/sixty-four/characters/that-holds/no-secret/at-all";
         let encoded = token.replace('_', "%5F");
+        let twice = encoded.replace('%', "%25");
         let link = "ab".repeat(32);
         for (text, stored) in [
             ("/v1/cases".to_owned(), "/v1/cases".to_owned()),
@@ -225,7 +254,13 @@ mod tests {
                 "/badges/[secret]/x".to_owned(),
             ),
             (format!("/badges/{encoded}"), "[secret]".to_owned()),
+            (format!("/badges/{twice}"), "[secret]".to_owned()),
+            (format!("{long}/%25%zz"), format!("{long}/%25%zz")),
             (format!("/sign-in/{link}"), "/sign-in/[secret]".to_owned()),
+            (
+                "/hooks/whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".to_owned(),
+                "/hooks/[secret]".to_owned(),
+            ),
         ] {
             assert_eq!(without_secrets(&text), stored);
         }

@@ -184,13 +184,28 @@ impl Stream {
         let block = u64::try_from(HEAD + bytes).unwrap_or(u64::MAX);
         let used = last.end - last.first;
         if used > HEADER && used.saturating_add(block) > self.segment_bytes {
-            self.file.sync_all()?;
-            let next = last.end;
-            self.check_writable()?;
-            self.file = Arc::new(create_file(&self.folder, next, self.log_id)?);
-            self.segments.push(empty(next));
+            self.seal()?;
         }
         Ok(self.end() + HEAD as u64)
+    }
+
+    /// Begins a segment behind the one that is written, if that has an instant before `oldest`:
+    /// what is in it can be dropped once all of it is old, however few calls there are.
+    pub(super) fn seal_if_before(&mut self, oldest: Timestamp) -> io::Result<()> {
+        let span = self.segments.last().and_then(|last| last.span);
+        match span {
+            Some((earliest, _)) if earliest < oldest => self.seal(),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn seal(&mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        let next = self.end();
+        self.check_writable()?;
+        self.file = Arc::new(create_file(&self.folder, next, self.log_id)?);
+        self.segments.push(empty(next));
+        Ok(())
     }
 
     /// Appends a block that [`Self::prepare`] has made room for. Where that fails, nothing of it

@@ -19,8 +19,9 @@ use super::pending::{Filling, Sheds, Waiter};
 use super::record::{self, put_shed};
 use super::roll_ups::write_roll_ups;
 use super::stream::{Records, Segment};
+use super::tally::hour_of;
 use super::{Shared, UsageError, checkpoint};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{DAY_MS, Timestamp};
 use crate::log::free_bytes;
 
 /// Records of one block.
@@ -38,6 +39,9 @@ const CHECKPOINT_EVERY: u64 = 256 << 20;
 const SYNC_EVERY_MS: i64 = 1_000;
 /// How often old segments are looked for.
 const RETENTION_EVERY_MS: i64 = 60 * 60 * 1_000;
+/// How old the oldest call of the segment that is written may be. What is reported may lie a day
+/// back, so that a segment lasts for a day at least.
+const SEGMENT_MS_MAX: i64 = 2 * DAY_MS;
 /// How often a disk that refuses is told of.
 const WARN_EVERY_MS: i64 = 60_000;
 
@@ -264,12 +268,20 @@ impl Writer {
     }
 
     fn close_tallies(&mut self) {
-        for id in mem::take(&mut self.counting.open) {
-            let key = self.shared.keys.entry(id);
-            let tally = key.rest().tally.take();
-            self.counting.closed.extend(tally.map(|tally| (id, tally)));
-        }
+        self.close_tallies_before(u32::MAX);
         self.counting.open_bytes = 0;
+    }
+
+    /// Closes the tallies of hours before this one.
+    fn close_tallies_before(&mut self, hour: u32) {
+        let (keys, closed) = (&self.shared.keys, &mut self.counting.closed);
+        self.counting.open.retain(|id| {
+            let key = keys.entry(*id);
+            let over = key.rest().tally.take_if(|tally| tally.hour < hour);
+            let stays = over.is_none();
+            closed.extend(over.map(|tally| (*id, tally)));
+            stays
+        });
     }
 
     fn sync(&mut self) -> io::Result<()> {
@@ -337,7 +349,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Drops segments that are too old or too many.
+    /// Writes the hours that are over, and drops segments that are too old or too many.
     fn retain(&mut self) -> io::Result<()> {
         let shared = &self.shared;
         let too_many = shared.stream().bytes() > shared.retention.bytes;
@@ -346,8 +358,15 @@ impl Writer {
             return Ok(());
         }
         self.retained_ms = now_ms;
+        let now = Timestamp(shared.clock.now_ms());
+        self.close_tallies_before(hour_of(now));
+        write_roll_ups(&self.shared, &mut self.counting.closed)?;
+        let shared = &self.shared;
+        let sealed = now.plus_ms(-SEGMENT_MS_MAX);
+        shared.stream().seal_if_before(sealed)?;
+        shared.roll_ups().seal_if_before(sealed)?;
         let age_ms = i64::try_from(shared.retention.age.as_millis()).unwrap_or(i64::MAX);
-        let oldest = Timestamp(shared.clock.now_ms()).plus_ms(age_ms.saturating_neg());
+        let oldest = now.plus_ms(age_ms.saturating_neg());
         let bytes_max = shared.retention.bytes;
         let old = |segment: &Segment, bytes: u64| {
             bytes > bytes_max || segment.span.is_none_or(|(_, latest)| latest < oldest)

@@ -268,8 +268,8 @@ impl Sender {
         retry_after_ms(value, self.0.clock.now_ms())
     }
 
-    /// Whether the answer's body may be kept: what is public already. Behind a proxy nobody knows
-    /// where it comes from; an organization with networks inside is taken to be answered from there.
+    /// Whether the answer's body may be kept: it is if it is public already. Behind a proxy nobody
+    /// knows where it comes from; who has networks inside is taken to be answered from there.
     fn keeps(&self, scope: Scope<'_>, response: &Response) -> bool {
         match &self.0.clients {
             Clients::Direct(_) => response.remote_addr().is_some_and(|peer| {

@@ -13,6 +13,7 @@ mod crash;
 mod feed;
 mod harness;
 mod help;
+mod limits;
 mod secrets;
 mod seeds;
 mod sessions;

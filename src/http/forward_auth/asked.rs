@@ -54,6 +54,14 @@ impl Form {
         }
     }
 
+    /// Where it is asked.
+    pub(super) const fn path(&self) -> &'static str {
+        match self {
+            Self::Forwarded | Self::Below(_) => super::ROOT,
+            Self::Nginx => NGINX,
+        }
+    }
+
     /// The original method and path, without its query: empty where the gateway does not say.
     pub(super) fn original<'a>(&'a self, headers: &'a HeaderMap) -> (&'a str, &'a str) {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());

@@ -15,6 +15,8 @@ use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::http::App;
 use crate::http::context::single;
 use crate::http::problem::Problem;
+use crate::http::used::{self, UsedSlot};
+use crate::views::index::Code;
 
 const GATEWAY: HeaderName = HeaderName::from_static("x-keyledger-gateway");
 const ORGANIZATION: HeaderName = HeaderName::from_static("x-keyledger-require-organization");
@@ -28,19 +30,21 @@ pub(super) struct Gateway {
 }
 
 /// The other end of the connection.
-pub(super) fn peer(parts: &Parts) -> Option<IpAddr> {
+fn peer(parts: &Parts) -> Option<IpAddr> {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
     peer.map(|info| info.0.ip().to_canonical())
 }
 
+/// Who asks, by the headers of the request that `parts` is of.
 pub(super) fn authenticate(
     app: &App,
+    parts: &Parts,
     headers: &HeaderMap,
-    peer: Option<IpAddr>,
 ) -> Result<Gateway, Problem> {
+    let peer = peer(parts);
     if let Some(token) = headers.get(&GATEWAY) {
         let token = token.to_str().map_err(|_not_text| unknown())?;
-        return by_credential(app, headers, token.trim());
+        return by_credential((app, parts, peer), headers, token.trim());
     }
     let trusted = &app.settings.trusted_gateways;
     let is_trusted = |ip: IpAddr| trusted.iter().any(|net| net.contains(&ip));
@@ -66,17 +70,31 @@ pub(super) fn authenticate(
     })
 }
 
-fn by_credential(app: &App, headers: &HeaderMap, token: &str) -> Result<Gateway, Problem> {
+fn by_credential(
+    (app, parts, peer): (&App, &Parts, Option<IpAddr>),
+    headers: &HeaderMap,
+    token: &str,
+) -> Result<Gateway, Problem> {
     let index = &app.ledger.views().index;
     let caller = index.authenticate(token, app.ledger.now());
-    let authority = caller.map_err(|_code| unknown())?.authority;
+    let caller = caller.map_err(|refused| {
+        if let Some(secret) = refused.secret {
+            used::tell_of_gateway(parts, peer, secret, refused.code);
+        }
+        unknown()
+    })?;
+    let secret = (caller.credential.id(), caller.secret);
+    let authority = caller.authority;
     let own = authority.organization.ok_or_else(unknown)?;
-    may(
-        authority.clone(),
-        &index.catalogue(),
-        Action::Verify,
-        Some(own),
-    )?;
+    let catalogue = index.catalogue();
+    let leave = may(authority.clone(), &catalogue, Action::Verify, Some(own));
+    if leave.is_err() {
+        used::tell_of_gateway(parts, peer, secret, Code::InsufficientScope);
+        let detail = "the credential of the gateway lacks the permission keys:verify";
+        return Err(unknown().saying(detail));
+    }
+    used::tell_of_gateway(parts, peer, secret, Code::Valid);
+    UsedSlot::of(&parts.extensions).exercise(Action::Verify.needs());
     Ok(Gateway {
         // Another organization than its own is for the platform to name; to others it is empty.
         organization: required(headers)?.unwrap_or(own),

@@ -15,7 +15,7 @@ mod asked;
 mod gateway;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use utoipa::OpenApi;
@@ -91,11 +91,12 @@ fn documented_nginx() {}
 
 async fn ask(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _body) = request.into_parts();
-    let peer = gateway::peer(&parts);
     let form = Form::of(parts.uri.clone());
     let context = Context::take(&mut parts);
+    // What is told of the gateway itself: the rest of the path is its client's.
+    parts.uri = Uri::from_static(form.path());
     asked::check_once(context.headers())?;
-    let gateway = gateway::authenticate(&app, context.headers(), peer)?;
+    let gateway = gateway::authenticate(&app, &parts, context.headers())?;
     let asked = Asked::read(context.headers(), &form, gateway.project)?;
     let Some(key) = &asked.key else {
         return Err(Problem::unauthenticated(false));

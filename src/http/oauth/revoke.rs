@@ -21,6 +21,7 @@ use crate::http::auth::Caller;
 use crate::http::context::Context;
 use crate::http::cookie;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::used;
 use crate::ledger::{Submission, SubmitError};
 use crate::views::index::{Ask, Code, Shown};
 
@@ -54,7 +55,6 @@ async fn ended(app: &App, request: Request) -> Result<(), Problem> {
         return Err(Problem::unauthenticated(true));
     }
     let token = form::token(Request::new(body), &parts.headers).await?;
-    // What a record of this use needs is at hand here: who presents, and below what came of it.
     let own = presented.as_ref().is_some_and(|by| *by.token == *token);
     if nobody || own {
         return by_holder(app, &mut parts, &token).await;
@@ -72,6 +72,8 @@ async fn by_holder(app: &App, parts: &mut Parts, token: &str) -> Result<(), Prob
     let Ok(caller) = views.index.authenticate(token, app.ledger.now()) else {
         return Ok(());
     };
+    let secret = (caller.credential.id(), caller.secret);
+    used::tell(parts, app, secret, Code::Valid);
     let command = Command::RevokeItself(caller.credential.organization());
     submit(app, parts, caller.actor, command, true).await
 }

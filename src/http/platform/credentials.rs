@@ -13,6 +13,7 @@ use crate::http::lists::Query;
 use crate::http::past::AsOf;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
 use crate::records::KeyRecord;
 
 /// Lists credentials of every kind, newest first.
@@ -42,6 +43,39 @@ pub(in crate::http) async fn show(
 ) -> Result<Response, Problem> {
     Surface::new(call, organization, Place::default())
         .show(key, &query)
+        .await
+}
+
+/// The last calls made with a credential of any kind, newest first.
+#[utoipa::path(get, path = "/platform/organizations/{organization_id}/credentials/{key_id}/usage",
+    tag = "credentials",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        UsagePages),
+    responses((status = 200, body = Vec<UsageRecord>), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage(
+    call: Call,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<UsagePages>,
+) -> Result<Response, Problem> {
+    Surface::new(call, organization, Place::default())
+        .usage(key, &query)
+        .await
+}
+
+/// How often a credential of any kind was used, by hour or by day.
+#[utoipa::path(get,
+    path = "/platform/organizations/{organization_id}/credentials/{key_id}/usage/summary",
+    tag = "credentials",
+    params(("organization_id" = String, Path), ("key_id" = String, Path),
+        SummaryPages),
+    responses((status = 200, body = UsageSummary), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn usage_summary(
+    call: Call,
+    Path((organization, key)): Path<(OrganizationId, CredentialId)>,
+    query: Query<SummaryPages>,
+) -> Result<Response, Problem> {
+    Surface::new(call, organization, Place::default())
+        .usage_summary(key, &query)
         .await
 }
 

@@ -238,7 +238,8 @@ pub(in crate::http) async fn remove(
 /// Gives a webhook endpoint a new secret, which is in this answer alone. During the overlap
 /// deliveries are signed with both; a secret before those two ends at once.
 #[utoipa::path(post,
-    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/rotate-secret",
+    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}\
+        /rotate-secret",
     tag = "webhook endpoints",
     params(("organization_id" = String, Path), ("endpoint_id" = String, Path)),
     request_body = Option<EndpointRotate>,

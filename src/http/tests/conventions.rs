@@ -105,6 +105,7 @@ fn request_ids_come_back() {
         ("\u{e9}", false),
         // What signs a member in is no name for a request.
         (&"0f".repeat(32), false),
+        ("whsec_C2FVsBQIhrscChlQIMVb5sSYspob7oD", false),
     ] {
         let reply = world.send(ask("GET", "/livez").with("x-request-id", given));
         let id = reply.header("x-request-id").unwrap();

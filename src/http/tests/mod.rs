@@ -10,6 +10,7 @@ mod documents;
 mod endpoints;
 mod forward_auth;
 mod garbage;
+mod gateways;
 mod lists;
 mod metrics;
 mod oauth;

@@ -62,13 +62,14 @@ const PROJECT_WRITE: &str = "114 -+++++ -+++++ -+++++ -+++++ ---++-";
 
 /// What stands before the paths of one organization, and of its other surfaces.
 const O: &str = "/platform/organizations/{organization_id}";
+const WE: &str = "/platform/organizations/{organization_id}/webhook-endpoints";
 const MINE: &str = "/v1/api-tokens";
 const SA: &str = "/v1/service-accounts";
 const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 119] = [
+const TABLE: [(&str, &str, &str, &str); 121] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -124,36 +125,18 @@ const TABLE: [(&str, &str, &str, &str); 119] = [
     ("POST", O, "/api-keys/{key_id}/enable", WRITE),
     ("GET", O, "/credentials", WRITE),
     ("GET", O, "/credentials/{key_id}", WRITE),
+    ("GET", O, "/credentials/{key_id}/usage", WRITE),
+    ("GET", O, "/credentials/{key_id}/usage/summary", WRITE),
     ("POST", O, "/credentials/{key_id}/revoke", WRITE),
-    ("GET", O, "/webhook-endpoints", WEBHOOKS),
-    ("POST", O, "/webhook-endpoints", WEBHOOKS),
-    ("GET", O, "/webhook-endpoints/{endpoint_id}", WEBHOOKS),
-    ("PATCH", O, "/webhook-endpoints/{endpoint_id}", WEBHOOKS),
-    ("DELETE", O, "/webhook-endpoints/{endpoint_id}", WEBHOOKS),
-    (
-        "POST",
-        O,
-        "/webhook-endpoints/{endpoint_id}/rotate-secret",
-        WEBHOOKS,
-    ),
-    (
-        "POST",
-        O,
-        "/webhook-endpoints/{endpoint_id}/enable",
-        WEBHOOKS,
-    ),
-    (
-        "POST",
-        O,
-        "/webhook-endpoints/{endpoint_id}/disable",
-        WEBHOOKS,
-    ),
-    (
-        "GET",
-        O,
-        "/webhook-endpoints/{endpoint_id}/events",
-        WEBHOOKS,
-    ),
+    ("GET", WE, "", WEBHOOKS),
+    ("POST", WE, "", WEBHOOKS),
+    ("GET", WE, "/{endpoint_id}", WEBHOOKS),
+    ("PATCH", WE, "/{endpoint_id}", WEBHOOKS),
+    ("DELETE", WE, "/{endpoint_id}", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/rotate-secret", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/enable", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/disable", WEBHOOKS),
+    ("GET", WE, "/{endpoint_id}/events", WEBHOOKS),
     ("GET", MINE, "", OWN),
     ("POST", MINE, "", OWN),
     ("GET", MINE, "/scopes", KNOWN),

@@ -89,3 +89,24 @@ fn a_report_is_taken_whole_or_refused_with_its_line_and_field() {
     let broken = world.send(broken.with("content-type", "application/x-ndjson"));
     assert_eq!(broken.refused(400), "not_json");
 }
+
+#[test]
+fn no_secret_is_kept_of_a_report_wherever_it_stands() {
+    let world = World::new();
+    let (key, _) = usage::key(&world, &["cases:read"]);
+    let (_, token) = usage::key(&world, &["usage:write"]);
+    let line = json!({"key_id": key, "endpoint": format!("/badge/{token}"), "method": "GET",
+        "status_code": 200, "duration_ms": 1, "request_id": token,
+        "user_agent": format!("agent {token}")});
+    report(&world, &token, &[line]).expect(201);
+    let seen = calls(&world, &key, "");
+    let texts = ["endpoint", "request_id", "user_agent"].map(|field| &seen[0][field]);
+    assert_eq!(
+        texts,
+        [
+            &json!("/badge/[secret]"),
+            &json!("[secret]"),
+            &json!("agent [secret]")
+        ]
+    );
+}

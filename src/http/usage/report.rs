@@ -3,6 +3,7 @@
 //! All lines are taken or none; the answer comes when they are on disk. A report says when a
 //! credential was used elsewhere; it never counts as a use seen here.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -141,8 +142,10 @@ struct Report<'a> {
     at: Timestamp,
     outcome: Outcome,
     ip: Option<IpAddr>,
-    endpoint: std::borrow::Cow<'a, str>,
-    user_agent: Option<std::borrow::Cow<'a, str>>,
+    endpoint: Cow<'a, str>,
+    method: Cow<'a, str>,
+    request_id: Option<Cow<'a, str>>,
+    user_agent: Option<Cow<'a, str>>,
 }
 
 impl Report<'_> {
@@ -155,8 +158,8 @@ impl Report<'_> {
             status: self.line.status_code,
             duration_us: micros(self.line.duration_ms),
             endpoint: &self.endpoint,
-            method: &self.line.method,
-            request_id: self.line.request_id.as_deref(),
+            method: &self.method,
+            request_id: self.request_id.as_deref(),
             ip: self.ip,
             user_agent: self.user_agent.as_deref(),
             reporter: Some(self.reporter),
@@ -227,7 +230,7 @@ impl Keys<'_> {
                 "is no code of a verification".to_owned(),
             )
         })?;
-        let user_agent = line.user_agent.as_deref();
+        let clean = |text: &'l Option<String>| text.as_deref().map(without_secrets);
         Ok(Some(Report {
             line,
             reporter: self.reporter()?,
@@ -237,7 +240,9 @@ impl Keys<'_> {
             outcome: outcome.unwrap_or(Outcome::Valid),
             ip,
             endpoint: without_secrets(path_of(&line.endpoint)),
-            user_agent: user_agent.map(without_secrets),
+            method: without_secrets(&line.method),
+            request_id: clean(&line.request_id),
+            user_agent: clean(&line.user_agent),
         }))
     }
 

@@ -168,12 +168,54 @@ fn old_segments_go_by_size_and_by_age_and_counts_stay() {
     });
     world.usage.settle();
     world.usage.settle();
-    // The segment that is being written stays, whatever its age.
     assert_eq!(world.usage.numbers().segments, 1);
     assert_eq!(world.last(key(1), 1), ["/new"]);
     world.restart();
     assert_eq!(world.usage.of(key(1)).accepted, 401);
     assert_eq!(world.usage.of(key(1)).last_used_at, Some(at));
+}
+
+#[test]
+fn calls_and_counts_of_a_quiet_server_go_by_age_too() {
+    const DAY: i64 = 24 * 3_600 * 1_000;
+    let mut world = World::with(|settings| UsageSettings {
+        retention: Retention {
+            age: Duration::from_secs(90 * 24 * 3_600),
+            ..settings.retention
+        },
+        ..settings
+    });
+    let days = |from: i64, to: i64| SummaryAsk {
+        bucket: Bucket::Day,
+        from: START.plus_ms(from * DAY),
+        to: START.plus_ms(to * DAY),
+    };
+    // A call a day, for a hundred days, and then none.
+    for day in 0..100 {
+        let call = Call {
+            at: START.plus_ms(day * DAY),
+            ..call(key(1), "/quiet")
+        };
+        world.record(&call);
+        world.usage.settle();
+        world.hands.advance_ms(DAY);
+        world.usage.settle();
+    }
+    let kept = world.last(key(1), 1_000).len();
+    assert!((90..=93).contains(&kept), "{kept}");
+    let summed = world.usage.summary(key(1), &days(0, 101)).unwrap().len();
+    assert!((90..=93).contains(&summed), "{summed}");
+    let segments = world.usage.numbers().segments;
+    assert!((30..=95).contains(&segments), "{segments}");
+    world.restart();
+    assert_eq!(world.last(key(1), 1_000).len(), kept);
+    world.hands.advance_ms(93 * DAY);
+    world.usage.settle();
+    assert_eq!(world.last(key(1), 1_000), [""; 0]);
+    assert_eq!(world.usage.summary(key(1), &days(0, 101)).unwrap(), []);
+    assert_eq!(world.usage.numbers().segments, 1);
+    assert_eq!(world.usage.of(key(1)).accepted, 100);
+    assert_eq!(world.killed().usage.of(key(1)).accepted, 100);
 }
 
 #[test]

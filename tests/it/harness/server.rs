@@ -60,6 +60,16 @@ impl Server {
         Self::spawn(command).unwrap()
     }
 
+    /// The same, with at most so many open files.
+    pub(crate) fn start_with_files(data: &Path, more: &[&str], files: u32) -> Self {
+        let mut command = Command::new("/bin/sh");
+        command.env_clear().stdin(Stdio::null());
+        let limited = format!("ulimit -n {files}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limited, super::BINARY]);
+        command.args(serve_args(data, more));
+        Self::spawn(command).unwrap()
+    }
+
     /// Makes every write of the server beyond so many bytes of a file fail from now on.
     pub(crate) fn limit_files(&self, bytes: u64) {
         let limit = Rlimit {
