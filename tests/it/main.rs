@@ -14,6 +14,7 @@ mod feed;
 mod harness;
 mod help;
 mod limits;
+mod misplaced;
 mod secrets;
 mod seeds;
 mod sessions;
