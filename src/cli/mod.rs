@@ -18,6 +18,7 @@ mod recover;
 mod rehearsal;
 mod serve;
 mod usage;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Init),
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Recover(recover::Recover),
     Catalogue(catalogue::CatalogueArgs),
     Keys(keys::Keys),

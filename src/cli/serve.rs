@@ -28,13 +28,13 @@ use super::logging::{self, LogFormat, LogLevel};
 use super::otlp::Otlp;
 use super::output;
 use super::usage::UsageArgs;
+use super::webhooks::WebhookArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
 use crate::http::{self, HttpSettings, Listeners, Tls};
-use crate::ledger::boot::{self, Settings};
+use crate::ledger::boot::{self, Folder, Settings};
 use crate::ledger::{Health, Ledger};
 use crate::usage::Usage;
 use crate::usage::notes::Notes;
-use crate::webhooks::address::Guard;
 
 /// How long running requests may go on after a stop was asked for. Whoever starts servers usually
 /// kills them 30 seconds after asking; this leaves time to flush.
@@ -126,6 +126,9 @@ pub(super) struct Serve {
     #[command(flatten)]
     usage: UsageArgs,
 
+    #[command(flatten)]
+    webhooks: WebhookArgs,
+
     /// Where spans of requests are exported, by OTLP over HTTP; without it they are not
     #[arg(long, value_name = "URL")]
     #[arg(env = "KEYLEDGER_OTLP_ENDPOINT", hide_env_values = true)]
@@ -166,6 +169,7 @@ impl Serve {
         raise_open_files();
         // A certificate that cannot be read is refused before anything is made or opened.
         let tls = network.tls.as_ref().map(tls).transpose()?;
+        let roots = self.webhooks.roots()?;
         let (ledger, listener) = self.open(&network)?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
@@ -178,6 +182,7 @@ impl Serve {
             ledger: &ledger,
             network: &network,
             usage: usage.clone(),
+            webhooks: (&self.webhooks, self.folder.folder(), roots),
         };
         let metrics = self.metrics_listen.map(bind).transpose()?;
         let bound = Bound {
@@ -311,6 +316,8 @@ struct Serving<'a> {
     ledger: &'a Ledger,
     network: &'a Network,
     usage: Option<Usage>,
+    /// How webhooks are delivered, where what has been delivered is kept, and whom they trust.
+    webhooks: (&'a WebhookArgs, Folder, Vec<Vec<u8>>),
 }
 
 /// Where it is served.
@@ -326,6 +333,7 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         ledger,
         network,
         usage,
+        webhooks: (webhooks, folder, roots),
     } = serving;
     let mut signals = Signals::listen().context("cannot wait for signals")?;
     let waiting = |listener| TcpListener::from_std(listener).context("cannot wait for connections");
@@ -338,7 +346,8 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
     let bound = listener.local_addr().context("cannot tell the address")?;
     let apart = metrics.as_ref().map(TcpListener::local_addr).transpose();
     let apart = apart.context("cannot tell the address")?;
-    let own = [Some(bound), apart].into_iter().flatten().collect();
+    let guard = webhooks.guard([Some(bound), apart].into_iter().flatten().collect());
+    let webhooks = webhooks.start((ledger, &folder), guard.clone(), roots)?;
     let (stop, mut stopping) = watch::channel(false);
     let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
@@ -346,7 +355,8 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         public_url: network.public_url(bound),
         usage,
         behind_proxy: network.behind_proxy,
-        webhooks: Guard::new(Vec::new(), own),
+        webhook_guard: guard,
+        webhooks: Some(webhooks.clone()),
     };
     let asked = async move {
         // A sender that is gone asks for the end too.
@@ -369,8 +379,13 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         () = signals.next() => tracing::info!("stopping"),
     }
     stop.send_replace(true);
+    let ended = async {
+        // Deliveries end while requests do.
+        let (served, ()) = tokio::join!(&mut server, webhooks.stop());
+        served
+    };
     tokio::select! {
-        ended = &mut server => ended.context("the server has ended").map_err(Stop::from),
+        ended = ended => ended.context("the server has ended").map_err(Stop::from),
         why = failure(ledger) => Err(Stop::poisoned(&why)),
         () = signals.next() => {
             tracing::warn!("stopping without waiting for running requests");

@@ -59,6 +59,7 @@ use crate::clock::Entropy;
 use crate::config::PublicUrl;
 use crate::ledger::Ledger;
 use crate::usage::Usage;
+use crate::webhooks::Webhooks;
 use crate::webhooks::address::Guard;
 use problem::Problem;
 use sessions::{Attempts, Passwords};
@@ -80,7 +81,9 @@ pub struct HttpSettings {
     /// Something in front forwards the requests of others.
     pub behind_proxy: bool,
     /// Where webhooks may be delivered to.
-    pub webhooks: Guard,
+    pub webhook_guard: Guard,
+    /// What delivers them; `None`: nothing does.
+    pub webhooks: Option<Webhooks>,
 }
 
 /// What every handler has: a handle to the one service.

@@ -101,6 +101,14 @@ impl From<&Arc<WebhookEndpoint>> for WebhookEndpointRecord {
     }
 }
 
+impl WebhookEndpointRecord {
+    /// The record with another URL, for those who are not to see all of it.
+    #[must_use]
+    pub(crate) fn at(self, url: String) -> Self {
+        Self { url, ..self }
+    }
+}
+
 impl From<&FailingNotice> for FailingRecord {
     fn from(notice: &FailingNotice) -> Self {
         Self {

@@ -20,6 +20,8 @@ mod fixtures;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::domain::ids::Subject;
 use crate::domain::state::Changes;
 
@@ -99,6 +101,12 @@ impl Views {
     #[must_use]
     pub fn position(&self) -> Option<u64> {
         self.position.get()
+    }
+
+    /// Follows how many events all views show.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.position.news()
     }
 
     /// Waits until the views show `position`; `false` if that took longer than `timeout`.

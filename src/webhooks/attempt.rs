@@ -80,6 +80,10 @@ pub enum Failure {
     UrlRefused,
     /// The operator's own proxy: not reached, or it makes no connection.
     Proxy,
+    /// What signs the deliveries was sealed under a key that is lost: nothing was sent.
+    SecretLost,
+    /// The log could not be read: nothing was sent.
+    Unreadable,
 }
 
 impl Failure {
@@ -99,6 +103,8 @@ impl Failure {
             Self::Protocol => "protocol",
             Self::UrlRefused => "url_refused",
             Self::Proxy => "proxy",
+            Self::SecretLost => "secret_lost",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -139,6 +145,8 @@ impl Failure {
             | Self::Redirect
             | Self::Timeout
             | Self::AddressRefused
+            | Self::SecretLost
+            | Self::Unreadable
             | Self::Tls
             | Self::Body
             | Self::Protocol

@@ -357,7 +357,7 @@ fn known(
 
 /// Whether an endpoint may have an address: whether anything would be delivered there.
 fn check_url(call: &Call, organization: OrganizationId, url: &str) -> Result<(), Problem> {
-    let guard = &call.app.settings.webhooks;
+    let guard = &call.app.settings.webhook_guard;
     guard.check_url(organization, url).map(drop).map_err(|why| {
         Problem::from(Rejection::UrlRefused {
             why: why.to_string(),

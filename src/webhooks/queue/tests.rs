@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use ulid::Ulid;
 
 use super::*;
+use crate::domain::record::EventFilter;
 use crate::webhooks::schedule::RETRY_AFTER_MS;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -258,7 +259,7 @@ fn a_replay_is_read_once_and_one_at_a_time() {
     let range = Range {
         next: 2,
         to: Some(4),
-        types: vec!["api_key.*".to_owned()],
+        types: Some(EventFilter::check(vec!["api_key.*".to_owned()]).unwrap()),
     };
     assert!(queue.replay(ONE, range.clone(), 9));
     assert!(!queue.replay(ONE, range.clone(), 9));
