@@ -253,8 +253,9 @@ impl Courier {
                 break;
             };
             let Some(endpoint) = self.subscribers.get(start.endpoint) else {
-                // Deleted since: the line is gone as soon as that is known.
-                break;
+                // No record, no line.
+                self.queue.remove(start.endpoint);
+                continue;
             };
             let payload = Payload::Event(start.position);
             self.send(endpoint, payload, start.attempts);

@@ -176,6 +176,14 @@ impl Queue {
     pub fn remove(&mut self, endpoint: EndpointId) {
         if self.lines.remove(&endpoint).is_some() {
             self.deleted.insert(endpoint);
+            let theirs = (endpoint, 0)..=(endpoint, u64::MAX);
+            for failing in self
+                .in_flight
+                .extract_if(theirs, |_, _| true)
+                .map(|(_, f)| f)
+            {
+                self.failing_in_flight -= usize::from(failing);
+            }
             if let Some(at) = self.timer_of.remove(&endpoint) {
                 self.timers.remove(&(at, endpoint));
             }
