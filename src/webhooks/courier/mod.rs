@@ -312,6 +312,8 @@ impl Courier {
     }
 
     fn answer(&mut self, ask: Ask) {
+        // Who asks has seen the endpoint in the views.
+        self.know_subscribers();
         match ask {
             Ask::Try {
                 endpoint,

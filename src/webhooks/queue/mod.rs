@@ -167,7 +167,8 @@ impl Queue {
             skipped = line.skip_to(terms.from);
         }
         line.ordered = terms.ordered;
-        // A record that changed after the line was stopped may have been disabled and enabled again.
+        // A record that changed after the line was stopped may have been disabled and enabled
+        // again.
         line.standing = if terms.active {
             Standing::Active
         } else {
