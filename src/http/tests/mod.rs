@@ -18,6 +18,7 @@ mod order;
 mod passwords;
 mod past;
 mod permissions;
+mod pull;
 mod race;
 mod records;
 mod reports;
