@@ -33,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revocations::stream::stream))
         .routes(routes!(revocations::snapshot::snapshot))
         .routes(routes!(pull::list))
+        .routes(routes!(pull::stream::stream))
         .routes(routes!(metrics::show))
         .routes(routes!(oauth::introspect::introspect))
         .routes(routes!(oauth::revoke::revoke))

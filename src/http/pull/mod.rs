@@ -1,8 +1,11 @@
-//! `GET /v1/events`: the bodies of webhooks by pull, page by page and with a wait for what is new.
+//! `GET /v1/events`: the bodies of webhooks by pull, page by page with a wait for what is new, and
+//! as a live stream.
 //!
 //! Everything is within the caller's own organization, and what only auditors see needs their
 //! leave. The log is read off the async threads, a piece at a time and a few pieces at once, so
 //! that one consumer who has much to catch up does not keep the others waiting.
+
+pub(super) mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -26,6 +26,7 @@ mod revocations;
 mod routes;
 mod secrets;
 mod sessions;
+mod streams;
 mod surfaces;
 mod tenants;
 mod usage;

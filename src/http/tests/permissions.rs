@@ -70,7 +70,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 122] = [
+const TABLE: [(&str, &str, &str, &str); 123] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -83,6 +83,7 @@ const TABLE: [(&str, &str, &str, &str); 122] = [
     ("GET", "", "/v1/revocations/stream", VERIFY),
     ("GET", "", "/v1/revocations/snapshot", VERIFY),
     ("GET", "", "/v1/events", PULL),
+    ("GET", "", "/v1/events/stream", PULL),
     ("POST", "", "/oauth2/introspect", VERIFY),
     ("POST", "", "/oauth2/revoke", HOLDERS),
     ("GET", "", "/.well-known/oauth-authorization-server", OPEN),

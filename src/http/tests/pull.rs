@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{START, World, ask, ids, text};
+use super::streams::Open;
+use super::{Ask, START, World, ask, ids, text};
 use crate::domain::kind::Kind;
 use crate::domain::record::Grant;
 use crate::http::{App, HttpSettings, layered, parts};
 
 const PATH: &str = "/v1/events";
+const STREAM: &str = "/v1/events/stream";
 
 /// Types and positions of a page.
 fn told(page: &Value) -> Vec<(String, u64)> {
@@ -62,7 +64,7 @@ fn each_tenant_gets_its_own_events_and_all_of_them() {
         let page = reply.expect(200);
         for body in page.as_array().unwrap() {
             let data = &body["data"];
-            let of = data.get("organization_id").unwrap_or(&data["id"]);
+            let of = data.get("organization_id").unwrap_or_else(|| &data["id"]);
             assert_eq!(*of, json!(tenant.id), "{body}");
         }
         page
@@ -237,24 +239,23 @@ fn an_answer_that_has_looked_at_its_share_says_how_far_it_came() {
     world.router = layered(router, app);
     let auditor = &world.acme.admin;
     let last = world.next_position() - 1;
-    let (mut after, mut answers) = (None, 0);
-    loop {
-        let from = after.map_or_else(String::new, |after| format!("&after={after}"));
-        let path = format!("{PATH}?types=session.*&wait=30{from}");
-        if after == Some(last) {
-            break;
-        }
-        let reply = world.get(auditor, &path);
-        assert_eq!(reply.expect(200), json!([]), "at once, whatever the wait");
+    let get = |next: u64, wait: &str| {
+        let after = next.checked_sub(1);
+        let after = after.map_or_else(String::new, |after| format!("&after={after}"));
+        let reply = world.get(auditor, &format!("{PATH}?types=session.*{after}{wait}"));
+        assert_eq!(reply.expect(200), json!([]));
         let position: u64 = reply.header("ledger-position").unwrap().parse().unwrap();
-        assert_eq!(position, last.min(after.map_or(39, |after| after + 40)));
         assert_eq!(reply.header("link").is_some(), position < last);
-        (after, answers) = (Some(position), answers + 1);
-        if position == last {
-            break;
-        }
+        position
+    };
+    let mut next = 0;
+    while next + 40 <= last {
+        // At once, however long it might wait: there is more to look at.
+        assert_eq!(get(next, "&wait=30"), next + 39);
+        next += 40;
     }
-    assert!(answers > 2);
+    assert!(next >= 80, "several answers");
+    assert_eq!(get(next, "&wait=0"), last);
 }
 
 #[test]
@@ -351,4 +352,124 @@ fn so_many_wait_at_once_and_no_more() {
             assert_eq!(told(&reply.expect(200)).len(), 1);
         }
     });
+}
+
+/// The next events of a stream that are no heartbeats, as they stand in a page.
+async fn next(stream: &mut Open, count: usize) -> Value {
+    let mut page = Vec::new();
+    while page.len() < count {
+        let (name, id, data) = stream.next().await.expect("it goes on");
+        if name == "heartbeat" {
+            assert_eq!(data, json!({"position": id}));
+        } else {
+            assert_eq!(
+                (&data["type"], &data["sequence"]),
+                (&json!(name), &json!(id))
+            );
+            page.push(data);
+        }
+    }
+    json!(page)
+}
+
+#[test]
+fn the_stream_has_the_same_events_and_loses_none_over_a_break() {
+    let world = World::new();
+    let admin = &world.acme.admin;
+    let begun = world.next_position() - 1;
+    for name in ["one", "two", "three"] {
+        world.key(&json!({"name": name, "scopes": ["cases:read"]}));
+        let project = format!("{}/projects", world.acme.path);
+        world
+            .post(admin, &project, &json!({"name": name}))
+            .created();
+    }
+    let page = |query: &str| world.get(admin, &format!("{PATH}?{query}")).expect(200);
+    let (all, keys) = (page("after=0"), page("after=0&types=api_key.*"));
+    let last = world.next_position() - 1;
+    world.runtime.block_on(async {
+        let at = |query: &str| ask("GET", &format!("{STREAM}?{query}")).by(admin);
+        let length = |page: &Value| page.as_array().unwrap().len();
+        for (query, expected) in [("after=0", &all), ("after=0&types=api_key.*", &keys)] {
+            let mut stream = Open::at(&world, at(query)).await;
+            assert_eq!(
+                next(&mut stream, length(expected)).await,
+                *expected,
+                "{query}"
+            );
+        }
+        // Broken off after each event in turn, and resumed with its id.
+        let mut received = Vec::new();
+        let mut ask: Ask = at("after=0&types=api_key.*");
+        while received.len() < length(&keys) {
+            let mut stream = Open::at(&world, ask).await;
+            let one = next(&mut stream, 1).await[0].clone();
+            ask = at("after=0&types=api_key.*").with("last-event-id", &one["sequence"].to_string());
+            received.push(one);
+        }
+        assert_eq!(json!(received), keys);
+        // From now on, unless something else is said: what was looked at is skipped.
+        let mut stream = Open::at(&world, at("types=session.*")).await;
+        let beat = ("heartbeat".to_owned(), last, json!({"position": last}));
+        assert_eq!(stream.next().await, Some(beat));
+        let mut stream = Open::at(&world, at("")).await;
+        assert_eq!(stream.next().await.unwrap().0, "heartbeat");
+        for tenant in [&world.globex, &world.acme] {
+            let path = format!("{}/credentials/{}/revoke", tenant.path, tenant.tokens[2]);
+            let revoke = super::ask("POST", &path).by(&tenant.admin);
+            world.reply(revoke).await.expect(200);
+        }
+        let revoked = next(&mut stream, 1).await;
+        assert_eq!(told(&revoked), [("api_key.revoked".to_owned(), last + 2)]);
+        assert_eq!(revoked[0]["data"]["id"], json!(world.acme.tokens[2]));
+    });
+    assert!(begun < last);
+}
+
+#[test]
+fn a_stream_begins_at_a_position_and_with_leave() {
+    let world = World::new();
+    let listener = world.holder(&["webhooks:write"]);
+    let get = |query: &str, id: Option<&str>| {
+        let request = ask("GET", &format!("{STREAM}{query}")).by(&listener);
+        world.send(match id {
+            Some(id) => request.with("last-event-id", id),
+            None => request,
+        })
+    };
+    for (query, id, status, code) in [
+        ("?types=member.*", None, 403, "forbidden"),
+        ("?types=x.*", None, 400, "query_invalid"),
+        ("?limit=1", None, 400, "query_invalid"),
+        ("?after=x", None, 400, "query_invalid"),
+        ("?after=99999", None, 422, "position_unknown"),
+        ("", Some("99999"), 422, "position_unknown"),
+        ("", Some("x"), 400, "position_invalid"),
+        ("", Some(""), 400, "position_invalid"),
+    ] {
+        assert_eq!(get(query, id).refused(status), code, "{query} {id:?}");
+    }
+    assert_eq!(get("", None).status, 200);
+}
+
+#[test]
+fn a_stream_of_events_ends_with_its_caller() {
+    let world = World::new();
+    let scopes = ["webhooks:write", "ledger:read"];
+    let (id, token) = world.key(&json!({"name": "consumer", "scopes": scopes}));
+    let path = format!("{}/api-keys/{id}", world.acme.path);
+    let narrow = ask("PATCH", &path).json(&json!({"scopes": ["webhooks:write"]}));
+    for end in [narrow, ask("POST", &format!("{path}/revoke"))] {
+        let widen = json!({"scopes": scopes});
+        world.patch(&world.acme.admin, &path, &widen).expect(200);
+        world.runtime.block_on(async {
+            let mut stream = Open::at(&world, ask("GET", STREAM).by(&token)).await;
+            assert_eq!(stream.next().await.unwrap().0, "heartbeat");
+            let reply = world.reply(end.by(&world.acme.admin)).await;
+            reply.expect(200);
+            // Its own end is none of the events that it may see.
+            let ended = tokio::time::timeout(Duration::from_secs(1), stream.next());
+            assert_eq!(ended.await.expect("within a second"), None);
+        });
+    }
 }
