@@ -59,9 +59,7 @@ impl Class {
             "/v1/verify" | "/v1/verify/batch" | "/oauth2/introspect" => return Self::Verification,
             "/v1/revocations" | "/v1/revocations/snapshot" => return Self::Reading,
             // With a wait it has a place among those who wait.
-            pull::PATH if uri.query().is_some_and(|query| query.contains("wait=")) => {
-                return Self::Free;
-            }
+            pull::PATH if pull::waits(uri) => return Self::Free,
             _ => {}
         }
         if route.starts_with("/v1/forward-auth") {
@@ -187,6 +185,8 @@ mod tests {
             ),
             ("GET /v1/events", Class::Reading),
             ("GET /v1/events?after=1&wait=30", Class::Free),
+            ("GET /v1/events?%77ait=30", Class::Free),
+            ("GET /v1/events?types=wait", Class::Reading),
             ("GET /v1/events/stream", Class::Free),
             ("GET /v1/admin/api-tokens?as_of=3", Class::Reading),
             ("GET /v1/admin/api-tokens", Class::Other),

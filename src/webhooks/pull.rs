@@ -119,3 +119,72 @@ pub fn read(
     }
     Ok(page)
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::domain::ids::{EventId, Subject};
+
+    const ACME: OrganizationId = OrganizationId(Ulid(1));
+
+    fn body(organization: OrganizationId, project: Option<ProjectId>, bytes: usize) -> Body {
+        Body {
+            event: EventId(Ulid(9)),
+            name: "api_key.created",
+            organization,
+            project,
+            subject: Subject::Organization(organization),
+            is_notice: false,
+            bytes: Bytes::from(vec![b' '; bytes]),
+        }
+    }
+
+    #[test]
+    fn a_page_is_full_of_bodies_or_of_bytes() {
+        let mut page = Page::at(3);
+        assert!(!page.is_full(2));
+        page.take(3, Arc::new(body(ACME, None, 10)));
+        assert!(!page.is_full(2) && page.is_full(1));
+        page.take(7, Arc::new(body(ACME, None, PAGE_BYTES_MAX - 11)));
+        assert!(!page.is_full(3) && page.is_full(2));
+        page.take(8, Arc::new(body(ACME, None, 1)));
+        assert!(page.is_full(200), "{} bytes", page.bytes);
+    }
+
+    #[test]
+    fn what_is_shown_is_of_the_organization_the_project_and_the_types() {
+        let (own, other) = (ProjectId(Ulid(2)), ProjectId(Ulid(3)));
+        let globex = OrganizationId(Ulid(4));
+        let check = |project, types: EventFilter, expected: [bool; 4]| {
+            let wanted = Wanted {
+                organization: ACME,
+                project,
+                types,
+            };
+            let bodies = [
+                body(ACME, None, 0),
+                body(ACME, Some(own), 0),
+                body(ACME, Some(other), 0),
+                body(globex, Some(own), 0),
+            ];
+            let shown = bodies.map(|body| wanted.is(&body));
+            assert_eq!(shown, expected, "{wanted:?}");
+        };
+        let members = EventFilter::check(vec!["member.*".to_owned()]).unwrap();
+        check(None, EventFilter::everything(), [true, true, true, false]);
+        check(
+            None,
+            EventFilter::open_families(),
+            [true, true, true, false],
+        );
+        check(
+            Some(own),
+            EventFilter::everything(),
+            [false, true, false, false],
+        );
+        check(None, members, [false; 4]);
+    }
+}

@@ -11,12 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, Uri, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
+use url::form_urlencoded;
 use utoipa::ToSchema;
 
 use super::App;
@@ -103,6 +104,12 @@ impl Asked {
             }
         }
     }
+}
+
+/// Whether a request may wait for something to happen: it then takes a place of [`Pull`]'s own.
+pub(super) fn waits(uri: &Uri) -> bool {
+    let query = uri.query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "wait")
 }
 
 /// Types as a query has them: separated by commas.

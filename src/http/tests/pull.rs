@@ -376,7 +376,6 @@ async fn next(stream: &mut Open, count: usize) -> Value {
 fn the_stream_has_the_same_events_and_loses_none_over_a_break() {
     let world = World::new();
     let admin = &world.acme.admin;
-    let begun = world.next_position() - 1;
     for name in ["one", "two", "three"] {
         world.key(&json!({"name": name, "scopes": ["cases:read"]}));
         let project = format!("{}/projects", world.acme.path);
@@ -423,7 +422,6 @@ fn the_stream_has_the_same_events_and_loses_none_over_a_break() {
         assert_eq!(told(&revoked), [("api_key.revoked".to_owned(), last + 2)]);
         assert_eq!(revoked[0]["data"]["id"], json!(world.acme.tokens[2]));
     });
-    assert!(begun < last);
 }
 
 #[test]
