@@ -16,7 +16,6 @@ use ipnet::IpNet;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -27,6 +26,7 @@ use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
 use super::otlp::Otlp;
 use super::output;
+use super::signals::Signals;
 use super::usage::UsageArgs;
 use super::webhooks::WebhookArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
@@ -438,27 +438,5 @@ fn flush(runtime: &Runtime, ledger: &Ledger) -> Result<(), Stop> {
             FLUSH.as_secs()
         )
         .into()),
-    }
-}
-
-/// The two signals that ask for an orderly stop.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

@@ -141,6 +141,8 @@ pub struct Changes {
     pub sign_ins: SignInChanges,
     /// Webhook endpoints.
     pub endpoints: Vec<Arc<WebhookEndpoint>>,
+    /// The ends of the chains of organizations that have had an event.
+    pub heads: Vec<Arc<OrganizationHead>>,
 }
 
 impl State {
@@ -337,7 +339,7 @@ impl State {
 
     /// Makes what is staged permanent and hands out what changed.
     pub fn settle(&mut self) -> Changes {
-        self.heads.settle();
+        let heads = self.heads.settle();
         self.counts.settle();
         self.emails.settle();
         self.account_names.settle();
@@ -367,6 +369,7 @@ impl State {
             credentials: self.credentials.settle(),
             sign_ins: SignInChanges { sessions, means },
             endpoints: self.endpoints.settle(),
+            heads,
         }
     }
 
@@ -435,6 +438,7 @@ impl State {
                 means: self.sign_ins.settled(),
             },
             endpoints: self.endpoints.settled(),
+            heads: self.heads.settled(),
         }
     }
 }

@@ -32,12 +32,14 @@ mod path;
 mod platform;
 mod problem;
 mod project_tokens;
+mod pull;
 mod quota;
 mod revocations;
 mod routes;
 mod service_account_tokens;
 mod service_accounts;
 mod sessions;
+mod streams;
 mod tls;
 mod trace;
 mod usage;
@@ -98,6 +100,7 @@ struct Service {
     quotas: quota::Quotas,
     past: past::PastReads,
     feed: revocations::Feed,
+    pull: pull::Pull,
     settings: HttpSettings,
     ready: AtomicBool,
     document: Box<str>,
@@ -121,6 +124,7 @@ impl App {
             metrics,
             load: load::Load::default(),
             quotas: quota::Quotas::default(),
+            pull: pull::Pull::new(ledger.clone()),
             ledger,
             usage: settings.usage.clone(),
             past: past::PastReads::default(),
@@ -132,6 +136,12 @@ impl App {
             attempts: Attempts::default(),
             passwords: Passwords::default(),
         }))
+    }
+
+    /// Count of the events that all views show.
+    fn shown(&self) -> u64 {
+        let position = self.ledger.views().position();
+        position.map_or(0, |position| position + 1)
     }
 
     fn new_request_id(&self) -> HeaderValue {

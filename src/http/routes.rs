@@ -13,8 +13,8 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::{
     App, access_tokens, admin_tokens, api_tokens, document, forward_auth, meta, metrics, oauth,
-    platform, project_tokens, revocations, service_account_tokens, service_accounts, sessions,
-    usage, verify,
+    platform, project_tokens, pull, revocations, service_account_tokens, service_accounts,
+    sessions, usage, verify,
 };
 use crate::domain::access::Action;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -32,6 +32,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revocations::list))
         .routes(routes!(revocations::stream::stream))
         .routes(routes!(revocations::snapshot::snapshot))
+        .routes(routes!(pull::list))
+        .routes(routes!(pull::stream::stream))
         .routes(routes!(metrics::show))
         .routes(routes!(oauth::introspect::introspect))
         .routes(routes!(oauth::revoke::revoke))
@@ -236,6 +238,7 @@ fn weakest(route: &str) -> Option<Weakest> {
         ("/v1/verify", Weakest::AtHome(Action::Verify)),
         ("/v1/usage", Weakest::AtHome(Action::ReportUsage)),
         ("/v1/revocations", Weakest::AtHome(Action::Verify)),
+        ("/v1/events", Weakest::AtHome(Action::Webhooks)),
         ("/oauth2/introspect", Weakest::AtHome(Action::Verify)),
         ("/v1/me", Weakest::InPerson),
         ("/v1/api-tokens/scopes", Weakest::Known),

@@ -7,6 +7,7 @@
 
 pub mod directory;
 pub mod index;
+pub mod newest;
 pub mod page;
 mod position;
 pub mod revocations;
@@ -27,6 +28,7 @@ use crate::domain::state::Changes;
 
 use directory::Directory;
 use index::Index;
+use newest::Newest;
 use position::Position;
 use revocations::{Entry, Revocations};
 use sessions::Sessions;
@@ -60,6 +62,8 @@ pub struct Views {
     pub tokens: TokenView,
     /// What verifiers that keep answers must forget.
     pub revocations: Revocations,
+    /// Where each organization's newest event stands.
+    pub newest: Newest,
     position: Arc<Position>,
 }
 
@@ -74,6 +78,7 @@ impl Views {
             sessions: Sessions::default(),
             tokens,
             revocations: Revocations::default(),
+            newest: Newest::default(),
             position,
         }
     }
@@ -86,6 +91,7 @@ impl Views {
         self.sessions.apply(batch.changes, &self.directory);
         self.tokens.apply(batch);
         self.revocations.apply(batch.entries);
+        self.newest.apply(batch.changes);
         self.position.publish(batch.position);
         self.revocations.announce(batch.entries);
     }

@@ -13,6 +13,7 @@ pub mod client;
 mod courier;
 pub mod delivery;
 pub mod examples;
+pub mod pull;
 pub mod queue;
 mod ranges;
 pub mod resolver;

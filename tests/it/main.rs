@@ -14,6 +14,7 @@ mod feed;
 mod harness;
 mod help;
 mod limits;
+mod listen;
 mod misplaced;
 mod secrets;
 mod seeds;

@@ -44,6 +44,7 @@ pub(crate) fn misplaced(
         ("filter", request(&format!("{path}?q={secret}"))),
         ("cursor", request(&format!("{path}?cursor={secret}"))),
         ("limit", request(&format!("{path}?limit={secret}"))),
+        ("types", request(&format!("{path}?types={secret}"))),
         ("status", request(&format!("{path}?status={secret}"))),
         (
             "unknown filter",

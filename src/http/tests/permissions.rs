@@ -33,6 +33,7 @@ const OPEN: &str = "+++ ++++++ ++++++ ++++++ ++++++ ++++++";
 const READ: &str = "114 ++++++ ++++++ ++++++ ++++++ +-+++-";
 const WRITE: &str = "114 ----++ ----++ ----++ ----++ --+++-";
 const VERIFY: &str = "11+ ----++ ----++ ----++ ----++ -+-++-";
+const PULL: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 const REPORT: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 /// Whoever holds a token, and whoever may be somebody else's: that is asked once the token is read.
 const HOLDERS: &str = "+1+ ++++++ ++++++ ++++++ ++++++ ++++++";
@@ -69,7 +70,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 121] = [
+const TABLE: [(&str, &str, &str, &str); 123] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -81,6 +82,8 @@ const TABLE: [(&str, &str, &str, &str); 121] = [
     ("GET", "", "/v1/revocations", VERIFY),
     ("GET", "", "/v1/revocations/stream", VERIFY),
     ("GET", "", "/v1/revocations/snapshot", VERIFY),
+    ("GET", "", "/v1/events", PULL),
+    ("GET", "", "/v1/events/stream", PULL),
     ("POST", "", "/oauth2/introspect", VERIFY),
     ("POST", "", "/oauth2/revoke", HOLDERS),
     ("GET", "", "/.well-known/oauth-authorization-server", OPEN),
