@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::{Courier, News};
-use crate::domain::ids::{DeliveryId, EndpointId};
+use crate::domain::ids::EndpointId;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Ledger, error_chain};
 use crate::webhooks::delivery::{Attempted, delivery_id};
@@ -132,38 +132,37 @@ impl Keeping {
         }
     }
 
-    /// What there is to keep now.
-    fn batch(&mut self, queue: &mut Queue) -> Batch {
+    /// What there is to keep now, and a job that gives it to the store.
+    fn batch(&mut self, queue: &mut Queue) -> Keep {
+        let (store, ledger) = (self.store.clone(), self.ledger.clone());
         if let Some(refused) = self.refused.take() {
-            return *refused;
+            return Keep {
+                batch: *refused,
+                skipped: BTreeSet::new(),
+                store,
+                ledger,
+            };
         }
         self.touched = false;
-        let skipped = std::mem::take(&mut self.skipped).into_iter();
-        let skipped = skipped.filter_map(|(endpoint, position)| {
-            let delivery = self.delivery(endpoint, position)?;
-            Some((endpoint, delivery))
-        });
-        let skipped = skipped.collect();
-        Batch {
-            changes: queue.take_changes(),
-            seen: self.seen,
-            attempts: std::mem::take(&mut self.attempts),
-            skipped,
+        Keep {
+            batch: Batch {
+                changes: queue.take_changes(),
+                seen: self.seen,
+                attempts: std::mem::take(&mut self.attempts),
+                skipped: Vec::new(),
+            },
+            skipped: std::mem::take(&mut self.skipped),
+            store,
+            ledger,
         }
-    }
-
-    fn delivery(&self, endpoint: EndpointId, position: u64) -> Option<DeliveryId> {
-        let event = self.ledger.event(position).ok()?.event;
-        Some(delivery_id(endpoint, event.id))
     }
 
     /// Keeps all there is, at the end.
     pub(super) async fn keep_all(mut self, queue: &mut Queue) {
         loop {
             let last = self.refused.is_none();
-            let batch = self.batch(queue);
-            let store = self.store.clone();
-            let kept = tokio::task::spawn_blocking(move || kept(&store, &batch)).await;
+            let keep = self.batch(queue);
+            let kept = tokio::task::spawn_blocking(move || keep.run().1).await;
             if last || !kept.unwrap_or(false) {
                 break;
             }
@@ -178,8 +177,8 @@ impl Courier {
         if self.keeping.due_ms(now_ms) > now_ms {
             return;
         }
-        let batch = self.keeping.batch(&mut self.queue);
-        self.keeping.under_way = Some(batch.attempts.len());
+        let keep = self.keeping.batch(&mut self.queue);
+        self.keeping.under_way = Some(keep.batch.attempts.len());
         let prune = now_ms >= self.keeping.prune_after_ms;
         if prune {
             self.keeping.prune_after_ms = now_ms.saturating_add(PRUNE_EVERY_MS);
@@ -187,13 +186,36 @@ impl Courier {
         let cutoff = Timestamp(now_ms.saturating_sub(self.keeping.kept_for_ms));
         let (store, came_back) = (self.keeping.store.clone(), self.came_back.clone());
         tokio::task::spawn_blocking(move || {
-            let done = kept(&store, &batch);
+            let (batch, done) = keep.run();
             // Nobody to tell: the courier has stopped.
             drop(came_back.send(News::Kept(Box::new(batch), done)));
             if prune && done {
                 pruned(&store, cutoff);
             }
         });
+    }
+}
+
+/// A batch on its way to the store.
+struct Keep {
+    batch: Batch,
+    /// Deliveries that are not going to be made: their ids are made of the events' in the log.
+    skipped: BTreeSet<(EndpointId, u64)>,
+    store: Store,
+    ledger: Ledger,
+}
+
+impl Keep {
+    /// Waits for the disk: the batch, and whether the store has it.
+    fn run(mut self) -> (Batch, bool) {
+        for (endpoint, position) in self.skipped {
+            if let Ok(past) = self.ledger.event(position) {
+                let delivery = delivery_id(endpoint, past.event.id);
+                self.batch.skipped.push((endpoint, delivery));
+            }
+        }
+        let done = kept(&self.store, &self.batch);
+        (self.batch, done)
     }
 }
 

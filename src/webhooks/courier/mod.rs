@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::bodies::Bodies;
 use super::client::Sender;
-use super::queue::{Queue, Range, Terms};
+use super::queue::{Queue, Range, Seen, Terms};
 use super::store::{Batch, Loaded, Store};
 use crate::clock::{Clock, Entropy};
 use crate::domain::ids::{DeliveryId, EndpointId};
@@ -113,7 +113,8 @@ pub(super) struct Courier {
     known_changes: Option<u64>,
     /// The log has been read up to here for those who are live.
     seen: u64,
-    seeing: bool,
+    /// A reading for them is under way, up to before this position.
+    seeing: Option<u64>,
     read_after_ms: i64,
     readings: usize,
     read_last: Option<EndpointId>,
@@ -152,7 +153,7 @@ impl Courier {
             subscribers: Arc::default(),
             known_changes: None,
             seen,
-            seeing: false,
+            seeing: None,
             read_after_ms: 0,
             readings: 0,
             read_last: None,
@@ -183,7 +184,7 @@ impl Courier {
                 _gone = stop.changed() => break,
                 Some(news) = self.news.recv() => self.take_all(news),
                 Some(ask) = asks.recv() => self.answer(ask),
-                changed = shown.changed(), if !self.seeing => {
+                changed = shown.changed(), if self.seeing.is_none() => {
                     if changed.is_err() {
                         break;
                     }
@@ -228,7 +229,11 @@ impl Courier {
             return;
         }
         let endpoints = directory.all_endpoints();
-        let now = (self.seen, self.now_ms());
+        let seen = Seen {
+            to: self.seen,
+            begun: self.seeing.unwrap_or(self.seen),
+        };
+        let now = (seen, self.now_ms());
         for endpoint in &endpoints {
             if endpoint.is_deleted() {
                 self.queue.remove(endpoint.id);
@@ -258,8 +263,9 @@ impl Courier {
                 break;
             };
             let Some(endpoint) = self.subscribers.get(start.endpoint) else {
-                // Deleted since: the line is gone as soon as that is known.
-                break;
+                // No record, no line.
+                self.queue.remove(start.endpoint);
+                continue;
             };
             let payload = Payload::Event(start.position);
             self.send(endpoint, payload, start.attempts);
@@ -277,7 +283,7 @@ impl Courier {
         let now_ms = self.now_ms();
         match news {
             News::Seen(found) => {
-                self.seeing = false;
+                self.seeing = None;
                 for (endpoint, position) in found.deliveries {
                     self.queue.offer(endpoint, position, now_ms);
                 }
@@ -302,7 +308,7 @@ impl Courier {
                         self.readings -= 1;
                         self.queue.not_read(endpoint);
                     }
-                    None => self.seeing = false,
+                    None => self.seeing = None,
                 }
             }
             News::Ended(ended) => self.ended(*ended),
@@ -339,7 +345,7 @@ impl Courier {
 
     /// Tells those who wait for it that there is nothing left to do now.
     fn settle(&mut self) {
-        let reads = self.seeing || self.readings > 0 || self.seen < shown(&self.ledger);
+        let reads = self.seeing.is_some() || self.readings > 0 || self.seen < shown(&self.ledger);
         if self.settling.is_empty() || reads || self.in_flight > 0 {
             return;
         }

@@ -67,7 +67,7 @@ impl Courier {
     /// Reads what is new for those who are live.
     pub(super) fn see(&mut self) {
         let shown = shown(&self.ledger);
-        if self.seeing || self.seen >= shown || self.now_ms() < self.read_after_ms {
+        if self.seeing.is_some() || self.seen >= shown || self.now_ms() < self.read_after_ms {
             return;
         }
         if self.subscribers.by_id.is_empty() {
@@ -75,8 +75,8 @@ impl Courier {
             self.keeping.see(shown);
             return;
         }
-        self.seeing = true;
         let (from, to) = (self.seen, shown.min(self.seen + EVENTS_PER_READING));
+        self.seeing = Some(to);
         let (ledger, bodies) = (self.ledger.clone(), Arc::clone(&self.bodies));
         let subscribers = Arc::clone(&self.subscribers);
         let came_back = self.came_back.clone();

@@ -25,11 +25,16 @@ fn terms(ordered: bool) -> Terms {
 /// A queue with one endpoint, which gets the events 0 to `events` - 1 at the instant 0.
 fn queue(ordered: bool, events: u64) -> Queue {
     let mut queue = Queue::default();
-    assert_eq!(queue.set(ONE, terms(ordered), (0, 0)), [0; 0]);
+    assert_eq!(queue.set(ONE, terms(ordered), (seen(0), 0)), [0; 0]);
     for position in 0..events {
         queue.offer(ONE, position, 0);
     }
     queue
+}
+
+/// No reading is under way.
+fn seen(to: u64) -> Seen {
+    Seen { to, begun: to }
 }
 
 fn refused() -> Result<(), Failed> {
@@ -129,8 +134,8 @@ fn who_says_gone_is_stopped_at_once_and_keeps_what_is_outstanding() {
         active: false,
         ..terms(false)
     };
-    queue.set(ONE, disabled, (3, HOUR_MS));
-    queue.set(ONE, terms(false), (7, 2 * HOUR_MS));
+    queue.set(ONE, disabled, (seen(3), HOUR_MS));
+    queue.set(ONE, terms(false), (seen(7), 2 * HOUR_MS));
     assert_eq!(begun(&mut queue, 2 * HOUR_MS), [0, 2]);
     let (_, range, _) = queue.reading(None).unwrap();
     assert_eq!(range, Range::since(3));
@@ -143,15 +148,33 @@ fn enabled_from_now_on_an_endpoint_gets_nothing_of_before() {
         active: false,
         ..terms(false)
     };
-    queue.set(ONE, disabled, (3, 0));
+    queue.set(ONE, disabled, (seen(3), 0));
     queue.offer(ONE, 5, 0);
     let now_on = Terms {
         from: 10,
         ..terms(false)
     };
-    assert_eq!(queue.set(ONE, now_on, (11, 1)), [0, 1, 2]);
+    assert_eq!(queue.set(ONE, now_on, (seen(11), 1)), [0, 1, 2]);
     let (_, range, _) = queue.reading(None).unwrap();
     assert_eq!(range, Range::since(10));
+}
+
+#[test]
+fn what_a_reading_that_did_not_know_an_endpoint_passed_by_is_read_for_it() {
+    let mut queue = Queue::default();
+    let under_way = Seen { to: 4, begun: 9 };
+    let made_at_six = Terms {
+        from: 7,
+        ..terms(false)
+    };
+    queue.set(ONE, made_at_six, (under_way, 0));
+    // The reading comes back and knows nothing of it.
+    let (_, range, _) = queue.reading(None).unwrap();
+    assert_eq!(range, Range::since(7));
+    queue.read(ONE, (&range, &[8], 9), (9, 0));
+    assert_eq!(begun(&mut queue, 0), [8]);
+    queue.offer(ONE, 9, 0);
+    assert_eq!(begun(&mut queue, 0), [9]);
 }
 
 #[test]
@@ -172,7 +195,7 @@ fn in_order_one_is_on_its_way_and_one_that_fails_holds_the_others_back() {
 #[test]
 fn turns_go_round_and_what_fails_gets_one_place() {
     let mut queue = queue(false, 10);
-    queue.set(TWO, terms(false), (0, 0));
+    queue.set(TWO, terms(false), (seen(0), 0));
     for position in 0..10 {
         queue.offer(TWO, position, 0);
     }
@@ -270,7 +293,7 @@ fn a_replay_is_read_once_and_one_at_a_time() {
     assert_eq!(queue.reading(None), None);
     assert_eq!(begun(&mut queue, 0), [2, 3]);
 
-    queue.set(TWO, terms(true), (10, 0));
+    queue.set(TWO, terms(true), (seen(10), 0));
     assert!(queue.replay(TWO, range.clone(), 10));
     queue.offer(TWO, 10, 0);
     assert_eq!(queue.line(TWO).unwrap().outstanding(), 0, "in order");
@@ -379,7 +402,7 @@ struct World {
 impl World {
     fn new(ordered: bool) -> Self {
         let mut queue = Queue::default();
-        queue.set(ONE, terms(ordered), (0, 0));
+        queue.set(ONE, terms(ordered), (seen(0), 0));
         Self {
             ordered,
             active: true,
@@ -448,7 +471,8 @@ impl World {
 
     fn active(&mut self, active: bool) {
         self.active = active;
-        self.queue.set(ONE, self.terms(), (self.seen, self.now_ms));
+        self.queue
+            .set(ONE, self.terms(), (seen(self.seen), self.now_ms));
         self.read();
     }
 }
