@@ -70,7 +70,7 @@ pub(crate) struct WebhookStatusRecord {
     behind_events: u64,
     /// When the first of the attempts failed that have all failed since.
     failing_since: Option<String>,
-    /// When an attempt succeeded last.
+    /// When an attempt succeeded last, tests and what was asked for once more apart.
     last_delivered_at: Option<String>,
 }
 
