@@ -152,13 +152,28 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (409, "project_archived", "the project is archived"),
     (
         409,
+        "replay_running",
+        "a replay of the webhook endpoint is under way",
+    ),
+    (
+        409,
         "service_account_deleted",
         "the service account has been deleted",
     ),
     (
         409,
+        "test_delivery",
+        "a ping or an example is not delivered once more",
+    ),
+    (
+        409,
         "webhook_endpoint_deleted",
         "the webhook endpoint has been deleted",
+    ),
+    (
+        409,
+        "webhook_endpoint_disabled",
+        "nothing is replayed to a disabled webhook endpoint",
     ),
     (
         412,
@@ -307,6 +322,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "the organization makes records faster than it may; see `Retry-After`",
     ),
     (
+        429,
+        "too_many_trials",
+        "10 pings, examples or redeliveries of the webhook endpoint in a minute",
+    ),
+    (
         500,
         "internal",
         "a defect of the service; the log has it under the request's id",
@@ -361,5 +381,6 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (503, "usage_off", "this server does not record usage"),
     (503, "views_behind", "readers are too far behind"),
+    (503, "webhooks_off", "this server does not deliver webhooks"),
     (507, "disk_full", "the disk is full; only ends are taken"),
 ];

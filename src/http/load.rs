@@ -65,10 +65,17 @@ impl Class {
         if route.starts_with("/v1/forward-auth") {
             return Self::Verification;
         }
-        let reads = ["/events", "/usage", "/usage/summary"];
+        let reads = [
+            "/events",
+            "/usage",
+            "/usage/summary",
+            "/deliveries",
+            "/deliveries/{delivery_id}",
+        ];
         let past = uri.query().is_some_and(|query| query.contains("as_of="));
         match *method {
             Method::GET if past || reads.iter().any(|tail| route.ends_with(tail)) => Self::Reading,
+            Method::POST if route.ends_with("/replay") => Self::Reading,
             Method::DELETE => Self::Ending,
             Method::POST if route.ends_with("/revoke") || route.ends_with("/disable") => {
                 Self::Ending
@@ -189,6 +196,13 @@ mod tests {
             ("GET /v1/events?types=wait", Class::Reading),
             ("GET /v1/events/stream", Class::Free),
             ("GET /v1/admin/api-tokens?as_of=3", Class::Reading),
+            ("GET /x/{endpoint_id}/deliveries", Class::Reading),
+            (
+                "GET /x/{endpoint_id}/deliveries/{delivery_id}",
+                Class::Reading,
+            ),
+            ("POST /x/{endpoint_id}/replay", Class::Reading),
+            ("POST /x/{endpoint_id}/ping", Class::Other),
             ("GET /v1/admin/api-tokens", Class::Other),
             ("POST /v1/admin/api-tokens", Class::Other),
             ("DELETE /v1/admin/api-tokens/{id}", Class::Ending),

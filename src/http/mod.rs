@@ -119,7 +119,8 @@ impl Deref for App {
 
 impl App {
     fn new(ledger: Ledger, settings: HttpSettings, document: String) -> Self {
-        let metrics = metrics::Metrics::new(ledger.clone(), settings.usage.clone());
+        let counted = (settings.usage.clone(), settings.webhooks.clone());
+        let metrics = metrics::Metrics::new(ledger.clone(), counted);
         Self(Arc::new(Service {
             metrics,
             load: load::Load::default(),

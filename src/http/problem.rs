@@ -98,6 +98,16 @@ impl Problem {
         self
     }
 
+    /// The same of a field that is called otherwise.
+    #[must_use]
+    pub(super) fn about(mut self, field: &str) -> Self {
+        for error in &mut self.errors {
+            field.clone_into(&mut error.field);
+            self.detail = format!("{field}: {}", error.message);
+        }
+        self
+    }
+
     /// The same with another status and code.
     #[must_use]
     pub(super) const fn turned_into(mut self, status: StatusCode, code: &'static str) -> Self {
@@ -239,6 +249,12 @@ impl Problem {
     #[must_use]
     pub(super) fn too_many_creations(wait: Duration) -> Self {
         Self::too_many("too_many_creations", "too many creations at once", wait)
+    }
+
+    /// 429: a webhook endpoint is tried more often than it may be.
+    #[must_use]
+    pub(super) fn too_many_trials(wait: Duration) -> Self {
+        Self::too_many("too_many_trials", "too many trials of the endpoint", wait)
     }
 
     fn too_many(code: &'static str, what: &str, wait: Duration) -> Self {

@@ -56,7 +56,7 @@ pub(super) fn about_itself() -> Router<App> {
 fn platform_routes() -> OpenApiRouter<App> {
     use platform::{
         api_keys, credentials, members, organizations, projects, service_accounts,
-        webhook_endpoints as endpoints,
+        webhook_deliveries as deliveries, webhook_endpoints as endpoints, webhook_replay as replay,
     };
     OpenApiRouter::new()
         .routes(routes!(organizations::create, organizations::list))
@@ -96,6 +96,13 @@ fn platform_routes() -> OpenApiRouter<App> {
         .routes(routes!(endpoints::enable))
         .routes(routes!(endpoints::disable))
         .routes(routes!(endpoints::events))
+        .routes(routes!(deliveries::ping))
+        .routes(routes!(deliveries::example))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::show))
+        .routes(routes!(deliveries::redeliver))
+        .routes(routes!(deliveries::status))
+        .routes(routes!(replay::replay))
 }
 
 /// The surfaces of the caller's own organization, one a kind.

@@ -1,10 +1,10 @@
 //! Webhooks: each fact of the ledger, signed and sent to whoever asked for it.
 //!
-//! The log is the queue. `queue` says what is outstanding for whom and whose turn it is, `store`
-//! keeps that, `schedule` says when a failed delivery is tried again, `signature` signs, `address`
-//! says where a delivery may go and `client` brings it there. Must never send what has not been
-//! committed, nor let a receiver or a name server lead a request inside. Facts flow in from the
-//! ledger, attempts flow out.
+//! The log is the queue. `matching` says who gets which event, `queue` what is outstanding and
+//! whose turn it is, `store` keeps that, `schedule` says when a failed delivery is tried again,
+//! `signature` signs, `address` says where a delivery may go and `client` brings it there. Must
+//! never send what has not been committed, nor let a receiver or a name server lead a request
+//! inside. Facts flow in from the ledger, attempts flow out.
 
 pub mod address;
 pub mod attempt;
@@ -13,6 +13,7 @@ pub mod client;
 mod courier;
 pub mod delivery;
 pub mod examples;
+pub mod matching;
 pub mod pull;
 pub mod queue;
 mod ranges;
@@ -22,7 +23,7 @@ pub mod signature;
 pub mod store;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,7 +40,7 @@ use courier::{Ask, Courier, Tools};
 use queue::Range;
 use store::{Store, StoreError};
 
-pub use courier::{Counts, Overview, Trial, TrialRefused};
+pub use courier::{Counts, Overview, PING, Trial, TrialRefused};
 
 /// What is asked of the courier and not answered yet.
 const ASKS_MAX: usize = 1_024;
@@ -162,6 +163,15 @@ impl Webhooks {
         let (answer, answered) = oneshot::channel();
         self.asks.send(Ask::Look { endpoint, answer }).await.ok()?;
         answered.await.ok()?
+    }
+
+    /// Waits until all that has happened so far was read, nothing is on its way, and what became of
+    /// it is kept: for tests and measurements.
+    pub async fn settle(&self) {
+        let (answer, answered) = oneshot::channel();
+        // Who has stopped has nothing on its way.
+        drop(self.asks.send(Ask::Settle { answer }).await);
+        answered.await.unwrap_or_default();
     }
 
     /// Begins nothing new, lets what is on its way end, and keeps what has been delivered.

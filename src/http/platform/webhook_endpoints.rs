@@ -8,7 +8,7 @@ use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-use crate::domain::access::Action;
+use crate::domain::access::{Access, Action};
 use crate::domain::command::{
     Command, CreateEndpoint, EnableEndpoint, EndpointTarget, RotateEndpointSecret, UpdateEndpoint,
 };
@@ -324,35 +324,45 @@ pub(in crate::http) async fn events(
 }
 
 /// The endpoint that a path names, once the caller may read it.
-async fn found_to_read(
+pub(super) async fn found_to_read(
     call: &Call,
     target: EndpointTarget,
 ) -> Result<Arc<WebhookEndpoint>, Problem> {
-    let organization = target.organization;
-    let access = call.may_read(Action::Webhooks, organization).await?;
-    let record = call
-        .views()
-        .directory
-        .endpoint(organization, target.endpoint);
+    let access = call.may_read(Action::Webhooks, target.organization).await?;
+    found(call, &access, target)
+}
+
+/// The endpoint that a path names, once the caller may change it.
+pub(super) fn found_to_change(
+    call: &Call,
+    target: EndpointTarget,
+) -> Result<Arc<WebhookEndpoint>, Problem> {
+    let access = call.may(Action::Webhooks, target.organization)?;
+    found(call, &access, target)
+}
+
+fn found(
+    call: &Call,
+    access: &Access,
+    target: EndpointTarget,
+) -> Result<Arc<WebhookEndpoint>, Problem> {
+    let directory = &call.views().directory;
+    let record = directory.endpoint(target.organization, target.endpoint);
     let record = record.filter(|record| record.is_shown_to(access.authority()));
     record.ok_or_else(|| Problem::not_found("webhook endpoint"))
 }
 
-/// The endpoint that a path names, once the caller may change it.
+/// What a path names, once the caller may change it.
 fn known(
     call: &Call,
     organization: OrganizationId,
     endpoint: EndpointId,
 ) -> Result<EndpointTarget, Problem> {
-    let access = call.may(Action::Webhooks, organization)?;
-    let record = call.views().directory.endpoint(organization, endpoint);
-    match record.filter(|record| record.is_shown_to(access.authority())) {
-        Some(_) => Ok(EndpointTarget {
-            organization,
-            endpoint,
-        }),
-        None => Err(Problem::not_found("webhook endpoint")),
-    }
+    let target = EndpointTarget {
+        organization,
+        endpoint,
+    };
+    found_to_change(call, target).map(|_record| target)
 }
 
 /// Whether an endpoint may have an address: whether anything would be delivered there.

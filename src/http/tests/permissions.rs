@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::deliveries::inside;
 use super::routes::{documented, filled};
 use super::{World, ask};
 use crate::domain::command::{AddMember, Command, CreateServiceAccount};
@@ -58,19 +59,23 @@ const ACCESS_MANAGE: &str = "114 ----++ ----++ ----++ ----++ ---++-";
 const ADMINS: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 const ADMIN: &str = "114 ----++ ----++ ----++ ----++ ---++-";
 const WEBHOOKS: &str = "114 ----++ ----++ ----++ ----++ ---++-";
+/// One that is not there is asked for.
+const DELIVERY: &str = "114 ----44 ----44 ----44 ----44 ---44-";
 const PROJECT_READ: &str = "114 ++++++ ++++++ ++++++ ++++++ ---++-";
 const PROJECT_WRITE: &str = "114 -+++++ -+++++ -+++++ -+++++ ---++-";
 
 /// What stands before the paths of one organization, and of its other surfaces.
 const O: &str = "/platform/organizations/{organization_id}";
 const WE: &str = "/platform/organizations/{organization_id}/webhook-endpoints";
+const DE: &str =
+    "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/deliveries";
 const MINE: &str = "/v1/api-tokens";
 const SA: &str = "/v1/service-accounts";
 const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 123] = [
+const TABLE: [(&str, &str, &str, &str); 130] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -140,6 +145,13 @@ const TABLE: [(&str, &str, &str, &str); 123] = [
     ("POST", WE, "/{endpoint_id}/enable", WEBHOOKS),
     ("POST", WE, "/{endpoint_id}/disable", WEBHOOKS),
     ("GET", WE, "/{endpoint_id}/events", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/ping", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/example", WEBHOOKS),
+    ("GET", WE, "/{endpoint_id}/status", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/replay", WEBHOOKS),
+    ("GET", WE, "/{endpoint_id}/deliveries", WEBHOOKS),
+    ("GET", DE, "/{delivery_id}", DELIVERY),
+    ("POST", DE, "/{delivery_id}/redeliver", WEBHOOKS),
     ("GET", MINE, "", OWN),
     ("POST", MINE, "", OWN),
     ("GET", MINE, "/scopes", KNOWN),
@@ -288,7 +300,7 @@ pub(super) fn member(world: &World, role: &str) -> String {
 
 #[test]
 fn every_route_admits_whom_it_should() {
-    let world = World::new();
+    let world = World::delivering(inside());
     let callers = callers(&world);
     let position = world.next_position();
     let mut wrong = Vec::new();

@@ -40,7 +40,8 @@ pub(super) fn filled(template: &str, place: &Tenant, rest: &Tenant) -> String {
         .replace("{session_id}", "ses_01KQ01SD60AADFP7C33DS9A67N")
         .replace("{token}", &"0".repeat(64))
         .replace("{project_id}", &rest.project)
-        .replace("{endpoint_id}", &rest.endpoint);
+        .replace("{endpoint_id}", &rest.endpoint)
+        .replace("{delivery_id}", "dlv_01KQ01SD60AADFP7C33DS9A67N");
     assert!(!path.contains('{'), "{path}");
     path
 }
@@ -85,6 +86,9 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         }
         ("POST", "rotate-secret") => Some(json!({"overlap_seconds": 60})),
         ("PATCH", "{endpoint_id}") => Some(json!({"ordered": true})),
+        ("POST", "ping" | "redeliver") => Some(json!({})),
+        ("POST", "example") => Some(json!({"type": "api_key.created"})),
+        ("POST", "replay") => Some(json!({"from": 0, "dry_run": true})),
         ("POST", "revoke" | "rotate" | "roll" | "replace" | "disable" | "enable") => {
             Some(json!({}))
         }

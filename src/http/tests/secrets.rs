@@ -228,7 +228,7 @@ fn plain_forms(secret: &str) -> Vec<Vec<u8>> {
 }
 
 /// Every byte of every file below a folder.
-fn bytes_below(path: &Path) -> Vec<u8> {
+pub(super) fn bytes_below(path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();

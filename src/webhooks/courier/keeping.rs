@@ -94,6 +94,18 @@ impl Keeping {
         self.under_way.is_some()
     }
 
+    /// Whether the store has all of it.
+    pub(super) fn is_done(&self) -> bool {
+        !self.touched && !self.is_busy() && self.refused.is_none()
+    }
+
+    /// Somebody waits for it: what the store has not refused is kept now.
+    pub(super) fn hurry(&mut self) {
+        if self.refused.is_none() {
+            self.not_before_ms = 0;
+        }
+    }
+
     /// When there is something to keep.
     pub(super) fn due_ms(&self, now_ms: i64) -> i64 {
         if self.under_way.is_some() {

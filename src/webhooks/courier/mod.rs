@@ -17,7 +17,7 @@ mod trial;
 mod tests;
 
 pub use overview::{Counts, Overview};
-pub use trial::{Trial, TrialRefused};
+pub use trial::{PING, Trial, TrialRefused};
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,6 +77,8 @@ pub(super) enum Ask {
         endpoint: EndpointId,
         answer: oneshot::Sender<Option<Overview>>,
     },
+    /// To be told when there is nothing left to do now.
+    Settle { answer: oneshot::Sender<()> },
 }
 
 /// What tasks come back with.
@@ -118,6 +120,7 @@ pub(super) struct Courier {
     read_last: Option<EndpointId>,
     in_flight: usize,
     trials: Trials,
+    settling: Vec<oneshot::Sender<()>>,
     keeping: Keeping,
     counts: Arc<Counts>,
     came_back: mpsc::UnboundedSender<News>,
@@ -156,6 +159,7 @@ impl Courier {
             read_last: None,
             in_flight: 0,
             trials: Trials::default(),
+            settling: Vec::new(),
             keeping: Keeping::new(tools.store, ledger.clone(), (tools.kept_for_ms, seen)),
             counts: tools.counts,
             ledger,
@@ -202,6 +206,7 @@ impl Courier {
         self.see();
         self.read_behind();
         self.begin_attempts();
+        self.settle();
         self.keep();
         self.counts.note(&self.queue, self.now_ms());
     }
@@ -334,6 +339,23 @@ impl Courier {
                 let line = self.queue.line(endpoint);
                 drop(answer.send(line.map(|line| Overview::of(line, self.seen))));
             }
+            Ask::Settle { answer } => self.settling.push(answer),
+        }
+    }
+
+    /// Tells those who wait for it that there is nothing left to do now.
+    fn settle(&mut self) {
+        let reads = self.seeing.is_some() || self.readings > 0 || self.seen < shown(&self.ledger);
+        if self.settling.is_empty() || reads || self.in_flight > 0 {
+            return;
+        }
+        if !self.keeping.is_done() {
+            self.keeping.hurry();
+            return;
+        }
+        for answer in self.settling.drain(..) {
+            // Who asked may have gone.
+            answer.send(()).unwrap_or_default();
         }
     }
 

@@ -1,24 +1,22 @@
 //! Reading the log: for those who are live once, for each line that is behind by itself.
 //!
-//! A payload's heading says whether anybody could want it; no other is parsed. What no endpoint
-//! wants costs the same however many endpoints there are.
+//! What no endpoint wants costs the same however many endpoints there are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Courier, News, READINGS_MAX, shown};
 use crate::domain::heading::Heading;
-use crate::domain::ids::{EndpointId, OrganizationId, Subject};
+use crate::domain::ids::{EndpointId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
 use crate::ledger::history::HistoryError;
 use crate::ledger::{Ledger, error_chain};
-use crate::webhooks::bodies::{Bodies, Body};
+use crate::webhooks::bodies::Bodies;
+use crate::webhooks::matching::{candidates, may_want, wants};
 use crate::webhooks::queue::Range;
 
 /// Events that one reading looks at: some 10 milliseconds.
 const EVENTS_PER_READING: u64 = 10_000;
-/// What types of events begin with that tell of endpoints.
-const OF_ENDPOINTS: &str = "webhook_endpoint.";
 
 /// What a reading for those who are live found.
 pub(super) struct Found {
@@ -63,21 +61,6 @@ impl Subscribers {
         let of = organization.and_then(|id| self.by_organization.get(&id));
         of.map(Vec::as_slice).unwrap_or_default()
     }
-}
-
-/// Whether an endpoint may want an event of this type, before anything else of it is known.
-fn may_want(endpoint: &WebhookEndpoint, name: &str) -> bool {
-    endpoint.event_types.matches(name) || name.starts_with(OF_ENDPOINTS)
-}
-
-/// Whether an endpoint gets an event.
-fn wants(endpoint: &WebhookEndpoint, body: &Body) -> bool {
-    let is_itself = body.subject == Subject::WebhookEndpoint(endpoint.id);
-    if body.is_notice {
-        return !is_itself;
-    }
-    let of_project = endpoint.project.is_none() || endpoint.project == body.project;
-    of_project && endpoint.event_types.matches(body.name)
 }
 
 impl Courier {
@@ -185,21 +168,12 @@ fn read(
     endpoint: &WebhookEndpoint,
     (range, to, room): (&Range, u64, usize),
 ) -> Result<(Vec<u64>, u64), HistoryError> {
-    let mut candidates = Vec::new();
-    if range.next < to {
-        ledger.reader().scan(range.next, to, |position, payload| {
-            let heading = Heading::of(payload);
-            let theirs = heading.filter(|heading| {
-                heading.organization == Some(endpoint.organization)
-                    && may_want(endpoint, heading.name)
-            });
-            if theirs.is_some_and(|heading| asked_for(range, heading.name)) {
-                candidates.push(position);
-            }
-        })?;
-    }
+    let mut found = Vec::new();
+    candidates(ledger, endpoint, (range, to), |position, _| {
+        found.push(position);
+    })?;
     let mut positions = Vec::new();
-    for position in candidates {
+    for position in found {
         if positions.len() == room {
             return Ok((positions, position));
         }
@@ -209,8 +183,4 @@ fn read(
         }
     }
     Ok((positions, to.max(range.next)))
-}
-
-fn asked_for(range: &Range, name: &str) -> bool {
-    range.types.as_ref().is_none_or(|types| types.matches(name))
 }

@@ -221,7 +221,7 @@ impl Sending {
             marks,
             body: body.bytes.clone(),
         };
-        self.sender.send(&request).await
+        self.sender.send(&request).await.without_secrets()
     }
 }
 

@@ -14,12 +14,13 @@ use crate::ledger::Record;
 use crate::webhooks::bodies::{Body, Form, shown, to_bytes};
 use crate::webhooks::delivery::{Cause, delivery_id};
 use crate::webhooks::examples::Example;
+use crate::webhooks::queue::Line;
 
 /// Of one kind to one endpoint in a minute: enough to try things by hand.
 const TRIALS_PER_MINUTE: usize = 10;
 const MINUTE_MS: i64 = 60_000;
 /// The type of a ping.
-const PING: &str = "ping";
+pub const PING: &str = "ping";
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -102,8 +103,10 @@ impl Courier {
         let payload = match trial {
             Trial::Redelivery { event, position } => {
                 let delivery = delivery_id(endpoint.id, event);
-                // What is outstanding anyway comes earlier, and in its order.
-                if self.queue.try_now(endpoint.id, position, now_ms) {
+                // What is outstanding anyway comes earlier, and in its order, unless it waits for
+                // the endpoint to be enabled.
+                let runs = self.queue.line(endpoint.id).is_some_and(Line::runs);
+                if runs && self.queue.try_now(endpoint.id, position, now_ms) {
                     return Ok(delivery);
                 }
                 self.send(endpoint, Payload::Redelivery(position), 0);
