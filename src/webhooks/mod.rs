@@ -17,6 +17,7 @@ pub mod queue;
 mod ranges;
 pub mod resolver;
 pub mod schedule;
+pub(crate) mod schemas;
 pub mod signature;
 pub mod store;
 

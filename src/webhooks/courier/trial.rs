@@ -11,15 +11,13 @@ use crate::domain::ids::{DeliveryId, EndpointId, EventId, Subject};
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::time::Timestamp;
 use crate::ledger::Record;
-use crate::webhooks::bodies::{Body, Form, shown, to_bytes};
+use crate::webhooks::bodies::{Body, Form, PING, shown, to_bytes};
 use crate::webhooks::delivery::{Cause, delivery_id};
 use crate::webhooks::examples::Example;
 
 /// Of one kind to one endpoint in a minute: enough to try things by hand.
 const TRIALS_PER_MINUTE: usize = 10;
 const MINUTE_MS: i64 = 60_000;
-/// The type of a ping.
-const PING: &str = "ping";
 
 /// What is asked for.
 #[derive(Clone, Debug)]
