@@ -6,6 +6,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder
 use utoipa::openapi::{ObjectBuilder, OpenApi as Document, RefOr, Type};
 
 use super::codes::CODES;
+use super::outgoing::add_webhooks;
 use super::problem::ProblemBody;
 
 /// The document's head; the routes add themselves.
@@ -24,6 +25,7 @@ pub(super) struct Head;
 
 /// Adds to the routes' document what no route says by itself.
 pub(super) fn complete(document: &mut Document) {
+    add_webhooks(document);
     let bearer = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).build();
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(bearer));

@@ -27,6 +27,7 @@ mod load;
 mod meta;
 mod metrics;
 mod oauth;
+mod outgoing;
 mod past;
 mod path;
 mod platform;

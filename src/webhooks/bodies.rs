@@ -30,6 +30,8 @@ use crate::records::{
 
 /// Bodies that are kept for other endpoints of the organization: usually 2 KB each, 4 MB.
 const KEPT_MAX: usize = 2_048;
+/// The type of a ping, which is no event's.
+pub const PING: &str = "ping";
 
 /// What is said of one event.
 #[derive(Debug)]

@@ -19,6 +19,7 @@ pub mod queue;
 mod ranges;
 pub mod resolver;
 pub mod schedule;
+pub(crate) mod schemas;
 pub mod signature;
 pub mod store;
 
@@ -40,7 +41,8 @@ use courier::{Ask, Courier, Tools};
 use queue::Range;
 use store::{Store, StoreError};
 
-pub use courier::{Counts, Overview, PING, Trial, TrialRefused};
+pub use bodies::PING;
+pub use courier::{Counts, Overview, Trial, TrialRefused};
 
 /// What is asked of the courier and not answered yet.
 const ASKS_MAX: usize = 1_024;

@@ -22,6 +22,7 @@ mod sessions;
 mod tls;
 mod trace;
 mod usage;
+mod webhooks;
 
 /// A file that is not named above would be a test that never runs.
 #[test]

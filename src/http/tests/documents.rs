@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::CODES;
 use super::routes::documented;
 use super::{World, ask};
+use crate::webhooks::examples::Example;
 
 /// Set to write the file instead of comparing it.
 const BLESS: &str = "KEYLEDGER_BLESS";
@@ -100,6 +101,50 @@ fn the_document_tells_every_route_whole() {
         ids.len(),
         "an operationId stands twice: {ids:?}"
     );
+}
+
+/// All places that a document refers to.
+fn references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match value.as_str().filter(|_| name == "$ref") {
+                    Some(place) => found.push(place.to_owned()),
+                    None => references(value, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn the_document_tells_every_webhook_with_an_example_and_its_schema() {
+    let document = serde_json::to_value(crate::http::document()).unwrap();
+    let webhooks = document["webhooks"].as_object().unwrap();
+    let names: Vec<_> = webhooks.keys().map(String::as_str).collect();
+    let examples = Example::all().chain([Example::ping()]);
+    let mut expected: Vec<_> = examples.map(Example::name).collect();
+    expected.sort_unstable();
+    assert_eq!(names, expected);
+    for (name, webhook) in webhooks {
+        let post = &webhook["post"];
+        assert_eq!(post["security"], json!([{}]), "{name}");
+        let content = &post["requestBody"]["content"]["application/json"];
+        assert_eq!(content["example"]["type"], json!(name));
+        let mut schema = content["schema"].clone();
+        assert_eq!(schema["properties"]["type"]["const"], json!(name));
+        schema["components"] = document["components"].clone();
+        let schema = jsonschema::draft202012::new(&schema).unwrap();
+        assert!(schema.is_valid(&content["example"]), "{name}");
+    }
+    let mut places = Vec::new();
+    references(&document, &mut places);
+    for place in places {
+        let pointer = place.strip_prefix('#').unwrap();
+        assert!(document.pointer(pointer).is_some(), "{place}");
+    }
 }
 
 #[test]

@@ -66,7 +66,7 @@ pub(super) fn create_account(organization: OrganizationId, name: &str) -> Create
 }
 
 /// Makes the history, and gives the tokens that it issued with their names.
-pub(super) fn found(world: &mut World) -> Vec<(String, String)> {
+pub(crate) fn found(world: &mut World) -> Vec<(String, String)> {
     let made = world.run(create_organization("Globex", "bob@globex.example"));
     let globex = token(&made);
     let made = world.run(create_organization("Acme", "ann@acme.example"));

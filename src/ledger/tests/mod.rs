@@ -16,6 +16,8 @@ mod restart;
 mod sealed;
 mod sessions;
 
+pub(crate) use company::found;
+
 use std::fs;
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -51,8 +53,8 @@ struct Setup {
 }
 
 /// An open ledger.
-struct World {
-    ledger: Ledger,
+pub(crate) struct World {
+    pub(crate) ledger: Ledger,
     hands: Arc<ManualClock>,
     setup: Setup,
 }
@@ -120,7 +122,7 @@ impl Setup {
 }
 
 impl World {
-    fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Setup::new(seed).create()
     }
 

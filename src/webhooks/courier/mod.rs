@@ -17,7 +17,7 @@ mod trial;
 mod tests;
 
 pub use overview::{Counts, Overview};
-pub use trial::{PING, Trial, TrialRefused};
+pub use trial::{Trial, TrialRefused};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -11,7 +11,7 @@ use crate::domain::ids::{DeliveryId, EndpointId, EventId, Subject};
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::time::Timestamp;
 use crate::ledger::Record;
-use crate::webhooks::bodies::{Body, Form, shown, to_bytes};
+use crate::webhooks::bodies::{Body, Form, PING, shown, to_bytes};
 use crate::webhooks::delivery::{Cause, delivery_id};
 use crate::webhooks::examples::Example;
 use crate::webhooks::queue::Line;
@@ -19,8 +19,6 @@ use crate::webhooks::queue::Line;
 /// Of one kind to one endpoint in a minute: enough to try things by hand.
 const TRIALS_PER_MINUTE: usize = 10;
 const MINUTE_MS: i64 = 60_000;
-/// The type of a ping.
-pub const PING: &str = "ping";
 
 /// What is asked for.
 #[derive(Clone, Debug)]

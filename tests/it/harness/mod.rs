@@ -8,6 +8,7 @@
 
 mod api;
 mod dice;
+mod receiver;
 mod server;
 
 use std::path::Path;
@@ -17,6 +18,7 @@ use serde_json::Value;
 
 pub(crate) use api::{Api, Reply, send};
 pub(crate) use dice::{Dice, seed};
+pub(crate) use receiver::{Delivery, Receiver};
 pub(crate) use server::{Ended, Server};
 
 /// Where the binary is.

@@ -1,0 +1,118 @@
+//! What a body looks like, as a schema: the frame that all have, and the record that a type shows.
+//!
+//! Owns which record that is, by the family of the type's name; a record's schema is made of its
+//! own type. Must never say of a record what its type does not: a test holds every kind of event
+//! against its schema. Types of records flow in, schemas out to the OpenAPI document and to the
+//! files of `schemas/webhooks`.
+
+use utoipa::ToSchema;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::schema::{AdditionalProperties, RefBuilder, SchemaType};
+use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
+
+use super::bodies::PING;
+use crate::records::{
+    KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord, ServiceAccountRecord,
+    SessionRecord, WebhookEndpointRecord,
+};
+
+/// The form of an event's id.
+const EVENT_ID: &str = "^evt_[0-7][0-9A-HJKMNP-TV-Z]{25}$";
+
+/// The schema of a body.
+pub(crate) struct BodySchema {
+    /// The body; it refers to its record among the document's components.
+    pub(crate) body: Object,
+    /// The record and all that it refers to, by their names there.
+    pub(crate) records: Vec<(String, RefOr<Schema>)>,
+}
+
+/// The schema of the body of a type; `None` for one that is not delivered.
+pub(crate) fn body_schema(name: &str) -> Option<BodySchema> {
+    let family = name.split_once('.').map_or(name, |(family, _)| family);
+    let (record, records) = match family {
+        "organization" => of::<OrganizationRecord>(),
+        "project" => of::<ProjectRecord>(),
+        "member" => of::<MemberRecord>(),
+        "service_account" => of::<ServiceAccountRecord>(),
+        "api_key" => of::<KeyRecord>(),
+        "session" => of::<SessionRecord>(),
+        "webhook_endpoint" | PING => of::<WebhookEndpointRecord>(),
+        _ => return None,
+    };
+    Some(BodySchema {
+        body: body(name, &record),
+        records,
+    })
+}
+
+/// A record's name, its schema and those that it refers to.
+fn of<T: ToSchema>() -> (String, Vec<(String, RefOr<Schema>)>) {
+    let name = T::name().into_owned();
+    let mut records = vec![(name.clone(), T::schema())];
+    T::schemas(&mut records);
+    for (_, schema) in &mut records {
+        require_all(schema);
+    }
+    (name, records)
+}
+
+/// Whatever a record has is always there: what it has not is null.
+fn require_all(schema: &mut RefOr<Schema>) {
+    match schema {
+        RefOr::T(Schema::Object(object)) => {
+            object.required = object.properties.keys().cloned().collect();
+        }
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_all),
+        RefOr::Ref(_) | RefOr::T(_) => {}
+    }
+}
+
+/// The frame: all bodies have the same fields and no others.
+fn body(name: &str, record: &str) -> Object {
+    let is_ping = name == PING;
+    let text = || ObjectBuilder::new().schema_type(Type::String);
+    let id = text()
+        .pattern(Some(EVENT_ID))
+        .description(Some("The event: `webhook-id`, the same in every attempt."));
+    let named = text().extensions(Some(Extensions::from_iter([("const", name)])));
+    let timestamp = text()
+        .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
+        .description(Some("When it happened."));
+    let sequence = if is_ping {
+        SchemaType::from(Type::Null)
+    } else {
+        SchemaType::from_iter([Type::Integer, Type::Null])
+    };
+    let sequence = ObjectBuilder::new()
+        .schema_type(sequence)
+        .description(Some("The event's position in the log; null in a test."));
+    let data = RefBuilder::new()
+        .ref_location_from_schema_name(record)
+        .description(Some("The record as it was after the event."));
+    let test = ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .description(Some(
+            "True in a test, where nothing has happened; else not there.",
+        ));
+    let body = ObjectBuilder::new()
+        .title(Some(name))
+        .schema_type(Type::Object)
+        .property("id", id)
+        .property("type", named)
+        .property("timestamp", timestamp)
+        .property("sequence", sequence)
+        .property("data", data)
+        .property("test", test)
+        .required("id")
+        .required("type")
+        .required("timestamp")
+        .required("sequence")
+        .required("data")
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    if is_ping {
+        body.required("test").build()
+    } else {
+        body.build()
+    }
+}
