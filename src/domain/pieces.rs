@@ -168,6 +168,15 @@ impl State {
         }
     }
 
+    /// The settled credentials after `after`, in the order of their ids.
+    pub fn credentials_after(
+        &self,
+        after: Option<CredentialId>,
+    ) -> impl Iterator<Item = &Arc<Credential>> {
+        let settled = self.credentials.settled_after(after);
+        settled.map(|(_, record)| record)
+    }
+
     /// A state with what stands once, and no record yet.
     pub fn from_once(once: Once) -> Result<Self, InvalidCatalogue> {
         let mut state = Self::default();
