@@ -7,6 +7,7 @@
 mod bootstrap;
 mod catalogue;
 mod exit;
+mod expiry;
 mod files;
 mod folder;
 mod init;
@@ -37,7 +38,7 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Init(init::Init),
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     Recover(recover::Recover),
     Catalogue(catalogue::CatalogueArgs),
     Keys(keys::Keys),

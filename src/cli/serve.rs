@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::bootstrap::{self, First};
 use super::exit::Stop;
+use super::expiry::ExpiryArgs;
 use super::files::{self, NewFile};
 use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
@@ -125,6 +126,9 @@ pub(super) struct Serve {
     #[command(flatten)]
     usage: UsageArgs,
 
+    #[command(flatten)]
+    expiry: ExpiryArgs,
+
     /// Where spans of requests are exported, by OTLP over HTTP; without it they are not
     #[arg(long, value_name = "URL")]
     #[arg(env = "KEYLEDGER_OTLP_ENDPOINT", hide_env_values = true)]
@@ -173,6 +177,7 @@ impl Serve {
             .clone()
             .map(|usage| Notes::start(ledger.clone(), usage));
         let notes = notes.transpose().context("cannot start the usage notes")?;
+        let expiry = self.expiry.start(&ledger)?;
         let serving = Serving {
             ledger: &ledger,
             network: &network,
@@ -185,6 +190,7 @@ impl Serve {
             metrics,
         };
         let outcome = runtime.block_on(serve(serving, bound, self.log_format));
+        expiry.stop();
         if let (Some(notes), Some(usage)) = (notes, usage) {
             notes.stop();
             usage.stop();

@@ -176,7 +176,8 @@ impl State {
     }
 
     /// The newest event.
-    fn newest(&self) -> Option<Seen> {
+    #[must_use]
+    pub fn newest(&self) -> Option<Seen> {
         let (id, at) = (self.last_id?, self.last_at?);
         Some(Seen { id, at })
     }

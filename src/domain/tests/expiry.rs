@@ -4,12 +4,11 @@ use super::Ledger;
 use super::acme::Acme;
 use super::history::{Step, any_of};
 use crate::domain::command::{Actor, Command, CreateKey, Expiry, NoteExpiries};
-use crate::domain::expiry::{Dates, Leads, Notice, Seen, Turn};
+use crate::domain::expiry::{Dates, Leads, Notice, Turn};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, Subject};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Grant, Metadata, Status};
 use crate::domain::rejection::Rejection;
-use crate::domain::state::State;
 use crate::domain::time::{DAY_MS, Timestamp};
 
 const DAY: i64 = 24 * 60 * 60;
@@ -17,15 +16,10 @@ const NOTHING: Rejection = Rejection::NotFound {
     what: "expiry to tell of",
 };
 
-fn seen(state: &State) -> Option<Seen> {
-    let (id, at) = (state.last_id()?, state.last_at()?);
-    Some(Seen { id, at })
-}
-
 /// Notices by who has seen everything.
 fn notes(ledger: &Ledger, notices: &[Notice]) -> NoteExpiries {
     NoteExpiries {
-        seen: seen(&ledger.state),
+        seen: ledger.state.newest(),
         at: ledger.now,
         notices: notices.to_vec(),
     }
