@@ -1,7 +1,8 @@
 //! What the settings of a server mean, and which of them do not go together.
 //!
-//! Flags and environment variables are read by clap alone and arrive here as values. Nothing here
-//! opens a file or a socket: a setting is right or it is refused with the reason.
+//! Flags and environment variables are read by clap alone and arrive here as values, but for the
+//! token of a client, which is no flag. Nothing here opens a file or a socket: a setting is right
+//! or it is refused with the reason.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -10,8 +11,22 @@ use std::str::FromStr;
 
 use axum::http::Uri;
 use ipnet::IpNet;
+use zeroize::Zeroizing;
 
 use crate::domain::sign_in::OpaqueToken;
+
+/// Where a client's token may stand.
+pub const TOKEN_VARIABLE: &str = "KEYLEDGER_TOKEN";
+
+/// The token of a client, from its environment: everybody on a machine sees flags.
+#[must_use]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one variable that is no flag's"
+)]
+pub fn token() -> Option<Zeroizing<String>> {
+    std::env::var(TOKEN_VARIABLE).ok().map(Zeroizing::new)
+}
 
 /// How a server is reached.
 #[derive(Clone, Debug, Eq, PartialEq)]

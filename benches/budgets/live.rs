@@ -62,23 +62,34 @@ pub(crate) struct Driven {
 impl Live {
     /// Makes a ledger in an empty folder.
     pub(crate) fn make(folder: &Path) -> Result<Self> {
+        Self::make_with(folder, TENANTS)
+    }
+
+    /// The same with so many tenants.
+    pub(crate) fn make_with(folder: &Path, tenants: u64) -> Result<Self> {
         let ledger = boot::create(Settings::usual(Folder::new(folder)), None)?;
-        let tenants = (0..TENANTS).map(|number| Tenant::make(&ledger, number));
-        Ok(Self {
-            tenants: tenants.collect::<Result<_>>()?,
-            ledger,
-            made: Arc::default(),
-        })
+        Self::beside_with(&ledger, tenants)
     }
 
     /// New tenants in a ledger that is open.
     pub(crate) fn beside(ledger: &Ledger) -> Result<Self> {
-        let tenants = (0..TENANTS).map(|number| Tenant::make(ledger, number));
+        Self::beside_with(ledger, TENANTS)
+    }
+
+    /// The same, so many of them.
+    pub(crate) fn beside_with(ledger: &Ledger, tenants: u64) -> Result<Self> {
+        let tenants = (0..tenants).map(|number| Tenant::make(ledger, number));
         Ok(Self {
             tenants: tenants.collect::<Result<_>>()?,
             ledger: ledger.clone(),
             made: Arc::default(),
         })
+    }
+
+    /// The tenants.
+    pub(crate) fn organizations(&self) -> Vec<OrganizationId> {
+        let tenants = self.tenants.iter();
+        tenants.map(|tenant| tenant.organization).collect()
     }
 
     /// A tenant's token and organization.

@@ -28,6 +28,7 @@ mod restart;
 mod synthetic;
 mod usage;
 mod verify;
+mod webhooks;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -67,6 +68,8 @@ enum Group {
     Creates,
     /// From a revoke to the stream.
     Feed,
+    /// Deliveries of webhooks.
+    Webhooks,
     /// Checking and replaying a log.
     Replay,
     /// Bytes a credential.
@@ -227,6 +230,7 @@ fn run_group(group: Group, folder: &Path, scale: Scale) -> Result<()> {
         Group::Disk => disk::run(folder, scale),
         Group::Creates => creates::run(folder, scale),
         Group::Feed => feed::run(folder, scale),
+        Group::Webhooks => webhooks::run(folder, scale),
         Group::Replay => replay::run(folder, scale),
         Group::Memory => memory::run(folder, scale),
         Group::MemoryAccounts => memory::run_accounts(folder, scale),

@@ -12,13 +12,16 @@ mod files;
 mod folder;
 mod init;
 mod keys;
+mod listen;
 mod logging;
 mod otlp;
 mod output;
 mod recover;
 mod rehearsal;
 mod serve;
+mod signals;
 mod usage;
+mod webhooks;
 
 use std::process::ExitCode;
 
@@ -42,6 +45,7 @@ enum Command {
     Recover(recover::Recover),
     Catalogue(catalogue::CatalogueArgs),
     Keys(keys::Keys),
+    Webhooks(listen::Webhooks),
 }
 
 impl Cli {
@@ -54,6 +58,7 @@ impl Cli {
             Command::Recover(recover) => recover.run(),
             Command::Catalogue(catalogue) => catalogue.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Webhooks(webhooks) => webhooks.run(),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -16,7 +16,6 @@ use ipnet::IpNet;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
 use tokio::runtime::{self, Runtime};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -28,10 +27,12 @@ use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
 use super::otlp::Otlp;
 use super::output;
+use super::signals::Signals;
 use super::usage::UsageArgs;
+use super::webhooks::WebhookArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
 use crate::http::{self, HttpSettings, Listeners, Tls};
-use crate::ledger::boot::{self, Settings};
+use crate::ledger::boot::{self, Folder, Settings};
 use crate::ledger::{Health, Ledger};
 use crate::usage::Usage;
 use crate::usage::notes::Notes;
@@ -129,6 +130,9 @@ pub(super) struct Serve {
     #[command(flatten)]
     expiry: ExpiryArgs,
 
+    #[command(flatten)]
+    webhooks: WebhookArgs,
+
     /// Where spans of requests are exported, by OTLP over HTTP; without it they are not
     #[arg(long, value_name = "URL")]
     #[arg(env = "KEYLEDGER_OTLP_ENDPOINT", hide_env_values = true)]
@@ -169,6 +173,7 @@ impl Serve {
         raise_open_files();
         // A certificate that cannot be read is refused before anything is made or opened.
         let tls = network.tls.as_ref().map(tls).transpose()?;
+        let roots = self.webhooks.roots()?;
         let (ledger, listener) = self.open(&network)?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
@@ -182,6 +187,7 @@ impl Serve {
             ledger: &ledger,
             network: &network,
             usage: usage.clone(),
+            webhooks: (&self.webhooks, self.folder.folder(), roots),
         };
         let metrics = self.metrics_listen.map(bind).transpose()?;
         let bound = Bound {
@@ -316,6 +322,8 @@ struct Serving<'a> {
     ledger: &'a Ledger,
     network: &'a Network,
     usage: Option<Usage>,
+    /// How webhooks are delivered, where what has been delivered is kept, and whom they trust.
+    webhooks: (&'a WebhookArgs, Folder, Vec<Vec<u8>>),
 }
 
 /// Where it is served.
@@ -331,6 +339,7 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         ledger,
         network,
         usage,
+        webhooks: (webhooks, folder, roots),
     } = serving;
     let mut signals = Signals::listen().context("cannot wait for signals")?;
     let waiting = |listener| TcpListener::from_std(listener).context("cannot wait for connections");
@@ -341,6 +350,10 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         tracing::info!(%address, "metrics and probes are answered apart");
     }
     let bound = listener.local_addr().context("cannot tell the address")?;
+    let apart = metrics.as_ref().map(TcpListener::local_addr).transpose();
+    let apart = apart.context("cannot tell the address")?;
+    let guard = webhooks.guard([Some(bound), apart].into_iter().flatten().collect());
+    let webhooks = webhooks.start((ledger, &folder), guard.clone(), roots)?;
     let (stop, mut stopping) = watch::channel(false);
     let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
@@ -348,6 +361,8 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         public_url: network.public_url(bound),
         usage,
         behind_proxy: network.behind_proxy,
+        webhook_guard: guard,
+        webhooks: Some(webhooks.clone()),
     };
     let asked = async move {
         // A sender that is gone asks for the end too.
@@ -370,8 +385,13 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         () = signals.next() => tracing::info!("stopping"),
     }
     stop.send_replace(true);
+    let ended = async {
+        // Deliveries end while requests do.
+        let (served, ()) = tokio::join!(&mut server, webhooks.stop());
+        served
+    };
     tokio::select! {
-        ended = &mut server => ended.context("the server has ended").map_err(Stop::from),
+        ended = ended => ended.context("the server has ended").map_err(Stop::from),
         why = failure(ledger) => Err(Stop::poisoned(&why)),
         () = signals.next() => {
             tracing::warn!("stopping without waiting for running requests");
@@ -424,27 +444,5 @@ fn flush(runtime: &Runtime, ledger: &Ledger) -> Result<(), Stop> {
             FLUSH.as_secs()
         )
         .into()),
-    }
-}
-
-/// The two signals that ask for an orderly stop.
-struct Signals {
-    terminate: tokio::signal::unix::Signal,
-    interrupt: tokio::signal::unix::Signal,
-}
-
-impl Signals {
-    fn listen() -> io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
     }
 }

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::Verified;
+use super::sse::Lie;
 
 /// How old what is known of the feed may be.
 pub(super) const BEHIND_MAX: Duration = Duration::from_secs(1);
@@ -43,11 +44,6 @@ pub(super) struct Heartbeat {
     pub(super) position: u64,
     pub(super) elapsed_ms: Option<u64>,
 }
-
-/// The stream says what cannot be true.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Lie(pub(super) &'static str);
 
 /// One remembered answer.
 #[derive(Debug)]

@@ -1,24 +1,22 @@
 //! The background task: asks for the stream, reads its events, and asks again when it ends.
 //!
-//! Nothing that a server sends makes it panic, grow, or believe: a line or an event beyond its
-//! limit, another media type, text that is not what it should be, all end the stream and with it
-//! the cache.
+//! Nothing that a server sends makes it panic, grow, or believe: an event beyond its limit, another
+//! media type, text that is not what it should be, all end the stream and with it the cache.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE};
+use reqwest::header::ACCEPT;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cache::{Cache, Heartbeat, Lie, Revocation};
+use super::cache::{Cache, Heartbeat, Revocation};
+use super::sse::{self, Event, Events, Lie};
 use crate::clock::Entropy;
 
 /// How long the beginning of a stream may take: later, it could not be less than a second behind.
 const BEGIN_MAX: Duration = Duration::from_secs(5);
 /// How long a stream may be silent: it promises a heartbeat every 250 ms.
 const SILENCE_MAX: Duration = Duration::from_secs(2);
-/// The longest event: an owner with 5,000 credentials has 165,000 bytes.
-const EVENT_BYTES_MAX: usize = 1024 * 1024;
 /// The first pause between two streams, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -89,11 +87,7 @@ impl Follower {
         if response.status() != reqwest::StatusCode::OK {
             return Err(Ended::Status(response.status().as_u16()));
         }
-        let kind = response.headers().get(CONTENT_TYPE);
-        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        if kind.split(';').next().map(str::trim) != Some("text/event-stream") {
-            return Err(Lie("it is not a stream of events").into());
-        }
+        sse::check_kind(response.headers())?;
         self.cache().begin(began, after);
         let mut events = Events::default();
         loop {
@@ -130,68 +124,5 @@ impl Follower {
         } else {
             Err(Lie("an event's id is not its position"))
         }
-    }
-}
-
-/// One event of a stream.
-#[derive(Debug, Default, Eq, PartialEq)]
-pub(super) struct Event {
-    pub(super) name: String,
-    pub(super) id: String,
-    pub(super) data: String,
-}
-
-/// Bytes that are not a whole event yet.
-#[derive(Debug, Default)]
-pub(super) struct Events {
-    line: Vec<u8>,
-    event: Event,
-}
-
-impl Events {
-    /// Takes some bytes and hands out the events that they end.
-    pub(super) fn feed(
-        &mut self,
-        bytes: &[u8],
-        mut take: impl FnMut(&Event) -> Result<(), Lie>,
-    ) -> Result<(), Lie> {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let held = self.line.len() + self.event.data.len();
-            if held.saturating_add(piece.len()) > EVENT_BYTES_MAX {
-                return Err(Lie("an event is too long"));
-            }
-            self.line.extend_from_slice(piece);
-            if piece.last() == Some(&b'\n') {
-                let line = std::mem::take(&mut self.line);
-                let line = std::str::from_utf8(&line).map_err(|_no_text| Lie("not UTF-8"))?;
-                if let Some(event) = self.line(line.trim_end_matches(['\r', '\n'])) {
-                    take(&event)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Takes a line; an empty one ends an event.
-    fn line(&mut self, line: &str) -> Option<Event> {
-        if line.is_empty() {
-            let event = std::mem::take(&mut self.event);
-            return (!event.data.is_empty()).then_some(event);
-        }
-        let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        let value = value.strip_prefix(' ').unwrap_or(value);
-        match name {
-            "event" => value.clone_into(&mut self.event.name),
-            "id" => value.clone_into(&mut self.event.id),
-            "data" => {
-                if !self.event.data.is_empty() {
-                    self.event.data.push('\n');
-                }
-                self.event.data.push_str(value);
-            }
-            // A comment, or nothing that is of use here.
-            _ => {}
-        }
-        None
     }
 }

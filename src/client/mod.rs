@@ -25,6 +25,7 @@
 
 mod cache;
 mod follow;
+pub(crate) mod sse;
 
 #[cfg(test)]
 mod tests;

@@ -6,6 +6,7 @@
 
 pub mod access;
 mod apply;
+pub mod blot;
 pub mod catalogue;
 pub mod command;
 pub mod decide;

@@ -148,6 +148,8 @@ pub struct Changes {
     pub newest: Option<Seen>,
     /// The last notice of an expiry that has been given by then.
     pub timed_to: Option<Turn>,
+    /// The ends of the chains of organizations that have had an event.
+    pub heads: Vec<Arc<OrganizationHead>>,
 }
 
 impl State {
@@ -351,7 +353,7 @@ impl State {
 
     /// Makes what is staged permanent and hands out what changed.
     pub fn settle(&mut self) -> Changes {
-        self.heads.settle();
+        let heads = self.heads.settle();
         self.counts.settle();
         self.emails.settle();
         self.account_names.settle();
@@ -383,6 +385,7 @@ impl State {
             endpoints: self.endpoints.settle(),
             newest: self.newest(),
             timed_to: self.ledger.timed_to,
+            heads,
         }
     }
 
@@ -453,6 +456,7 @@ impl State {
             endpoints: self.endpoints.settled(),
             newest: self.newest(),
             timed_to: self.ledger.timed_to,
+            heads: self.heads.settled(),
         }
     }
 }

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::App;
 use super::auth::Caller;
-use super::body::{self, Body};
+use super::body::{self, Body, SecretBody};
 use super::context::Context;
 use super::problem::Problem;
 use super::quota;
@@ -122,6 +122,22 @@ impl Call {
         request: Request,
     ) -> Result<Body<T>, Problem> {
         body::optional_json(request, &self.context).await
+    }
+
+    /// The JSON body with secrets in it.
+    pub(super) async fn secret_json<T: DeserializeOwned>(
+        &self,
+        request: Request,
+    ) -> Result<SecretBody<T>, Problem> {
+        body::secret_json(request, &self.context).await
+    }
+
+    /// The same of a request that may have none.
+    pub(super) async fn optional_secret_json<T: DeserializeOwned + Default>(
+        &self,
+        request: Request,
+    ) -> Result<SecretBody<T>, Problem> {
+        body::optional_secret_json(request, &self.context).await
     }
 
     /// Submits a command; `body` is what an idempotency key stands for, on a POST.

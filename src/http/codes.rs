@@ -152,8 +152,28 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (409, "project_archived", "the project is archived"),
     (
         409,
+        "replay_running",
+        "a replay of the webhook endpoint is under way",
+    ),
+    (
+        409,
         "service_account_deleted",
         "the service account has been deleted",
+    ),
+    (
+        409,
+        "test_delivery",
+        "a ping or an example is not delivered once more",
+    ),
+    (
+        409,
+        "webhook_endpoint_deleted",
+        "the webhook endpoint has been deleted",
+    ),
+    (
+        409,
+        "webhook_endpoint_disabled",
+        "nothing is replayed to a disabled webhook endpoint",
     ),
     (
         412,
@@ -186,6 +206,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "a session was used where only a credential will do",
     ),
     (422, "email_invalid", "not an e-mail address"),
+    (
+        422,
+        "event_type_not_delivered",
+        "no such type or family of events, one of no organization, or one twice",
+    ),
     (422, "expiry_days_out_of_range", "not 1 to 3650 days"),
     (422, "expiry_in_past", "the expiry has passed"),
     (
@@ -223,6 +248,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "metadata_too_large",
         "more than 4096 bytes of metadata",
     ),
+    (422, "overlap_too_long", "more than 2592000 seconds"),
     (
         422,
         "password_too_short",
@@ -251,8 +277,18 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (422, "scope_twice", "a scope stands twice"),
     (
         422,
+        "signing_secret_invalid",
+        "not `whsec_` and the base64 of 24 to 64 bytes, or given for `v1a`",
+    ),
+    (
+        422,
         "token_prefix_invalid",
         "not 2 to 8 lower-case letters and digits",
+    ),
+    (
+        422,
+        "too_many_endpoints",
+        "the organization has 50 webhook endpoints",
     ),
     (
         422,
@@ -269,6 +305,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (422, "unknown_role", "no such role"),
     (422, "unknown_scope", "no such scope"),
     (422, "unknown_secret", "no such secret of the credential"),
+    (422, "url_refused", "no URL that anything is delivered to"),
     (
         429,
         "quota_reached",
@@ -283,6 +320,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         429,
         "too_many_creations",
         "the organization makes records faster than it may; see `Retry-After`",
+    ),
+    (
+        429,
+        "too_many_trials",
+        "10 pings, examples or redeliveries of the webhook endpoint in a minute",
     ),
     (
         500,
@@ -339,5 +381,6 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (503, "usage_off", "this server does not record usage"),
     (503, "views_behind", "readers are too far behind"),
+    (503, "webhooks_off", "this server does not deliver webhooks"),
     (507, "disk_full", "the disk is full; only ends are taken"),
 ];

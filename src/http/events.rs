@@ -134,7 +134,9 @@ fn record(past: &Past, addresses: Addresses) -> EventRecord {
 fn without_hashes(fact: &Fact) -> Value {
     let mut data = serde_json::to_value(fact).unwrap_or_default();
     if let Some(secret) = data.get_mut("secret").and_then(Value::as_object_mut) {
+        // Of a credential's token; what signs an endpoint's deliveries, sealed.
         secret.remove("hash");
+        secret.remove("key");
     }
     if let Some(fields) = data.as_object_mut() {
         // Of a link's or a session's token, and of a password.

@@ -26,10 +26,10 @@ use super::forward_auth;
 use super::load::Class;
 use super::metrics;
 use super::problem::Problem;
+use super::pull;
 use super::trace::TraceParent;
 use super::used::UsedSlot;
-use crate::domain::secret::without_tokens;
-use crate::domain::sign_in::without_opaque_tokens;
+use crate::domain::blot;
 
 /// The request's id, in and out.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -39,6 +39,9 @@ const REQUEST_ID_MAX: usize = 128;
 const NO_ID: &str = "-";
 /// How long a request may take before it is answered 408: the longest wait for a position is 1 s.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// The same of a request that may wait as long for something to happen.
+const LONG_POLL_TIMEOUT: Duration = Duration::from_secs(60);
+const _: () = assert!(LONG_POLL_TIMEOUT.as_secs() >= 2 * pull::WAIT_S_MAX as u64);
 
 /// A request's id: the client's if it is fit to be stored, else a new one.
 #[derive(Clone, Debug)]
@@ -69,8 +72,7 @@ impl Default for RequestId {
 /// An id is logged and stored, so that it must not hold a token that somebody put there.
 fn request_id_is_fit(id: &str) -> bool {
     (1..=REQUEST_ID_MAX).contains(&id.len())
-        && without_tokens(id) == id
-        && without_opaque_tokens(id) == id
+        && blot::without_secrets(id) == id
         && id
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
@@ -169,7 +171,11 @@ impl About {
         let id = self.id.as_str();
         let route = self.route.as_ref().map_or("-", MatchedPath::as_str);
         let span = self.span(id, route);
-        let answered = tokio::time::timeout(REQUEST_TIMEOUT, caught(inside));
+        let within = match route {
+            pull::PATH => LONG_POLL_TIMEOUT,
+            _ => REQUEST_TIMEOUT,
+        };
+        let answered = tokio::time::timeout(within, caught(inside));
         let mut response = match answered.instrument(span.clone()).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(_panic)) => Problem::defect().into_response(),

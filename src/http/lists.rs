@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
+use super::App;
 use super::body::{ShapeError, Tree};
 use super::problem::Problem;
 use crate::views::page::{Page, PageAsk};
@@ -124,6 +125,21 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
     }
 }
 
+/// The first position after one that the client names, which must be there.
+pub(super) fn first_after(app: &App, after: Option<&str>) -> Result<Option<u64>, Problem> {
+    let Some(text) = after else { return Ok(None) };
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(Problem::invalid_query("after", "is not a position"));
+    }
+    let after: u64 = text
+        .parse()
+        .map_err(|_too_long| Problem::position_unknown())?;
+    if after >= app.ledger.reader().next_position() {
+        return Err(Problem::position_unknown());
+    }
+    Ok(Some(after + 1))
+}
+
 /// A page of records as clients see them.
 pub(super) fn page<R, T: Serialize>(
     uri: &Uri,
@@ -144,19 +160,24 @@ pub(super) fn array<T: Serialize>(uri: &Uri, records: &[T], next: Option<&str>) 
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(cursor) = next {
-        let kept = uri.query().unwrap_or_default().split('&');
-        let kept = kept.filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
-        let pairs: Vec<String> = kept
-            .map(str::to_owned)
-            .chain([format!("cursor={cursor}")])
-            .collect();
-        let target = plain(&format!("{}?{}", uri.path(), pairs.join("&")));
-        if let Ok(value) = HeaderValue::from_str(&format!("<{target}>; rel=\"next\"")) {
-            response.headers_mut().insert(header::LINK, value);
-        }
+    let link = next.and_then(|cursor| link(uri, "cursor", cursor));
+    if let Some(link) = link {
+        response.headers_mut().insert(header::LINK, link);
     }
     response
+}
+
+/// A link to the next page: the same query, but for where it begins.
+pub(super) fn link(uri: &Uri, name: &str, value: &str) -> Option<HeaderValue> {
+    let begins = |pair: &str| pair.split('=').next() == Some(name);
+    let kept = uri.query().unwrap_or_default().split('&');
+    let kept = kept.filter(|pair| !pair.is_empty() && !begins(pair));
+    let pairs: Vec<String> = kept
+        .map(str::to_owned)
+        .chain([format!("{name}={value}")])
+        .collect();
+    let target = plain(&format!("{}?{}", uri.path(), pairs.join("&")));
+    HeaderValue::from_str(&format!("<{target}>; rel=\"next\"")).ok()
 }
 
 /// An address with what a `Link` cannot hold escaped.

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::connections::CONNECTIONS_EACH_MAX;
 use super::problem::Problem;
+use super::pull;
 
 /// Verifications at once: at 25 microseconds each on a core, 100 milliseconds of work.
 const VERIFICATIONS_MAX: usize = 4_096;
@@ -36,7 +37,7 @@ const MEASURES_IN_MEAN: u64 = 20;
 /// What a request costs, and how much it matters.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Class {
-    /// Probes, metrics and streams, which have a bound of their own.
+    /// Probes, metrics, streams and long polls, which have a bound of their own.
     Free,
     /// What gateways wait for.
     Verification,
@@ -52,18 +53,29 @@ impl Class {
     /// The class of a request, by its route's template.
     pub(super) fn of(method: &Method, route: &str, uri: &Uri) -> Self {
         match route {
-            "/livez" | "/readyz" | "/metrics" | "/v1/revocations/stream" => return Self::Free,
+            "/livez" | "/readyz" | "/metrics" | "/v1/revocations/stream" | "/v1/events/stream" => {
+                return Self::Free;
+            }
             "/v1/verify" | "/v1/verify/batch" | "/oauth2/introspect" => return Self::Verification,
             "/v1/revocations" | "/v1/revocations/snapshot" => return Self::Reading,
+            // With a wait it has a place among those who wait.
+            pull::PATH if pull::waits(uri) => return Self::Free,
             _ => {}
         }
         if route.starts_with("/v1/forward-auth") {
             return Self::Verification;
         }
-        let reads = ["/events", "/usage", "/usage/summary"];
+        let reads = [
+            "/events",
+            "/usage",
+            "/usage/summary",
+            "/deliveries",
+            "/deliveries/{delivery_id}",
+        ];
         let past = uri.query().is_some_and(|query| query.contains("as_of="));
         match *method {
             Method::GET if past || reads.iter().any(|tail| route.ends_with(tail)) => Self::Reading,
+            Method::POST if route.ends_with("/replay") => Self::Reading,
             Method::DELETE => Self::Ending,
             Method::POST if route.ends_with("/revoke") || route.ends_with("/disable") => {
                 Self::Ending
@@ -178,7 +190,19 @@ mod tests {
                 "GET /v1/admin/api-tokens/{id}/usage/summary",
                 Class::Reading,
             ),
+            ("GET /v1/events", Class::Reading),
+            ("GET /v1/events?after=1&wait=30", Class::Free),
+            ("GET /v1/events?%77ait=30", Class::Free),
+            ("GET /v1/events?types=wait", Class::Reading),
+            ("GET /v1/events/stream", Class::Free),
             ("GET /v1/admin/api-tokens?as_of=3", Class::Reading),
+            ("GET /x/{endpoint_id}/deliveries", Class::Reading),
+            (
+                "GET /x/{endpoint_id}/deliveries/{delivery_id}",
+                Class::Reading,
+            ),
+            ("POST /x/{endpoint_id}/replay", Class::Reading),
+            ("POST /x/{endpoint_id}/ping", Class::Other),
             ("GET /v1/admin/api-tokens", Class::Other),
             ("POST /v1/admin/api-tokens", Class::Other),
             ("DELETE /v1/admin/api-tokens/{id}", Class::Ending),

@@ -27,6 +27,7 @@ use crate::domain::access::Action;
 use crate::ledger::Ledger;
 use crate::usage::{Numbers, Usage};
 use crate::views::index::Code;
+use crate::webhooks::{Counts, Webhooks};
 
 /// Of a verification, in seconds: from 50 microseconds.
 const VERIFICATION_BUCKETS: [f64; 10] = [
@@ -110,7 +111,10 @@ pub(super) struct Metrics {
 }
 
 impl Metrics {
-    pub(super) fn new(ledger: Ledger, usage: Option<Usage>) -> Self {
+    pub(super) fn new(
+        ledger: Ledger,
+        (usage, webhooks): (Option<Usage>, Option<Webhooks>),
+    ) -> Self {
         let mut registry = Registry::with_prefix("keyledger");
         let by_outcome = Family::<OutcomeLabel, Counter>::default();
         let verifications = Code::ALL.map(|code| {
@@ -156,7 +160,19 @@ impl Metrics {
             "Requests and connections refused to protect the service, by reason",
             refused.clone(),
         );
-        registry.register_collector(Box::new(Told { ledger, usage }));
+        if let Some(webhooks) = &webhooks {
+            registry.register_with_unit(
+                "webhook_delivery_duration",
+                "How long attempts to deliver webhooks take",
+                Unit::Seconds,
+                webhooks.counts().seconds.clone(),
+            );
+        }
+        registry.register_collector(Box::new(Told {
+            ledger,
+            usage,
+            webhooks,
+        }));
         Self {
             registry,
             verifications,
@@ -271,6 +287,7 @@ pub(super) fn method_name(method: &Method) -> &'static str {
 struct Told {
     ledger: Ledger,
     usage: Option<Usage>,
+    webhooks: Option<Webhooks>,
 }
 
 impl fmt::Debug for Told {
@@ -324,10 +341,46 @@ impl Collector for Told {
             status.appended.into_iter(),
             ConstCounter::new,
         )?;
-        self.usage
-            .as_ref()
-            .map_or(Ok(()), |usage| encode_usage(&mut to, &usage.numbers()))
+        if let Some(usage) = &self.usage {
+            encode_usage(&mut to, &usage.numbers())?;
+        }
+        match &self.webhooks {
+            Some(webhooks) => encode_webhooks(&mut to, webhooks.counts(), &self.ledger),
+            None => Ok(()),
+        }
     }
+}
+
+fn encode_webhooks(
+    to: &mut DescriptorEncoder<'_>,
+    counts: &Counts,
+    ledger: &Ledger,
+) -> Result<(), fmt::Error> {
+    labelled(
+        to,
+        (
+            "webhook_deliveries",
+            "Attempts to deliver webhooks, by outcome",
+            "outcome",
+        ),
+        counts.attempts().into_iter(),
+        ConstCounter::new,
+    )?;
+    labelled(
+        to,
+        ("webhook_endpoints", "Webhook endpoints, by state", "state"),
+        counts.endpoints().into_iter(),
+        |number| ConstGauge::new(signed(number)),
+    )?;
+    let pending = "Deliveries that are outstanding";
+    gauge(to, "webhook_pending", pending, counts.pending())?;
+    // An event that cannot be read is in the log of the process, by whoever delivers it.
+    let oldest = counts.oldest();
+    let at = oldest.and_then(|position| ledger.happened_at(position).ok());
+    let age_ms = at.map_or(0, |at| ledger.now().0.saturating_sub(at.0).max(0));
+    let age = "Age of the oldest event whose delivery is outstanding";
+    let age_s = u64::try_from(age_ms / 1_000).unwrap_or(0);
+    gauge(to, "webhook_oldest_pending_seconds", age, age_s)
 }
 
 fn encode_usage(to: &mut DescriptorEncoder<'_>, numbers: &Numbers) -> Result<(), fmt::Error> {
@@ -396,16 +449,18 @@ pub(super) async fn show(State(app): State<App>, request: Request) -> Result<Res
         let caller = Caller::from_request_parts(&mut parts, &app).await?;
         caller.may_everywhere(&app, Action::ManageOrganizations)?;
     }
-    answer(&app)
+    answer(app).await
 }
 
 /// The same on a listener of its own, whose clients need no credential.
 pub(super) async fn show_all(State(app): State<App>) -> Result<Response, Problem> {
-    answer(&app)
+    answer(app).await
 }
 
-fn answer(app: &App) -> Result<Response, Problem> {
-    let text = app.metrics.text();
+/// Some of the numbers are read from the log: off the async threads.
+async fn answer(app: App) -> Result<Response, Problem> {
+    let text = tokio::task::spawn_blocking(move || app.metrics.text()).await;
+    let text = text.map_err(|why| Problem::internal("writing the metrics panicked", &why))?;
     let text = text.map_err(|why| Problem::internal("the metrics could not be written", &why))?;
     let headers = [
         (header::CONTENT_TYPE, TEXT),

@@ -32,12 +32,14 @@ mod path;
 mod platform;
 mod problem;
 mod project_tokens;
+mod pull;
 mod quota;
 mod revocations;
 mod routes;
 mod service_account_tokens;
 mod service_accounts;
 mod sessions;
+mod streams;
 mod tls;
 mod trace;
 mod usage;
@@ -59,6 +61,8 @@ use crate::clock::Entropy;
 use crate::config::PublicUrl;
 use crate::ledger::Ledger;
 use crate::usage::Usage;
+use crate::webhooks::Webhooks;
+use crate::webhooks::address::Guard;
 use problem::Problem;
 use sessions::{Attempts, Passwords};
 
@@ -78,6 +82,10 @@ pub struct HttpSettings {
     pub usage: Option<Usage>,
     /// Something in front forwards the requests of others.
     pub behind_proxy: bool,
+    /// Where webhooks may be delivered to.
+    pub webhook_guard: Guard,
+    /// What delivers them; `None`: nothing does.
+    pub webhooks: Option<Webhooks>,
 }
 
 /// What every handler has: a handle to the one service.
@@ -92,6 +100,7 @@ struct Service {
     quotas: quota::Quotas,
     past: past::PastReads,
     feed: revocations::Feed,
+    pull: pull::Pull,
     settings: HttpSettings,
     ready: AtomicBool,
     document: Box<str>,
@@ -110,11 +119,13 @@ impl Deref for App {
 
 impl App {
     fn new(ledger: Ledger, settings: HttpSettings, document: String) -> Self {
-        let metrics = metrics::Metrics::new(ledger.clone(), settings.usage.clone());
+        let counted = (settings.usage.clone(), settings.webhooks.clone());
+        let metrics = metrics::Metrics::new(ledger.clone(), counted);
         Self(Arc::new(Service {
             metrics,
             load: load::Load::default(),
             quotas: quota::Quotas::default(),
+            pull: pull::Pull::new(ledger.clone()),
             ledger,
             usage: settings.usage.clone(),
             past: past::PastReads::default(),
@@ -126,6 +137,12 @@ impl App {
             attempts: Attempts::default(),
             passwords: Passwords::default(),
         }))
+    }
+
+    /// Count of the events that all views show.
+    fn shown(&self) -> u64 {
+        let position = self.ledger.views().position();
+        position.map_or(0, |position| position + 1)
     }
 
     fn new_request_id(&self) -> HeaderValue {

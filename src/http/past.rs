@@ -24,7 +24,7 @@ const AT_ONCE_MAX: u8 = 2;
 /// The same of all organizations: each holds one organization's credentials in RAM.
 const AT_ONCE_IN_ALL_MAX: usize = 8;
 /// How long one may take: some millions of events.
-const WITHIN_MS: i64 = 10_000;
+pub(super) const WITHIN_MS: i64 = 10_000;
 
 /// `as_of` of a read of one record.
 #[derive(Deserialize)]
@@ -114,7 +114,8 @@ impl Moment {
     }
 }
 
-async fn off_thread<T: Send + 'static>(
+/// Logs are read off the async threads.
+pub(super) async fn off_thread<T: Send + 'static>(
     call: &Call,
     read: impl FnOnce(&Ledger) -> T + Send + 'static,
 ) -> Result<T, Problem> {
@@ -128,13 +129,14 @@ async fn off_thread<T: Send + 'static>(
 pub(super) struct PastReads(Arc<Mutex<BTreeMap<OrganizationId, u8>>>);
 
 /// One reading; it ends when this is dropped.
-struct Running {
+pub(super) struct Running {
     reads: PastReads,
     organization: OrganizationId,
 }
 
 impl PastReads {
-    fn begin(&self, organization: OrganizationId) -> Result<Running, Problem> {
+    /// A place for one reading of an organization's past.
+    pub(super) fn begin(&self, organization: OrganizationId) -> Result<Running, Problem> {
         let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let in_all: usize = running.values().map(|count| usize::from(*count)).sum();
         let own = running.get(&organization).copied().unwrap_or(0);

@@ -10,9 +10,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::blot::without_secrets;
 use crate::domain::rejection::Rejection;
-use crate::domain::secret::without_tokens;
-use crate::domain::sign_in::without_opaque_tokens;
 use crate::ledger::SubmitError;
 use crate::ledger::history::HistoryError;
 use crate::views::page::InvalidCursor;
@@ -96,6 +95,16 @@ impl Problem {
     #[must_use]
     pub(super) fn saying(mut self, detail: &str) -> Self {
         detail.clone_into(&mut self.detail);
+        self
+    }
+
+    /// The same of a field that is called otherwise.
+    #[must_use]
+    pub(super) fn about(mut self, field: &str) -> Self {
+        for error in &mut self.errors {
+            field.clone_into(&mut error.field);
+            self.detail = format!("{field}: {}", error.message);
+        }
         self
     }
 
@@ -242,6 +251,12 @@ impl Problem {
         Self::too_many("too_many_creations", "too many creations at once", wait)
     }
 
+    /// 429: a webhook endpoint is tried more often than it may be.
+    #[must_use]
+    pub(super) fn too_many_trials(wait: Duration) -> Self {
+        Self::too_many("too_many_trials", "too many trials of the endpoint", wait)
+    }
+
     fn too_many(code: &'static str, what: &str, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!("{what}; try again in {seconds} seconds");
@@ -285,7 +300,7 @@ impl Problem {
             errors: self
                 .errors
                 .iter()
-                .map(FieldProblem::without_tokens)
+                .map(FieldProblem::without_secrets)
                 .collect(),
             error: self.oauth,
         };
@@ -305,16 +320,12 @@ impl Problem {
 impl FieldProblem {
     /// What a client puts in the wrong place must not come back in an error that somebody pastes
     /// into a ticket.
-    fn without_tokens(&self) -> Self {
+    fn without_secrets(&self) -> Self {
         Self {
             field: without_secrets(&self.field),
             message: without_secrets(&self.message),
         }
     }
-}
-
-fn without_secrets(text: &str) -> String {
-    without_opaque_tokens(&without_tokens(text))
 }
 
 impl IntoResponse for Problem {

@@ -13,8 +13,8 @@ use super::auth::Caller;
 use super::problem::Problem;
 use super::{
     App, access_tokens, admin_tokens, api_tokens, document, forward_auth, meta, metrics, oauth,
-    platform, project_tokens, revocations, service_account_tokens, service_accounts, sessions,
-    usage, verify,
+    platform, project_tokens, pull, revocations, service_account_tokens, service_accounts,
+    sessions, usage, verify,
 };
 use crate::domain::access::Action;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -32,6 +32,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revocations::list))
         .routes(routes!(revocations::stream::stream))
         .routes(routes!(revocations::snapshot::snapshot))
+        .routes(routes!(pull::list))
+        .routes(routes!(pull::stream::stream))
         .routes(routes!(metrics::show))
         .routes(routes!(oauth::introspect::introspect))
         .routes(routes!(oauth::revoke::revoke))
@@ -52,7 +54,10 @@ pub(super) fn about_itself() -> Router<App> {
 }
 
 fn platform_routes() -> OpenApiRouter<App> {
-    use platform::{api_keys, credentials, members, organizations, projects, service_accounts};
+    use platform::{
+        api_keys, credentials, members, organizations, projects, service_accounts,
+        webhook_deliveries as deliveries, webhook_endpoints as endpoints, webhook_replay as replay,
+    };
     OpenApiRouter::new()
         .routes(routes!(organizations::create, organizations::list))
         .routes(routes!(organizations::show, organizations::update))
@@ -81,6 +86,23 @@ fn platform_routes() -> OpenApiRouter<App> {
         .routes(routes!(credentials::usage))
         .routes(routes!(credentials::usage_summary))
         .routes(routes!(credentials::revoke))
+        .routes(routes!(endpoints::create, endpoints::list))
+        .routes(routes!(
+            endpoints::show,
+            endpoints::update,
+            endpoints::remove
+        ))
+        .routes(routes!(endpoints::rotate_secret))
+        .routes(routes!(endpoints::enable))
+        .routes(routes!(endpoints::disable))
+        .routes(routes!(endpoints::events))
+        .routes(routes!(deliveries::ping))
+        .routes(routes!(deliveries::example))
+        .routes(routes!(deliveries::list))
+        .routes(routes!(deliveries::show))
+        .routes(routes!(deliveries::redeliver))
+        .routes(routes!(deliveries::status))
+        .routes(routes!(replay::replay))
 }
 
 /// The surfaces of the caller's own organization, one a kind.
@@ -215,6 +237,7 @@ fn weakest(route: &str) -> Option<Weakest> {
     let tail = route.strip_prefix("/platform/organizations");
     let platform = tail.map(|tail| match tail.strip_prefix("/{organization_id}") {
         Some(tail) if tail.starts_with("/credentials") => Weakest::In(Action::Oversee),
+        Some(tail) if tail.starts_with("/webhook-endpoints") => Weakest::In(Action::Webhooks),
         Some(_) => Weakest::In(Action::ReadPlatform),
         None => Weakest::Everywhere(Action::ManageOrganizations),
     });
@@ -222,6 +245,7 @@ fn weakest(route: &str) -> Option<Weakest> {
         ("/v1/verify", Weakest::AtHome(Action::Verify)),
         ("/v1/usage", Weakest::AtHome(Action::ReportUsage)),
         ("/v1/revocations", Weakest::AtHome(Action::Verify)),
+        ("/v1/events", Weakest::AtHome(Action::Webhooks)),
         ("/oauth2/introspect", Weakest::AtHome(Action::Verify)),
         ("/v1/me", Weakest::InPerson),
         ("/v1/api-tokens/scopes", Weakest::Known),

@@ -16,14 +16,13 @@ use percent_encoding::percent_decode_str;
 use super::App;
 use super::context;
 use super::frame::RequestId;
+use crate::domain::blot;
 use crate::domain::ids::{CredentialId, SecretId};
-use crate::domain::secret::without_tokens;
-use crate::domain::sign_in::without_opaque_tokens;
 use crate::usage::{Call, Outcome};
 use crate::views::index::Verdict;
 
-/// The shortest text that can hold a token of ours: a link's or a session's.
-const TOKEN_CHARS_MIN: usize = 64;
+/// The shortest text that can hold a secret of ours: a signing secret of 24 bytes.
+const SECRET_CHARS_MIN: usize = 38;
 /// How often a text is decoded: a proxy that encodes what a client has encoded makes it two.
 const ENCODED_TIMES_MAX: usize = 3;
 /// What stands for a token that somebody put where it does not belong.
@@ -211,13 +210,13 @@ pub(super) fn path_of(target: &str) -> &str {
     })
 }
 
-/// A text in which every token of ours is blotted out, written plainly or with percent signs, which
-/// may have been written with percent signs again.
+/// A text in which every secret of ours is blotted out, written plainly or with percent signs,
+/// which may have been written with percent signs again.
 pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
-    if text.len() < TOKEN_CHARS_MIN {
+    if text.len() < SECRET_CHARS_MIN {
         return Cow::Borrowed(text);
     }
-    let clean = without_opaque_tokens(&without_tokens(text));
+    let clean = blot::without_secrets(text);
     if clean != text {
         return Cow::Owned(clean);
     }
@@ -227,7 +226,7 @@ pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
             break;
         }
         let decoded = percent_decode_str(&plain).decode_utf8_lossy().into_owned();
-        if without_opaque_tokens(&without_tokens(&decoded)) != decoded {
+        if blot::without_secrets(&decoded) != decoded {
             return Cow::Borrowed(BLOT);
         }
         plain = Cow::Owned(decoded);
@@ -258,6 +257,10 @@ mod tests {
             (format!("/badges/{twice}"), "[secret]".to_owned()),
             (format!("{long}/%25%zz"), format!("{long}/%25%zz")),
             (format!("/sign-in/{link}"), "/sign-in/[secret]".to_owned()),
+            (
+                "/hooks/whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD".to_owned(),
+                "/hooks/[secret]".to_owned(),
+            ),
         ] {
             assert_eq!(without_secrets(&text), stored);
         }

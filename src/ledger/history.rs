@@ -33,6 +33,9 @@ pub enum HistoryError {
     /// A fold.
     #[error("the events of a record do not fit each other")]
     Misfit(#[from] Misfit),
+    /// A record of the past that cannot be shown.
+    #[error("a record cannot be written as JSON")]
+    Written(#[from] serde_json::Error),
     /// A sealed value.
     #[error("a sealed value does not open: {0}")]
     Sealed(String),

@@ -6,9 +6,15 @@
 
 mod session;
 mod used;
+mod webhook_delivery;
+mod webhook_endpoint;
 
 pub(crate) use session::SessionRecord;
 pub(crate) use used::{NOT_TRACKED, Use};
+pub(crate) use webhook_delivery::{
+    WebhookAttemptRecord, WebhookDeliveryRecord, WebhookStatusRecord,
+};
+pub(crate) use webhook_endpoint::{ENDPOINT_STATUSES, IssuedEndpoint, WebhookEndpointRecord};
 
 use std::sync::Arc;
 

@@ -6,6 +6,7 @@
 //! committed batches; shared copies flow out. Ended records stay.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ulid::Ulid;
@@ -22,6 +23,7 @@ type Records<T> = BTreeMap<(OrganizationId, Ulid), Arc<T>>;
 #[derive(Debug, Default)]
 pub struct Directory {
     shelves: RwLock<Shelves>,
+    endpoint_changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -65,6 +67,9 @@ impl Directory {
         for record in &changes.endpoints {
             let key = (record.organization, record.id.0);
             shelves.endpoints.insert(key, Arc::clone(record));
+        }
+        if !changes.endpoints.is_empty() {
+            self.endpoint_changes.fetch_add(1, Ordering::Release);
         }
     }
 
@@ -162,6 +167,12 @@ impl Directory {
         keep: impl Fn(&WebhookEndpoint) -> bool,
     ) -> Page<WebhookEndpoint> {
         list(&self.read().endpoints, of, ask, keep)
+    }
+
+    /// Counts the batches that changed webhook endpoints: as long as it is the same, so are they.
+    #[must_use]
+    pub fn endpoint_changes(&self) -> u64 {
+        self.endpoint_changes.load(Ordering::Acquire)
     }
 
     /// The webhook endpoints of all organizations, deleted ones too: for who delivers.

@@ -8,6 +8,7 @@
 pub mod calendar;
 pub mod directory;
 pub mod index;
+pub mod newest;
 pub mod page;
 mod position;
 pub mod revocations;
@@ -21,12 +22,15 @@ mod fixtures;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::domain::ids::Subject;
 use crate::domain::state::Changes;
 
 use calendar::Calendar;
 use directory::Directory;
 use index::Index;
+use newest::Newest;
 use position::Position;
 use revocations::{Entry, Revocations};
 use sessions::Sessions;
@@ -62,6 +66,8 @@ pub struct Views {
     pub revocations: Revocations,
     /// Which expiries are to be told of soon.
     pub calendar: Calendar,
+    /// Where each organization's newest event stands.
+    pub newest: Newest,
     position: Arc<Position>,
 }
 
@@ -77,6 +83,7 @@ impl Views {
             tokens,
             revocations: Revocations::default(),
             calendar: Calendar::default(),
+            newest: Newest::default(),
             position,
         }
     }
@@ -90,6 +97,7 @@ impl Views {
         self.tokens.apply(batch);
         self.revocations.apply(batch.entries);
         self.calendar.apply(batch.changes);
+        self.newest.apply(batch.changes);
         self.position.publish(batch.position);
         self.revocations.announce(batch.entries);
     }
@@ -105,6 +113,12 @@ impl Views {
     #[must_use]
     pub fn position(&self) -> Option<u64> {
         self.position.get()
+    }
+
+    /// Follows how many events all views show.
+    #[must_use]
+    pub fn news(&self) -> watch::Receiver<u64> {
+        self.position.news()
     }
 
     /// Waits until the views show `position`; `false` if that took longer than `timeout`.

@@ -35,6 +35,11 @@ impl Position {
         self.news.send_replace(count);
     }
 
+    /// Follows how many events are shown.
+    pub(super) fn news(&self) -> watch::Receiver<u64> {
+        self.news.subscribe()
+    }
+
     /// Waits until `position` is shown, at most `timeout`.
     pub(super) async fn wait_for(&self, position: u64, timeout: Duration) -> bool {
         if self.get().is_some_and(|shown| shown >= position) {

@@ -139,8 +139,8 @@ pub enum UrlRefused {
     Address(#[from] Refused),
 }
 
-/// Decides where deliveries go.
-#[derive(Clone, Debug)]
+/// Decides where deliveries go: to public addresses by https, unless it is told otherwise.
+#[derive(Clone, Debug, Default)]
 pub struct Guard {
     nets: Vec<AllowNet>,
     own: Vec<SocketAddr>,

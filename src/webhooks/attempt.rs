@@ -12,9 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::address::UrlRefused;
 use super::resolver::Unresolved;
+use crate::domain::blot::without_secrets;
 
 /// How much of an answer's body is kept.
 pub const RESPONSE_BYTES_MAX: usize = 4_096;
+
+/// No secret of ours is as long as this.
+const SECRET_BYTES_MAX: usize = 256;
 
 /// What came of an attempt.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -50,6 +54,33 @@ impl Attempt {
     pub fn is_slow(&self) -> bool {
         self.is_overloaded() || self.failure == Some(Failure::Timeout)
     }
+
+    /// The attempt with the answer as text that may be kept: a receiver may say what it was told,
+    /// or what it was given as a secret.
+    #[must_use]
+    pub fn without_secrets(mut self) -> Self {
+        let text = String::from_utf8_lossy(&self.response);
+        let whole = if self.response.len() < RESPONSE_BYTES_MAX {
+            &text
+        } else {
+            whole_words(&text)
+        };
+        let mut clean = without_secrets(whole);
+        clean.truncate(clean.floor_char_boundary(RESPONSE_BYTES_MAX));
+        self.response = clean.into_bytes();
+        self
+    }
+}
+
+/// A text without the beginning of a secret at its end, where it was cut.
+fn whole_words(text: &str) -> &str {
+    let in_secret = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '/' | '=');
+    let words = text.trim_end_matches(in_secret);
+    if text.len() - words.len() < SECRET_BYTES_MAX {
+        words
+    } else {
+        text
+    }
 }
 
 /// The class of a failed attempt.
@@ -80,6 +111,10 @@ pub enum Failure {
     UrlRefused,
     /// The operator's own proxy: not reached, or it makes no connection.
     Proxy,
+    /// What signs the deliveries was sealed under a key that is lost: nothing was sent.
+    SecretLost,
+    /// The log could not be read: nothing was sent.
+    Unreadable,
 }
 
 impl Failure {
@@ -99,6 +134,8 @@ impl Failure {
             Self::Protocol => "protocol",
             Self::UrlRefused => "url_refused",
             Self::Proxy => "proxy",
+            Self::SecretLost => "secret_lost",
+            Self::Unreadable => "unreadable",
         }
     }
 
@@ -139,6 +176,8 @@ impl Failure {
             | Self::Redirect
             | Self::Timeout
             | Self::AddressRefused
+            | Self::SecretLost
+            | Self::Unreadable
             | Self::Tls
             | Self::Body
             | Self::Protocol

@@ -15,6 +15,8 @@ mod feed;
 mod harness;
 mod help;
 mod limits;
+mod listen;
+mod misplaced;
 mod secrets;
 mod seeds;
 mod sessions;

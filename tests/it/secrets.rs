@@ -8,13 +8,16 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderName, IF_MATCH, SET_COOKIE};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, SET_COOKIE};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tempfile::tempdir;
 
 use crate::harness::{Api, Server, init, json as printed, run, send, text};
+use crate::misplaced::{filled, misplaced, wrong_bodies};
 
 /// Hex digits of a token's random part, and of the checksum behind it.
 const RANDOM_CHARS: usize = 64;
@@ -23,6 +26,8 @@ const CHECKSUM_CHARS: usize = 8;
 /// What the member signs in with.
 const PASSWORD: &str = "a horse, correct and stapled";
 
+/// What signing secrets begin with.
+const SIGNING: &str = "whsec_";
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 #[tokio::test]
@@ -76,8 +81,10 @@ impl Seen {
                 self.keep_link(&link);
             }
         }
-        if let Some(secret) = body.get_mut("raw_key").map(Value::take) {
-            self.secrets.extend(secret.as_str().map(str::to_owned));
+        for field in ["raw_key", "secret"] {
+            if let Some(secret) = body.get_mut(field).map(Value::take) {
+                self.secrets.extend(secret.as_str().map(str::to_owned));
+            }
         }
         if body.is_object() {
             self.say(what, &body.to_string());
@@ -146,7 +153,12 @@ impl Seen {
         let mut needles = BTreeMap::new();
         for secret in &self.secrets {
             let digits = random_part(secret);
-            for needle in [digits.as_bytes().to_vec(), hex::decode(digits).unwrap()] {
+            let bytes = if secret.starts_with(SIGNING) {
+                STANDARD.decode(digits).unwrap()
+            } else {
+                hex::decode(digits).unwrap()
+            };
+            for needle in [digits.as_bytes().to_vec(), bytes] {
                 needles.insert(<[u8; 8]>::try_from(&needle[..8]).unwrap(), needle);
             }
         }
@@ -159,6 +171,9 @@ impl Seen {
 
 /// The part of a token that nobody can guess.
 fn random_part(secret: &str) -> &str {
+    if let Some(base64) = secret.strip_prefix(SIGNING) {
+        return base64;
+    }
     // Links and sessions have nothing but their random part.
     if secret.len() == RANDOM_CHARS {
         return secret;
@@ -196,6 +211,8 @@ struct World {
     ids: BTreeMap<&'static str, String>,
     revoked: String,
     narrow: String,
+    /// What signs the deliveries to an endpoint.
+    signing: String,
 }
 
 /// Records of every type, and secrets in every state.
@@ -247,6 +264,9 @@ async fn build(api: &Api, seen: &mut Seen, name: &str) -> World {
         post(&format!("{keys}/{}/revoke", revoked.0)).json(&reason),
     )
     .await;
+    let endpoint = endpoint(seen, api, &format!("{base}/webhook-endpoints")).await;
+    let signing = seen.last().to_owned();
+    ids.insert("endpoint_id", endpoint);
     let personal = in_person(api, seen, &format!("{base}/members/{}", ids["member_id"])).await;
     ids.insert("personal", personal);
     at_home(api, seen, name, &mut ids).await;
@@ -259,7 +279,26 @@ async fn build(api: &Api, seen: &mut Seen, name: &str) -> World {
         ids,
         revoked: revoked.1,
         narrow: narrow.1,
+        signing,
     }
+}
+
+/// A webhook endpoint with three secrets, one of them the receiver's own. Its id.
+async fn endpoint(seen: &mut Seen, api: &Api, path: &str) -> String {
+    let post = |path: &str| api.request(Method::POST, path);
+    let body = json!({"url": "https://hooks.example/", "event_types": ["*"]});
+    let made = seen.send("new endpoint", post(path).json(&body)).await;
+    let id = text(&made["endpoint"], "id").to_owned();
+    let rotate = format!("{path}/{id}/rotate-secret");
+    seen.send("rotate secret", post(&rotate)).await;
+    let given = format!(
+        "{SIGNING}{}",
+        STANDARD.encode(*b"a receiver's own secret, 32 byte")
+    );
+    let own = json!({"secret": given});
+    seen.send("rotate secret", post(&rotate).json(&own)).await;
+    assert_eq!(seen.last(), given);
+    id
 }
 
 /// A token of each kind in the caller's own organization.
@@ -340,6 +379,14 @@ async fn sweep(api: &Api, document: &Value, world: &World, seen: &mut Seen) {
             let what = format!("{method} {template}");
             let method: Method = method.to_uppercase().parse().unwrap();
             let path = filled(template, &world.ids);
+            if template.contains("/webhook-endpoints") {
+                for body in wrong_bodies(&world.signing) {
+                    let request = api.request(method.clone(), &path).body(body.clone());
+                    let request = request.header(CONTENT_TYPE, "application/json");
+                    let shape = body.replace(&world.signing, "SECRET");
+                    seen.send(&format!("{what}, body {shape}"), request).await;
+                }
+            }
             for caller in [
                 api.bare(method.clone(), &path),
                 api.with_key(&world.revoked).request(method.clone(), &path),
@@ -376,130 +423,4 @@ async fn sweep(api: &Api, document: &Value, world: &World, seen: &mut Seen) {
         )
         .await;
     }
-}
-
-/// Requests with the secret where an id, a filter or a header's value should stand.
-fn misplaced(
-    api: &Api,
-    method: &Method,
-    template: &str,
-    path: &str,
-    secret: &str,
-) -> Vec<(&'static str, RequestBuilder)> {
-    let request = |path: &str| api.request(method.clone(), path);
-    let header = |name: &'static str| request(path).header(HeaderName::from_static(name), secret);
-    let mut ids = BTreeMap::new();
-    for id in [
-        "organization_id",
-        "key_id",
-        "member_id",
-        "project_id",
-        "sa_id",
-        "session_id",
-        "token",
-        "workspace_id",
-        "home_project",
-        "account",
-        "tok_id",
-        "personal",
-        "access",
-        "admin",
-        "of_project",
-    ] {
-        ids.insert(id, secret.to_owned());
-    }
-    vec![
-        ("ids", request(&filled(template, &ids))),
-        ("filter", request(&format!("{path}?q={secret}"))),
-        ("cursor", request(&format!("{path}?cursor={secret}"))),
-        ("limit", request(&format!("{path}?limit={secret}"))),
-        ("status", request(&format!("{path}?status={secret}"))),
-        (
-            "unknown filter",
-            request(&format!("{path}?{secret}={secret}")),
-        ),
-        ("version", request(path).header(IF_MATCH, secret)),
-        ("request id", header("x-request-id")),
-        ("command", header("idempotency-key")),
-        ("position", header("ledger-min-position")),
-        (
-            "media type",
-            request(path).header(CONTENT_TYPE, secret).body("{}"),
-        ),
-        ("another page", request(&format!("/{secret}"))),
-    ]
-}
-
-fn wrong_bodies(secret: &str) -> Vec<String> {
-    let mut bodies = vec![
-        String::new(),
-        "{}".to_owned(),
-        secret.to_owned(),
-        format!("{{\"key\": \"{secret}"),
-        json!(secret).to_string(),
-        json!([secret]).to_string(),
-        json!({secret: 1}).to_string(),
-    ];
-    for field in [
-        "key",
-        "keys",
-        "name",
-        "scopes",
-        "role",
-        "email",
-        "reason",
-        "project_id",
-    ] {
-        bodies.push(json!({field: [secret]}).to_string());
-        bodies.push(json!({field: {secret: secret}}).to_string());
-    }
-    for field in [
-        "keys",
-        "scopes",
-        "required_scopes",
-        "metadata",
-        "is_active",
-        "archived",
-    ] {
-        bodies.push(json!({"name": "x", "key": "x", field: secret}).to_string());
-    }
-    for field in [
-        "role",
-        "project_id",
-        "expires_at",
-        "expires_in_days",
-        "token_prefix",
-    ] {
-        let scopes = ["projects:read"];
-        bodies.push(json!({"name": "x", "scopes": scopes, field: secret}).to_string());
-        bodies.push(json!({"name": "x", field: secret}).to_string());
-        bodies.push(json!({"email": "x@example.com", field: secret}).to_string());
-        bodies.push(json!({field: secret}).to_string());
-    }
-    bodies.push(json!({"name": "x", "scopes": [secret]}).to_string());
-    bodies.push(json!({"scopes": [secret]}).to_string());
-    bodies.push(json!({"grace_period_seconds": secret}).to_string());
-    bodies
-}
-
-/// A path of the document with ids in its places.
-fn filled(template: &str, ids: &BTreeMap<&str, String>) -> String {
-    let surfaces = [
-        ("/v1/api-tokens", "personal"),
-        ("/v1/service-accounts", "account"),
-        ("/v1/workspaces", "access"),
-        ("/v1/admin", "admin"),
-        ("/v1/projects", "of_project"),
-    ];
-    let mut path = template.replace("/v1/projects/{project_id}", "/v1/projects/{home_project}");
-    for (surface, id) in surfaces {
-        if template.starts_with(surface) {
-            path = path.replace("{id}", &format!("{{{id}}}"));
-        }
-    }
-    for (name, id) in ids {
-        path = path.replace(&format!("{{{name}}}"), id);
-    }
-    assert!(!path.contains('{'), "{path}");
-    path
 }

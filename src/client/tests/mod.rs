@@ -5,8 +5,8 @@ mod served;
 
 use serde_json::{Value, json};
 
-use super::cache::{Heartbeat, Lie, Revocation};
-use super::follow::{Event, Events};
+use super::cache::{Heartbeat, Revocation};
+use super::sse::{Event, Events, Lie};
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);

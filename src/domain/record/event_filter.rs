@@ -57,6 +57,19 @@ impl EventFilter {
         Ok(Self(entries))
     }
 
+    /// One that wants every event.
+    #[must_use]
+    pub fn everything() -> Self {
+        Self(vec![EVERYTHING.to_owned()])
+    }
+
+    /// One that wants all that needs no leave to read the ledger.
+    #[must_use]
+    pub fn open_families() -> Self {
+        let families = OPEN_FAMILIES.iter();
+        Self(families.map(|name| format!("{name}{FAMILY_END}")).collect())
+    }
+
     /// Its entries, as they were asked for.
     #[must_use]
     pub fn entries(&self) -> &[String] {
@@ -229,5 +242,8 @@ mod tests {
             let filter = filter(entries).unwrap();
             assert_eq!(filter.needs_ledger_read(), expected, "{entries:?}");
         }
+        let open = ["api_key.*", "service_account.*", "job.*"];
+        assert_eq!(Ok(EventFilter::open_families()), filter(&open));
+        assert_eq!(Ok(EventFilter::everything()), filter(&["*"]));
     }
 }

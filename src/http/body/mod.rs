@@ -81,14 +81,39 @@ pub(super) async fn unparsed(
     Ok(bytes)
 }
 
+/// A body with secrets in it, and its bytes, which are wiped when they have been used.
+pub(super) struct SecretBody<T> {
+    pub(super) value: T,
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+}
+
 /// Reads a JSON body with secrets in it: the copy that is parsed is wiped, whatever comes of it.
 pub(super) async fn secret_json<T: DeserializeOwned>(
     request: Request,
     context: &Context,
-) -> Result<T, Problem> {
+) -> Result<SecretBody<T>, Problem> {
     let bytes = unparsed(request, context, BODY_BYTES_MAX).await?;
     let bytes = Zeroizing::new(Vec::from(bytes));
-    parse(&bytes)
+    parse(&bytes).map(|value| SecretBody { value, bytes })
+}
+
+/// The same of a request that may have no body.
+pub(super) async fn optional_secret_json<T: DeserializeOwned + Default>(
+    request: Request,
+    context: &Context,
+) -> Result<SecretBody<T>, Problem> {
+    let bytes = bytes(request, BODY_BYTES_MAX).await?;
+    if !bytes.is_empty() {
+        check_kind(context.headers())?;
+    }
+    context.check()?;
+    let bytes = Zeroizing::new(Vec::from(bytes));
+    let value = if bytes.is_empty() {
+        T::default()
+    } else {
+        parse(&bytes)?
+    };
+    Ok(SecretBody { value, bytes })
 }
 
 pub(super) async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {

@@ -7,3 +7,6 @@ pub(super) mod members;
 pub(super) mod organizations;
 pub(super) mod projects;
 pub(super) mod service_accounts;
+pub(super) mod webhook_deliveries;
+pub(super) mod webhook_endpoints;
+pub(super) mod webhook_replay;

@@ -8,11 +8,9 @@ pub(super) mod snapshot;
 pub(super) mod stream;
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
-use axum::http::{HeaderMap, HeaderValue, Request, header};
+use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -24,10 +22,10 @@ use super::call::Call;
 use super::context::LEDGER_POSITION;
 use super::lists::{self, Query, number};
 use super::problem::{Problem, ProblemBody};
-use crate::domain::access::{Access, Action};
+use super::streams::Streams;
+use crate::domain::access::Action;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
 use crate::views::revocations::{Entry, FeedPage, Reach, Scope};
-use stream::Streams;
 
 /// Readings of the log for the feed that run at once: one core stays free on two.
 const LOG_READINGS_MAX: usize = 2;
@@ -109,12 +107,12 @@ pub(super) struct Range {
     ),
     responses((status = 200, body = Vec<Revocation>), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn list(call: Call, query: Query<Range>) -> Result<Response, Problem> {
-    let access = call.may_at_home(Action::Verify)?;
+    let scope = scope_of(&call.app, &call.caller)?;
     let range = query.read()?;
     let limit = lists::limit(range.limit)?;
-    let from = first_after(&call.app, range.after.as_deref())?.unwrap_or(0);
+    let from = lists::first_after(&call.app, range.after.as_deref())?.unwrap_or(0);
     call.wait().await?;
-    let page = read(&call.app, from, scope(&access)?, limit).await?;
+    let page = read(&call.app, from, scope, limit).await?;
     let entries: Vec<_> = page
         .entries
         .iter()
@@ -136,62 +134,15 @@ pub(super) async fn list(call: Call, query: Query<Range>) -> Result<Response, Pr
     Ok(response)
 }
 
-/// What the caller may see.
-fn scope(access: &Access) -> Result<Scope, Problem> {
+/// What a caller may see.
+pub(super) fn scope_of(app: &App, caller: &Caller) -> Result<Scope, Problem> {
+    let access = caller.may_at_home(app, Action::Verify)?;
     let authority = access.authority();
     match authority.organization {
         _ if authority.platform => Ok(Scope::All),
         Some(home) => Ok(Scope::Of(home)),
         None => Err(Problem::not_found("organization")),
     }
-}
-
-/// Who was let in to something that goes on for long.
-struct Standing {
-    app: App,
-    headers: HeaderMap,
-    scope: Scope,
-}
-
-impl Standing {
-    fn of(call: Call, scope: Scope) -> Self {
-        let mut headers = HeaderMap::new();
-        for name in [header::AUTHORIZATION, header::COOKIE] {
-            for value in call.context.headers().get_all(&name) {
-                headers.append(name.clone(), value.clone());
-            }
-        }
-        Self {
-            app: call.app,
-            headers,
-            scope,
-        }
-    }
-
-    /// Whether the caller would be let in again and see as much, and the service goes on.
-    async fn stands(&self) -> bool {
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.headers = self.headers.clone();
-        let caller = Caller::from_request_parts(&mut parts, &self.app).await;
-        let access = caller.and_then(|caller| caller.may_at_home(&self.app, Action::Verify));
-        self.app.ready.load(Ordering::Acquire)
-            && access.is_ok_and(|access| scope(&access).is_ok_and(|scope| scope == self.scope))
-    }
-}
-
-/// The first position after one that the client names, which must be there.
-fn first_after(app: &App, after: Option<&str>) -> Result<Option<u64>, Problem> {
-    let Some(text) = after else { return Ok(None) };
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Problem::invalid_query("after", "is not a position"));
-    }
-    let after: u64 = text
-        .parse()
-        .map_err(|_too_long| Problem::position_unknown())?;
-    if after >= app.ledger.reader().next_position() {
-        return Err(Problem::position_unknown());
-    }
-    Ok(Some(after + 1))
 }
 
 /// A page of entries from `from` on: from RAM, else a piece of the log.
@@ -215,7 +166,7 @@ async fn read(app: &App, from: u64, scope: Scope, limit: usize) -> Result<FeedPa
     }
 }
 
-fn busy() -> Problem {
+pub(super) fn busy() -> Problem {
     Problem::unavailable(
         "past_busy",
         "as many readings of the past as may run at once are running already",

@@ -18,14 +18,14 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use utoipa::ToSchema;
 
-use super::{Standing, busy, scope};
-use crate::domain::access::Action;
+use super::{busy, scope_of};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
 use crate::domain::record::{Credential, Status};
 use crate::domain::time::Timestamp;
 use crate::http::call::Call;
 use crate::http::context::LEDGER_POSITION;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::streams::{Leave, Standing};
 use crate::ledger::Ledger;
 use crate::views::page::{Cursor, PageAsk};
 use crate::views::revocations::{Effect, Scope};
@@ -54,8 +54,7 @@ pub(in crate::http) struct Refused {
             after P. Expired credentials and secrets that a rotation ended are not in it."),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
-    let access = call.may_at_home(Action::Verify)?;
-    let scope = scope(&access)?;
+    let scope = scope_of(&call.app, &call.caller)?;
     call.wait().await?;
     let place = Arc::clone(&call.app.feed.snapshots).try_acquire_owned();
     let place = place.map_err(|_all_taken| busy())?;
@@ -69,8 +68,8 @@ pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
         of: None,
         after: None,
     };
-    let caller = Standing::of(call, scope);
-    tokio::spawn(send(caller, walk, position, pages, place));
+    let caller = Standing::of(&call, Leave::Revocations(scope));
+    tokio::spawn(send((caller, scope), walk, position, pages, place));
     let pages = stream::unfold(taken, |mut taken: mpsc::Receiver<Bytes>| async {
         let page = taken.recv().await?;
         Some((Ok::<_, Infallible>(page), taken))
@@ -86,7 +85,7 @@ pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
 
 /// Sends one page after the other, while there is somebody to take them who may.
 async fn send(
-    caller: Standing,
+    (caller, scope): (Standing, Scope),
     mut walk: Walk,
     position: u64,
     pages: mpsc::Sender<Bytes>,
@@ -94,7 +93,6 @@ async fn send(
 ) {
     let mut text = format!("{{\"position\":{position}}}\n").into_bytes();
     loop {
-        let scope = caller.scope;
         let read = tokio::task::spawn_blocking(move || {
             let outcome = walk.page(scope, &mut text);
             (walk, text, outcome)

@@ -164,7 +164,7 @@ pub(in crate::http) async fn set_password(
     let PasswordPut {
         password,
         current_password,
-    } = body::secret_json(request, &call.context).await?;
+    } = body::secret_json(request, &call.context).await?.value;
     password.check()?;
     let current = match current_password {
         Some(current) => Some(known(&call, &session, current).await?),

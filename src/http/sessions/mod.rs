@@ -68,7 +68,7 @@ pub(in crate::http) async fn create(
     request: Request,
 ) -> Result<Response, Problem> {
     cookie::check_same_site(context.headers(), &app.settings.public_url)?;
-    let command = match body::secret_json(request, &context).await? {
+    let command = match body::secret_json(request, &context).await?.value {
         SignInRequest {
             sign_in_token: Some(token),
             email: None,

@@ -105,6 +105,7 @@ fn request_ids_come_back() {
         ("\u{e9}", false),
         // What signs a member in is no name for a request.
         (&"0f".repeat(32), false),
+        ("whsec_C2FVsBQIhrscChlQIMVb5sSYspob7oD", false),
     ] {
         let reply = world.send(ask("GET", "/livez").with("x-request-id", given));
         let id = reply.header("x-request-id").unwrap();
@@ -150,6 +151,10 @@ fn if_match_names_the_version_that_is_changed() {
         format!(
             "{}/service-accounts/{}",
             world.acme.path, world.acme.account
+        ),
+        format!(
+            "{}/webhook-endpoints/{}",
+            world.acme.path, world.acme.endpoint
         ),
     ] {
         let request = ask("DELETE", &path)
@@ -250,6 +255,7 @@ fn every_post_that_appends_can_be_repeated() {
     let (platform, admin) = (&world.platform, &world.acme.admin);
     let acme = &world.acme.path;
     let key = format!("{acme}/api-keys/{id}");
+    let endpoint = format!("{acme}/webhook-endpoints/{}", world.acme.endpoint);
     let member = json!({"email": "joe@acme.example", "role": "viewer"});
     let organization = json!({"name": "I", "owner_email": "bill@initech.example"});
     for (by, path, body, status) in [
@@ -276,6 +282,20 @@ fn every_post_that_appends_can_be_repeated() {
             200,
         ),
         (admin, format!("{key}/revoke"), json!({"reason": "r"}), 200),
+        (
+            admin,
+            format!("{acme}/webhook-endpoints"),
+            json!({"url": "https://hooks.example/b", "event_types": ["*"]}),
+            201,
+        ),
+        (admin, format!("{endpoint}/rotate-secret"), json!({}), 200),
+        (admin, format!("{endpoint}/disable"), json!({}), 200),
+        (
+            admin,
+            format!("{endpoint}/enable"),
+            json!({"from": "now"}),
+            200,
+        ),
     ] {
         let request = || {
             ask("POST", &path)
@@ -286,8 +306,11 @@ fn every_post_that_appends_can_be_repeated() {
         let mut first = world.send(request()).expect(status);
         let position = world.next_position();
         let again = world.send(request());
-        if let Some(raw) = first.get_mut("raw_key") {
-            *raw = Value::Null;
+        for secret in ["raw_key", "secret"] {
+            if let Some(raw) = first.get_mut(secret) {
+                assert!(raw.is_string(), "{path}");
+                *raw = Value::Null;
+            }
         }
         if let Some(url) = first.pointer_mut("/owner/sign_in_url") {
             *url = Value::Null;
@@ -345,6 +368,9 @@ fn reads_wait_for_a_position() {
         format!("{}/projects/{}", acme.path, acme.project),
         format!("{}/service-accounts", acme.path),
         format!("{}/service-accounts/{}", acme.path, acme.account),
+        format!("{}/webhook-endpoints", acme.path),
+        format!("{}/webhook-endpoints/{}", acme.path, acme.endpoint),
+        format!("{}/webhook-endpoints/{}/events", acme.path, acme.endpoint),
     ] {
         let read = |at: &str| {
             world.send(

@@ -7,13 +7,14 @@ use proptest::prelude::{Just, Strategy, any, prop_oneof};
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Map, Value, json};
 
+use super::deliveries::inside;
 use super::routes::{body, documented, filled, kind};
 use super::{Ask, World, ask};
 
 const CASES: u32 = 1_500;
 
 /// Every field of every body.
-const FIELDS: [&str; 25] = [
+const FIELDS: [&str; 35] = [
     "sign_in_token",
     "password",
     "current_password",
@@ -38,6 +39,16 @@ const FIELDS: [&str; 25] = [
     "any_project",
     "organization_id",
     "request",
+    "url",
+    "event_types",
+    "ordered",
+    "signature",
+    "overlap_seconds",
+    "from",
+    "to",
+    "type",
+    "types",
+    "dry_run",
     "nonsense",
 ];
 
@@ -163,7 +174,7 @@ fn wild(routes: usize) -> impl Strategy<Value = Wild> {
     let query = prop_oneof![
         Just(Vec::new()),
         vec(any::<u8>(), 0..30),
-        "(limit|cursor|after|status|kind|owner|project_id|q)=[a-zA-Z0-9_-]{0,30}"
+        "(limit|cursor|after|status|kind|owner|project_id|q|type|outcome)=[a-zA-Z0-9_-]{0,30}"
             .prop_map(String::into_bytes),
     ];
     let parts = (0..routes, id, query, vec(header, 0..3), sent());
@@ -218,7 +229,7 @@ fn request(world: &World, routes: &[(String, String)], wild: &Wild) -> Option<As
 
 #[test]
 fn no_input_is_the_servers_fault() {
-    let world = World::new();
+    let world = World::delivering(inside());
     let routes = documented();
     let config = Config {
         cases: CASES,

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use axum::extract::ConnectInfo;
 use serde_json::json;
 
+use super::deliveries::{Receiver, begun, endpoint, inside, key};
 use super::{Ask, World, answered, ask};
 use crate::http::{HttpSettings, router};
 
@@ -90,6 +91,64 @@ fn the_numbers_count_what_happened() {
     for secret in [&raw, &world.acme.id, &world.acme.admin, &world.acme.key] {
         assert!(!reply.text.contains(secret.as_str()));
     }
+}
+
+#[test]
+fn the_numbers_of_webhooks_count_attempts_and_name_no_endpoint() {
+    let world = World::delivering(inside());
+    let receiver = Receiver::start(&world);
+    world.settled();
+    let before = world.webhooks().counts().attempts();
+    let [_, ("failed", failed), ("dead", 0)] = before else {
+        panic!("{before:?}");
+    };
+    // Those of the tenants, whose names nobody knows.
+    assert!(failed > 0);
+    let (endpoint, _) = endpoint(&world, &receiver.url());
+    key(&world, "CI");
+    begun(&world, &format!("{endpoint}/ping"), &json!({}));
+    let (off, _) = super::deliveries::endpoint(&world, &receiver.url());
+    let disable = format!("{off}/disable");
+    world
+        .post(&world.acme.admin, &disable, &json!({}))
+        .expect(200);
+    world.settled();
+    world.clock.advance_ms(2_500);
+    world.settled();
+    let reply = world.send(from("127.0.0.1:9", "/metrics"));
+    let samples = samples(&reply.text);
+    let of = |number: u64| f64::from(u32::try_from(number).unwrap());
+    let attempts = world.webhooks().counts().attempts();
+    let failures = attempts[1].1;
+    assert!(failures > failed, "the tenant's own endpoint has it too");
+    for (name, expected) in [
+        ("webhook_deliveries_total{outcome=\"delivered\"}", 2.0),
+        ("webhook_deliveries_total{outcome=\"failed\"}", of(failures)),
+        ("webhook_deliveries_total{outcome=\"dead\"}", 0.0),
+        (
+            "webhook_delivery_duration_seconds_count",
+            of(failures) + 2.0,
+        ),
+        (
+            "webhook_delivery_duration_seconds_bucket{le=\"0.001\"}",
+            of(failures) + 2.0,
+        ),
+        ("webhook_pending", of(failures)),
+        ("webhook_oldest_pending_seconds", 2.0),
+        ("webhook_endpoints{state=\"active\"}", 1.0),
+        ("webhook_endpoints{state=\"failing\"}", 2.0),
+        ("webhook_endpoints{state=\"disabled\"}", 1.0),
+    ] {
+        let found = samples.get(&format!("keyledger_{name}"));
+        assert_eq!(found, Some(&expected), "{name}: {}", reply.text);
+    }
+    let port = receiver.address.port().to_string();
+    for secret in [&port, &"127.0.0.1".to_owned(), &"whe_".to_owned()] {
+        assert!(!reply.text.contains(secret.as_str()), "{secret}");
+    }
+    // Who delivers nothing has no such numbers.
+    let none = World::new().send(from("127.0.0.1:9", "/metrics"));
+    assert!(!none.text.contains("keyledger_webhook"), "{}", none.text);
 }
 
 #[test]

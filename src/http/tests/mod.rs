@@ -5,8 +5,11 @@
 
 mod api_keys;
 mod bodies;
+mod calls;
 mod conventions;
+mod deliveries;
 mod documents;
+mod endpoints;
 mod forward_auth;
 mod garbage;
 mod gateways;
@@ -17,6 +20,7 @@ mod order;
 mod passwords;
 mod past;
 mod permissions;
+mod pull;
 mod race;
 mod records;
 mod reports;
@@ -24,6 +28,7 @@ mod revocations;
 mod routes;
 mod secrets;
 mod sessions;
+mod streams;
 mod surfaces;
 mod tenants;
 mod usage;
@@ -33,15 +38,11 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
-use futures_util::StreamExt;
-use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
-use tower::ServiceExt;
+
+use calls::{Ask, Reply, answered, ask};
 
 use super::HttpSettings;
 use super::codes::CODES;
@@ -56,6 +57,9 @@ use crate::ledger::boot::{self, Folder, Settings};
 use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;
 use crate::usage::{Usage, UsageSettings};
+use crate::webhooks::address::Guard;
+use crate::webhooks::client;
+use crate::webhooks::{Settings as WebhookSettings, Webhooks};
 
 /// 2026-04-24T15:30:00Z.
 const START_MS: i64 = 1_777_044_600_000;
@@ -68,6 +72,7 @@ const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1
 struct World {
     ledger: Ledger,
     usage: Usage,
+    webhooks: Option<Webhooks>,
     router: Router,
     runtime: Runtime,
     clock: Arc<ManualClock>,
@@ -75,7 +80,7 @@ struct World {
     globex: Tenant,
     /// A token with `platform:*`.
     platform: String,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// A tenant, by its ids.
@@ -91,10 +96,18 @@ struct Tenant {
     admin: String,
     /// One token of each other kind: personal, of the service account, access, admin, project.
     tokens: [String; 5],
+    endpoint: String,
 }
+
+/// Threads of a runtime for what waits.
+const BLOCKING_THREADS: usize = 8;
 
 impl World {
     fn new() -> Self {
+        Self::made(Guard::default(), None)
+    }
+
+    fn made(webhook_guard: Guard, client: Option<client::Settings>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, hands) = Clock::manual(START_MS);
         let settings = Settings {
@@ -109,7 +122,8 @@ impl World {
         };
         let ledger = boot::create(settings, None).unwrap();
         let mut runtime = tokio::runtime::Builder::new_current_thread();
-        let runtime = runtime.enable_time().build().unwrap();
+        runtime.enable_all().max_blocking_threads(BLOCKING_THREADS);
+        let runtime = runtime.build().unwrap();
         let usage = Usage::open(UsageSettings {
             headroom_bytes: 0,
             ..UsageSettings::usual(
@@ -119,8 +133,19 @@ impl World {
             )
         });
         let usage = usage.unwrap();
+        let webhooks = client.map(|client| {
+            let settings = WebhookSettings {
+                client,
+                kept_for_ms: 30 * 24 * 60 * 60 * 1_000,
+                entropy: Entropy::seeded(2),
+            };
+            let files = folder.path().join("data/webhooks");
+            Webhooks::start(ledger.clone(), &files, settings, runtime.handle()).unwrap()
+        });
         let settings = HttpSettings {
             usage: Some(usage.clone()),
+            webhook_guard,
+            webhooks: webhooks.clone(),
             ..HttpSettings::default()
         };
         let router = super::router(ledger.clone(), settings);
@@ -133,17 +158,19 @@ impl World {
             key: String::new(),
             admin: String::new(),
             tokens: Default::default(),
+            endpoint: String::new(),
         };
         let mut world = Self {
             ledger,
             usage,
+            webhooks,
             router,
             runtime,
             clock: hands,
             acme: vacant(),
             globex: vacant(),
             platform: String::new(),
-            _folder: folder,
+            folder,
         };
         world.acme = world.tenant("Acme", "ann@acme.example");
         world.globex = world.tenant("Globex", "bob@globex.example");
@@ -199,6 +226,9 @@ impl World {
         let project = made(&format!("{path}/projects"), &json!({"name": "Website"}));
         let account = json!({"name": "CI Bot", "role": "engineer"});
         let account = made(&format!("{path}/service-accounts"), &account);
+        let endpoint = json!({"url": "https://hooks.example", "event_types": ["api_key.*"]});
+        let endpoint = self.post(&admin, &format!("{path}/webhook-endpoints"), &endpoint);
+        let endpoint = text(&endpoint.expect(201)["endpoint"]["id"]);
         let (scopes, role, preset): (Grant, Grant, Grant) = (
             Grant {
                 scopes: vec!["cases:read".to_owned()],
@@ -233,6 +263,7 @@ impl World {
             key,
             admin,
             tokens,
+            endpoint,
         }
     }
 
@@ -331,127 +362,13 @@ impl World {
     }
 }
 
-/// What a router answers.
-async fn answered(router: Router, ask: Ask) -> Reply {
-    let response = router.oneshot(ask.0).await.unwrap();
-    let (parts, body) = response.into_parts();
-    // A stream goes on for long: its beginning is enough, and it ends with its reader.
-    let kind = parts.headers.get(header::CONTENT_TYPE);
-    let bytes = if kind.is_some_and(|kind| kind == "text/event-stream") {
-        let first = body.into_data_stream().next().await;
-        first.transpose().unwrap().unwrap_or_default()
-    } else {
-        body.collect().await.unwrap().to_bytes()
-    };
-    Reply {
-        status: parts.status.as_u16(),
-        headers: parts.headers,
-        text: String::from_utf8(bytes.to_vec()).unwrap(),
-    }
-}
-
 impl Drop for World {
     fn drop(&mut self) {
+        if let Some(webhooks) = &self.webhooks {
+            self.runtime.block_on(webhooks.stop());
+        }
         self.usage.stop();
         self.ledger.stop();
-    }
-}
-
-/// A request on its way.
-struct Ask(Request<Body>);
-
-fn ask(method: &str, path: &str) -> Ask {
-    let mut request = Request::new(Body::empty());
-    *request.method_mut() = Method::from_bytes(method.as_bytes()).unwrap();
-    *request.uri_mut() = path.parse().unwrap();
-    request.extensions_mut().insert(ConnectInfo(PEER));
-    Ask(request)
-}
-
-impl Ask {
-    fn by(self, token: &str) -> Self {
-        self.with("authorization", &format!("Bearer {token}"))
-    }
-
-    /// In a session, from one of our own pages.
-    fn in_session(self, cookie: &str) -> Self {
-        self.with("cookie", cookie)
-            .with("sec-fetch-site", "same-origin")
-    }
-
-    /// Adds a header, also one that is there already.
-    fn with(mut self, name: &str, value: &str) -> Self {
-        let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
-        self.0.headers_mut().append(name, value);
-        self
-    }
-
-    fn body(mut self, bytes: impl Into<Vec<u8>>) -> Self {
-        *self.0.body_mut() = Body::from(bytes.into());
-        self
-    }
-
-    fn form(self, body: &str) -> Self {
-        let kind = "application/x-www-form-urlencoded";
-        self.with(header::CONTENT_TYPE.as_str(), kind).body(body)
-    }
-
-    fn json(self, body: &Value) -> Self {
-        self.with(header::CONTENT_TYPE.as_str(), "application/json")
-            .body(body.to_string())
-    }
-}
-
-/// An answer, whole.
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    headers: HeaderMap,
-    text: String,
-}
-
-impl Reply {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|why| panic!("{why}: {self:?}"))
-    }
-
-    /// The body of an answer that must have this status.
-    #[track_caller]
-    fn expect(&self, status: u16) -> Value {
-        assert_eq!(self.status, status, "{self:?}");
-        self.json()
-    }
-
-    /// The id of what was made.
-    #[track_caller]
-    fn created(&self) -> String {
-        text(&self.expect(201)["id"])
-    }
-
-    /// The code of a problem that must have this status.
-    #[track_caller]
-    fn refused(&self, status: u16) -> String {
-        let problem = self.expect(status);
-        assert_eq!(problem["status"], status);
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json")
-        );
-        let code = text(&problem["code"]);
-        let known = CODES.iter().any(|(s, c, _)| (*s, *c) == (status, &code));
-        assert!(known, "{status} {code} is not in the table of codes");
-        code
-    }
-
-    /// The cookie that was set, as a browser sends it back.
-    fn cookie(&self) -> String {
-        let set = self.header("set-cookie").unwrap();
-        set.split(';').next().unwrap().to_owned()
-    }
-
-    fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 }
 

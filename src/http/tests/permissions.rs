@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::deliveries::inside;
 use super::routes::{documented, filled};
 use super::{World, ask};
 use crate::domain::command::{AddMember, Command, CreateServiceAccount};
@@ -33,6 +34,7 @@ const OPEN: &str = "+++ ++++++ ++++++ ++++++ ++++++ ++++++";
 const READ: &str = "114 ++++++ ++++++ ++++++ ++++++ +-+++-";
 const WRITE: &str = "114 ----++ ----++ ----++ ----++ --+++-";
 const VERIFY: &str = "11+ ----++ ----++ ----++ ----++ -+-++-";
+const PULL: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 const REPORT: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 /// Whoever holds a token, and whoever may be somebody else's: that is asked once the token is read.
 const HOLDERS: &str = "+1+ ++++++ ++++++ ++++++ ++++++ ++++++";
@@ -56,18 +58,24 @@ const ACCESS_EDIT: &str = "114 ---+++ ---+++ ---+++ ---+++ ---++-";
 const ACCESS_MANAGE: &str = "114 ----++ ----++ ----++ ----++ ---++-";
 const ADMINS: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 const ADMIN: &str = "114 ----++ ----++ ----++ ----++ ---++-";
+const WEBHOOKS: &str = "114 ----++ ----++ ----++ ----++ ---++-";
+/// One that is not there is asked for.
+const DELIVERY: &str = "114 ----44 ----44 ----44 ----44 ---44-";
 const PROJECT_READ: &str = "114 ++++++ ++++++ ++++++ ++++++ ---++-";
 const PROJECT_WRITE: &str = "114 -+++++ -+++++ -+++++ -+++++ ---++-";
 
 /// What stands before the paths of one organization, and of its other surfaces.
 const O: &str = "/platform/organizations/{organization_id}";
+const WE: &str = "/platform/organizations/{organization_id}/webhook-endpoints";
+const DE: &str =
+    "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/deliveries";
 const MINE: &str = "/v1/api-tokens";
 const SA: &str = "/v1/service-accounts";
 const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 112] = [
+const TABLE: [(&str, &str, &str, &str); 130] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -79,6 +87,8 @@ const TABLE: [(&str, &str, &str, &str); 112] = [
     ("GET", "", "/v1/revocations", VERIFY),
     ("GET", "", "/v1/revocations/stream", VERIFY),
     ("GET", "", "/v1/revocations/snapshot", VERIFY),
+    ("GET", "", "/v1/events", PULL),
+    ("GET", "", "/v1/events/stream", PULL),
     ("POST", "", "/oauth2/introspect", VERIFY),
     ("POST", "", "/oauth2/revoke", HOLDERS),
     ("GET", "", "/.well-known/oauth-authorization-server", OPEN),
@@ -126,6 +136,22 @@ const TABLE: [(&str, &str, &str, &str); 112] = [
     ("GET", O, "/credentials/{key_id}/usage", WRITE),
     ("GET", O, "/credentials/{key_id}/usage/summary", WRITE),
     ("POST", O, "/credentials/{key_id}/revoke", WRITE),
+    ("GET", WE, "", WEBHOOKS),
+    ("POST", WE, "", WEBHOOKS),
+    ("GET", WE, "/{endpoint_id}", WEBHOOKS),
+    ("PATCH", WE, "/{endpoint_id}", WEBHOOKS),
+    ("DELETE", WE, "/{endpoint_id}", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/rotate-secret", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/enable", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/disable", WEBHOOKS),
+    ("GET", WE, "/{endpoint_id}/events", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/ping", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/example", WEBHOOKS),
+    ("GET", WE, "/{endpoint_id}/status", WEBHOOKS),
+    ("POST", WE, "/{endpoint_id}/replay", WEBHOOKS),
+    ("GET", WE, "/{endpoint_id}/deliveries", WEBHOOKS),
+    ("GET", DE, "/{delivery_id}", DELIVERY),
+    ("POST", DE, "/{delivery_id}/redeliver", WEBHOOKS),
     ("GET", MINE, "", OWN),
     ("POST", MINE, "", OWN),
     ("GET", MINE, "/scopes", KNOWN),
@@ -274,7 +300,7 @@ pub(super) fn member(world: &World, role: &str) -> String {
 
 #[test]
 fn every_route_admits_whom_it_should() {
-    let world = World::new();
+    let world = World::delivering(inside());
     let callers = callers(&world);
     let position = world.next_position();
     let mut wrong = Vec::new();

@@ -2,52 +2,25 @@
 
 use std::time::Duration;
 
-use axum::body::BodyDataStream;
-use futures_util::StreamExt;
 use serde_json::{Value, json};
-use tower::ServiceExt;
 
+use super::streams::{Open, Received};
 use super::{Ask, World, ask, text};
 use crate::domain::command::{AdoptCatalogue, Command};
 
 const FEED: &str = "/v1/revocations";
 const STREAM: &str = "/v1/revocations/stream";
 
-/// What a client of the stream sees of one event.
-type Received = (String, u64, Value);
+/// An open stream of revocations.
+struct Feed(Open);
 
-/// An open stream of events.
-struct Open(BodyDataStream, String);
-
-impl Open {
+impl Feed {
     async fn at(world: &World, ask: Ask) -> Self {
-        let response = world.router.clone().oneshot(ask.0).await.unwrap();
-        assert_eq!(response.status(), 200);
-        let kind = response.headers()["content-type"].to_str().unwrap();
-        assert_eq!(kind, "text/event-stream");
-        Self(response.into_body().into_data_stream(), String::new())
+        Self(Open::at(world, ask).await)
     }
 
-    /// The next event; `None` at the end.
     async fn next(&mut self) -> Option<Received> {
-        while !self.1.contains("\n\n") {
-            let more = tokio::time::timeout(Duration::from_secs(20), self.0.next());
-            let more = more.await.expect("a heartbeat")?.unwrap();
-            self.1.push_str(std::str::from_utf8(&more).unwrap());
-        }
-        let (event, rest) = self.1.split_once("\n\n").unwrap();
-        let field = |name: &str| {
-            let mut lines = event.lines();
-            let line = lines.find_map(|line| line.strip_prefix(&format!("{name}: ")));
-            line.unwrap_or_else(|| panic!("{name}: {event}")).to_owned()
-        };
-        let received = (
-            field("event"),
-            field("id").parse().unwrap(),
-            serde_json::from_str(&field("data")).unwrap(),
-        );
-        self.1 = rest.to_owned();
-        Some(received)
+        self.0.next().await
     }
 
     /// The next entry, heartbeats passed over.
@@ -254,7 +227,7 @@ fn the_stream_has_the_same_and_resumes() {
                 4,
             ),
         ] {
-            let mut stream = Open::at(&world, ask.by(by)).await;
+            let mut stream = Feed::at(&world, ask.by(by)).await;
             for entry in &expected[skipped..] {
                 assert_eq!(stream.entry().await.as_ref(), Some(entry));
             }
@@ -265,7 +238,7 @@ fn the_stream_has_the_same_and_resumes() {
             assert!(data["elapsed_ms"].is_u64(), "{data}");
         }
         // From now on, unless something else is said; another tenant's are not in it.
-        let mut stream = Open::at(&world, ask("GET", STREAM).by(by)).await;
+        let mut stream = Feed::at(&world, ask("GET", STREAM).by(by)).await;
         let (name, id, _) = stream.next().await.unwrap();
         assert_eq!((name.as_str(), id), ("heartbeat", end));
         for (tenant, key) in [(&world.globex, 0), (&world.acme, 2)] {
@@ -297,7 +270,7 @@ fn a_stream_ends_with_its_caller() {
     for end in ends {
         world.patch(&world.acme.admin, &path, &widen).expect(200);
         world.runtime.block_on(async {
-            let mut stream = Open::at(&world, ask("GET", STREAM).by(&token)).await;
+            let mut stream = Feed::at(&world, ask("GET", STREAM).by(&token)).await;
             assert!(stream.next().await.is_some());
             let reply = world.reply(end.by(&world.acme.admin)).await;
             reply.expect(200);
@@ -313,7 +286,7 @@ fn a_stream_that_nobody_reads_is_let_go() {
     world.runtime.block_on(async {
         let mut open = Vec::new();
         for _ in 0..64 {
-            open.push(Open::at(&world, ask("GET", STREAM).by(&world.acme.admin)).await);
+            open.push(Feed::at(&world, ask("GET", STREAM).by(&world.acme.admin)).await);
         }
         let one_more = || world.reply(ask("GET", STREAM).by(&world.acme.admin));
         assert_eq!(one_more().await.refused(503), "streams_exhausted");

@@ -39,7 +39,9 @@ pub(super) fn filled(template: &str, place: &Tenant, rest: &Tenant) -> String {
         .replace("{member_id}", &rest.owner)
         .replace("{session_id}", "ses_01KQ01SD60AADFP7C33DS9A67N")
         .replace("{token}", &"0".repeat(64))
-        .replace("{project_id}", &rest.project);
+        .replace("{project_id}", &rest.project)
+        .replace("{endpoint_id}", &rest.endpoint)
+        .replace("{delivery_id}", "dlv_01KQ01SD60AADFP7C33DS9A67N");
     assert!(!path.contains('{'), "{path}");
     path
 }
@@ -79,6 +81,14 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         ("POST", "revoke") if template.starts_with("/oauth2") => Some(json!({})),
         ("POST", "verify") => Some(json!({"key": "x"})),
         ("POST", "batch") => Some(json!({"keys": [{"key": "x"}]})),
+        ("POST", "webhook-endpoints") => {
+            Some(json!({"url": "https://hooks.example/b", "event_types": ["api_key.*"]}))
+        }
+        ("POST", "rotate-secret") => Some(json!({"overlap_seconds": 60})),
+        ("PATCH", "{endpoint_id}") => Some(json!({"ordered": true})),
+        ("POST", "ping" | "redeliver") => Some(json!({})),
+        ("POST", "example") => Some(json!({"type": "api_key.created"})),
+        ("POST", "replay") => Some(json!({"from": 0, "dry_run": true})),
         ("POST", "revoke" | "rotate" | "roll" | "replace" | "disable" | "enable") => {
             Some(json!({}))
         }

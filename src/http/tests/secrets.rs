@@ -1,7 +1,8 @@
 //! A secret is in the one answer that made it, and its hash is nowhere.
 
-use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::{fs, io};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -52,9 +53,10 @@ impl Tape<'_> {
     }
 }
 
-/// The token that an answer alone carries: a credential's, a link's, a session's.
+/// What an answer alone carries: the token of a credential, a link, a session; what signs an
+/// endpoint's deliveries.
 fn made_by(body: &Value, reply: &Reply) -> Option<String> {
-    let token = body["raw_key"].as_str();
+    let token = body["raw_key"].as_str().or_else(|| body["secret"].as_str());
     let link = body["sign_in_url"]
         .as_str()
         .and_then(|url| url.rsplit('/').next());
@@ -96,11 +98,62 @@ fn make(tape: &mut Tape<'_>) -> String {
         let rotated = tape.post(&format!("{one}/rotate"), &rotate).expect(200);
         assert!(rotated["raw_key"].is_string());
     }
+    endpoints(tape);
     in_person(tape);
     let body = json!({"name": "I", "owner_email": "bill@initech.example"});
     let organization = ask("POST", "/platform/organizations").by(&tape.world.platform);
     assert!(tape.send(organization.json(&body)).expect(201)["raw_key"].is_string());
     one
+}
+
+/// Endpoints with secrets of ours, of the receiver, and of nobody; returns nothing that is shown.
+fn endpoints(tape: &mut Tape<'_>) {
+    let acme = &tape.world.acme;
+    let path = format!("{}/webhook-endpoints", acme.path);
+    let body = |more: &Value| {
+        let mut body = json!({"url": "https://hooks.example/", "event_types": ["*"]});
+        let fields = more.as_object().unwrap().clone();
+        body.as_object_mut().unwrap().extend(fields);
+        body
+    };
+    let made = tape.post(&path, &body(&json!({}))).expect(201);
+    let one = format!("{path}/{}", text(&made["endpoint"]["id"]));
+    let given = format!("whsec_{}", STANDARD.encode([0xa7; 48]));
+    for (body, echoed) in [(json!({}), false), (json!({"secret": given}), true)] {
+        let rotated = tape.post(&format!("{one}/rotate-secret"), &body);
+        assert_eq!(rotated.expect(200)["secret"] == given.as_str(), echoed);
+    }
+    let moved = ask("PATCH", &one).by(&acme.admin);
+    let moved = tape.send(moved.json(&json!({"url": "https://other.example/"})));
+    assert!(moved.expect(200)["secret"].is_string());
+    let pair = tape.post(&path, &body(&json!({"signature": "v1a"})));
+    assert!(pair.expect(201)["secret"].is_null());
+    let repeated = || {
+        let request = ask("POST", &path).by(&acme.admin);
+        request
+            .with("idempotency-key", "e")
+            .json(&body(&json!({"description": "again"})))
+    };
+    assert!(tape.send(repeated()).expect(201)["secret"].is_string());
+    assert!(tape.send(repeated()).expect(201)["secret"].is_null());
+    // In the wrong place, in the wrong form, and where it is not taken.
+    let bad = format!("{given}!");
+    for wrong in [
+        json!({"secret": bad}),
+        json!({"secret": [given]}),
+        json!({"signature": "v1a", "secret": given}),
+        json!({"ordered": given}),
+        json!({"event_types": [given]}),
+        json!({"url": given}),
+        json!({given: 1}),
+    ] {
+        tape.post(&path, &body(&wrong)).expect(422);
+    }
+    for path in ["", "/events"] {
+        tape.send(ask("GET", &format!("{one}{path}")).by(&acme.admin))
+            .expect(200);
+    }
+    tape.send(ask("GET", &path).by(&acme.admin)).expect(200);
 }
 
 /// A member signs in by a link, sets a password, signs in by it and out.
@@ -167,6 +220,27 @@ fn tour(tape: &mut Tape<'_>, key: &str) {
     }
 }
 
+/// What a signing secret is in any file that holds it: its text, or its bytes.
+fn plain_forms(secret: &str) -> Vec<Vec<u8>> {
+    let bytes = secret.strip_prefix("whsec_");
+    let bytes = bytes.map(|text| STANDARD.decode(text).unwrap());
+    bytes.into_iter().chain([secret.into()]).collect()
+}
+
+/// Every byte of every file below a folder.
+pub(super) fn bytes_below(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for entry in fs::read_dir(path).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            bytes.extend(bytes_below(&path));
+        } else {
+            bytes.extend(fs::read(&path).unwrap());
+        }
+    }
+    bytes
+}
+
 #[test]
 fn secrets_are_shown_once_and_hashes_never() {
     let lines = Lines::default();
@@ -195,6 +269,14 @@ fn secrets_are_shown_once_and_hashes_never() {
     assert!(tokens.len() > 6 && answers.len() > 60);
     let shown = answers.iter().filter(|(_, own)| own.is_some()).count();
     assert!(shown >= 4, "{shown}");
+    let signing = tokens.iter().filter(|token| token.starts_with("whsec_"));
+    assert!(signing.count() >= 5);
+    world.ledger.stop();
+    let files = bytes_below(world.folder.path());
+    assert!(memchr::memmem::find(&files, b"https://other.example/").is_some());
+    for form in tokens.iter().flat_map(|token| plain_forms(token)) {
+        assert_eq!(memchr::memmem::find(&files, &form), None);
+    }
     drop(world);
     let lines = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let template = "/platform/organizations/{organization_id}/api-keys";

@@ -18,6 +18,7 @@ fn nowhere() -> Tenant {
         key: id("key"),
         admin: String::new(),
         tokens: [(); 5].map(|()| id("key")),
+        endpoint: id("whe"),
     }
 }
 
@@ -33,6 +34,7 @@ fn nonsense() -> Tenant {
         key: text(),
         admin: String::new(),
         tokens: [(); 5].map(|()| text()),
+        endpoint: text(),
     }
 }
 
@@ -148,6 +150,7 @@ fn an_id_of_another_record_is_not_found() {
         format!("{}/members/{}", acme.path, acme.key),
         format!("{}/projects/{}", acme.path, acme.id),
         format!("{}/service-accounts/{}", acme.path, acme.owner),
+        format!("{}/webhook-endpoints/{}", acme.path, acme.key),
         format!("{}/api-keys/{}", acme.path, acme.key.to_lowercase()),
         format!("/platform/organizations/{}", acme.key),
     ] {
@@ -168,11 +171,13 @@ fn lists_hold_nothing_of_others() {
         "projects",
         "service-accounts",
         "credentials",
+        "webhook-endpoints",
     ] {
         let path = format!("{}/{list}", world.acme.path);
         let text = world.get(&world.acme.admin, &path).text;
         assert!(text.contains(&world.acme.id), "{list}: {text}");
-        for foreign in [&world.globex.id, &world.globex.key, &world.globex.owner] {
+        let globex = &world.globex;
+        for foreign in [&globex.id, &globex.key, &globex.owner, &globex.endpoint] {
             assert!(!text.contains(foreign), "{list}: {text}");
         }
     }

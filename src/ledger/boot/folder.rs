@@ -45,6 +45,12 @@ impl Folder {
         self.0.join("usage")
     }
 
+    /// What webhooks have delivered.
+    #[must_use]
+    pub fn webhooks(&self) -> PathBuf {
+        self.0.join("webhooks")
+    }
+
     pub(super) fn views(&self) -> PathBuf {
         self.0.join("views")
     }

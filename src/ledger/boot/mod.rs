@@ -296,6 +296,7 @@ fn catch_up(
     views.directory.apply(&changes);
     views.sessions.apply(&changes, &views.directory);
     views.calendar.apply(&changes);
+    views.newest.apply(&changes);
     if kept.is_some() {
         changes
             .credentials

@@ -270,15 +270,21 @@ fn heads(ledger: &Ledger) -> String {
         let event = Event::from_payload(payload).unwrap();
         assert_eq!(event.position, position);
         if let Some(place) = event.organization {
-            let head = (place.sequence, hex::encode(commitment(payload).0));
+            let head = (place.sequence, hex::encode(commitment(payload).0), position);
             let before = heads.insert(place.id, head);
             let previous = place.previous.map(|previous| hex::encode(previous.0));
-            assert_eq!(before.map(|(_, head)| head), previous, "a chain has no gap");
+            assert_eq!(
+                before.map(|(_, head, _)| head),
+                previous,
+                "a chain has no gap"
+            );
         }
     });
     scanned.unwrap();
     let mut text = format!("log {next} {}", hex::encode(root));
-    for (id, (sequence, commitment)) in heads {
+    for (id, (sequence, commitment, position)) in heads {
+        let newest = ledger.views().newest.of(id);
+        assert_eq!(newest, Some(position), "the view has the end of the chain");
         write!(text, "\nhead {id} {sequence} {commitment}").unwrap();
     }
     text

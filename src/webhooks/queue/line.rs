@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use super::{Failed, State};
+use crate::domain::record::EventFilter;
 use crate::webhooks::schedule;
 
 /// Deliveries of one endpoint that are outstanding at once: 100 bytes each, 1 MB; what comes after
@@ -28,8 +29,8 @@ pub struct Range {
     pub next: u64,
     /// The position to stop before; `None`: until the present.
     pub to: Option<u64>,
-    /// Types that are wanted, as the endpoint's filter has them; empty: all that the endpoint gets.
-    pub types: Vec<String>,
+    /// Types that are wanted; `None`: all that the endpoint gets.
+    pub types: Option<EventFilter>,
 }
 
 impl Range {
@@ -39,7 +40,7 @@ impl Range {
         Self {
             next,
             to: None,
-            types: Vec::new(),
+            types: None,
         }
     }
 }
@@ -155,6 +156,12 @@ impl Line {
         WINDOW.saturating_sub(self.items.len())
     }
 
+    /// What is kept of it beside its deliveries.
+    #[must_use]
+    pub const fn progress(&self) -> &Progress {
+        &self.progress
+    }
+
     /// How many deliveries are outstanding.
     #[must_use]
     pub fn outstanding(&self) -> usize {
@@ -167,11 +174,15 @@ impl Line {
         self.items.keys().next().copied()
     }
 
-    pub(super) const fn is_failing(&self) -> bool {
+    /// Whether the last attempt failed.
+    #[must_use]
+    pub const fn is_failing(&self) -> bool {
         self.progress.failing_since_ms.is_some()
     }
 
-    pub(super) const fn runs(&self) -> bool {
+    /// Whether attempts are made.
+    #[must_use]
+    pub const fn runs(&self) -> bool {
         matches!(self.standing, Standing::Active)
     }
 

@@ -39,6 +39,16 @@ pub struct Terms {
     pub from: u64,
 }
 
+/// How far the log has been read for lines that are live.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Seen {
+    /// What is before this position has been offered.
+    pub to: u64,
+    /// A reading up to before this position is under way, which knows the endpoints of when it
+    /// began; the same position if none is.
+    pub begun: u64,
+}
+
 /// An attempt to begin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Start {
@@ -129,13 +139,13 @@ impl Queue {
         line.map(|line| line.restore(position, kept)).is_some()
     }
 
-    /// Brings a line in line with its endpoint's record. `seen` is the position up to which the log
-    /// has been read for those who are live. Says what is not going to be delivered any more.
+    /// Brings a line in line with its endpoint's record. Says what is not going to be delivered any
+    /// more.
     pub fn set(
         &mut self,
         endpoint: EndpointId,
         terms: Terms,
-        (seen, now_ms): (u64, i64),
+        (seen, now_ms): (Seen, i64),
     ) -> Vec<u64> {
         let line = self.lines.entry(endpoint).or_insert_with(|| {
             let from = terms.from;
@@ -144,8 +154,8 @@ impl Queue {
                 ..Progress::default()
             });
             line.standing = Standing::Active;
-            // Made before the log was read so far, and not known yet.
-            if from < seen {
+            // Made before the log was read so far, and not known to whoever read it.
+            if from < seen.begun {
                 line.fall_behind(from);
             }
             line
@@ -157,13 +167,15 @@ impl Queue {
             skipped = line.skip_to(terms.from);
         }
         line.ordered = terms.ordered;
-        line.standing = match (terms.active, line.standing) {
-            (false, _) => Standing::Disabled,
-            (true, Standing::Stopped) => Standing::Stopped,
-            (true, Standing::Active | Standing::Disabled) => Standing::Active,
+        // A record that changed after the line was stopped may have been disabled and enabled
+        // again.
+        line.standing = if terms.active {
+            Standing::Active
+        } else {
+            Standing::Disabled
         };
         if !line.runs() {
-            line.fall_behind(seen.max(terms.from));
+            line.fall_behind(seen.to.max(terms.from));
         } else if !ran {
             line.revive(now_ms);
         }
@@ -176,6 +188,14 @@ impl Queue {
     pub fn remove(&mut self, endpoint: EndpointId) {
         if self.lines.remove(&endpoint).is_some() {
             self.deleted.insert(endpoint);
+            let theirs = (endpoint, 0)..=(endpoint, u64::MAX);
+            for failing in self
+                .in_flight
+                .extract_if(theirs, |_, _| true)
+                .map(|(_, f)| f)
+            {
+                self.failing_in_flight -= usize::from(failing);
+            }
             if let Some(at) = self.timer_of.remove(&endpoint) {
                 self.timers.remove(&(at, endpoint));
             }
@@ -199,8 +219,8 @@ impl Queue {
         self.settle(endpoint, now_ms);
     }
 
-    /// Has a part of the log delivered again. `seen` as for [`Queue::set`]. `false` if a replay of
-    /// this endpoint is under way already.
+    /// Has a part of the log delivered again. `seen` is how far the log has been read for lines
+    /// that are live. `false` if a replay of this endpoint is under way already.
     pub fn replay(&mut self, endpoint: EndpointId, range: Range, seen: u64) -> bool {
         let Some(line) = self.lines.get_mut(&endpoint) else {
             return false;

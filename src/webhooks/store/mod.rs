@@ -11,15 +11,15 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{
-    Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, WriteTransaction,
 };
 use serde::de::DeserializeOwned;
 use ulid::Ulid;
@@ -69,6 +69,9 @@ pub enum StoreError {
     /// The database.
     #[error("the deliveries' file cannot be used")]
     Database(#[source] Box<redb::Error>),
+    /// It could not be opened again after a failed write.
+    #[error("the deliveries' file is closed")]
+    Closed,
     /// A row.
     #[error("a row of the deliveries' file cannot be read")]
     Row(#[from] postcard::Error),
@@ -147,7 +150,9 @@ pub struct Attempts {
 /// The deliveries' file. Clones are handles to the same one.
 #[derive(Clone, Debug)]
 pub struct Store {
-    database: Arc<Database>,
+    path: Arc<Path>,
+    /// Gone while it is opened again, and where that failed.
+    database: Arc<RwLock<Option<Database>>>,
 }
 
 impl Store {
@@ -163,7 +168,7 @@ impl Store {
             .create(folder)?;
         let path = folder.join("deliveries.redb");
         let database = Database::create(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
         let writing = database.begin_write()?;
         {
             writing.open_table(LINES)?;
@@ -181,8 +186,35 @@ impl Store {
         }
         writing.commit()?;
         Ok(Self {
-            database: Arc::new(database),
+            path: path.into(),
+            database: Arc::new(RwLock::new(Some(database))),
         })
+    }
+
+    /// Opens the file again, after a write has failed.
+    ///
+    /// # Errors
+    /// When that fails; the next call tries it again.
+    pub fn open_again(&self) -> Result<(), StoreError> {
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(database.take());
+        *database = Some(Database::create(&self.path)?);
+        Ok(())
+    }
+
+    fn reading(&self) -> Result<ReadTransaction, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        Ok(database.begin_read()?)
+    }
+
+    fn writing(&self) -> Result<WriteTransaction, StoreError> {
+        let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
+        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        Ok(database.begin_write()?)
     }
 
     /// What was kept.
@@ -190,7 +222,7 @@ impl Store {
     /// # Errors
     /// When it cannot be read.
     pub fn load(&self) -> Result<Loaded, StoreError> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let mut loaded = Loaded::default();
         let numbers = reading.open_table(NUMBERS)?;
         loaded.seen = numbers.get(SEEN)?.map(|seen| seen.value());
@@ -220,7 +252,7 @@ impl Store {
     /// # Errors
     /// When it cannot be written; what is there stays as it was.
     pub fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
-        let writing = self.database.begin_write()?;
+        let writing = self.writing()?;
         keep_lines(&writing, &batch.changes)?;
         {
             let mut numbers = writing.open_table(NUMBERS)?;
@@ -248,7 +280,7 @@ impl Store {
     /// # Errors
     /// When they cannot be read.
     pub fn attempts(&self, endpoint: EndpointId, ask: &Ask) -> Result<Attempts, StoreError> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let of = reading.open_table(ATTEMPTS_OF)?;
         let attempts = reading.open_table(ATTEMPTS)?;
         let endpoint = endpoint.ulid().0;
@@ -282,7 +314,7 @@ impl Store {
         endpoint: EndpointId,
         delivery: DeliveryId,
     ) -> Result<Option<(Delivery, Vec<Attempted>)>, StoreError> {
-        let reading = self.database.begin_read()?;
+        let reading = self.reading()?;
         let deliveries = reading.open_table(DELIVERIES)?;
         let attempts = reading.open_table(ATTEMPTS)?;
         let place = (endpoint.ulid().0, delivery.ulid().0);
@@ -302,7 +334,7 @@ impl Store {
     /// # Errors
     /// When that cannot be written.
     pub fn prune(&self, cutoff: Timestamp) -> Result<bool, StoreError> {
-        let writing = self.database.begin_write()?;
+        let writing = self.writing()?;
         let mut removed = 0;
         {
             let mut attempts = writing.open_table(ATTEMPTS)?;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::StoreError;
 use crate::domain::ids::{DeliveryId, EndpointId, EventId};
 use crate::domain::time::Timestamp;
-use crate::webhooks::delivery::{Attempted, Outcome, Standing};
+use crate::webhooks::delivery::{Attempted, Cause, Outcome, Standing};
 
 /// Deliveries, by endpoint and id.
 pub(super) const DELIVERIES: TableDefinition<'_, (u128, u128), &[u8]> =
@@ -44,6 +44,7 @@ pub(super) fn note(
 ) -> Result<(), StoreError> {
     let key = (attempted.endpoint.ulid().0, attempted.delivery.ulid().0);
     let known: Option<Delivery> = super::row(deliveries.get(key)?)?;
+    let is_known = known.is_some();
     let mut delivery = known.unwrap_or_else(|| Delivery {
         event: attempted.event,
         position: attempted.position,
@@ -52,15 +53,18 @@ pub(super) fn note(
         next_at: None,
         attempts: Vec::new(),
     });
-    let standing = Standing::from(attempted);
-    // What has arrived once has arrived, whatever becomes of it when it is sent again.
-    if delivery.standing != Standing::Delivered {
-        delivery.standing = standing;
+    let again = attempted.cause == Cause::Redelivery && attempted.outcome != Outcome::Delivered;
+    // What was asked for once more and failed leaves all as it was.
+    if !(again && is_known) {
+        // What has arrived once has arrived, whatever becomes of it when it is sent again.
+        if delivery.standing != Standing::Delivered {
+            delivery.standing = Standing::from(attempted);
+        }
+        delivery.next_at = match attempted.outcome {
+            Outcome::Failed { next_at } => next_at,
+            Outcome::Delivered | Outcome::Dead => None,
+        };
     }
-    delivery.next_at = match attempted.outcome {
-        Outcome::Failed { next_at } => next_at,
-        Outcome::Delivered | Outcome::Dead => None,
-    };
     delivery.attempts.push(number);
     if delivery.attempts.len() > ATTEMPTS_NAMED_MAX {
         delivery.attempts.remove(0);

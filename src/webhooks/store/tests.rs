@@ -144,6 +144,38 @@ fn attempts_are_listed_newest_first_by_outcome_and_type() {
 }
 
 #[test]
+fn what_is_asked_for_once_more_makes_a_delivery_arrive_and_never_worse() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let again = |outcome| Attempted {
+        cause: Cause::Redelivery,
+        ..attempted(0, 5, outcome)
+    };
+    let in_vain = Outcome::Failed { next_at: None };
+    for (attempt, standing, next_at) in [
+        (
+            attempted(0, 1, failed(9)),
+            Standing::Pending,
+            Some(Timestamp(9)),
+        ),
+        (again(in_vain), Standing::Pending, Some(Timestamp(9))),
+        (attempted(0, 9, Outcome::Dead), Standing::Dead, None),
+        (again(in_vain), Standing::Dead, None),
+        (again(Outcome::Delivered), Standing::Delivered, None),
+        (again(in_vain), Standing::Delivered, None),
+    ] {
+        let delivery = attempt.delivery;
+        let batch = Batch {
+            attempts: vec![attempt],
+            ..Batch::default()
+        };
+        store.keep(&batch).unwrap();
+        let (found, _) = store.delivery(ENDPOINT, delivery).unwrap().unwrap();
+        assert_eq!((found.standing, found.next_at), (standing, next_at));
+    }
+}
+
+#[test]
 fn old_attempts_go_and_dead_deliveries_stay_listed() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();

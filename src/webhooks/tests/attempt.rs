@@ -76,3 +76,42 @@ fn an_answer_says_whether_to_slow_down_or_to_stop() {
         assert_eq!(said, (gone, overloaded, slow), "{status:?} {failure:?}");
     }
 }
+
+#[test]
+fn what_is_kept_of_an_answer_has_no_secret_nor_the_beginning_of_one() {
+    let token = format!("rfk_01KQ01SD60AADFP7C33DS9A67N_{}", "0f".repeat(36));
+    let secret = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    let link = "ab".repeat(32);
+    let filled = |end: &str| format!("{:>1$}", format!("x {end}"), RESPONSE_BYTES_MAX);
+    let whole = |cut: usize| format!("{:>1$}", "x ", RESPONSE_BYTES_MAX - cut);
+    let cut = "[secret] ".repeat(585);
+    for (response, kept) in [
+        (b"ok".to_vec(), "ok"),
+        (
+            format!("{token} {secret},{link}").into_bytes(),
+            "[secret] [secret],[secret]",
+        ),
+        (b"a\xffb".to_vec(), "a\u{fffd}b"),
+        // A cut goes through the secret, or through what it begins with.
+        (filled(&token[..60]).into_bytes(), &whole(60)),
+        (filled("whs").into_bytes(), &whole(3)),
+        (
+            "x".repeat(RESPONSE_BYTES_MAX).into_bytes(),
+            &"x".repeat(RESPONSE_BYTES_MAX),
+        ),
+        // What stands for secrets and for bytes that are no text may be longer than they are.
+        (
+            "whsec_ ".repeat(585).into_bytes(),
+            &cut[..RESPONSE_BYTES_MAX],
+        ),
+        (vec![0xff; RESPONSE_BYTES_MAX], &"\u{fffd}".repeat(1_365)),
+    ] {
+        let attempt = Attempt {
+            response,
+            ..Attempt::default()
+        };
+        let found = String::from_utf8(attempt.without_secrets().response).unwrap();
+        assert!(found.len() <= RESPONSE_BYTES_MAX);
+        assert_eq!(found, kept);
+    }
+}

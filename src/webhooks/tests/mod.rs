@@ -5,7 +5,7 @@ mod address;
 mod attempt;
 mod guarded;
 mod misbehavior;
-mod receivers;
+pub(crate) mod receivers;
 mod schedule;
 mod sending;
 mod signature;

@@ -1,8 +1,8 @@
 //! Receivers on loopback: what they were sent, how often they were connected to.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
@@ -73,8 +73,8 @@ pub(super) fn told(attempt: &Attempt) -> (Option<u16>, Option<&'static str>, &st
 }
 
 /// A receiver that was started.
-pub(super) struct Receiver {
-    pub(super) address: SocketAddr,
+pub(crate) struct Receiver {
+    pub(crate) address: SocketAddr,
     connections: Arc<AtomicUsize>,
 }
 
@@ -149,13 +149,13 @@ pub(super) async fn read_request(stream: &mut TcpStream) -> Option<String> {
 }
 
 /// A certificate, in PEM, and what serves by it.
-pub(super) struct Identity {
-    pub(super) pem: Vec<u8>,
+pub(crate) struct Identity {
+    pub(crate) pem: Vec<u8>,
     config: Arc<ServerConfig>,
 }
 
 /// A certificate for `name` that vouches for itself until the end of `year`.
-pub(super) fn identity(name: &str, year: i32) -> Identity {
+pub(crate) fn identity(name: &str, year: i32) -> Identity {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();
     params.not_after = date_time_ymd(year, 12, 31);
@@ -175,7 +175,7 @@ pub(super) fn identity(name: &str, year: i32) -> Identity {
 }
 
 /// A receiver by TLS; where it listens.
-pub(super) fn serve_tls(identity: &Identity, router: Router) -> SocketAddr {
+pub(crate) fn serve_tls(identity: &Identity, router: Router) -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let address = listener.local_addr().unwrap();
@@ -183,4 +183,28 @@ pub(super) fn serve_tls(identity: &Identity, router: Router) -> SocketAddr {
     let server = from_tcp_rustls(listener, config).unwrap();
     tokio::spawn(server.serve(router.into_make_service()));
     address
+}
+
+/// A proxy that makes each connection it is asked for to `to`, whatever was asked.
+pub(crate) async fn proxy(to: SocketAddr) -> (Receiver, Arc<Mutex<Vec<String>>>) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&asked);
+    let proxy = Receiver::start(move |mut stream| {
+        let noted = Arc::clone(&noted);
+        async move {
+            let asked = read_request(&mut stream).await.unwrap();
+            noted
+                .lock()
+                .unwrap()
+                .push(asked.lines().next().unwrap().to_owned());
+            stream
+                .write_all(b"HTTP/1.1 200 Connected\r\n\r\n")
+                .await
+                .unwrap();
+            let mut onward = TcpStream::connect(to).await.unwrap();
+            drop(tokio::io::copy_bidirectional(&mut stream, &mut onward).await);
+        }
+    })
+    .await;
+    (proxy, asked)
 }

@@ -6,7 +6,6 @@ use axum::Router;
 use axum::routing::post;
 use reqwest::header::{HeaderName, HeaderValue};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 
 use super::receivers::*;
 use crate::clock::Clock;
@@ -144,30 +143,6 @@ async fn how_long_it_took_is_told_by_the_clock() {
     let attempt = send(&Sender::new(settings).unwrap(), &request(&receiver.url())).await;
     assert_eq!(attempt.duration_ms, 123);
     assert_eq!(attempt.retry_after_ms, Some(9_877));
-}
-
-/// A proxy that makes each connection it is asked for to `to`, whatever was asked.
-async fn proxy(to: std::net::SocketAddr) -> (Receiver, Arc<Mutex<Vec<String>>>) {
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&asked);
-    let proxy = Receiver::start(move |mut stream| {
-        let noted = Arc::clone(&noted);
-        async move {
-            let asked = read_request(&mut stream).await.unwrap();
-            noted
-                .lock()
-                .unwrap()
-                .push(asked.lines().next().unwrap().to_owned());
-            stream
-                .write_all(b"HTTP/1.1 200 Connected\r\n\r\n")
-                .await
-                .unwrap();
-            let mut onward = TcpStream::connect(to).await.unwrap();
-            drop(tokio::io::copy_bidirectional(&mut stream, &mut onward).await);
-        }
-    })
-    .await;
-    (proxy, asked)
 }
 
 #[tokio::test]

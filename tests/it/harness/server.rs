@@ -46,6 +46,14 @@ impl Server {
         }
     }
 
+    /// The same at an address that a server had before.
+    pub(crate) fn start_at(data: &Path, address: &str, more: &[&str]) -> Self {
+        let mut args = vec!["serve", "--data-dir", data.to_str().unwrap()];
+        args.extend(["--listen", address]);
+        args.extend(more);
+        Self::spawn(super::keyledger(args)).unwrap()
+    }
+
     /// The same, for a start that may be refused.
     pub(crate) fn try_start(data: &Path, more: &[&str]) -> Result<Self, Ended> {
         Self::spawn(super::keyledger(serve_args(data, more)))

@@ -1,0 +1,320 @@
+//! What is delivered to a webhook endpoint: looked at, tried, sent once more.
+//!
+//! What is tried goes out whatever the filter and the turn, to a disabled endpoint too. An answer
+//! says that it was begun; what became of it is among the deliveries a moment later.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::webhook_endpoints::{found_to_change, found_to_read};
+use crate::domain::command::EndpointTarget;
+use crate::domain::event::Fact;
+use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
+use crate::domain::record::WebhookEndpoint;
+use crate::domain::rejection::Rejection;
+use crate::http::body::NoFields;
+use crate::http::call::Call;
+use crate::http::lists::{Query, array, limit, number};
+use crate::http::past;
+use crate::http::path::Path;
+use crate::http::problem::{Problem, ProblemBody};
+use crate::ledger::SubmitError;
+use crate::records::{WebhookAttemptRecord, WebhookDeliveryRecord, WebhookStatusRecord};
+use crate::webhooks::delivery::Outcome;
+use crate::webhooks::examples::Example;
+use crate::webhooks::store::{Ask, Store, StoreError};
+use crate::webhooks::{PING, Trial, TrialRefused, Webhooks};
+
+/// An example to be sent.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct ExampleAsk {
+    /// A type of events, such as `api_key.created`.
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// A delivery that was begun.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct BegunDelivery {
+    /// Where to look for what became of it, once the attempt has ended.
+    id: String,
+}
+
+/// Which attempts are asked for.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct AttemptPages {
+    #[serde(default, deserialize_with = "number")]
+    limit: Option<usize>,
+    cursor: Option<String>,
+    outcome: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+}
+
+/// Sends a test that shows the endpoint itself, marked by `webhook-test: true` and `"test": true`.
+/// At most 10 a minute.
+#[utoipa::path(post,
+    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/ping",
+    tag = "webhook deliveries",
+    params(("organization_id" = String, Path), ("endpoint_id" = String, Path)),
+    request_body = Option<NoFields>,
+    responses((status = 202, body = BegunDelivery), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn ping(
+    call: Call,
+    Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let record = found_to_change(&call, at(organization, endpoint))?;
+    call.optional_json::<NoFields>(request).await?;
+    begun(&call, &record, Trial::Ping).await
+}
+
+/// Sends an example of a type of events, marked as a test. At most 10 a minute.
+#[utoipa::path(post,
+    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/example",
+    tag = "webhook deliveries",
+    params(("organization_id" = String, Path), ("endpoint_id" = String, Path)),
+    request_body = ExampleAsk,
+    responses((status = 202, body = BegunDelivery), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn example(
+    call: Call,
+    Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let record = found_to_change(&call, at(organization, endpoint))?;
+    let asked = call.json::<ExampleAsk>(request).await?.value;
+    let example = Example::of(&asked.kind).ok_or_else(|| {
+        let message = "is no type of events that are delivered";
+        Problem::invalid_field("event_type_not_delivered", "type", message)
+    })?;
+    begun(&call, &record, Trial::Example(example)).await
+}
+
+/// Lists attempts, newest first. One that has just ended is there within a moment.
+#[utoipa::path(get,
+    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/deliveries",
+    tag = "webhook deliveries",
+    params(("organization_id" = String, Path), ("endpoint_id" = String, Path),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
+        ("outcome" = Option<String>, Query, description = "`delivered`, `failed` or `dead`."),
+        ("type" = Option<String>, Query, description = "A type of events, or `ping`.")),
+    responses((status = 200, body = Vec<WebhookAttemptRecord>),
+        (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn list(
+    call: Call,
+    Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
+    query: Query<AttemptPages>,
+) -> Result<Response, Problem> {
+    found_to_read(&call, at(organization, endpoint)).await?;
+    let ask = query.read()?.ask()?;
+    let page = off_thread(&call, move |store| store.attempts(endpoint, &ask)).await?;
+    let attempts = page.found.iter();
+    let records: Vec<_> = attempts
+        .map(|(_, attempted)| WebhookAttemptRecord::from(attempted))
+        .collect();
+    let next = page.next.map(cursor);
+    Ok(array(&query.uri, &records, next.as_deref()))
+}
+
+/// Shows a delivery with its attempts. It is there once the first of them has ended.
+#[utoipa::path(get,
+    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}\
+        /deliveries/{delivery_id}",
+    tag = "webhook deliveries",
+    params(("organization_id" = String, Path), ("endpoint_id" = String, Path),
+        ("delivery_id" = String, Path)),
+    responses((status = 200, body = WebhookDeliveryRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn show(
+    call: Call,
+    Path((organization, endpoint, delivery)): Path<(OrganizationId, EndpointId, DeliveryId)>,
+) -> Result<Response, Problem> {
+    found_to_read(&call, at(organization, endpoint)).await?;
+    let found = off_thread(&call, move |store| store.delivery(endpoint, delivery)).await?;
+    let (found, attempts) = found.ok_or_else(no_delivery)?;
+    let record = WebhookDeliveryRecord::new(delivery, &found, &attempts);
+    Ok(answered(StatusCode::OK, &record))
+}
+
+/// Sends a delivery once more, out of turn, whatever became of it and whatever the filter is now.
+/// It bears the same `webhook-id`, and `webhook-redelivery: true` unless it is outstanding anyway,
+/// when its next attempt comes now. At most 10 a minute.
+#[utoipa::path(post,
+    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}\
+        /deliveries/{delivery_id}/redeliver",
+    tag = "webhook deliveries",
+    params(("organization_id" = String, Path), ("endpoint_id" = String, Path),
+        ("delivery_id" = String, Path)),
+    request_body = Option<NoFields>,
+    responses((status = 202, body = BegunDelivery), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn redeliver(
+    call: Call,
+    Path((organization, endpoint, delivery)): Path<(OrganizationId, EndpointId, DeliveryId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let record = found_to_change(&call, at(organization, endpoint))?;
+    call.optional_json::<NoFields>(request).await?;
+    let found = off_thread(&call, move |store| store.delivery(endpoint, delivery)).await?;
+    let (found, _) = found.ok_or_else(no_delivery)?;
+    let Some(position) = found.position else {
+        let detail = "a test is not delivered once more; send another one";
+        return Err(Problem::new(StatusCode::CONFLICT, "test_delivery", detail));
+    };
+    let event = found.event;
+    begun(&call, &record, Trial::Redelivery { event, position }).await
+}
+
+/// Shows how an endpoint's deliveries stand.
+#[utoipa::path(get,
+    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/status",
+    tag = "webhook deliveries",
+    params(("organization_id" = String, Path), ("endpoint_id" = String, Path)),
+    responses((status = 200, body = WebhookStatusRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn status(
+    call: Call,
+    Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
+) -> Result<Response, Problem> {
+    let record = found_to_read(&call, at(organization, endpoint)).await?;
+    let shown = status_of(&call, &record).await?;
+    Ok(answered(StatusCode::OK, &shown))
+}
+
+/// How the deliveries of an endpoint stand, which the caller may read.
+async fn status_of(call: &Call, record: &WebhookEndpoint) -> Result<WebhookStatusRecord, Problem> {
+    let webhooks = webhooks(call)?;
+    if record.is_deleted() {
+        return Ok(WebhookStatusRecord::default());
+    }
+    let overview = webhooks.overview(record.id).await;
+    let overview = overview.ok_or_else(stopping)?;
+    let oldest_at = match overview.oldest {
+        Some(oldest) => {
+            let at = past::off_thread(call, move |ledger| ledger.happened_at(oldest));
+            Some(at.await??)
+        }
+        None => None,
+    };
+    Ok(WebhookStatusRecord::new(&overview, oldest_at))
+}
+
+pub(super) fn at(organization: OrganizationId, endpoint: EndpointId) -> EndpointTarget {
+    EndpointTarget {
+        organization,
+        endpoint,
+    }
+}
+
+/// What delivers, where anything does.
+pub(super) fn webhooks(call: &Call) -> Result<&Webhooks, Problem> {
+    let webhooks = call.app.settings.webhooks.as_ref();
+    webhooks.ok_or_else(|| {
+        Problem::unavailable("webhooks_off", "this server does not deliver webhooks")
+    })
+}
+
+/// What delivers has stopped, since the process is ending.
+pub(super) fn stopping() -> Problem {
+    SubmitError::Stopping.into()
+}
+
+/// Begins an attempt out of turn.
+async fn begun(
+    call: &Call,
+    record: &Arc<WebhookEndpoint>,
+    trial: Trial,
+) -> Result<Response, Problem> {
+    let webhooks = webhooks(call)?;
+    if record.is_deleted() {
+        return Err(Rejection::WebhookEndpointDeleted.into());
+    }
+    let begun = webhooks.attempt(record.id, trial).await;
+    let id = begun.ok_or_else(stopping)??.to_string();
+    Ok(answered(StatusCode::ACCEPTED, &BegunDelivery { id }))
+}
+
+/// An answer that nobody keeps.
+pub(super) fn answered<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    let mut response = (status, Json(body)).into_response();
+    let no_store = HeaderValue::from_static("no-store");
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, no_store);
+    response
+}
+
+/// Reads of the file of deliveries are off the async threads.
+async fn off_thread<T: Send + 'static>(
+    call: &Call,
+    read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, Problem> {
+    let store = webhooks(call)?.store().clone();
+    let done = tokio::task::spawn_blocking(move || read(&store)).await;
+    let done = done.map_err(|why| Problem::internal("a read of deliveries panicked", &why))?;
+    done.map_err(|why| Problem::internal("what webhooks have delivered cannot be read", &why))
+}
+
+fn no_delivery() -> Problem {
+    Problem::not_found("delivery")
+}
+
+/// Where a list goes on: a text that nobody is to read anything into.
+fn cursor(before: u64) -> String {
+    format!("{before:016x}")
+}
+
+impl AttemptPages {
+    fn ask(self) -> Result<Ask, Problem> {
+        let limit = limit(self.limit)?;
+        let before = self.cursor.map(|text| {
+            let before = u64::from_str_radix(&text, 16).ok();
+            let before = before.filter(|before| cursor(*before) == text);
+            before.ok_or_else(|| {
+                Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
+            })
+        });
+        let outcome = self.outcome.map(|name| {
+            let known = Outcome::NAMES.into_iter().find(|known| *known == name);
+            known.ok_or_else(|| {
+                let message = format!("must be one of {}", Outcome::NAMES.join(", "));
+                Problem::invalid_query("outcome", message)
+            })
+        });
+        let known = |kind: &str| {
+            let mut types = Fact::TYPES.iter().map(|(name, _)| *name);
+            kind == PING || types.any(|name| name == kind)
+        };
+        if self.kind.as_deref().is_some_and(|kind| !known(kind)) {
+            return Err(Problem::invalid_query("type", "is no type of events"));
+        }
+        Ok(Ask {
+            before: before.transpose()?,
+            limit,
+            outcome: outcome.transpose()?,
+            name: self.kind,
+        })
+    }
+}
+
+impl From<TrialRefused> for Problem {
+    fn from(why: TrialRefused) -> Self {
+        match why {
+            TrialRefused::TooOften { after_s } => {
+                Self::too_many_trials(Duration::from_secs(after_s.into()))
+            }
+            // Deleted since it was found.
+            TrialRefused::NoEndpoint => Rejection::WebhookEndpointDeleted.into(),
+            TrialRefused::NoBody => {
+                tracing::error!("the body of a test cannot be made");
+                Self::defect()
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! `.../webhook-endpoints/{endpoint_id}/replay`: a part of the log, delivered once more.
+//!
+//! Whoever may not read the ledger replays what the endpoint could have had anyway: events since it
+//! was made, of types that need no such leave.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::de::{Deserializer, Error, Visitor};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::webhook_deliveries::{answered, at, stopping, webhooks};
+use super::webhook_endpoints::found_to_change;
+use crate::domain::access::Action;
+use crate::domain::ids::{EndpointId, OrganizationId, Subject};
+use crate::domain::record::{EventFilter, WebhookEndpoint};
+use crate::domain::rejection::Rejection;
+use crate::domain::time::Timestamp;
+use crate::http::body::given;
+use crate::http::call::Call;
+use crate::http::past::{WITHIN_MS, off_thread};
+use crate::http::path::Path;
+use crate::http::problem::{Problem, ProblemBody};
+use crate::ledger::Ledger;
+use crate::ledger::history::HistoryError;
+use crate::webhooks::matching;
+use crate::webhooks::queue::Range;
+
+/// What is to be delivered once more.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct ReplayAsk {
+    /// The first position, or the first instant (RFC 3339).
+    #[schema(value_type = String)]
+    from: Place,
+    /// The position or the instant to stop before; all that there is unless given.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    to: Option<Place>,
+    /// Of what the endpoint gets, only these: types, families as `api_key.*`, or `*`.
+    #[serde(default, deserialize_with = "given")]
+    types: Option<Vec<String>>,
+    /// Only say how many there are.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// What would be delivered.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ReplayCount {
+    /// How many events the endpoint would get.
+    count: u64,
+    /// The first position.
+    from: u64,
+    /// The position to stop before.
+    to: u64,
+}
+
+/// What is delivered once more from now on.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct ReplayBegun {
+    /// The first position.
+    from: u64,
+    /// The position to stop before.
+    to: u64,
+}
+
+/// Delivers a part of the log once more: what the endpoint gets of it by its present filter, under
+/// the same `webhook-id`s as before. One at a time. With `dry_run` nothing is delivered, and the
+/// answer is 200 with the count.
+#[utoipa::path(post,
+    path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/replay",
+    tag = "webhook deliveries",
+    params(("organization_id" = String, Path), ("endpoint_id" = String, Path)),
+    request_body = ReplayAsk,
+    responses((status = 200, body = ReplayCount), (status = 202, body = ReplayBegun),
+        (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn replay(
+    call: Call,
+    Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let record = found_to_change(&call, at(organization, endpoint))?;
+    let asked = call.json::<ReplayAsk>(request).await?.value;
+    let types = asked.types.map(EventFilter::check).transpose();
+    let types = types.map_err(|why| Problem::from(why).about("types"))?;
+    let (from, to) = positions(&call, asked.from, asked.to).await?;
+    check_authority(&call, &record, from).await?;
+    if record.is_deleted() {
+        return Err(Rejection::WebhookEndpointDeleted.into());
+    }
+    let webhooks = webhooks(&call)?;
+    let range = Range {
+        next: from,
+        to: Some(to),
+        types,
+    };
+    if asked.dry_run {
+        let count = count(&call, record, range).await?;
+        let body = ReplayCount { count, from, to };
+        return Ok(answered(StatusCode::OK, &body));
+    }
+    let conflict = |code, detail: &str| Err(Problem::new(StatusCode::CONFLICT, code, detail));
+    if !record.is_active() {
+        let detail = "the webhook endpoint is disabled; enable it first";
+        return conflict("webhook_endpoint_disabled", detail);
+    }
+    let begun = webhooks.replay(endpoint, range).await;
+    if !begun.ok_or_else(stopping)? {
+        let detail = "a replay of this webhook endpoint is under way; wait until it is done";
+        return conflict("replay_running", detail);
+    }
+    Ok(answered(StatusCode::ACCEPTED, &ReplayBegun { from, to }))
+}
+
+/// A place in the log, as it is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    Position(u64),
+    Instant(Timestamp),
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(PlaceVisitor)
+    }
+}
+
+struct PlaceVisitor;
+
+impl Visitor<'_> for PlaceVisitor {
+    type Value = Place;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a position or an instant of RFC 3339")
+    }
+
+    fn visit_u64<E>(self, position: u64) -> Result<Place, E> {
+        Ok(Place::Position(position))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Place, E> {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // More digits than a number has lie beyond every end.
+            return Ok(Place::Position(text.parse().unwrap_or(u64::MAX)));
+        }
+        let instant = Timestamp::parse(text).map(Place::Instant);
+        instant.map_err(|_no_instant| E::custom("must be a position or an instant of RFC 3339"))
+    }
+}
+
+/// The positions that are asked for; of an instant, that of the first event that did not happen
+/// before it.
+async fn positions(call: &Call, from: Place, to: Option<Place>) -> Result<(u64, u64), Problem> {
+    let end = call.app.ledger.reader().next_position();
+    let resolved = |place: Place| async move {
+        match place {
+            Place::Position(position) if position > end => Err(Problem::position_unknown()),
+            Place::Position(position) => Ok(position),
+            Place::Instant(instant) => {
+                let before = Timestamp(instant.0.saturating_sub(1));
+                let found = off_thread(call, move |ledger| ledger.position_at(before)).await??;
+                Ok(found.map_or(0, |last| last + 1).min(end))
+            }
+        }
+    };
+    let from = resolved(from).await?;
+    let to = match to {
+        Some(to) => resolved(to).await?,
+        None => end,
+    };
+    if to < from {
+        let message = "must not lie before from";
+        return Err(Problem::invalid_field("field_invalid", "to", message));
+    }
+    Ok((from, to))
+}
+
+/// Whoever may not read the ledger gets no more of it by a replay than by waiting.
+async fn check_authority(
+    call: &Call,
+    record: &Arc<WebhookEndpoint>,
+    from: u64,
+) -> Result<(), Problem> {
+    let Err(refused) = call.may(Action::ReadLedger, record.organization) else {
+        return Ok(());
+    };
+    if record.event_types.needs_ledger_read() {
+        return Err(refused);
+    }
+    let id = record.id;
+    let made_at = off_thread(call, move |ledger| made_at(ledger, id)).await??;
+    if made_at.is_none_or(|made_at| from < made_at) {
+        return Err(refused);
+    }
+    Ok(())
+}
+
+/// The position of the event that made an endpoint.
+fn made_at(ledger: &Ledger, endpoint: EndpointId) -> Result<Option<u64>, HistoryError> {
+    let first = ledger.events_of(Subject::WebhookEndpoint(endpoint), 0, 1)?;
+    Ok(first.first().map(|past| past.event.position))
+}
+
+/// How many events an endpoint would get.
+async fn count(call: &Call, record: Arc<WebhookEndpoint>, range: Range) -> Result<u64, Problem> {
+    let running = call.app.past.begin(record.organization)?;
+    let read = move |ledger: &Ledger| {
+        // It ends with the reading, also when nobody waits for that any more.
+        let _running = running;
+        matching::count(ledger, &record, &range, WITHIN_MS)
+    };
+    Ok(off_thread(call, read).await??)
+}

@@ -1,0 +1,243 @@
+//! What a delivery says: `{"id","type","timestamp","sequence","data"}`, where `data` is the public
+//! record of the event's subject as it was after the event.
+//!
+//! Owns that form and the few bodies that are wanted again soon. A body is made when it is sent,
+//! so that what was erased meanwhile is not in it. It has no secret and no hash: it shows what the
+//! API shows. Where an endpoint is the subject, the URL stops before its path, which may be a
+//! secret between that endpoint's owner and its receiver. What a record tells of its use is not in
+//! the log, and so in no body. Events flow in from the log, records from views where those stand
+//! at the event, else from a fold.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
+use url::Url;
+
+use crate::domain::envelope::Event;
+use crate::domain::event::Fact;
+use crate::domain::ids::{EventId, OrganizationId, ProjectId, SessionId, Subject};
+use crate::domain::record::DisabledBecause;
+use crate::domain::time::Timestamp;
+use crate::ledger::history::HistoryError;
+use crate::ledger::{Ledger, Record};
+use crate::records::{
+    KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord, ServiceAccountRecord,
+    SessionRecord, Use, WebhookEndpointRecord,
+};
+
+/// Bodies that are kept for other endpoints of the organization: usually 2 KB each, 4 MB.
+const KEPT_MAX: usize = 2_048;
+
+/// What is said of one event.
+#[derive(Debug)]
+pub struct Body {
+    /// The event: `webhook-id`.
+    pub event: EventId,
+    /// Its type.
+    pub name: &'static str,
+    /// Whose it is.
+    pub organization: OrganizationId,
+    /// The project that the subject belongs to.
+    pub project: Option<ProjectId>,
+    /// The record that the event changed.
+    pub subject: Subject,
+    /// Whether the program tells of an endpoint that takes nothing: the organization's other
+    /// endpoints get that whatever they asked for.
+    pub is_notice: bool,
+    /// The JSON.
+    pub bytes: Bytes,
+}
+
+/// The form of a body.
+#[derive(Serialize)]
+pub(super) struct Form<'a, T: Serialize> {
+    pub(super) id: EventId,
+    #[serde(rename = "type")]
+    pub(super) name: &'a str,
+    pub(super) timestamp: Timestamp,
+    /// The event's position; null in a test.
+    pub(super) sequence: Option<u64>,
+    pub(super) data: T,
+    /// There in tests alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) test: Option<bool>,
+}
+
+/// Bodies, made and kept.
+#[derive(Debug)]
+pub struct Bodies {
+    ledger: Ledger,
+    kept: Mutex<BTreeMap<u64, Arc<Body>>>,
+}
+
+impl Bodies {
+    /// Bodies of a ledger's events.
+    #[must_use]
+    pub fn new(ledger: Ledger) -> Self {
+        Self {
+            ledger,
+            kept: Mutex::default(),
+        }
+    }
+
+    /// The body of the event at a position, if it is at hand.
+    #[must_use]
+    pub fn at_hand(&self, position: u64) -> Option<Arc<Body>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&position).cloned()
+    }
+
+    /// The body of the event at a position; `None` where it belongs to no organization. Reads the
+    /// log: off the async threads.
+    ///
+    /// # Errors
+    /// When the event or its subject's past cannot be read.
+    pub fn of(&self, position: u64) -> Result<Option<Arc<Body>>, HistoryError> {
+        if let Some(body) = self.at_hand(position) {
+            return Ok(Some(body));
+        }
+        let event = self.ledger.event(position)?.event;
+        let Some(body) = body(&self.ledger, &event)? else {
+            return Ok(None);
+        };
+        let body = Arc::new(body);
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(position, Arc::clone(&body));
+        while kept.len() > KEPT_MAX {
+            kept.pop_first();
+        }
+        Ok(Some(body))
+    }
+}
+
+/// What an event says; `None` where it belongs to no organization.
+fn body(ledger: &Ledger, event: &Event) -> Result<Option<Body>, HistoryError> {
+    let Some(place) = event.organization else {
+        return Ok(None);
+    };
+    let record = record_after(ledger, place.id, event)?;
+    let (data, project) = shown(ledger, &record, event.occurred_at)?;
+    let form = Form {
+        id: event.id,
+        name: event.fact.name(),
+        timestamp: event.occurred_at,
+        sequence: Some(event.position),
+        data,
+        test: None,
+    };
+    Ok(Some(Body {
+        event: event.id,
+        name: event.fact.name(),
+        organization: place.id,
+        project,
+        subject: event.subject,
+        is_notice: is_notice(&event.fact),
+        bytes: to_bytes(&form)?,
+    }))
+}
+
+pub(super) fn to_bytes<T: Serialize>(form: &Form<'_, T>) -> Result<Bytes, HistoryError> {
+    Ok(Bytes::from(serde_json::to_vec(form)?))
+}
+
+/// The subject as it was after the event: as the views have it while nothing else has happened to
+/// it, else folded.
+fn record_after(
+    ledger: &Ledger,
+    organization: OrganizationId,
+    event: &Event,
+) -> Result<Record, HistoryError> {
+    let views = ledger.views();
+    let directory = &views.directory;
+    let at_event = |position: u64| position == event.position;
+    let newest = match event.subject {
+        Subject::Credential(id) => {
+            let key = views.tokens.get(organization, id)?;
+            let key = key.filter(|key| at_event(key.stamp().position));
+            key.map(Record::Credential)
+        }
+        Subject::Organization(id) => {
+            let found = directory.organization(id);
+            let found = found.filter(|found| at_event(found.stamp.position));
+            found.map(Record::Organization)
+        }
+        Subject::Project(id) => {
+            let found = directory.project(organization, id);
+            let found = found.filter(|found| at_event(found.stamp.position));
+            found.map(Record::Project)
+        }
+        Subject::Member(id) => {
+            let found = directory.member(organization, id);
+            let found = found.filter(|found| at_event(found.stamp.position));
+            found.map(Record::Member)
+        }
+        Subject::ServiceAccount(id) => {
+            let found = directory.account(organization, id);
+            let found = found.filter(|found| at_event(found.stamp.position));
+            found.map(Record::ServiceAccount)
+        }
+        Subject::WebhookEndpoint(id) => {
+            let found = directory.endpoint(organization, id);
+            let found = found.filter(|found| at_event(found.stamp.position));
+            found.map(Record::WebhookEndpoint)
+        }
+        Subject::Ledger(_) | Subject::Session(_) => None,
+    };
+    match newest {
+        Some(record) => Ok(record),
+        None => ledger.record_as_of(event.subject, event.position),
+    }
+}
+
+/// A record as JSON, as it was at an instant, and the project that it belongs to.
+pub(super) fn shown(
+    ledger: &Ledger,
+    record: &Record,
+    at: Timestamp,
+) -> Result<(Box<RawValue>, Option<ProjectId>), HistoryError> {
+    let (shown, project) = match record {
+        Record::Ledger => (to_raw_value(&()), None),
+        Record::Organization(record) => (to_raw_value(&OrganizationRecord::from(record)), None),
+        Record::Project(record) => {
+            let shown = to_raw_value(&ProjectRecord::from(record));
+            (shown, Some(record.id))
+        }
+        Record::Member(record) => (to_raw_value(&MemberRecord::from(record)), None),
+        Record::ServiceAccount(record) => (to_raw_value(&ServiceAccountRecord::from(record)), None),
+        Record::Credential(record) => {
+            let shown = KeyRecord::new(ledger.views(), (record, &Use::untold()), at);
+            (to_raw_value(&shown), record.project())
+        }
+        Record::Session(record) => {
+            // Nobody in particular looks at it.
+            let nobody = SessionId(ulid::Ulid(0));
+            let shown = SessionRecord::new(record, nobody, None);
+            (to_raw_value(&shown), None)
+        }
+        Record::WebhookEndpoint(record) => {
+            let url = without_path(&record.url);
+            let shown = WebhookEndpointRecord::from(record).at(url);
+            (to_raw_value(&shown), record.project)
+        }
+    };
+    Ok((shown?, project))
+}
+
+/// A URL's scheme, host and port.
+fn without_path(url: &str) -> String {
+    Url::parse(url).map_or_else(
+        |_not_a_url| String::new(),
+        |url| url.origin().ascii_serialization(),
+    )
+}
+
+/// Whether the program tells of an endpoint that takes nothing.
+fn is_notice(fact: &Fact) -> bool {
+    if let Fact::EndpointDisabled(disabled) = fact {
+        return disabled.because != DisabledBecause::Requested;
+    }
+    matches!(fact, Fact::EndpointFailing(_))
+}

@@ -1,0 +1,252 @@
+//! What is to be kept, a tenth of a second at once.
+//!
+//! One batch is on its way to the disk at a time. One that the store could not take is given to it
+//! again, before anything newer.
+
+use std::collections::BTreeSet;
+
+use super::{Courier, News};
+use crate::domain::ids::EndpointId;
+use crate::domain::time::Timestamp;
+use crate::ledger::{Ledger, error_chain};
+use crate::webhooks::delivery::{Attempted, delivery_id};
+use crate::webhooks::queue::Queue;
+use crate::webhooks::store::{Batch, Store};
+
+/// From one batch to the next: what is lost by a kill is sent twice.
+const KEEP_EVERY_MS: i64 = 100;
+/// The same where nothing but the reading of the log went on.
+const KEEP_SEEN_EVERY_MS: i64 = 5_000;
+/// How soon a batch is tried again that could not be kept.
+const KEEP_AGAIN_MS: i64 = 1_000;
+/// Old attempts are looked for so often.
+const PRUNE_EVERY_MS: i64 = 600_000;
+
+pub(super) struct Keeping {
+    store: Store,
+    ledger: Ledger,
+    kept_for_ms: i64,
+    attempts: Vec<Attempted>,
+    skipped: BTreeSet<(EndpointId, u64)>,
+    seen: u64,
+    kept_seen: u64,
+    touched: bool,
+    /// Attempts of the batch that is on its way.
+    under_way: Option<usize>,
+    /// A batch that the store could not take.
+    refused: Option<Box<Batch>>,
+    not_before_ms: i64,
+    seen_not_before_ms: i64,
+    prune_after_ms: i64,
+}
+
+impl Keeping {
+    pub(super) fn new(store: Store, ledger: Ledger, (kept_for_ms, seen): (i64, u64)) -> Self {
+        Self {
+            store,
+            ledger,
+            kept_for_ms,
+            attempts: Vec::new(),
+            skipped: BTreeSet::new(),
+            seen,
+            kept_seen: seen,
+            touched: false,
+            under_way: None,
+            refused: None,
+            not_before_ms: 0,
+            seen_not_before_ms: 0,
+            prune_after_ms: 0,
+        }
+    }
+
+    /// An attempt has ended.
+    pub(super) fn note(&mut self, attempted: Attempted) {
+        self.attempts.push(attempted);
+        self.touched = true;
+    }
+
+    /// A delivery is not going to be made.
+    pub(super) fn skip(&mut self, endpoint: EndpointId, position: u64) {
+        self.skipped.insert((endpoint, position));
+        self.touched = true;
+    }
+
+    /// The log has been read up to here.
+    pub(super) fn see(&mut self, seen: u64) {
+        self.seen = seen;
+    }
+
+    /// Something in the queue has changed.
+    pub(super) fn touch(&mut self) {
+        self.touched = true;
+    }
+
+    /// Attempts that are not kept yet.
+    pub(super) fn unkept(&self) -> usize {
+        let refused = self
+            .refused
+            .as_ref()
+            .map_or(0, |batch| batch.attempts.len());
+        self.attempts.len() + self.under_way.unwrap_or(0) + refused
+    }
+
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Whether the store has all of it.
+    pub(super) fn is_done(&self) -> bool {
+        !self.touched && !self.is_busy() && self.refused.is_none()
+    }
+
+    /// Somebody waits for it: what the store has not refused is kept now.
+    pub(super) fn hurry(&mut self) {
+        if self.refused.is_none() {
+            self.not_before_ms = 0;
+        }
+    }
+
+    /// When there is something to keep.
+    pub(super) fn due_ms(&self, now_ms: i64) -> i64 {
+        if self.under_way.is_some() {
+            i64::MAX
+        } else if self.refused.is_some() || self.touched {
+            self.not_before_ms
+        } else if self.seen > self.kept_seen {
+            self.seen_not_before_ms.max(now_ms)
+        } else {
+            i64::MAX
+        }
+    }
+
+    /// The store has taken a batch, or not.
+    pub(super) fn kept(&mut self, batch: Batch, done: bool, now_ms: i64) {
+        self.under_way = None;
+        self.not_before_ms = now_ms.saturating_add(KEEP_EVERY_MS);
+        self.seen_not_before_ms = now_ms.saturating_add(KEEP_SEEN_EVERY_MS);
+        if done {
+            self.kept_seen = batch.seen;
+        } else {
+            self.not_before_ms = now_ms.saturating_add(KEEP_AGAIN_MS);
+            self.refused = Some(Box::new(batch));
+        }
+    }
+
+    /// What there is to keep now, and a job that gives it to the store.
+    fn batch(&mut self, queue: &mut Queue) -> Keep {
+        let (store, ledger) = (self.store.clone(), self.ledger.clone());
+        if let Some(refused) = self.refused.take() {
+            return Keep {
+                batch: *refused,
+                skipped: BTreeSet::new(),
+                store,
+                ledger,
+            };
+        }
+        self.touched = false;
+        Keep {
+            batch: Batch {
+                changes: queue.take_changes(),
+                seen: self.seen,
+                attempts: std::mem::take(&mut self.attempts),
+                skipped: Vec::new(),
+            },
+            skipped: std::mem::take(&mut self.skipped),
+            store,
+            ledger,
+        }
+    }
+
+    /// Keeps all there is, at the end.
+    pub(super) async fn keep_all(mut self, queue: &mut Queue) {
+        loop {
+            let last = self.refused.is_none();
+            let keep = self.batch(queue);
+            let kept = tokio::task::spawn_blocking(move || keep.run().1).await;
+            if last || !kept.unwrap_or(false) {
+                break;
+            }
+        }
+    }
+}
+
+impl Courier {
+    /// Gives the store what there is to keep.
+    pub(super) fn keep(&mut self) {
+        let now_ms = self.now_ms();
+        if self.keeping.due_ms(now_ms) > now_ms {
+            return;
+        }
+        let keep = self.keeping.batch(&mut self.queue);
+        self.keeping.under_way = Some(keep.batch.attempts.len());
+        let prune = now_ms >= self.keeping.prune_after_ms;
+        if prune {
+            self.keeping.prune_after_ms = now_ms.saturating_add(PRUNE_EVERY_MS);
+        }
+        let cutoff = Timestamp(now_ms.saturating_sub(self.keeping.kept_for_ms));
+        let (store, came_back) = (self.keeping.store.clone(), self.came_back.clone());
+        tokio::task::spawn_blocking(move || {
+            let (batch, done) = keep.run();
+            // Nobody to tell: the courier has stopped.
+            drop(came_back.send(News::Kept(Box::new(batch), done)));
+            if prune && done {
+                pruned(&store, cutoff);
+            }
+        });
+    }
+}
+
+/// A batch on its way to the store.
+struct Keep {
+    batch: Batch,
+    /// Deliveries that are not going to be made: their ids are made of the events' in the log.
+    skipped: BTreeSet<(EndpointId, u64)>,
+    store: Store,
+    ledger: Ledger,
+}
+
+impl Keep {
+    /// Waits for the disk: the batch, and whether the store has it.
+    fn run(mut self) -> (Batch, bool) {
+        for (endpoint, position) in self.skipped {
+            if let Ok(past) = self.ledger.event(position) {
+                let delivery = delivery_id(endpoint, past.event.id);
+                self.batch.skipped.push((endpoint, delivery));
+            }
+        }
+        let done = kept(&self.store, &self.batch);
+        (self.batch, done)
+    }
+}
+
+/// Whether the store has taken a batch. One that cannot be written is opened again: after a failed
+/// write it believes nothing that it holds in memory.
+fn kept(store: &Store, batch: &Batch) -> bool {
+    let Err(why) = store.keep(batch) else {
+        return true;
+    };
+    let why = error_chain(&why);
+    tracing::error!(
+        why,
+        "what webhooks have delivered cannot be kept; it is tried again"
+    );
+    if let Err(why) = store.open_again() {
+        let why = error_chain(&why);
+        tracing::error!(why, "the file of deliveries cannot be opened again");
+    }
+    false
+}
+
+fn pruned(store: &Store, cutoff: Timestamp) {
+    loop {
+        match store.prune(cutoff) {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(why) => {
+                let why = error_chain(&why);
+                tracing::warn!(why, "old attempts cannot be removed; it is tried again");
+                break;
+            }
+        }
+    }
+}

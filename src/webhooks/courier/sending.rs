@@ -1,0 +1,236 @@
+//! One attempt: a body, signed and sent, and what became of it.
+
+use std::sync::Arc;
+
+use axum::http::{HeaderName, HeaderValue};
+
+use super::{Courier, News};
+use crate::clock::Clock;
+use crate::domain::ids::EventId;
+use crate::domain::record::WebhookEndpoint;
+use crate::domain::time::Timestamp;
+use crate::ledger::error_chain;
+use crate::webhooks::attempt::{Attempt, Failure};
+use crate::webhooks::bodies::{Bodies, Body};
+use crate::webhooks::client::{Request, Sender};
+use crate::webhooks::delivery::{Attempted, Cause, Outcome, delivery_id};
+use crate::webhooks::queue::{Failed, State};
+use crate::webhooks::signature::{SigningKey, signature};
+
+/// Says that a delivery is a test; not among the headers of the specification.
+const TEST: HeaderName = HeaderName::from_static("webhook-test");
+/// Says that somebody asked for a delivery once more.
+const REDELIVERY: HeaderName = HeaderName::from_static("webhook-redelivery");
+
+/// What is sent.
+#[derive(Clone)]
+pub(super) enum Payload {
+    /// What the log says, in turn.
+    Event(u64),
+    /// The same out of turn.
+    Redelivery(u64),
+    /// A test.
+    Given(Arc<Body>, Cause),
+}
+
+impl Payload {
+    pub(super) const fn cause(&self) -> Cause {
+        match self {
+            Self::Event(_) => Cause::Event,
+            Self::Redelivery(_) => Cause::Redelivery,
+            Self::Given(_, cause) => *cause,
+        }
+    }
+
+    const fn position(&self) -> Option<u64> {
+        match self {
+            Self::Event(position) | Self::Redelivery(position) => Some(*position),
+            Self::Given(..) => None,
+        }
+    }
+}
+
+/// An attempt that has ended.
+pub(super) struct Ended {
+    endpoint: Arc<WebhookEndpoint>,
+    payload: Payload,
+    /// What was sent; `None`: there was nothing to send.
+    sent: Option<(EventId, &'static str)>,
+    before: u8,
+    at: Timestamp,
+    attempt: Attempt,
+}
+
+impl Courier {
+    /// Begins an attempt.
+    pub(super) fn send(&mut self, endpoint: Arc<WebhookEndpoint>, payload: Payload, before: u8) {
+        self.in_flight += 1;
+        let sending = Sending {
+            clock: self.clock.clone(),
+            sender: self.sender.clone(),
+            bodies: Arc::clone(&self.bodies),
+        };
+        let came_back = self.came_back.clone();
+        tokio::spawn(async move {
+            let ended = sending.run(endpoint, payload, before).await;
+            // Nobody to tell: the courier has stopped, and the attempt is made again.
+            drop(came_back.send(News::Ended(Box::new(ended))));
+        });
+    }
+
+    /// Takes what became of an attempt.
+    pub(super) fn ended(&mut self, ended: Ended) {
+        self.in_flight -= 1;
+        let now_ms = self.now_ms();
+        let (attempt, id) = (&ended.attempt, ended.endpoint.id);
+        let failed = attempt.failure.map(|_why| Failed {
+            slow: attempt.is_slow(),
+            gone: attempt.is_gone(),
+            retry_after_ms: attempt.retry_after_ms,
+        });
+        let outcome = match ended.payload {
+            Payload::Event(position) => {
+                let jitter = u32::from_le_bytes(self.entropy.bytes());
+                let result = failed.map_or(Ok(()), Err);
+                let now = (now_ms, jitter);
+                let (state, effect) = self.queue.finished((id, position), result, now);
+                if let Some(effect) = effect {
+                    self.tell(&ended.endpoint, effect, attempt.status);
+                }
+                match state {
+                    State::Delivered => Outcome::Delivered,
+                    State::Waiting { due_ms } => Outcome::Failed {
+                        next_at: Some(Timestamp(due_ms)),
+                    },
+                    State::Dead => Outcome::Dead,
+                }
+            }
+            Payload::Redelivery(_) | Payload::Given(..) if failed.is_none() => Outcome::Delivered,
+            Payload::Redelivery(_) | Payload::Given(..) => Outcome::Failed { next_at: None },
+        };
+        let Some((event, name)) = ended.sent else {
+            return;
+        };
+        self.counts.count(outcome, attempt.duration_ms);
+        self.keeping.note(Attempted {
+            endpoint: id,
+            delivery: delivery_id(id, event),
+            event,
+            position: ended.payload.position(),
+            name: name.to_owned(),
+            cause: ended.payload.cause(),
+            before: ended.before,
+            at: ended.at,
+            duration_ms: ended.attempt.duration_ms,
+            status: ended.attempt.status,
+            failure: ended.attempt.failure,
+            outcome,
+            response: ended.attempt.response,
+        });
+    }
+}
+
+/// There is no body, for a reason that is in the log.
+struct Unmade;
+
+/// What an attempt needs.
+struct Sending {
+    clock: Clock,
+    sender: Sender,
+    bodies: Arc<Bodies>,
+}
+
+impl Sending {
+    async fn run(self, endpoint: Arc<WebhookEndpoint>, payload: Payload, before: u8) -> Ended {
+        let at = Timestamp(self.clock.now_ms());
+        let body = self.body(&payload).await;
+        let (sent, attempt) = match body {
+            Ok(Some(body)) => {
+                let attempt = self.attempt(&endpoint, &body, payload.cause(), at).await;
+                (Some((body.event, body.name)), attempt)
+            }
+            // An event of no organization is nobody's: there is nothing to bring.
+            Ok(None) => (None, Attempt::default()),
+            Err(Unmade) => {
+                let failure = Some(Failure::Unreadable);
+                let attempt = Attempt {
+                    failure,
+                    ..Attempt::default()
+                };
+                (None, attempt)
+            }
+        };
+        Ended {
+            endpoint,
+            payload,
+            sent,
+            before,
+            at,
+            attempt,
+        }
+    }
+
+    /// The body; an error that keeps it from being made is in the log.
+    async fn body(&self, payload: &Payload) -> Result<Option<Arc<Body>>, Unmade> {
+        let position = match payload {
+            Payload::Event(position) | Payload::Redelivery(position) => *position,
+            Payload::Given(body, _) => return Ok(Some(Arc::clone(body))),
+        };
+        if let Some(body) = self.bodies.at_hand(position) {
+            return Ok(Some(body));
+        }
+        let bodies = Arc::clone(&self.bodies);
+        let made = tokio::task::spawn_blocking(move || bodies.of(position)).await;
+        let why = match made {
+            Ok(Ok(body)) => return Ok(body),
+            Ok(Err(why)) => error_chain(&why),
+            Err(why) => error_chain(&why),
+        };
+        tracing::error!(position, why, "the body of a delivery cannot be made");
+        Err(Unmade)
+    }
+
+    async fn attempt(
+        &self,
+        endpoint: &WebhookEndpoint,
+        body: &Body,
+        cause: Cause,
+        at: Timestamp,
+    ) -> Attempt {
+        let keys = keys(endpoint, at);
+        if keys.is_empty() {
+            return Attempt {
+                failure: Some(Failure::SecretLost),
+                ..Attempt::default()
+            };
+        }
+        let timestamp_s = at.0.div_euclid(1_000);
+        let yes = HeaderValue::from_static("true");
+        let marks = match cause {
+            Cause::Event => Vec::new(),
+            Cause::Redelivery => vec![(REDELIVERY, yes)],
+            Cause::Ping | Cause::Example => vec![(TEST, yes)],
+        };
+        let signature = signature(&keys, &body.event.to_string(), timestamp_s, &body.bytes);
+        let request = Request {
+            organization: endpoint.organization,
+            url: endpoint.url.clone(),
+            id: body.event,
+            timestamp_s,
+            signature,
+            marks,
+            body: body.bytes.clone(),
+        };
+        self.sender.send(&request).await.without_secrets()
+    }
+}
+
+/// What an endpoint's deliveries are signed with at an instant; nothing where what was sealed can
+/// no longer be opened.
+fn keys(endpoint: &WebhookEndpoint, at: Timestamp) -> Vec<SigningKey> {
+    let signing = endpoint.secrets.iter().filter(|secret| secret.signs_at(at));
+    let texts = signing.filter_map(|secret| secret.key.text());
+    texts
+        .filter_map(|text| SigningKey::parse(text).ok())
+        .collect()
+}

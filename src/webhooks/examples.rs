@@ -1,0 +1,113 @@
+//! An example of each body, for who builds a receiver.
+//!
+//! They are the files of `fixtures/webhooks`, which a test makes of real events and holds against
+//! the schemas. Nothing in them is anybody's.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::domain::ids::OrganizationId;
+
+/// The organization that the examples are of.
+const ORGANIZATION: &str = "org_01H2XA9C000000000000000000";
+
+/// An example of a type.
+#[derive(Clone, Copy, Debug)]
+pub struct Example {
+    name: &'static str,
+    text: &'static str,
+}
+
+macro_rules! examples {
+    ($($name:literal,)*) => {
+        /// All of them.
+        const ALL: &[Example] = &[$(Example {
+            name: $name,
+            text: include_str!(concat!(
+                env!("CARGO_MANIFEST_DIR"), "/fixtures/webhooks/", $name, ".json"
+            )),
+        },)*];
+    };
+}
+
+examples! {
+    "organization.created",
+    "organization.updated",
+    "project.created",
+    "project.updated",
+    "project.archived",
+    "project.unarchived",
+    "member.added",
+    "member.role_changed",
+    "member.removed",
+    "service_account.created",
+    "service_account.updated",
+    "service_account.disabled",
+    "service_account.enabled",
+    "service_account.deleted",
+    "api_key.created",
+    "api_key.updated",
+    "api_key.scopes_edited",
+    "api_key.rotated",
+    "api_key.disabled",
+    "api_key.enabled",
+    "api_key.revoked",
+    "member.sign_in_link_issued",
+    "member.sign_in_failed",
+    "member.password_set",
+    "session.started",
+    "session.ended",
+    "api_key.ended_secret_used",
+    "api_key.expiring",
+    "api_key.expired",
+    "webhook_endpoint.created",
+    "webhook_endpoint.updated",
+    "webhook_endpoint.secret_rotated",
+    "webhook_endpoint.disabled",
+    "webhook_endpoint.enabled",
+    "webhook_endpoint.deleted",
+    "webhook_endpoint.failing",
+}
+
+/// What is taken of a body.
+#[derive(Deserialize)]
+struct Data<'a> {
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+impl Example {
+    /// The example of a type; `None` for one that is not delivered.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        ALL.iter().find(|example| example.name == name).copied()
+    }
+
+    /// All examples.
+    pub fn all() -> impl Iterator<Item = Self> {
+        ALL.iter().copied()
+    }
+
+    /// The type.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// The whole body, as in its file.
+    #[must_use]
+    pub const fn text(self) -> &'static str {
+        self.text
+    }
+
+    /// Its record, as one of the organization.
+    #[must_use]
+    pub fn data(self, organization: OrganizationId) -> Option<Box<RawValue>> {
+        let data: Data<'_> = serde_json::from_str(self.text).ok()?;
+        let text = data
+            .data
+            .get()
+            .replace(ORGANIZATION, &organization.to_string());
+        RawValue::from_string(text).ok()
+    }
+}

@@ -1,0 +1,190 @@
+//! Events by pull: the same bodies, read by a consumer that nothing can be sent to.
+//!
+//! Owns which events a consumer is shown and when a page is full. A reading says how far
+//! it came, so that whoever follows goes on from there; what it returns is complete up to there.
+//! Must never show what belongs to another organization, nor, to somebody who is bound to a
+//! project, what is of another project or of none. Payloads flow in from the log, bodies out.
+
+use std::sync::Arc;
+
+use super::bodies::{Bodies, Body};
+use crate::domain::heading::Heading;
+use crate::domain::ids::{OrganizationId, ProjectId};
+use crate::domain::record::EventFilter;
+use crate::ledger::Ledger;
+use crate::ledger::history::HistoryError;
+
+/// Events between two looks at whether a page is full: a scan cannot be left half-way.
+const EVENTS_PER_STRIDE: u64 = 1_000;
+/// How long one reading makes bodies: that of a record with a long past is folded from all of it.
+const READING_MS: i64 = 250;
+/// Bytes of bodies after which a page ends: usually 500 bodies.
+pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a consumer is shown.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Wanted {
+    /// Of this organization.
+    pub organization: OrganizationId,
+    /// Of this project alone.
+    pub project: Option<ProjectId>,
+    /// Of these types.
+    pub types: EventFilter,
+}
+
+impl Wanted {
+    /// Whether an event may be shown, before anything but its heading is known.
+    fn may_be(&self, heading: Option<Heading<'_>>) -> bool {
+        // One whose heading cannot be read is looked at whole.
+        heading.is_none_or(|heading| {
+            heading.organization == Some(self.organization) && self.types.matches(heading.name)
+        })
+    }
+
+    /// Whether an event is shown.
+    fn is(&self, body: &Body) -> bool {
+        body.organization == self.organization
+            && (self.project.is_none() || self.project == body.project)
+            && self.types.matches(body.name)
+    }
+}
+
+/// Some bodies in order, and how far they reach.
+#[derive(Debug, Default)]
+pub struct Page {
+    /// Positions and bodies, oldest first.
+    pub bodies: Vec<(u64, Arc<Body>)>,
+    /// Bytes of the bodies.
+    pub bytes: usize,
+    /// Everything before this position has been looked at.
+    pub next: u64,
+}
+
+impl Page {
+    /// An empty page that begins at a position.
+    #[must_use]
+    pub fn at(next: u64) -> Self {
+        Self {
+            next,
+            ..Self::default()
+        }
+    }
+
+    /// Whether no more is to come.
+    #[must_use]
+    pub fn is_full(&self, limit: usize) -> bool {
+        self.bodies.len() >= limit || self.bytes >= PAGE_BYTES_MAX
+    }
+
+    fn take(&mut self, position: u64, body: Arc<Body>) {
+        self.bytes += body.bytes.len();
+        self.bodies.push((position, body));
+    }
+}
+
+/// Goes on with a page, before the position `to` and until it is full: a piece of the log, off the
+/// async threads.
+///
+/// # Errors
+/// When the log or a record's past cannot be read.
+pub fn read(
+    (ledger, bodies): (&Ledger, &Bodies),
+    wanted: &Wanted,
+    mut page: Page,
+    (to, limit): (u64, usize),
+) -> Result<Page, HistoryError> {
+    let began_ms = ledger.monotonic_ms();
+    while page.next < to {
+        let stride_end = to.min(page.next + EVENTS_PER_STRIDE);
+        let mut candidates = Vec::new();
+        ledger
+            .reader()
+            .scan(page.next, stride_end, |position, payload| {
+                if wanted.may_be(Heading::of(payload)) {
+                    candidates.push(position);
+                }
+            })?;
+        for position in candidates {
+            let body = bodies.of(position)?;
+            if let Some(body) = body.filter(|body| wanted.is(body)) {
+                page.take(position, body);
+            }
+            page.next = position + 1;
+            let is_late = ledger.monotonic_ms() - began_ms >= READING_MS;
+            if is_late || page.is_full(limit) {
+                return Ok(page);
+            }
+        }
+        page.next = stride_end;
+    }
+    Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use ulid::Ulid;
+
+    use super::*;
+    use crate::domain::ids::{EventId, Subject};
+
+    const ACME: OrganizationId = OrganizationId(Ulid(1));
+
+    fn body(organization: OrganizationId, project: Option<ProjectId>, bytes: usize) -> Body {
+        Body {
+            event: EventId(Ulid(9)),
+            name: "api_key.created",
+            organization,
+            project,
+            subject: Subject::Organization(organization),
+            is_notice: false,
+            bytes: Bytes::from(vec![b' '; bytes]),
+        }
+    }
+
+    #[test]
+    fn a_page_is_full_of_bodies_or_of_bytes() {
+        let mut page = Page::at(3);
+        assert!(!page.is_full(2));
+        page.take(3, Arc::new(body(ACME, None, 10)));
+        assert!(!page.is_full(2) && page.is_full(1));
+        page.take(7, Arc::new(body(ACME, None, PAGE_BYTES_MAX - 11)));
+        assert!(!page.is_full(3) && page.is_full(2));
+        page.take(8, Arc::new(body(ACME, None, 1)));
+        assert!(page.is_full(200), "{} bytes", page.bytes);
+    }
+
+    #[test]
+    fn what_is_shown_is_of_the_organization_the_project_and_the_types() {
+        let (own, other) = (ProjectId(Ulid(2)), ProjectId(Ulid(3)));
+        let globex = OrganizationId(Ulid(4));
+        let check = |project, types: EventFilter, expected: [bool; 4]| {
+            let wanted = Wanted {
+                organization: ACME,
+                project,
+                types,
+            };
+            let bodies = [
+                body(ACME, None, 0),
+                body(ACME, Some(own), 0),
+                body(ACME, Some(other), 0),
+                body(globex, Some(own), 0),
+            ];
+            let shown = bodies.map(|body| wanted.is(&body));
+            assert_eq!(shown, expected, "{wanted:?}");
+        };
+        let members = EventFilter::check(vec!["member.*".to_owned()]).unwrap();
+        check(None, EventFilter::everything(), [true, true, true, false]);
+        check(
+            None,
+            EventFilter::open_families(),
+            [true, true, true, false],
+        );
+        check(
+            Some(own),
+            EventFilter::everything(),
+            [false, true, false, false],
+        );
+        check(None, members, [false; 4]);
+    }
+}
