@@ -7,6 +7,7 @@
 mod bootstrap;
 mod catalogue;
 mod exit;
+mod expiry;
 mod files;
 mod folder;
 mod init;

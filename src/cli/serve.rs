@@ -21,6 +21,7 @@ use zeroize::Zeroizing;
 
 use super::bootstrap::{self, First};
 use super::exit::Stop;
+use super::expiry::ExpiryArgs;
 use super::files::{self, NewFile};
 use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
@@ -127,6 +128,9 @@ pub(super) struct Serve {
     usage: UsageArgs,
 
     #[command(flatten)]
+    expiry: ExpiryArgs,
+
+    #[command(flatten)]
     webhooks: WebhookArgs,
 
     /// Where spans of requests are exported, by OTLP over HTTP; without it they are not
@@ -178,6 +182,7 @@ impl Serve {
             .clone()
             .map(|usage| Notes::start(ledger.clone(), usage));
         let notes = notes.transpose().context("cannot start the usage notes")?;
+        let expiry = self.expiry.start(&ledger)?;
         let serving = Serving {
             ledger: &ledger,
             network: &network,
@@ -191,6 +196,7 @@ impl Serve {
             metrics,
         };
         let outcome = runtime.block_on(serve(serving, bound, self.log_format));
+        expiry.stop();
         if let (Some(notes), Some(usage)) = (notes, usage) {
             notes.stop();
             usage.stop();

@@ -13,6 +13,7 @@ use super::endpoint_event::{
     EndpointSecretRotated, EndpointUpdated,
 };
 use super::envelope::Digest32;
+use super::expiry::{KeyExpired, KeyExpiring};
 use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId, SecretId, UserId};
 use super::kind::Kind;
 use super::personal::Personal;
@@ -150,6 +151,10 @@ events! {
     EndedSecretUsed = "api_key.ended_secret_used" 1,
     /// Whole segments of the usage history were sealed.
     UsageSealed = "usage.sealed" 1,
+    /// Its time is nearly over.
+    KeyExpiring = "api_key.expiring" 1,
+    /// Its time is over.
+    KeyExpired = "api_key.expired" 1,
     /// A webhook endpoint was made.
     EndpointCreated = "webhook_endpoint.created" 1,
     /// Its address, description, filter or order changed.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::catalogue::{CatalogueText, InvalidCatalogue};
 use super::decide::fold_case;
 use super::envelope::{Digest32, Event};
+use super::expiry::Turn;
 use super::ids::{
     CredentialId, EndpointId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId,
     SessionId, UserId,
@@ -29,6 +30,7 @@ pub struct Once {
     origin: String,
     version: u32,
     usage_sealed_to: u64,
+    timed_to: Option<Turn>,
     /// As JSON: the stored form leaves out what snapshots' own encoding could not miss.
     catalogue: String,
     last_at: Option<Timestamp>,
@@ -115,6 +117,7 @@ impl State {
             origin: self.ledger.origin.clone(),
             version: self.ledger.version,
             usage_sealed_to: self.ledger.usage_sealed_to,
+            timed_to: self.ledger.timed_to,
             catalogue: self.catalogue.text().to_json(),
             last_at: self.last_at,
             last_id: self.last_id,
@@ -165,6 +168,15 @@ impl State {
         }
     }
 
+    /// The settled credentials after `after`, in the order of their ids.
+    pub fn credentials_after(
+        &self,
+        after: Option<CredentialId>,
+    ) -> impl Iterator<Item = &Arc<Credential>> {
+        let settled = self.credentials.settled_after(after);
+        settled.map(|(_, record)| record)
+    }
+
     /// A state with what stands once, and no record yet.
     pub fn from_once(once: Once) -> Result<Self, InvalidCatalogue> {
         let mut state = Self::default();
@@ -174,6 +186,7 @@ impl State {
             origin: once.origin,
             version: once.version,
             usage_sealed_to: once.usage_sealed_to,
+            timed_to: once.timed_to,
         };
         state.last_at = once.last_at;
         state.last_id = once.last_id;

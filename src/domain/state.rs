@@ -14,6 +14,7 @@ use super::access::{Authority, OwnerStanding};
 use super::catalogue::{Catalogue, InvalidCatalogue};
 use super::command::Actor;
 use super::envelope::Digest32;
+use super::expiry::{Seen, Turn};
 use super::ids::{
     CredentialId, EndpointId, EventId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId,
     SessionId, Subject, UserId,
@@ -42,6 +43,8 @@ pub struct LedgerHead {
     pub version: u32,
     /// Up to where the usage history is anchored.
     pub usage_sealed_to: u64,
+    /// The last of the notices of expiries that have been given, and with it all before.
+    pub timed_to: Option<Turn>,
 }
 
 /// Counts that limits are checked against.
@@ -141,6 +144,10 @@ pub struct Changes {
     pub sign_ins: SignInChanges,
     /// Webhook endpoints.
     pub endpoints: Vec<Arc<WebhookEndpoint>>,
+    /// The newest event with which all this stands so.
+    pub newest: Option<Seen>,
+    /// The last notice of an expiry that has been given by then.
+    pub timed_to: Option<Turn>,
     /// The ends of the chains of organizations that have had an event.
     pub heads: Vec<Arc<OrganizationHead>>,
 }
@@ -168,6 +175,13 @@ impl State {
     #[must_use]
     pub fn last_id(&self) -> Option<EventId> {
         self.last_id
+    }
+
+    /// The newest event.
+    #[must_use]
+    pub fn newest(&self) -> Option<Seen> {
+        let (id, at) = (self.last_id?, self.last_at?);
+        Some(Seen { id, at })
     }
 
     /// An organization.
@@ -369,6 +383,8 @@ impl State {
             credentials: self.credentials.settle(),
             sign_ins: SignInChanges { sessions, means },
             endpoints: self.endpoints.settle(),
+            newest: self.newest(),
+            timed_to: self.ledger.timed_to,
             heads,
         }
     }
@@ -438,6 +454,8 @@ impl State {
                 means: self.sign_ins.settled(),
             },
             endpoints: self.endpoints.settled(),
+            newest: self.newest(),
+            timed_to: self.ledger.timed_to,
             heads: self.heads.settled(),
         }
     }

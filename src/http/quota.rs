@@ -96,6 +96,7 @@ pub(super) fn creates(command: &Command) -> bool {
         | Command::SetPassword(_)
         | Command::NoteEndedSecretUse(_)
         | Command::SealUsage(_)
+        | Command::NoteExpiries(_)
         | Command::EnableEndpoint(_)
         | Command::DisableEndpoint(_)
         | Command::DeleteEndpoint(_)

@@ -7,9 +7,10 @@
 //!
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
 //! loop), `checkpoints` (the floor), [`boot`] (make and open), [`history`], [`past`]
-//! and [`feed`] (reading it back).
+//! and [`feed`] (reading it back), [`expiry`] (what it tells itself as time goes on).
 
 pub mod boot;
+pub mod expiry;
 pub mod feed;
 pub mod history;
 pub mod lanes;

@@ -71,6 +71,7 @@ pub(super) fn credential(of: u128, id: u128) -> Unpacked {
         grant: Arc::new(grant(&["issues:read"])),
         metadata: None,
         expires_at: None,
+        expiry_set_at: None,
         disabled: false,
         ended: None,
         issued_via: None,

@@ -5,6 +5,7 @@
 //! batch after its sync has returned. Data flows in by [`Views::apply`], live and in replay alike,
 //! and out to readers; a view may be thrown away at will and folded again.
 
+pub mod calendar;
 pub mod directory;
 pub mod index;
 pub mod newest;
@@ -26,6 +27,7 @@ use tokio::sync::watch;
 use crate::domain::ids::Subject;
 use crate::domain::state::Changes;
 
+use calendar::Calendar;
 use directory::Directory;
 use index::Index;
 use newest::Newest;
@@ -62,6 +64,8 @@ pub struct Views {
     pub tokens: TokenView,
     /// What verifiers that keep answers must forget.
     pub revocations: Revocations,
+    /// Which expiries are to be told of soon.
+    pub calendar: Calendar,
     /// Where each organization's newest event stands.
     pub newest: Newest,
     position: Arc<Position>,
@@ -78,6 +82,7 @@ impl Views {
             sessions: Sessions::default(),
             tokens,
             revocations: Revocations::default(),
+            calendar: Calendar::default(),
             newest: Newest::default(),
             position,
         }
@@ -91,6 +96,7 @@ impl Views {
         self.sessions.apply(batch.changes, &self.directory);
         self.tokens.apply(batch);
         self.revocations.apply(batch.entries);
+        self.calendar.apply(batch.changes);
         self.newest.apply(batch.changes);
         self.position.publish(batch.position);
         self.revocations.announce(batch.entries);

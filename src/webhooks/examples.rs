@@ -58,6 +58,8 @@ examples! {
     "session.started",
     "session.ended",
     "api_key.ended_secret_used",
+    "api_key.expiring",
+    "api_key.expired",
     "webhook_endpoint.created",
     "webhook_endpoint.updated",
     "webhook_endpoint.secret_rotated",

@@ -10,6 +10,7 @@
 mod catalogue;
 mod cli;
 mod crash;
+mod expiry;
 mod feed;
 mod harness;
 mod help;

@@ -29,6 +29,7 @@ impl State {
             grant: self.shared.grant(&data.grant),
             metadata: shared_metadata(&data.metadata),
             expires_at: data.expires_at,
+            expiry_set_at: None,
             disabled: false,
             ended: None,
             issued_via: data.issued_via,
@@ -54,6 +55,9 @@ impl State {
         let mut record = known.unpacked();
         touch(&mut record.stamp, event);
         if let Fact::KeyUpdated(data) = fact {
+            if data.expires_at != record.expires_at {
+                record.expiry_set_at = Some(event.occurred_at);
+            }
             self.key_updated(&mut record, data);
         } else if let Fact::KeyScopesEdited(data) = fact {
             let grant = Grant {
@@ -72,6 +76,8 @@ impl State {
             self.key_revoked(&mut record, event, data);
         } else if let Fact::EndedSecretUsed(_) = fact {
             record.ended_use_noted_at = Some(event.occurred_at);
+        } else if let Fact::KeyExpiring(_) | Fact::KeyExpired(_) = fact {
+            // A notice: what it tells of follows from the record as it is.
         } else {
             return Err(WRONG_SUBJECT);
         }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use crate::domain::decide::fold_case;
 use crate::domain::envelope::{Digest32, Event};
 use crate::domain::event::{Fact, MemberAdded, ServiceAccountCreated, ServiceAccountUpdated};
+use crate::domain::expiry::Turn;
 use crate::domain::ids::{OrganizationId, Principal, ProjectId, ServiceAccountId, Subject, UserId};
 use crate::domain::record::{
     Member, Organization, OrganizationHead, Project, ServiceAccount, Stamp,
@@ -51,10 +52,12 @@ impl State {
         Ok(())
     }
 
-    /// What an event changes beside its subject: the time, its organization's chain, its command.
+    /// What an event changes beside its subject: the time, the notices given, its
+    /// organization's chain, its command.
     fn apply_place(&mut self, event: &Event, commitment: Digest32) {
         self.last_at = self.last_at.max(Some(event.occurred_at));
         self.last_id = self.last_id.max(Some(event.id));
+        self.ledger.timed_to = self.ledger.timed_to.max(Turn::of(event));
         if let Some(place) = event.organization
             && self
                 .head(place.id)

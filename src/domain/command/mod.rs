@@ -3,6 +3,7 @@
 
 mod accounts;
 mod endpoints;
+mod expiry;
 mod keys;
 mod organizations;
 mod sessions;
@@ -16,6 +17,7 @@ pub use endpoints::{
     CreateEndpoint, EnableEndpoint, EndpointTarget, NoteEndpointFailing, RotateEndpointSecret,
     StopEndpoint, StopReason, UpdateEndpoint,
 };
+pub use expiry::NoteExpiries;
 pub use keys::{CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey};
 pub use organizations::{
     AdoptCatalogue, CreateOrganization, CreateProject, OpenLedger, UpdateOrganization,
@@ -112,6 +114,8 @@ pub enum Command {
     NoteEndedSecretUse(EndedSecretUse),
     /// Anchors sealed segments of the usage history.
     SealUsage(SealUsage),
+    /// Notices of credentials whose time is nearly over, or over.
+    NoteExpiries(NoteExpiries),
     /// A new webhook endpoint.
     CreateEndpoint(CreateEndpoint),
     /// Address, description, filter, order.
@@ -148,7 +152,8 @@ impl Command {
             | Self::AdoptCatalogue(_)
             | Self::CreateOrganization(_)
             | Self::NoteEndedSecretUse(_)
-            | Self::SealUsage(_) => None,
+            | Self::SealUsage(_)
+            | Self::NoteExpiries(_) => None,
             Self::UpdateOrganization(c) => Some(c.organization),
             Self::CreateProject(c) => Some(c.organization),
             Self::UpdateProject(c) => Some(c.organization),
@@ -221,6 +226,7 @@ impl Command {
             | Self::SetPassword(_)
             | Self::NoteEndedSecretUse(_)
             | Self::SealUsage(_)
+            | Self::NoteExpiries(_)
             | Self::CreateEndpoint(_)
             | Self::UpdateEndpoint(_)
             | Self::RotateEndpointSecret(_)

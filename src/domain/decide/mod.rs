@@ -9,6 +9,7 @@ mod catalogue;
 mod checks;
 mod edit;
 mod endpoints;
+mod expiry;
 mod issue;
 pub(super) mod keys;
 mod organizations;
@@ -139,6 +140,7 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
             usage::ended_secret_used(state, request, *command, facts)
         }
         Command::SealUsage(command) => usage::seal(state, request, *command),
+        Command::NoteExpiries(command) => expiry::note(state, request, command, facts),
         Command::CreateEndpoint(command) => endpoints::create(state, request, command, facts),
         Command::UpdateEndpoint(command) => endpoints::update(state, request, command, facts),
         Command::RotateEndpointSecret(command) => endpoints::rotate(state, request, command, facts),

@@ -57,6 +57,8 @@ struct Rare {
     description: Option<Box<str>>,
     metadata: Option<Arc<Metadata>>,
     disabled: bool,
+    /// [`UNCHANGED`] where it is as it was made.
+    expiry_set_at: SixBytes,
     ended: Option<Arc<Ended>>,
     replaces: Option<CredentialId>,
     replaced_by: Option<CredentialId>,
@@ -71,11 +73,13 @@ struct Rare {
 
 /// A number below 2^48: a position, or an instant, which RFC 3339 ends before the year 10000
 /// and 2^48 milliseconds after 10800.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 struct SixBytes([u8; 6]);
 
 /// Later than any instant.
 const NEVER: SixBytes = SixBytes([0xff; 6]);
+/// Earlier than any event.
+const UNCHANGED: SixBytes = SixBytes([0; 6]);
 
 impl Credential {
     /// Its id.
@@ -136,6 +140,18 @@ impl Credential {
     #[must_use]
     pub fn expires_at(&self) -> Option<Timestamp> {
         (self.expires_at != NEVER).then(|| self.expires_at.instant())
+    }
+
+    /// When its expiry was last set: at first when it was made.
+    #[must_use]
+    pub fn expiry_set_at(&self) -> Timestamp {
+        let changed = self.expiry_changed_at();
+        changed.unwrap_or_else(|| self.created_at.instant())
+    }
+
+    fn expiry_changed_at(&self) -> Option<Timestamp> {
+        let changed = self.rare.as_ref()?.expiry_set_at;
+        (changed != UNCHANGED).then(|| changed.instant())
     }
 
     /// Disabled until enabled again.
@@ -282,6 +298,7 @@ impl Credential {
             grant: Arc::clone(&self.common.grant),
             metadata: rare.and_then(|rare| rare.metadata.clone()),
             expires_at: self.expires_at(),
+            expiry_set_at: self.expiry_changed_at(),
             disabled: self.disabled(),
             ended: rare.and_then(|rare| rare.ended.clone()),
             issued_via: self.common.issued_via,
@@ -340,6 +357,7 @@ impl TryFrom<Unpacked> for Credential {
             description: open.description,
             metadata: open.metadata,
             disabled: open.disabled,
+            expiry_set_at: open.expiry_set_at.map_or(UNCHANGED, SixBytes::at),
             ended: open.ended,
             replaces: open.replaces,
             replaced_by: open.replaced_by,
@@ -412,6 +430,7 @@ mod tests {
             grant: Arc::default(),
             metadata: None,
             expires_at: None,
+            expiry_set_at: None,
             disabled: false,
             ended: None,
             issued_via: None,
@@ -432,6 +451,7 @@ mod tests {
             description: Some("in words".into()),
             metadata: Some(Arc::new(Metadata::from([("a".into(), "b".into())]))),
             expires_at: Some(Timestamp(1_000)),
+            expiry_set_at: Some(Timestamp(90)),
             disabled: true,
             ended_use_noted_at: Some(Timestamp(95)),
             secrets: vec![secret(3, 5, Some(80)), secret(6, 70, Some(90))],
@@ -454,6 +474,7 @@ mod tests {
     fn a_credential_is_small() {
         // With the two counts of its `Arc` and the word before each block: 160.
         assert_eq!(size_of::<Credential>(), 136);
+        assert_eq!(size_of::<Rare>(), 152);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub struct Unpacked {
     pub metadata: Option<Arc<Metadata>>,
     /// When it expires.
     pub expires_at: Option<Timestamp>,
+    /// When that was last changed, if it was.
+    pub expiry_set_at: Option<Timestamp>,
     /// Disabled until enabled again.
     pub disabled: bool,
     /// How it ended, if it did.

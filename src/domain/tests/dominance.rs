@@ -277,6 +277,8 @@ fn only_ends(fact: &Fact) -> bool {
             | Fact::SignInFailed(_)
             | Fact::EndedSecretUsed(_)
             | Fact::UsageSealed(_)
+            | Fact::KeyExpiring(_)
+            | Fact::KeyExpired(_)
             | Fact::EndpointDisabled(_)
             | Fact::EndpointDeleted(_)
             | Fact::EndpointFailing(_)

@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use super::acme::{Acme, strings};
 use super::adoption::any_catalogue;
 use super::endpoint_history::endpoint_command;
+use super::expiry::any_notices;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
     DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink, KeyTarget, Place, RemoveMember,
@@ -179,6 +180,7 @@ pub(super) fn request(acme: &Acme, step: &Step) -> Request {
             | Command::NoteSignInFailure(_)
             | Command::NoteEndedSecretUse(_)
             | Command::SealUsage(_)
+            | Command::NoteExpiries(_)
             | Command::NoteEndpointFailing(_)
             | Command::StopEndpoint(_)
     );
@@ -234,6 +236,7 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
         7..=9 => account_command(acme, step, organization),
         10 | 11 => create_key(acme, step, organization, project).into(),
         16..21 => sign_in_command(acme, step, organization),
+        21 if which.is_multiple_of(2) => any_notices(acme, step),
         21 => usage_command(acme, step),
         22 | 23 => endpoint_command(acme, step, organization, project),
         _ => key_command(acme, step, organization),

@@ -14,6 +14,7 @@ mod dominance;
 mod endpoint_changes;
 mod endpoint_history;
 mod endpoints;
+mod expiry;
 mod history;
 mod keeping;
 mod keys;

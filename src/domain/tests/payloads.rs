@@ -6,6 +6,7 @@
 use ulid::Ulid;
 
 use super::endpoint_history::every_event;
+use super::expiry::every_notice;
 use super::{Ledger, fingerprint, read, seal};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{
@@ -25,12 +26,14 @@ use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v4.ndjson");
-/// Before credentials could replace each other; before usage was told of; before webhooks.
-const OLDER: [&str; 3] = [
+const PINNED: &str = include_str!("payloads_v5.ndjson");
+/// Before credentials could replace each other; before usage was told of; before webhooks; before
+/// expiries were told of.
+const OLDER: [&str; 4] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
+    include_str!("payloads_v4.ndjson"),
 ];
 
 const CATALOGUE: &str = r#"
@@ -86,6 +89,7 @@ fn history() -> Ledger {
     sign_ins(&mut ledger, organization);
     usage(&mut ledger);
     every_event(&mut ledger, organization);
+    every_notice(&mut ledger, organization);
     ledger
 }
 

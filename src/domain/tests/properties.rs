@@ -158,10 +158,14 @@ fn histories_hold_every_type_of_event() {
     // The properties above would prove little if most commands were refused.
     let mut seen = BTreeSet::new();
     let (mut commands, mut accepted) = (0_u64, 0);
-    for _ in 0..96 {
+    for _ in 0..192 {
         let mut acme = Acme::new();
-        for _ in 0..60 {
+        for number in 0..60 {
             commands += 1;
+            // A day goes by before the end, so that what expires does.
+            if number == 50 {
+                acme.later(24 * 60 * 60);
+            }
             // SplitMix64 of the count: even bits that are the same in every run.
             let mixed = commands.wrapping_mul(0x9e37_79b9_7f4a_7c15);
             let mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

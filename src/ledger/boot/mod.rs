@@ -295,6 +295,7 @@ fn catch_up(
     views.index.apply(&changes);
     views.directory.apply(&changes);
     views.sessions.apply(&changes, &views.directory);
+    views.calendar.apply(&changes);
     views.newest.apply(&changes);
     if kept.is_some() {
         changes

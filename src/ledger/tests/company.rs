@@ -1,14 +1,16 @@
 //! A history with every type of event: two companies, their people, systems and credentials.
 
-use super::{World, api_key, credential, idempotency, network, submission, target, token};
+use super::{DAY_MS, World, api_key, credential, idempotency, network, submission, target, token};
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
     CreateServiceAccount, DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink,
-    RemoveMember, ReplaceKey, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure,
-    SignInProof, SignOut, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    NoteExpiries, RemoveMember, ReplaceKey, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn,
+    SignInFailure, SignInProof, SignOut, UpdateKey, UpdateOrganization, UpdateProject,
+    UpdateServiceAccount,
 };
 use crate::domain::envelope::Digest32;
 use crate::domain::event::EndedCode;
+use crate::domain::expiry::Notice;
 use crate::domain::ids::{
     CredentialId, OrganizationId, Owner, ServiceAccountId, SessionId, UserId,
 };
@@ -89,6 +91,7 @@ pub(crate) fn found(world: &mut World) -> Vec<(String, String)> {
     company.sign_ins();
     company.keys();
     company.endpoints();
+    company.expiries();
     company.tokens
 }
 
@@ -345,6 +348,29 @@ impl Company<'_> {
             digest: Digest32([0x34; 32]),
         });
         self.run(Actor::Nobody, seal);
+    }
+
+    /// The program tells that a key is going to expire, and that another one has.
+    fn expiries(&mut self) {
+        for (name, days) in [("expiring", Some(1)), ("expired", None)] {
+            let ahead_ms = days.map_or(0, i64::from) * DAY_MS;
+            let expires_at = self.world.ledger.now().plus_ms(ahead_ms + 3_000);
+            let mut short = api_key(self.organization, name);
+            short.expiry = Expiry::At(expires_at);
+            let key = self.issue(name, short);
+            self.world.later(1_000);
+            let notice = Notice {
+                key,
+                expires_at,
+                days,
+            };
+            let note = NoteExpiries {
+                seen: self.world.ledger.state.lock().unwrap().newest(),
+                at: self.world.ledger.now(),
+                notices: vec![notice],
+            };
+            self.run(Actor::Nobody, Command::NoteExpiries(note));
+        }
     }
 
     fn keys(&mut self) {

@@ -7,6 +7,7 @@ mod adoption;
 mod clock;
 mod company;
 mod endpoints;
+mod expiry;
 mod faults;
 mod fixture;
 mod idempotency;

@@ -153,6 +153,8 @@ pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
         | Fact::SessionEnded(_)
         | Fact::EndedSecretUsed(_)
         | Fact::UsageSealed(_)
+        | Fact::KeyExpiring(_)
+        | Fact::KeyExpired(_)
         | Fact::EndpointCreated(_)
         | Fact::EndpointUpdated(_)
         | Fact::EndpointSecretRotated(_)
@@ -165,7 +167,7 @@ pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
 
 /// Types that never have an entry, as they stand in a stored payload: most events of a log are
 /// these, and reading it again passes them by unparsed.
-const WITHOUT_ENTRY: [&str; 24] = [
+const WITHOUT_ENTRY: [&str; 26] = [
     "ledger.opened",
     "organization.created",
     "organization.updated",
@@ -183,6 +185,8 @@ const WITHOUT_ENTRY: [&str; 24] = [
     "session.ended",
     "api_key.ended_secret_used",
     "usage.sealed",
+    "api_key.expiring",
+    "api_key.expired",
     "webhook_endpoint.created",
     "webhook_endpoint.updated",
     "webhook_endpoint.secret_rotated",

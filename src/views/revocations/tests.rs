@@ -14,13 +14,15 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, UserId};
 
 /// A stored payload of every type.
-const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v4.ndjson");
+const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v5.ndjson");
 
 const TABLE: &str = "\
 api_key.created: -
 api_key.disabled: disabled, one
 api_key.enabled: enabled, one
 api_key.ended_secret_used: -
+api_key.expired: -
+api_key.expiring: -
 api_key.revoked: ended, one
 api_key.rotated: rotated, one
 api_key.scopes_edited: changed, one

@@ -28,7 +28,7 @@ use super::backlog::Layer;
 
 /// Raised whenever keys, or the form of a credential in postcard, change: a view of another format
 /// is not read.
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 /// sled's page cache. The records that people list fit; the index serves everything urgent.
 const CACHE_BYTES: u64 = 64 << 20;
 /// Records a batch while loading: at some 500 bytes each, 5 MB.

@@ -123,7 +123,7 @@ fn the_stored_form_is_that_of_its_format_number() {
     let digest = hex::encode(Sha256::digest(&bytes));
     assert_eq!(
         (super::store::FORMAT, &digest[..16]),
-        (3, "4ec1b8ed39d9e3a5")
+        (4, "ed589414f32101f8")
     );
 }
 

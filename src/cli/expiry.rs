@@ -1,0 +1,65 @@
+//! Notices of expiries on the command line: how many days ahead.
+
+use anyhow::Context;
+use clap::Args;
+
+use super::exit::Stop;
+use crate::domain::expiry::Leads;
+use crate::ledger::Ledger;
+use crate::ledger::expiry::ExpiryNotices;
+
+/// When it is told that credentials expire.
+#[derive(Args, Clone, Debug)]
+pub(super) struct ExpiryArgs {
+    /// Days ahead at which an event tells that a credential expires, 1 to 365; none if empty
+    #[arg(long, value_name = "DAYS", default_value = "30,7,1", value_parser = leads)]
+    #[arg(env = "KEYLEDGER_EXPIRY_NOTICE_DAYS", hide_env_values = true)]
+    expiry_notice_days: Leads,
+}
+
+impl ExpiryArgs {
+    /// Starts telling.
+    pub(super) fn start(&self, ledger: &Ledger) -> Result<ExpiryNotices, Stop> {
+        let notices = ExpiryNotices::start(ledger.clone(), self.expiry_notice_days.clone());
+        let notices = notices.context("cannot start the notices of expiries")?;
+        Ok(notices)
+    }
+}
+
+fn leads(text: &str) -> Result<Leads, String> {
+    let days = text.split(',').filter(|_| !text.trim().is_empty());
+    let days = days.map(|days| {
+        let days = days.trim();
+        let number = days.parse::<u16>();
+        number.map_err(|_why| format!("{days:?} is no number of days from 1 to 365"))
+    });
+    let days = days.collect::<Result<_, _>>()?;
+    Leads::check(days).map_err(|why| why.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_ahead_are_a_list_or_nothing() {
+        for (text, expected) in [
+            ("30,7,1", Ok(vec![30, 7, 1])),
+            (" 1 , 365", Ok(vec![1, 365])),
+            ("", Ok(vec![])),
+            (" ", Ok(vec![])),
+            ("30,", Err("\"\" is no number of days from 1 to 365")),
+            (
+                "7 days",
+                Err("\"7 days\" is no number of days from 1 to 365"),
+            ),
+            ("-1", Err("\"-1\" is no number of days from 1 to 365")),
+            ("0", Err("0 days ahead is not between 1 and 365")),
+            ("366", Err("366 days ahead is not between 1 and 365")),
+            ("1,2,3,4,5,6,7,8,9,10,11", Err("11 leads are more than 10")),
+        ] {
+            let expected = expected.map(|days| Leads::check(days).unwrap());
+            assert_eq!(leads(text), expected.map_err(str::to_owned), "{text:?}");
+        }
+    }
+}
