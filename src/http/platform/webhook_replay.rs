@@ -12,6 +12,7 @@ use axum::response::Response;
 use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use super::webhook_deliveries::{answered, at, stopping, webhooks};
 use super::webhook_endpoints::found_to_change;
@@ -35,11 +36,11 @@ use crate::webhooks::queue::Range;
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ReplayAsk {
     /// The first position, or the first instant (RFC 3339).
-    #[schema(value_type = String)]
+    #[schema(schema_with = place)]
     from: Place,
     /// The position or the instant to stop before; all that there is unless given.
     #[serde(default, deserialize_with = "given")]
-    #[schema(value_type = Option<String>)]
+    #[schema(schema_with = place)]
     to: Option<Place>,
     /// Of what the endpoint gets, only these: types, families as `api_key.*`, or `*`.
     #[serde(default, deserialize_with = "given")]
@@ -70,7 +71,8 @@ pub(in crate::http) struct ReplayBegun {
 }
 
 /// Delivers a part of the log once more: what the endpoint gets of it by its present filter, under
-/// the same `webhook-id`s as before. One at a time. With `dry_run` nothing is delivered, and the
+/// the same `webhook-id`s as before. It begins with `from` and stops before `to`, or at the log's
+/// end. One at a time. With `dry_run` nothing is delivered, and the
 /// answer is 200 with the count.
 #[utoipa::path(post,
     path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/replay",
@@ -122,6 +124,14 @@ pub(in crate::http) async fn replay(
 enum Place {
     Position(u64),
     Instant(Timestamp),
+}
+
+/// How a place is written.
+fn place() -> Schema {
+    let of = |kind| ObjectBuilder::new().schema_type(kind);
+    let written = OneOfBuilder::new().description(Some("A position, or an instant of RFC 3339."));
+    let written = written.item(of(Type::Integer).minimum(Some(0)));
+    Schema::OneOf(written.item(of(Type::String)).build())
 }
 
 impl<'de> Deserialize<'de> for Place {
