@@ -36,6 +36,7 @@ pub(crate) fn misplaced(
         "admin",
         "of_project",
         "endpoint_id",
+        "delivery_id",
     ] {
         ids.insert(id, secret.to_owned());
     }
@@ -85,6 +86,9 @@ pub(crate) fn wrong_bodies(secret: &str) -> Vec<String> {
         "url",
         "event_types",
         "secret",
+        "type",
+        "types",
+        "from",
     ] {
         bodies.push(json!({field: [secret]}).to_string());
         bodies.push(json!({field: {secret: secret}}).to_string());
@@ -117,6 +121,11 @@ pub(crate) fn wrong_bodies(secret: &str) -> Vec<String> {
     }
     bodies.push(json!({"name": "x", "scopes": [secret]}).to_string());
     bodies.push(json!({"scopes": [secret]}).to_string());
+    for field in ["type", "from", "to", "dry_run"] {
+        bodies.push(json!({"from": 0, field: secret}).to_string());
+        bodies.push(json!({field: secret}).to_string());
+    }
+    bodies.push(json!({"from": 0, "types": [secret]}).to_string());
     bodies.push(json!({"grace_period_seconds": secret}).to_string());
     bodies
 }

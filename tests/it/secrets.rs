@@ -271,6 +271,7 @@ async fn build(api: &Api, seen: &mut Seen, name: &str) -> World {
     ids.insert("personal", personal);
     at_home(api, seen, name, &mut ids).await;
     ids.insert("session_id", "ses_01H2XA9CKEB7WZG8RMN2KPQV7D".to_owned());
+    ids.insert("delivery_id", "dlv_01H2XA9CKEB7WZG8RMN2KPQV7D".to_owned());
     ids.insert("token", "0".repeat(RANDOM_CHARS));
     ids.insert("organization_id", organization);
     ids.insert("key_id", target.0);
