@@ -5,11 +5,11 @@
 //! gathered whole it gives nothing, since a notice that is missing could not be given later (see
 //! `domain/expiry.rs`). The writer stays here for one look-up a changed credential.
 //!
-//! **Bounded.** It reaches [`REACH_MS`] ahead and holds so many credentials; of more, the earliest,
+//! **Bounded.** It reaches `REACH_MS` ahead and holds so many credentials; of more, the earliest,
 //! and it reaches only up to the first that found no place. At the end of its reach it is gathered
-//! anew, and every [`GATHERED_EVERY_MS`] in any case.
+//! anew, and every `GATHERED_EVERY_MS` in any case.
 //!
-//! **A credential stands here once**, with the notice that comes next as of [`Pages::now`]. As time
+//! **A credential stands here once**, with the notice that comes next as of `Pages::now`. As time
 //! goes on a later notice may outweigh it, and it is moved. Time that goes back would have it moved
 //! back: then everything is gathered anew.
 

@@ -3,7 +3,7 @@
 //! Owns the thread that gives these commands, as any client gives commands; the ledger decides.
 //! Nothing waits for it, a verification least of all: what cannot be told now is told later. What
 //! is due follows from `domain/expiry.rs`, what is due soon stands in `views/calendar.rs`, and a
-//! [`Sweeper`] brings the two together.
+//! `Sweeper` brings the two together.
 //!
 //! **In order.** A notice that is given says that all before it have been, so none may overtake
 //! another. One command at a time is under way, a batch of notices in their order; the next is put
@@ -15,7 +15,7 @@
 //! yet, which may set an expiry that comes sooner than the notices under way; so a command says
 //! which event was the newest, and `decide` gives only what no later event can come before.
 //!
-//! **In bounds.** A burst of a million expiries is given in commands of [`NOTICES_MAX`], between
+//! **In bounds.** A burst of a million expiries is given in commands of `NOTICES_MAX`, between
 //! which everybody else has their turn.
 
 mod sweeper;
