@@ -16,6 +16,7 @@ pub mod log;
 pub mod merkle;
 mod records;
 pub mod seal;
+pub mod tiles;
 pub mod usage;
 pub mod views;
 pub mod webhooks;
