@@ -20,6 +20,7 @@ mod recover;
 mod rehearsal;
 mod serve;
 mod signals;
+mod tree;
 mod usage;
 mod webhooks;
 

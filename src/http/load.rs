@@ -69,6 +69,9 @@ impl Class {
             "/events",
             "/usage",
             "/usage/summary",
+            "/proof",
+            "/consistency",
+            "/tile/{*tile}",
             "/deliveries",
             "/deliveries/{delivery_id}",
         ];

@@ -97,6 +97,8 @@ struct Tenant {
     /// One token of each other kind: personal, of the service account, access, admin, project.
     tokens: [String; 5],
     endpoint: String,
+    /// An event of the organization.
+    event: String,
 }
 
 /// Threads of a runtime for what waits.
@@ -159,6 +161,7 @@ impl World {
             admin: String::new(),
             tokens: Default::default(),
             endpoint: String::new(),
+            event: String::new(),
         };
         let mut world = Self {
             ledger,
@@ -254,7 +257,10 @@ impl World {
             let project = (kind == Kind::Project).then(|| project.parse().unwrap());
             self.issued(&id, (kind, owner, project), grant.clone()).0
         });
+        let last = self.ledger.reader().next_position() - 1;
+        let event = self.ledger.event(last).unwrap().event.id.to_string();
         Tenant {
+            event,
             id,
             path,
             owner,
