@@ -8,3 +8,6 @@
 //! Reading order: [`past`] (what was true when).
 
 pub mod past;
+
+#[cfg(test)]
+mod tests;
