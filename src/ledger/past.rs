@@ -10,6 +10,7 @@ use memchr::memmem::Finder;
 use super::Ledger;
 use super::history::HistoryError;
 use super::stamp::open_personal;
+use crate::audit::past::last_not_after;
 use crate::domain::envelope::{Event, commitment};
 use crate::domain::ids::OrganizationId;
 use crate::domain::record::Credential;
@@ -32,21 +33,13 @@ pub enum PastError {
 
 impl Ledger {
     /// The position of the last event that did not happen after `instant`; `None` before the first
-    /// one. Instants never go back along the log, so that it is found by halving.
+    /// one.
     ///
     /// # Errors
     /// When the log cannot be read.
     pub fn position_at(&self, instant: Timestamp) -> Result<Option<u64>, HistoryError> {
-        let (mut from, mut to) = (0, self.reader().next_position());
-        while from < to {
-            let middle = from + (to - from) / 2;
-            if self.happened_at(middle)? <= instant {
-                from = middle + 1;
-            } else {
-                to = middle;
-            }
-        }
-        Ok(from.checked_sub(1))
+        let next = self.reader().next_position();
+        last_not_after(instant, next, |position| self.happened_at(position))
     }
 
     /// When the event at a position happened.

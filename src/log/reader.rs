@@ -135,7 +135,7 @@ impl Reader {
         };
         let view = self.shared.segment_of(position).ok_or(absent)?;
         if view.nearest(position).is_none() {
-            let segment = Opened::open(&self.shared.disk, &self.shared.folder, view.first)?;
+            let segment = Opened::open_to_read(&self.shared.disk, &self.shared.folder, view.first)?;
             view.set_offsets(build_offsets(&segment)?);
         }
         Ok(view)
