@@ -4,6 +4,7 @@
 //! stdout, talk to stderr, and the way it ended is the exit code (`exit`). Commands reach the
 //! ledger as everybody does, by `ledger.submit`, with the operator as actor.
 
+mod audit;
 mod bootstrap;
 mod catalogue;
 mod exit;
@@ -47,6 +48,7 @@ enum Command {
     Catalogue(catalogue::CatalogueArgs),
     Keys(keys::Keys),
     Webhooks(listen::Webhooks),
+    Audit(audit::Audit),
 }
 
 impl Cli {
@@ -60,6 +62,7 @@ impl Cli {
             Command::Catalogue(catalogue) => catalogue.run(),
             Command::Keys(keys) => keys.run(),
             Command::Webhooks(webhooks) => webhooks.run(),
+            Command::Audit(audit) => return audit.run(),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
