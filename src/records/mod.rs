@@ -69,6 +69,8 @@ pub(crate) struct MemberRecord {
     role: String,
     /// `active` or `removed`.
     status: &'static str,
+    /// When the person was erased: address, name and network are gone for good.
+    erased_at: Option<String>,
     /// In the answer that made it, for a member's session or the platform alone; else null.
     sign_in_url: Option<String>,
     #[serde(flatten)]
@@ -293,6 +295,7 @@ impl From<&Arc<Member>> for MemberRecord {
             name: name.map(str::to_owned),
             role: record.role.clone(),
             status: member_status(record),
+            erased_at: record.erased_at.map(|at| at.to_string()),
             sign_in_url: None,
             origin: Origin::from(&record.stamp),
         }
