@@ -19,7 +19,7 @@ use crate::domain::ids::{CredentialId, EventId, OrganizationId, ProjectId, Secre
 use crate::domain::record::Credential;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
-use crate::records::{KeyRecord, Use};
+use crate::records::{AcceptedRecord, DeedRecord, DifferenceRecord, DoerRecord, KeyRecord, Use};
 use crate::views::index::{Ask, Code, Index};
 
 /// A moment as people name it.
@@ -226,8 +226,23 @@ impl Fold {
     /// # Errors
     /// When it cannot be written.
     pub fn line(&self, credential: &Credential, at: Timestamp) -> serde_json::Result<String> {
-        let record = KeyRecord::new(&self.state, (credential, &Use::untold()), at);
-        serde_json::to_string(&record)
+        serde_json::to_string(&self.record(credential, at))
+    }
+
+    /// A credential that would have been accepted, in one line of JSON.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn accepted_line(&self, accepted: &Accepted, at: Timestamp) -> serde_json::Result<String> {
+        let secrets = accepted.secrets.iter();
+        serde_json::to_string(&AcceptedRecord {
+            key: self.record(&accepted.credential, at),
+            secret_ids: secrets.map(ToString::to_string).collect(),
+        })
+    }
+
+    fn record(&self, credential: &Credential, at: Timestamp) -> KeyRecord {
+        KeyRecord::new(&self.state, (credential, &Use::untold()), at)
     }
 
     /// Who would have been accepted at `at` for what is asked, oldest first: each credential with
@@ -360,6 +375,24 @@ impl Differences {
         &self.fold
     }
 
+    /// A difference in one line of JSON, with the statuses of the two moments.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn line(
+        &self,
+        difference: &Difference,
+        (from, to): (Timestamp, Timestamp),
+    ) -> serde_json::Result<String> {
+        let before = difference.before.as_ref();
+        serde_json::to_string(&DifferenceRecord {
+            id: difference.after.id().to_string(),
+            before: before.map(|before| self.fold.record(before, from)),
+            after: self.fold.record(&difference.after, to),
+            events: difference.deeds.iter().map(Deed::record).collect(),
+        })
+    }
+
     /// What differs, by credential, the oldest first.
     pub fn all(&self) -> impl Iterator<Item = Difference> + '_ {
         self.changed.iter().filter_map(|(id, change)| {
@@ -370,5 +403,21 @@ impl Differences {
                 deeds: change.deeds.clone(),
             })
         })
+    }
+}
+
+impl Deed {
+    fn record(&self) -> DeedRecord {
+        DeedRecord {
+            position: self.position,
+            id: self.event.to_string(),
+            name: self.name,
+            occurred_at: self.at.to_string(),
+            actor: DoerRecord {
+                kind: self.actor.kind,
+                id: self.actor.id.map(|id| id.to_string()),
+                via: self.actor.via.map(|via| via.to_string()),
+            },
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::audit_event::{LedgerCheckpointed, LedgerRead, SigningKeyRotated, SubjectErased};
 use super::catalogue::CatalogueText;
 use super::endpoint_event::{
     EndpointCreated, EndpointDeleted, EndpointDisabled, EndpointEnabled, EndpointFailing,
@@ -169,6 +170,14 @@ events! {
     EndpointDeleted = "webhook_endpoint.deleted" 1,
     /// Deliveries to it do nothing but fail.
     EndpointFailing = "webhook_endpoint.failing" 1,
+    /// A signed checkpoint was told of.
+    LedgerCheckpointed = "ledger.checkpointed" 1,
+    /// Somebody read across records.
+    LedgerRead = "ledger.read" 1,
+    /// Another key signs checkpoints.
+    SigningKeyRotated = "signing_key.rotated" 1,
+    /// A person's values are gone.
+    SubjectErased = "subject.erased" 1,
 }
 
 macro_rules! data {

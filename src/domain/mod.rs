@@ -6,6 +6,7 @@
 
 pub mod access;
 mod apply;
+pub mod audit_event;
 pub mod blot;
 pub mod catalogue;
 pub mod command;

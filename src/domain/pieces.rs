@@ -20,7 +20,7 @@ use super::record::{
     Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, WebhookEndpoint,
 };
 use super::session::{Session, SignInMeans};
-use super::state::{LedgerHead, Remembered, State};
+use super::state::{Checkpointed, LedgerHead, LedgerKey, Remembered, State};
 use super::time::Timestamp;
 
 /// What stands once in a ledger.
@@ -31,6 +31,9 @@ pub struct Once {
     version: u32,
     usage_sealed_to: u64,
     timed_to: Option<Turn>,
+    events: u64,
+    checkpointed: Option<Checkpointed>,
+    vkeys: Arc<Vec<LedgerKey>>,
     /// As JSON: the stored form leaves out what snapshots' own encoding could not miss.
     catalogue: String,
     last_at: Option<Timestamp>,
@@ -118,6 +121,9 @@ impl State {
             version: self.ledger.version,
             usage_sealed_to: self.ledger.usage_sealed_to,
             timed_to: self.ledger.timed_to,
+            events: self.ledger.events,
+            checkpointed: self.ledger.checkpointed,
+            vkeys: Arc::clone(&self.ledger.vkeys),
             catalogue: self.catalogue.text().to_json(),
             last_at: self.last_at,
             last_id: self.last_id,
@@ -187,6 +193,9 @@ impl State {
             version: once.version,
             usage_sealed_to: once.usage_sealed_to,
             timed_to: once.timed_to,
+            events: once.events,
+            checkpointed: once.checkpointed,
+            vkeys: once.vkeys,
         };
         state.last_at = once.last_at;
         state.last_id = once.last_id;

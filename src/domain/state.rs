@@ -45,6 +45,31 @@ pub struct LedgerHead {
     pub usage_sealed_to: u64,
     /// The last of the notices of expiries that have been given, and with it all before.
     pub timed_to: Option<Turn>,
+    /// How many events there are.
+    pub events: u64,
+    /// The newest checkpoint that was told of.
+    pub checkpointed: Option<Checkpointed>,
+    /// Its signing keys, the newest one last. They change once a year, and every batch looks back
+    /// at them.
+    pub vkeys: Arc<Vec<LedgerKey>>,
+}
+
+/// A checkpoint that was told of.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Checkpointed {
+    /// How many events it covers.
+    pub size: u64,
+    /// When it was told of.
+    pub at: Timestamp,
+}
+
+/// A key that signs checkpoints, or once did.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct LedgerKey {
+    /// Its verifier key.
+    pub vkey: String,
+    /// Until when it signs; `None`: it is the newest one.
+    pub signs_until: Option<Timestamp>,
 }
 
 /// Counts that limits are checked against.
@@ -206,6 +231,13 @@ impl State {
     #[must_use]
     pub fn member(&self, id: UserId) -> Option<&Arc<Member>> {
         self.members.get(&id)
+    }
+
+    /// The members who were erased, of all organizations.
+    pub fn erased_members(&self) -> impl Iterator<Item = UserId> {
+        let members = self.members.settled_after(None);
+        let erased = members.filter(|(_, member)| member.erased_at.is_some());
+        erased.map(|(id, _)| *id)
     }
 
     /// A service account, deleted ones too.

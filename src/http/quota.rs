@@ -83,6 +83,7 @@ pub(super) fn creates(command: &Command) -> bool {
         | Command::UpdateProject(_)
         | Command::ChangeMemberRole(_)
         | Command::RemoveMember(_)
+        | Command::EraseMember(_)
         | Command::UpdateServiceAccount(_)
         | Command::DeleteServiceAccount(_)
         | Command::UpdateKey(_)
@@ -101,7 +102,10 @@ pub(super) fn creates(command: &Command) -> bool {
         | Command::DisableEndpoint(_)
         | Command::DeleteEndpoint(_)
         | Command::NoteEndpointFailing(_)
-        | Command::StopEndpoint(_) => false,
+        | Command::StopEndpoint(_)
+        | Command::NoteCheckpoint(_)
+        | Command::NoteLedgerRead(_)
+        | Command::RotateSigningKey(_) => false,
     }
 }
 

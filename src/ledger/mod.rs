@@ -17,6 +17,7 @@ pub mod lanes;
 pub mod past;
 
 mod checkpoints;
+mod erasure;
 mod snapshots;
 mod stamp;
 mod status;

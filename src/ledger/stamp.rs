@@ -230,7 +230,11 @@ fn actor_stamp(actor: Actor, authority: &Authority) -> ActorStamp {
 }
 
 /// Opens a member's values after a snapshot: they are sealed under the event that added the member.
+/// Who was erased stays so, even where a crash kept the key.
 pub(crate) fn open_member(keys: &KeyStore, member: &mut Member) -> Result<(), StampError> {
+    if member.erased_at.is_some() {
+        return Ok(());
+    }
     let event_id = member.added_by.to_string();
     let name = member.name.as_mut().map(|name| ("data.name", name));
     let values = [Some(("data.email", &mut member.email)), name];

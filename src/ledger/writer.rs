@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::checkpoints::Signed;
 use super::lanes::Job;
 use super::stamp::{StampError, Stamped, Stamper};
-use super::{Answer, Health, Outcome, Record, Shared, Submission, SubmitError};
+use super::{Answer, Health, Outcome, Record, Shared, Submission, SubmitError, erasure};
 use crate::clock::{ClockGuard, Entropy};
 use crate::domain::command::Urgency;
 use crate::domain::decide::{Decision, Facts, decide};
@@ -276,8 +276,7 @@ impl Writer {
             Ok(appended) => {
                 let changes = self.state().settle();
                 self.publish(&changes, &pending, appended.root);
-                self.answer(pending.decided);
-                Ok(())
+                self.destroy_keys(&changes, pending)
             }
             Err(AppendError::Full(why)) => {
                 tracing::warn!(%why, "the log has no room");
@@ -304,6 +303,23 @@ impl Writer {
                 self.one_by_one(pending.decided)
             }
         }
+    }
+
+    /// Destroys the keys of who was erased, and answers: the batch is durable by now, so that a
+    /// crash here is made good at the next start. A key that does not go ends the process, too.
+    fn destroy_keys(&mut self, changes: &Changes, pending: Pending) -> Result<(), Poisoned> {
+        if let Err(why) = erasure::destroy_keys(&self.shared.keys, &changes.members) {
+            let text = error_chain(&why);
+            tracing::error!(
+                why = text,
+                "the key of an erased person could not be destroyed"
+            );
+            self.shared.health.send_replace(Health::Failed(text));
+            self.answer_all(pending.decided, Err(SubmitError::OutcomeUnknown));
+            return Err(Poisoned);
+        }
+        self.answer(pending.decided);
+        Ok(())
     }
 
     fn publish(&mut self, changes: &Changes, pending: &Pending, root: [u8; 32]) {

@@ -4,11 +4,13 @@
 //! who asks. Records flow in from views and from folds of the log, their forms out to answers and
 //! to the bodies of webhooks.
 
+mod past;
 mod session;
 mod used;
 mod webhook_delivery;
 mod webhook_endpoint;
 
+pub(crate) use past::{AcceptedRecord, DeedRecord, DifferenceRecord, DoerRecord};
 pub(crate) use session::SessionRecord;
 pub(crate) use used::{NOT_TRACKED, Use};
 pub(crate) use webhook_delivery::{
@@ -67,6 +69,8 @@ pub(crate) struct MemberRecord {
     role: String,
     /// `active` or `removed`.
     status: &'static str,
+    /// When the person was erased: address, name and network are gone for good.
+    erased_at: Option<String>,
     /// In the answer that made it, for a member's session or the platform alone; else null.
     sign_in_url: Option<String>,
     #[serde(flatten)]
@@ -291,6 +295,7 @@ impl From<&Arc<Member>> for MemberRecord {
             name: name.map(str::to_owned),
             role: record.role.clone(),
             status: member_status(record),
+            erased_at: record.erased_at.map(|at| at.to_string()),
             sign_in_url: None,
             origin: Origin::from(&record.stamp),
         }

@@ -9,7 +9,7 @@
 //! ```text
 //! keyledger-keys 1
 //! log <32 hex>
-//! key <file name> <64 hex>      one per key: digest, signing, then the data keys in order
+//! key <file name> <64 hex>      one per key: digest, signing, later signing keys, data keys
 //! end <64 hex: SHA-256 of all bytes above>
 //! ```
 
@@ -94,8 +94,10 @@ pub fn export_keys(store: &KeyStore, to: &EncryptFor, out: impl Write) -> Result
     lines.write(HEAD_LINE)?;
     lines.write(&format!("log {}\n", hex::encode(store.log_id())))?;
     let mut data_keys = 0;
-    let fixed = [KeyName::Digest, KeyName::Signing];
-    for name in fixed.into_iter().chain(ids.into_iter().map(KeyName::Data)) {
+    let signing = (1..).zip(store.signing_keys());
+    let signing = signing.map(|(number, _)| KeyName::Signing(number));
+    let fixed = std::iter::once(KeyName::Digest).chain(signing);
+    for name in fixed.chain(ids.into_iter().map(KeyName::Data)) {
         // A data key destroyed since the listing is erased, here too.
         let Some(key) = store.read(name)? else {
             continue;

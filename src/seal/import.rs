@@ -22,11 +22,14 @@ use super::export::{EXPORT_KEYS_MAX, HEAD_LINE, WORK_FACTOR_MAX};
 use super::folder::{self, Found};
 use super::keys::{Contents, LOG_FILE, install, open_master, read_key, read_log_id};
 use super::secret::DataKey;
-use super::wrapped::KeyName;
+use super::wrapped::{FIRST_SIGNING, KeyName};
 use crate::clock::Entropy;
 
 /// The longest line is a data key's: `key`, 29 of id, 64 of hex, two spaces and the end.
 const LINE_BYTES_MAX: u64 = 99;
+
+/// Keys beside the data keys: the digest key, and more signing keys than a ledger may have.
+const FIXED_KEYS_MAX: usize = 200;
 
 /// What opens an export.
 pub enum DecryptWith {
@@ -89,10 +92,11 @@ pub fn import_keys(
         }
         Found::Full => complete(target, &contents, entropy)?,
     };
-    let fixed = [KeyName::Digest, KeyName::Signing];
+    let names = contents.keys.keys();
+    let data_keys = names.filter(|name| matches!(name, KeyName::Data(_)));
     Ok(Imported {
         log_id: contents.log_id,
-        data_keys: contents.keys.len() - fixed.len(),
+        data_keys: data_keys.count(),
         written,
     })
 }
@@ -203,14 +207,14 @@ impl<R: Read> Lines<R> {
             if keys.insert(name, key).is_some() {
                 return Err(self.bad("a key stands twice"));
             }
-            if keys.len() > EXPORT_KEYS_MAX + 2 {
+            if keys.len() > EXPORT_KEYS_MAX + FIXED_KEYS_MAX {
                 return Err(self.bad("too many keys"));
             }
         }
         if self.next()? {
             return Err(self.bad("text after the end"));
         }
-        if !keys.contains_key(&KeyName::Digest) || !keys.contains_key(&KeyName::Signing) {
+        if !keys.contains_key(&KeyName::Digest) || !keys.contains_key(&FIRST_SIGNING) {
             return Err(self.bad("the signing or the digest key is missing"));
         }
         Ok(Contents { log_id, keys })

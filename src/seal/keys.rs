@@ -1,9 +1,10 @@
 //! The keys folder, `DATA/keys/`.
 //!
-//! It holds `master` (unless it lies outside), `log` (the log's id),
-//! `signing`, `digest`, and one file per data key named by its id, each wrapped by the master
-//! key. A data key that is absent is erased; nothing here ever writes one again. Data keys are
-//! read when they are first needed, so a start costs the same with none and with a million.
+//! It holds `master` (unless it lies outside), `log` (the log's id), `digest`, `signing` (after
+//! rotations `signing-2`, `signing-3` too), and one file per data key named by its id, each
+//! wrapped by the master key. A data key that is absent is erased; nothing here ever writes one
+//! again. Data keys are read when they are first needed, so a start costs the same with none and
+//! with a million.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,7 +18,7 @@ use super::SealError;
 use super::folder::{self, Found};
 use super::sealed::{Context, NONCE_BYTES, Sealed};
 use super::secret::{DataKey, DataKeyId, SecretBytes};
-use super::wrapped::{KeyName, Master, keyed_hash};
+use super::wrapped::{FIRST_SIGNING, KeyName, Master, keyed_hash};
 use crate::clock::Entropy;
 
 /// How many data keys stay in memory: at about 100 bytes each, 6.5 MB. Beyond, the oldest goes.
@@ -40,7 +41,8 @@ pub struct KeyStore {
     dir: PathBuf,
     log_id: [u8; 16],
     master: Master,
-    signing: SigningKey,
+    /// The first one, then those that took its place.
+    signing: (SigningKey, Vec<SigningKey>),
     digest: DataKey,
     /// Held while files come or go, before the cache's lock.
     changing: Mutex<()>,
@@ -65,14 +67,14 @@ impl KeyStore {
             });
         }
         let mut keys = BTreeMap::new();
-        for name in [KeyName::Digest, KeyName::Signing] {
+        for name in [KeyName::Digest, FIRST_SIGNING] {
             keys.insert(name, new_key(entropy));
         }
         install(dir, master_file, &Contents { log_id, keys }, entropy)?;
         Self::open(dir, master_file)
     }
 
-    /// Opens the keys folder. Reads `master`, `log`, `signing` and `digest`, no data key.
+    /// Opens the keys folder. Reads `master`, `log`, `digest` and the signing keys, no data key.
     ///
     /// # Errors
     /// [`SealError::FolderMissing`], [`SealError::FileMissing`], [`SealError::Exposed`],
@@ -83,7 +85,8 @@ impl KeyStore {
         let required = |name: KeyName| {
             read_key(dir, &master, name)?.ok_or_else(|| missing(dir, &name.to_string()))
         };
-        let signing = SigningKey::from_bytes(required(KeyName::Signing)?.expose());
+        let first = SigningKey::from_bytes(required(FIRST_SIGNING)?.expose());
+        let signing = (first, later_signing_keys(dir, &master)?);
         let digest = required(KeyName::Digest)?;
         Ok(Self {
             dir: dir.to_path_buf(),
@@ -192,9 +195,38 @@ impl KeyStore {
         folder::sweep(&self.dir)
     }
 
-    /// The key that signs checkpoints.
+    /// The key that signed the first checkpoints.
     pub fn signing_key(&self) -> &SigningKey {
-        &self.signing
+        &self.signing.0
+    }
+
+    /// All keys that have signed checkpoints when the folder was opened, the first one first. A
+    /// last one may be there of which the log does not know yet.
+    pub fn signing_keys(&self) -> impl Iterator<Item = &SigningKey> {
+        std::iter::once(&self.signing.0).chain(&self.signing.1)
+    }
+
+    /// The `number`-th signing key, counted from 1: the one that is there, else a new one. It is
+    /// durable when this returns, so the event that tells of it may follow.
+    ///
+    /// # Errors
+    /// What the file system says, and when the file is there and cannot be used.
+    pub fn signing_key_or_new(
+        &self,
+        number: u32,
+        entropy: &mut Entropy,
+    ) -> Result<SigningKey, SealError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        let name = KeyName::Signing(number);
+        if let Some(key) = self.read(name)? {
+            return Ok(SigningKey::from_bytes(key.expose()));
+        }
+        let key = new_key(entropy);
+        let text = self
+            .master
+            .wrap(&name.to_string(), key.expose(), entropy.bytes());
+        folder::write_new(&self.dir.join(name.to_string()), text.as_bytes())?;
+        Ok(SigningKey::from_bytes(key.expose()))
     }
 
     /// The digest of a command's content: HMAC-SHA-256 under a key of this log alone.
@@ -314,6 +346,18 @@ pub(super) fn read_key(
         )?))
     })
     .transpose()
+}
+
+/// The signing keys after the first, as far as they go without a gap.
+fn later_signing_keys(dir: &Path, master: &Master) -> Result<Vec<SigningKey>, SealError> {
+    let mut keys = Vec::new();
+    for number in 2.. {
+        match read_key(dir, master, KeyName::Signing(number))? {
+            Some(key) => keys.push(SigningKey::from_bytes(key.expose())),
+            None => break,
+        }
+    }
+    Ok(keys)
 }
 
 fn read_master(path: &Path) -> Result<Master, SealError> {

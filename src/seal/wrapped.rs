@@ -31,18 +31,28 @@ const MARK_LABEL: &[u8] = b"keyledger master key mark 1";
 pub(super) enum KeyName {
     /// The key of the idempotency digests.
     Digest,
-    /// The Ed25519 seed of the checkpoints' signatures.
-    Signing,
+    /// The Ed25519 seed of the checkpoints' signatures, counted from 1.
+    Signing(u32),
     /// A data key.
     Data(DataKeyId),
 }
+
+/// The signing key that a ledger begins with.
+pub(super) const FIRST_SIGNING: KeyName = KeyName::Signing(1);
 
 impl KeyName {
     pub(super) fn parse(name: &str) -> Option<Self> {
         match name {
             "digest" => Some(Self::Digest),
-            "signing" => Some(Self::Signing),
-            data => data.parse().ok().map(Self::Data),
+            "signing" => Some(FIRST_SIGNING),
+            other => match other.strip_prefix("signing-") {
+                Some(number) => {
+                    let name = number.parse().ok().map(Self::Signing)?;
+                    // One key has one name: no zero ahead, and none for the first.
+                    (name != FIRST_SIGNING && name.to_string() == other).then_some(name)
+                }
+                None => other.parse().ok().map(Self::Data),
+            },
         }
     }
 }
@@ -51,7 +61,8 @@ impl fmt::Display for KeyName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Digest => f.write_str("digest"),
-            Self::Signing => f.write_str("signing"),
+            Self::Signing(1) => f.write_str("signing"),
+            Self::Signing(number) => write!(f, "signing-{number}"),
             Self::Data(id) => id.fmt(f),
         }
     }

@@ -48,6 +48,8 @@ struct Shelves {
     links: BTreeMap<[u8; 32], UserId>,
     /// Members by their address, folded.
     addresses: BTreeMap<String, BTreeSet<(OrganizationId, UserId)>>,
+    /// The same by the member: the record of who was erased no longer says under which.
+    address_of: BTreeMap<UserId, String>,
 }
 
 /// A session that is accepted.
@@ -236,17 +238,19 @@ impl Shelves {
         if member.removed {
             self.drop_means(member.id);
         }
-        let Some(address) = member.email.text().map(fold_case) else {
-            return;
-        };
         let key = (member.organization, member.id);
-        if !member.removed {
-            self.addresses.entry(address).or_default().insert(key);
-        } else if let Some(holders) = self.addresses.get_mut(&address) {
+        if let Some(address) = self.address_of.remove(&member.id)
+            && let Some(holders) = self.addresses.get_mut(&address)
+        {
             holders.remove(&key);
             if holders.is_empty() {
                 self.addresses.remove(&address);
             }
+        }
+        let address = member.email.text().filter(|_| !member.removed);
+        if let Some(address) = address.map(fold_case) {
+            self.address_of.insert(member.id, address.clone());
+            self.addresses.entry(address).or_default().insert(key);
         }
     }
 }
@@ -273,6 +277,7 @@ mod tests {
             name: None,
             role: "viewer".to_owned(),
             removed,
+            erased_at: None,
             added_by: EventId(Ulid(0)),
             stamp: stamp(1, Timestamp(0)),
         })
@@ -400,6 +405,15 @@ mod tests {
         put(true);
         assert_eq!(sessions.of_address(address, None), Some((OF, ANN)));
         assert_eq!(sessions.of_address(address, Some(globex)), None);
+        // The record of who was erased says no address any more.
+        let mut erased = Member::clone(&member(OF, ANN, true));
+        erased.email.open(None);
+        let changes = Changes {
+            members: vec![Arc::new(erased)],
+            ..Changes::default()
+        };
+        sessions.apply(&changes, &directory);
+        assert_eq!(sessions.of_address(address, None), None);
         assert_eq!(sessions.of_address("eve@acme.example", None), None);
     }
 }

@@ -67,6 +67,7 @@ examples! {
     "webhook_endpoint.enabled",
     "webhook_endpoint.deleted",
     "webhook_endpoint.failing",
+    "subject.erased",
 }
 
 impl Example {

@@ -33,7 +33,7 @@ pub(crate) fn body_schema(name: &str) -> Option<BodySchema> {
     let (record, records) = match family {
         "organization" => of::<OrganizationRecord>(),
         "project" => of::<ProjectRecord>(),
-        "member" => of::<MemberRecord>(),
+        "member" | "subject" => of::<MemberRecord>(),
         "service_account" => of::<ServiceAccountRecord>(),
         "api_key" => of::<KeyRecord>(),
         "session" => of::<SessionRecord>(),

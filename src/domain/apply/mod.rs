@@ -11,6 +11,7 @@ mod sessions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::domain::audit_event::SigningKeyRotated;
 use crate::domain::decide::fold_case;
 use crate::domain::envelope::{Digest32, Event};
 use crate::domain::event::{Fact, MemberAdded, ServiceAccountCreated, ServiceAccountUpdated};
@@ -19,7 +20,8 @@ use crate::domain::ids::{OrganizationId, Principal, ProjectId, ServiceAccountId,
 use crate::domain::record::{
     Member, Organization, OrganizationHead, Project, ServiceAccount, Stamp,
 };
-use crate::domain::state::{Counts, Remembered, State};
+use crate::domain::state::{Checkpointed, Counts, LedgerKey, Remembered, State};
+use crate::domain::time::Timestamp;
 
 /// An event that does not fit the events before it.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,7 @@ impl State {
         self.last_at = self.last_at.max(Some(event.occurred_at));
         self.last_id = self.last_id.max(Some(event.id));
         self.ledger.timed_to = self.ledger.timed_to.max(Turn::of(event));
+        self.ledger.events = self.ledger.events.max(event.position + 1);
         if let Some(place) = event.organization
             && self
                 .head(place.id)
@@ -97,7 +100,7 @@ impl State {
 
     fn apply_fact(&mut self, event: &Event) -> Result<(), &'static str> {
         match (event.subject, &event.fact) {
-            (Subject::Ledger(_), fact) => self.apply_to_ledger(fact),
+            (Subject::Ledger(_), fact) => self.apply_to_ledger(event, fact),
             (Subject::Organization(id), fact) => self.apply_to_organization(id, event, fact),
             (Subject::Project(id), fact) => self.apply_to_project(id, event, fact),
             (Subject::Member(id), fact) => self.apply_to_member(id, event, fact),
@@ -109,21 +112,44 @@ impl State {
         }
     }
 
-    fn apply_to_ledger(&mut self, fact: &Fact) -> Result<(), &'static str> {
+    fn apply_to_ledger(&mut self, event: &Event, fact: &Fact) -> Result<(), &'static str> {
         if let Fact::LedgerOpened(data) = fact {
             self.ledger.log_id = Some(data.log_id);
             self.ledger.origin.clone_from(&data.origin);
+            self.ledger.vkeys = Arc::new(vec![LedgerKey {
+                vkey: data.vkey.clone(),
+                signs_until: None,
+            }]);
         } else if let Fact::CatalogueAdopted(data) = fact {
             self.adopt(data.catalogue.clone())
                 .map_err(|_why| "its catalogue is not valid")?;
             self.count_owners();
         } else if let Fact::UsageSealed(data) = fact {
             self.ledger.usage_sealed_to = data.to;
-        } else {
+        } else if let Fact::LedgerCheckpointed(data) = fact {
+            self.ledger.checkpointed = Some(Checkpointed {
+                size: data.size,
+                at: event.occurred_at,
+            });
+        } else if let Fact::SigningKeyRotated(data) = fact {
+            self.signing_key_rotated(event.occurred_at, data);
+        } else if !matches!(fact, Fact::LedgerRead(_)) {
             return Err(WRONG_SUBJECT);
         }
         self.ledger.version += 1;
         Ok(())
+    }
+
+    /// The key before the new one signs on until its overlap ends, and none that is older.
+    fn signing_key_rotated(&mut self, at: Timestamp, data: &SigningKeyRotated) {
+        let vkeys = Arc::make_mut(&mut self.ledger.vkeys);
+        for key in vkeys.iter_mut() {
+            key.signs_until = Some(key.signs_until.map_or(data.overlap_until, |t| t.min(at)));
+        }
+        vkeys.push(LedgerKey {
+            vkey: data.vkey.clone(),
+            signs_until: None,
+        });
     }
 
     fn apply_to_organization(
@@ -227,6 +253,13 @@ impl State {
                     self.emails.remove(address);
                 }
             }
+        } else if let Fact::SubjectErased(_) = fact {
+            // Before its data key is gone, and after: the same.
+            record.erased_at = Some(event.occurred_at);
+            record.email.open(None);
+            if let Some(name) = &mut record.name {
+                name.open(None);
+            }
         } else if !is_about_signing_in(fact) {
             return Err(WRONG_SUBJECT);
         }
@@ -253,6 +286,7 @@ impl State {
             name: data.name.clone(),
             role: data.role.clone(),
             removed: false,
+            erased_at: None,
             added_by: event.id,
             stamp: new_stamp(event, data.created_by),
         };

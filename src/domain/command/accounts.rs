@@ -36,6 +36,17 @@ pub struct RemoveMember {
     pub member: UserId,
 }
 
+/// See [`super::Command::EraseMember`].
+#[derive(Clone, Debug)]
+pub struct EraseMember {
+    /// Where.
+    pub organization: OrganizationId,
+    /// Who.
+    pub member: UserId,
+    /// Why. It stays in the log, so it must not name the person.
+    pub reason: String,
+}
+
 /// See [`super::Command::CreateServiceAccount`].
 #[derive(Clone, Debug)]
 pub struct CreateServiceAccount {

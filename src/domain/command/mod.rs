@@ -5,13 +5,14 @@ mod accounts;
 mod endpoints;
 mod expiry;
 mod keys;
+mod ledger;
 mod organizations;
 mod sessions;
 mod usage;
 
 pub use accounts::{
-    AddMember, ChangeMemberRole, CreateServiceAccount, DeleteServiceAccount, RemoveMember,
-    UpdateServiceAccount,
+    AddMember, ChangeMemberRole, CreateServiceAccount, DeleteServiceAccount, EraseMember,
+    RemoveMember, UpdateServiceAccount,
 };
 pub use endpoints::{
     CreateEndpoint, EnableEndpoint, EndpointTarget, NoteEndpointFailing, RotateEndpointSecret,
@@ -19,6 +20,7 @@ pub use endpoints::{
 };
 pub use expiry::NoteExpiries;
 pub use keys::{CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey};
+pub use ledger::{NoteCheckpoint, NoteLedgerRead, RotateSigningKey};
 pub use organizations::{
     AdoptCatalogue, CreateOrganization, CreateProject, OpenLedger, UpdateOrganization,
     UpdateProject,
@@ -78,6 +80,8 @@ pub enum Command {
     ChangeMemberRole(ChangeMemberRole),
     /// Ends a membership and its tokens.
     RemoveMember(RemoveMember),
+    /// Ends a membership that still stands, and erases the person.
+    EraseMember(EraseMember),
     /// A new service account.
     CreateServiceAccount(CreateServiceAccount),
     /// Name, description, role, activity.
@@ -132,6 +136,12 @@ pub enum Command {
     NoteEndpointFailing(NoteEndpointFailing),
     /// The program disables an endpoint.
     StopEndpoint(StopEndpoint),
+    /// The program tells of a signed checkpoint.
+    NoteCheckpoint(NoteCheckpoint),
+    /// A note that who asks reads across records.
+    NoteLedgerRead(NoteLedgerRead),
+    /// Another key signs checkpoints; of the operator alone.
+    RotateSigningKey(RotateSigningKey),
 }
 
 /// Which lane of the queue a command takes.
@@ -153,13 +163,16 @@ impl Command {
             | Self::CreateOrganization(_)
             | Self::NoteEndedSecretUse(_)
             | Self::SealUsage(_)
-            | Self::NoteExpiries(_) => None,
+            | Self::NoteExpiries(_)
+            | Self::NoteCheckpoint(_)
+            | Self::RotateSigningKey(_) => None,
             Self::UpdateOrganization(c) => Some(c.organization),
             Self::CreateProject(c) => Some(c.organization),
             Self::UpdateProject(c) => Some(c.organization),
             Self::AddMember(c) => Some(c.organization),
             Self::ChangeMemberRole(c) => Some(c.organization),
             Self::RemoveMember(c) => Some(c.organization),
+            Self::EraseMember(c) => Some(c.organization),
             Self::CreateServiceAccount(c) => Some(c.organization),
             Self::UpdateServiceAccount(c) => Some(c.organization),
             Self::DeleteServiceAccount(c) => Some(c.organization),
@@ -182,13 +195,17 @@ impl Command {
             Self::DisableEndpoint(c) | Self::DeleteEndpoint(c) => Some(c.organization),
             Self::NoteEndpointFailing(c) => Some(c.organization),
             Self::StopEndpoint(c) => Some(c.organization),
+            Self::NoteLedgerRead(c) => c.organization,
         }
     }
 
     /// Whether it may end thousands of credentials at once; it gets a batch of its own.
     #[must_use]
     pub fn may_cascade(&self) -> bool {
-        matches!(self, Self::RemoveMember(_) | Self::DeleteServiceAccount(_))
+        matches!(
+            self,
+            Self::RemoveMember(_) | Self::EraseMember(_) | Self::DeleteServiceAccount(_)
+        )
     }
 
     /// The lane. Only what does nothing but end takes the reserved one, so that no creation can
@@ -197,6 +214,7 @@ impl Command {
     pub fn urgency(&self) -> Urgency {
         match self {
             Self::RemoveMember(_)
+            | Self::EraseMember(_)
             | Self::DeleteServiceAccount(_)
             | Self::DisableKey(_)
             | Self::RevokeKey(_)
@@ -231,7 +249,10 @@ impl Command {
             | Self::UpdateEndpoint(_)
             | Self::RotateEndpointSecret(_)
             | Self::EnableEndpoint(_)
-            | Self::NoteEndpointFailing(_) => Urgency::Ordinary,
+            | Self::NoteEndpointFailing(_)
+            | Self::NoteCheckpoint(_)
+            | Self::NoteLedgerRead(_)
+            | Self::RotateSigningKey(_) => Urgency::Ordinary,
         }
     }
 }

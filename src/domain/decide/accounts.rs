@@ -139,10 +139,20 @@ pub(super) fn remove_member(
     if record.removed {
         return Ok(decision(&access, organization, subject, vec![]));
     }
+    removed_with_all(state, &access, record, facts)
+}
+
+/// The end of a membership, with its tokens and sessions.
+pub(super) fn removed_with_all(
+    state: &State,
+    access: &Access,
+    record: &Member,
+    facts: &Facts,
+) -> Result<Decision, Rejection> {
     check_not_last_owner(state, record)?;
-    let owner = Owner::User(record.id);
+    let (subject, owner) = (Subject::Member(record.id), Owner::User(record.id));
     let end = (MemberRemoved {}.into(), facts);
-    let mut made = ended_with_all(state, &access, subject, owner, end);
+    let mut made = ended_with_all(state, access, subject, owner, end);
     let ended = sessions::end_all(state, record.id, SessionEnd::MemberRemoved, facts);
     made.changes.extend(ended);
     Ok(made)

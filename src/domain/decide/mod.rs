@@ -9,9 +9,11 @@ mod catalogue;
 mod checks;
 mod edit;
 mod endpoints;
+mod erasure;
 mod expiry;
 mod issue;
 pub(super) mod keys;
+mod ledger;
 mod organizations;
 mod replace;
 mod sessions;
@@ -112,6 +114,7 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
             accounts::change_member_role(state, request, command, facts)
         }
         Command::RemoveMember(command) => accounts::remove_member(state, request, *command, facts),
+        Command::EraseMember(command) => erasure::erase_member(state, request, command, facts),
         Command::CreateServiceAccount(command) => {
             accounts::create_account(state, request, command, facts)
         }
@@ -149,6 +152,11 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
         Command::DeleteEndpoint(target) => endpoints::delete(state, request, *target, facts),
         Command::NoteEndpointFailing(command) => endpoints::failing(state, request, *command),
         Command::StopEndpoint(command) => endpoints::stop(state, request, *command),
+        Command::NoteCheckpoint(command) => ledger::note_checkpoint(state, request, command),
+        Command::NoteLedgerRead(command) => ledger::note_read(state, request, *command, facts),
+        Command::RotateSigningKey(command) => {
+            ledger::rotate_signing_key(state, request, command, facts)
+        }
     }
 }
 

@@ -85,7 +85,7 @@ pub(super) fn by_the_program(request: &Request) -> Result<(), Rejection> {
     }
 }
 
-fn noted_by_the_program(
+pub(super) fn noted_by_the_program(
     organization: Option<OrganizationId>,
     subject: Subject,
     fact: Fact,

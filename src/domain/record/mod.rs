@@ -99,6 +99,8 @@ pub struct Member {
     pub role: String,
     /// Whether the membership has ended.
     pub removed: bool,
+    /// When the person was erased; from then on address and name are blank.
+    pub erased_at: Option<Timestamp>,
     /// The event that holds the sealed values; they open in no other place.
     pub added_by: EventId,
     /// Version, position, origin.

@@ -4,13 +4,15 @@ use proptest::prelude::*;
 
 use super::acme::{Acme, strings};
 use super::adoption::any_catalogue;
+use super::auditor::ledger_command;
 use super::endpoint_history::endpoint_command;
 use super::expiry::any_notices;
 use crate::domain::command::{
     Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink, KeyTarget, Place, RemoveMember,
-    ReplaceKey, Request, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure,
-    SignInProof, SignOut, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    DeleteServiceAccount, EndedSecretUse, EraseMember, Expiry, IssueSignInLink, KeyTarget, Place,
+    RemoveMember, ReplaceKey, Request, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn,
+    SignInFailure, SignInProof, SignOut, UpdateKey, UpdateOrganization, UpdateProject,
+    UpdateServiceAccount,
 };
 use crate::domain::envelope::Digest32;
 use crate::domain::event::EndedCode;
@@ -181,6 +183,7 @@ pub(super) fn request(acme: &Acme, step: &Step) -> Request {
             | Command::NoteEndedSecretUse(_)
             | Command::SealUsage(_)
             | Command::NoteExpiries(_)
+            | Command::NoteCheckpoint(_)
             | Command::NoteEndpointFailing(_)
             | Command::StopEndpoint(_)
     );
@@ -237,6 +240,7 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
         10 | 11 => create_key(acme, step, organization, project).into(),
         16..21 => sign_in_command(acme, step, organization),
         21 if which.is_multiple_of(2) => any_notices(acme, step),
+        21 if which.is_multiple_of(3) => ledger_command(acme, step, organization),
         21 => usage_command(acme, step),
         22 | 23 => endpoint_command(acme, step, organization, project),
         _ => key_command(acme, step, organization),
@@ -246,6 +250,15 @@ fn command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
 fn member_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
     let first = UserId(ulid::Ulid(0));
     let member = any_of(&acme.state.members, &first, step.which).unwrap();
+    if step.what.is_multiple_of(2) && step.how.is_multiple_of(3) {
+        let reason = String::from("asked for it");
+        return EraseMember {
+            organization,
+            member,
+            reason,
+        }
+        .into();
+    }
     if step.what.is_multiple_of(2) {
         return RemoveMember {
             organization,

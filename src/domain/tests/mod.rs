@@ -8,6 +8,7 @@
 mod accounts;
 mod acme;
 mod adoption;
+mod auditor;
 mod catalogue;
 pub(crate) mod chronicle;
 mod dominance;

@@ -5,6 +5,7 @@
 
 use ulid::Ulid;
 
+use super::auditor::everything_for_auditors;
 use super::endpoint_history::every_event;
 use super::expiry::every_notice;
 use super::{Ledger, fingerprint, read, seal};
@@ -26,14 +27,15 @@ use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v5.ndjson");
+const PINNED: &str = include_str!("payloads_v6.ndjson");
 /// Before credentials could replace each other; before usage was told of; before webhooks; before
-/// expiries were told of.
-const OLDER: [&str; 4] = [
+/// expiries were told of; before checkpoints were, and before people could be erased.
+const OLDER: [&str; 5] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
     include_str!("payloads_v4.ndjson"),
+    include_str!("payloads_v5.ndjson"),
 ];
 
 const CATALOGUE: &str = r#"
@@ -90,6 +92,7 @@ fn history() -> Ledger {
     usage(&mut ledger);
     every_event(&mut ledger, organization);
     every_notice(&mut ledger, organization);
+    everything_for_auditors(&mut ledger, organization);
     ledger
 }
 

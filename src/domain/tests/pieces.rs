@@ -49,8 +49,13 @@ impl Snapshot {
             let mut piece: Piece = postcard::from_bytes(&bytes).unwrap();
             if let Piece::Member(member) = &mut piece {
                 let member = std::sync::Arc::make_mut(member);
-                for value in [Some(&mut member.email), member.name.as_mut()] {
-                    let Some(value) = value else { continue };
+                // Who was erased stays so, whether the key is still there or not.
+                let values = [Some(&mut member.email), member.name.as_mut()];
+                for value in values
+                    .into_iter()
+                    .flatten()
+                    .filter(|_| member.erased_at.is_none())
+                {
                     let text = value.sealed().unwrap().text.strip_suffix(&TAG).unwrap();
                     let text = String::from_utf8(text.to_vec()).unwrap();
                     value.open(Some(text));

@@ -35,7 +35,7 @@ const EVENTS_PER_PIECE: u64 = 10_000;
 /// Bytes after which a piece is sent, whatever is left of it.
 const PIECE_BYTES: usize = 1024 * 1024;
 /// Lines of JSON.
-const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
+pub(super) const NDJSON: HeaderValue = HeaderValue::from_static("application/x-ndjson");
 
 /// Which events.
 #[derive(Deserialize)]

@@ -6,6 +6,7 @@
 //! ledger, each its own organization's.
 
 pub(super) mod events;
+pub(super) mod past;
 pub(super) mod proofs;
 pub(super) mod tree;
 

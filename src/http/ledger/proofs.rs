@@ -17,10 +17,11 @@ use crate::http::call::Call;
 use crate::http::lists::Query;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::ledger::Ledger;
 use crate::tiles::NoReceipt;
 
 /// How long a receipt waits for the checkpoint that covers its event: there is one every second.
-const WITHIN: Duration = Duration::from_secs(2);
+pub(super) const WITHIN: Duration = Duration::from_secs(2);
 
 /// A checkpoint to prove against.
 #[derive(Deserialize)]
@@ -76,7 +77,7 @@ pub(in crate::http) async fn receipt(
     if !call.app.ledger.tiles().wait_for(position, WITHIN).await {
         return Err(not_published());
     }
-    let prove = move |ledger: &crate::ledger::Ledger| ledger.tiles().receipt(position, size);
+    let prove = move |ledger: &Ledger| ledger.tiles().receipt(position, size);
     let receipt = off_thread(&call, prove).await??;
     let file = format!("attachment; filename=\"{id}.tlog-proof\"");
     let file = HeaderValue::from_str(&file).unwrap_or(HeaderValue::from_static("attachment"));
@@ -89,6 +90,28 @@ pub(in crate::http) async fn receipt(
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Ok((headers, receipt.text()).into_response())
+}
+
+/// The receipts of several events, once the newest of them is covered.
+pub(in crate::http) async fn receipts(
+    call: &Call,
+    positions: Vec<u64>,
+) -> Result<Vec<String>, Problem> {
+    let Some(newest) = positions.iter().max() else {
+        return Ok(Vec::new());
+    };
+    if !call.app.ledger.tiles().wait_for(*newest, WITHIN).await {
+        return Err(not_published());
+    }
+    let prove = move |ledger: &Ledger| {
+        let tiles = ledger.tiles();
+        let texts = positions.iter().map(|position| {
+            let receipt = tiles.receipt(*position, None)?;
+            Ok::<_, NoReceipt>(receipt.text())
+        });
+        texts.collect::<Result<Vec<String>, _>>()
+    };
+    Ok(off_thread(call, prove).await??)
 }
 
 /// From which size to which.

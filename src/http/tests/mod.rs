@@ -13,6 +13,7 @@ mod endpoints;
 mod forward_auth;
 mod garbage;
 mod gateways;
+mod ledger;
 mod lists;
 mod metrics;
 mod oauth;

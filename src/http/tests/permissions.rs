@@ -78,7 +78,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 136] = [
+const TABLE: [(&str, &str, &str, &str); 139] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -95,9 +95,12 @@ const TABLE: [(&str, &str, &str, &str); 136] = [
     ("GET", "", "/v1/events/{event_id}/proof", RECEIPT),
     ("GET", "", "/ledger/checkpoint", OPEN),
     ("GET", "", "/ledger/vkey", OPEN),
-    ("GET", "", "/ledger/tile/{*tile}", OPEN),
+    ("GET", "", "/ledger/tile/{tile}", OPEN),
     ("GET", "", "/v1/ledger/consistency", LEDGER),
     ("GET", "", "/v1/ledger/events", LEDGER),
+    ("GET", "", "/v1/ledger/state", LEDGER),
+    ("GET", "", "/v1/ledger/diff", LEDGER),
+    ("GET", "", "/v1/ledger/who-could", LEDGER),
     ("POST", "", "/oauth2/introspect", VERIFY),
     ("POST", "", "/oauth2/revoke", HOLDERS),
     ("GET", "", "/.well-known/oauth-authorization-server", OPEN),
@@ -335,7 +338,7 @@ fn every_route_admits_whom_it_should() {
                 401 => '1',
                 403 if REFUSALS.contains(&reply.refused(403).as_str()) => '-',
                 404 => '4',
-                200 | 412 | 415 => '+',
+                200 | 400 | 412 | 415 => '+',
                 _ => '?',
             };
             if outcome != expected {

@@ -26,7 +26,8 @@ fn an_organization_is_made_with_its_owner_and_key() {
         made["owner"],
         json!({
             "id": owner, "organization_id": id, "email": "bill@initech.example", "name": null,
-            "role": "owner", "status": "active", "sign_in_url": made["owner"]["sign_in_url"],
+            "role": "owner", "status": "active", "erased_at": null,
+            "sign_in_url": made["owner"]["sign_in_url"],
             "version": 2,
             "created_by": by, "created_at": START, "updated_at": START,
         })
@@ -108,7 +109,8 @@ fn members_come_change_and_go() {
     let id = reply.created();
     let member = json!({
         "id": id, "organization_id": world.acme.id, "email": "joe@acme.example", "name": "Joe",
-        "role": "administrator", "status": "active", "sign_in_url": null, "version": 1,
+        "role": "administrator", "status": "active", "erased_at": null, "sign_in_url": null,
+        "version": 1,
         "created_by": world.acme.key, "created_at": START, "updated_at": START,
     });
     assert_eq!(reply.json(), member);

@@ -15,7 +15,7 @@ use std::{fs, io};
 use super::checkpoints::{BETWEEN_CHECKPOINTS, Signing};
 use super::snapshots::{self, EVENTS_BETWEEN, Loaded};
 use super::stamp::{StampError, open_personal};
-use super::{Ledger, Submission};
+use super::{Ledger, Submission, erasure};
 use crate::clock::{Clock, Entropy};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{Actor, Command, OpenLedger, Request};
@@ -181,6 +181,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     if state.ledger().log_id != Some(LogId(log.log_id())) || log.log_id() != log_id {
         return Err(BootError::Mixed { what: "keys" });
     }
+    erasure::finish(&keys, &state)?;
     let (tokens, applied) = TokenView::open(&folder.views())?;
     let views = Views::new(tokens);
     catch_up(&views, &state, &log, applied)?;

@@ -21,7 +21,7 @@ use crate::ledger::{Answer, Record, Submission};
 
 /// The history as it is being made.
 pub(super) struct Company<'a> {
-    world: &'a mut World,
+    pub(super) world: &'a mut World,
     pub(super) tokens: Vec<(String, String)>,
     pub(super) organization: OrganizationId,
     pub(super) owner: UserId,
@@ -35,7 +35,7 @@ pub(super) fn organization(answer: &Answer) -> OrganizationId {
     record.id
 }
 
-fn member(answer: &Answer) -> UserId {
+pub(super) fn member(answer: &Answer) -> UserId {
     let Record::Member(record) = &answer.records[0] else {
         panic!("{answer:?}");
     };
@@ -92,6 +92,7 @@ pub(crate) fn found(world: &mut World) -> Vec<(String, String)> {
     company.keys();
     company.endpoints();
     company.expiries();
+    company.audited();
     company.tokens
 }
 
@@ -109,13 +110,13 @@ impl Company<'_> {
         self.world.ledger.submit_blocking(submission).unwrap()
     }
 
-    fn issue(&mut self, name: &str, command: CreateKey) -> CredentialId {
+    pub(super) fn issue(&mut self, name: &str, command: CreateKey) -> CredentialId {
         let answer = self.run(Actor::Operator, command);
         self.tokens.push((name.to_owned(), token(&answer)));
         credential(&answer).id()
     }
 
-    fn owned(&self, kind: Kind, owner: Owner, name: &str) -> CreateKey {
+    pub(super) fn owned(&self, kind: Kind, owner: Owner, name: &str) -> CreateKey {
         CreateKey {
             kind,
             owner,
@@ -259,7 +260,7 @@ impl Company<'_> {
     }
 
     /// A new session of a member, by a link.
-    fn session(&mut self, member: UserId) -> SessionId {
+    pub(super) fn session(&mut self, member: UserId) -> SessionId {
         let organization = self.organization;
         let link = Command::IssueSignInLink(IssueSignInLink {
             organization,

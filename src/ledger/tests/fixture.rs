@@ -19,7 +19,7 @@ use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
 use crate::domain::time::Timestamp;
 
-const NEWEST: &str = "v5";
+const NEWEST: &str = "v6";
 const SEGMENT_BYTES: u64 = 32 * 1024;
 /// Where a file of the log or of the checkpoints says how long it is.
 const LOG_LENGTH_AT: usize = 40;

@@ -4,6 +4,7 @@
 //! that are small. Crashes are copies of the folder, or of a disk in memory, taken while it runs.
 
 mod adoption;
+mod audited;
 mod clock;
 mod company;
 mod endpoints;

@@ -161,13 +161,17 @@ pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
         | Fact::EndpointDisabled(_)
         | Fact::EndpointEnabled(_)
         | Fact::EndpointDeleted(_)
-        | Fact::EndpointFailing(_) => None,
+        | Fact::EndpointFailing(_)
+        | Fact::LedgerCheckpointed(_)
+        | Fact::LedgerRead(_)
+        | Fact::SigningKeyRotated(_)
+        | Fact::SubjectErased(_) => None,
     }
 }
 
 /// Types that never have an entry, as they stand in a stored payload: most events of a log are
 /// these, and reading it again passes them by unparsed.
-const WITHOUT_ENTRY: [&str; 26] = [
+const WITHOUT_ENTRY: [&str; 30] = [
     "ledger.opened",
     "organization.created",
     "organization.updated",
@@ -194,6 +198,10 @@ const WITHOUT_ENTRY: [&str; 26] = [
     "webhook_endpoint.enabled",
     "webhook_endpoint.deleted",
     "webhook_endpoint.failing",
+    "ledger.checkpointed",
+    "ledger.read",
+    "signing_key.rotated",
+    "subject.erased",
 ];
 
 /// Whether events of this type may have an entry; one that is unknown may.

@@ -14,7 +14,7 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, UserId};
 
 /// A stored payload of every type.
-const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v5.ndjson");
+const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v6.ndjson");
 
 const TABLE: &str = "\
 api_key.created: -
@@ -28,7 +28,9 @@ api_key.rotated: rotated, one
 api_key.scopes_edited: changed, one
 api_key.updated: changed, one
 catalogue.adopted: changed, all
+ledger.checkpointed: -
 ledger.opened: -
+ledger.read: -
 member.added: -
 member.password_set: -
 member.removed: ended, owner
@@ -48,6 +50,8 @@ service_account.enabled: enabled, owner
 service_account.updated: changed, owner
 session.ended: -
 session.started: -
+signing_key.rotated: -
+subject.erased: -
 usage.sealed: -
 webhook_endpoint.created: -
 webhook_endpoint.deleted: -

@@ -46,6 +46,7 @@ fn member(id: u128, role: &str) -> Member {
         name: None,
         role: role.to_owned(),
         removed: false,
+        erased_at: None,
         added_by: EventId(Ulid(1)),
         stamp: stamp(1, Timestamp(0)),
     }
