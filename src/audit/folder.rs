@@ -13,7 +13,7 @@ use crate::merkle::{Checkpoint, Hash, NoteVerifier};
 
 use super::chains::Chains;
 use super::checkpoints::Kept;
-use super::keys::Named;
+use super::keys::{Named, checkpoint_of, claimed};
 use super::tiles::Tiles;
 use super::verdict::{Finding, Kind, Verdict};
 use super::views::{self, ViewsFound};
@@ -86,10 +86,10 @@ pub enum AuditError {
 /// When there is nothing to check, or the system refuses something. Damage is a verdict.
 pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<Report, AuditError> {
     let folder = asked.folder;
-    let since = asked.since.map(unsigned).transpose();
+    let since = asked.since.map(claimed).transpose();
     let (since, since_form) = match since {
         Ok(since) => (since, None),
-        Err(finding) => (None, Some(finding)),
+        Err(why) => (None, Some(Finding::new(Kind::SinceSignature, why))),
     };
     let (mut kept, kept_form) = kept(folder, since)?;
     let expected = kept.newest().map_or(0, |newest| newest.signed.size);
@@ -206,23 +206,12 @@ fn log_id(folder: &Folder) -> Result<Option<[u8; 16]>, AuditError> {
     Ok(crate::log::log_id_in(&Disk::Real, &folder.log())?)
 }
 
-/// A note's checkpoint, whoever signed it.
-fn unsigned(note: &str) -> Result<Checkpoint, Finding> {
-    let parsed = crate::merkle::Note::parse(note);
-    let text = parsed.map_err(|why| why.to_string());
-    let checkpoint = text.and_then(|note| {
-        let checkpoint = Checkpoint::parse(note.text());
-        checkpoint.map_err(|why| why.to_string())
-    });
-    checkpoint.map_err(|why| Finding::new(Kind::SinceSignature, why))
-}
-
 fn since_signed(asked: &Asked<'_>, named: &Named, keys: &[NoteVerifier]) -> Result<(), Finding> {
     let Some(note) = asked.since else {
         return Ok(());
     };
     let origin = named.origin.as_deref().unwrap_or_default();
-    match super::keys::checkpoint_of(note, origin, keys) {
+    match checkpoint_of(note, origin, keys) {
         Ok(_) => Ok(()),
         Err(finding) => Err(Finding {
             kind: Kind::SinceSignature,

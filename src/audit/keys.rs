@@ -7,7 +7,7 @@
 use serde::Deserialize;
 
 use super::verdict::{Finding, Kind};
-use crate::merkle::{Checkpoint, CheckpointError, NoteError, NoteVerifier};
+use crate::merkle::{Checkpoint, CheckpointError, Note, NoteError, NoteVerifier};
 
 /// What the log says of its keys.
 #[derive(Debug, Default)]
@@ -46,6 +46,11 @@ impl Named {
         if name == "ledger.opened" && self.origin.is_none() {
             self.origin = data.origin;
         }
+    }
+
+    /// The keys in the order in which they are named.
+    pub(super) fn all(&self) -> impl Iterator<Item = &NoteVerifier> {
+        self.keys.iter().map(|(_, key)| key)
     }
 
     /// The keys that count. Without one from outside these are all that the log names.
@@ -100,4 +105,10 @@ pub(super) fn checkpoint_of(
         };
         Finding::new(kind, why.to_string())
     })
+}
+
+/// What a note says, whoever signed it: not to be believed.
+pub(super) fn claimed(note: &str) -> Result<Checkpoint, String> {
+    let note = Note::parse(note).map_err(|why| why.to_string())?;
+    Checkpoint::parse(note.text()).map_err(|why| why.to_string())
 }

@@ -157,9 +157,16 @@ kinds! {
     /// An event of another organization than the bundle is of.
     BundleForeign = "bundle_foreign",
         "the bundle holds an event that it should not hold", ASK;
-    /// A receipt proves nothing.
-    Receipt = "receipt",
-        "the receipt does not prove that the payload is in the log", ASK;
+    /// A file that is no receipt.
+    ReceiptForm = "receipt_form",
+        "the file is not a receipt", ASK;
+    /// A receipt whose checkpoint is not the log's.
+    ReceiptSignature = "receipt_signature",
+        "the checkpoint in the receipt is not signed by the key given", ASK;
+    /// A receipt that proves nothing.
+    ReceiptProof = "receipt_proof",
+        "the receipt does not prove that the payload is in the log: it is another payload's, \
+         or for another size", ASK;
 }
 
 /// The first damage.

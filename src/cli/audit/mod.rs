@@ -3,7 +3,9 @@
 //! Parsing and printing; the checks are in the library's own room. Nothing here writes to what it
 //! looks at.
 
+mod past;
 mod progress;
+mod receipts;
 mod verify;
 
 use std::process::ExitCode;
@@ -33,6 +35,12 @@ pub(super) struct Audit {
 #[derive(Debug, Subcommand)]
 enum Command {
     Verify(Verify),
+    Replay(past::Replay),
+    Diff(past::Diff),
+    WhoCould(past::WhoCould),
+    History(past::History),
+    Prove(receipts::Prove),
+    CheckProof(receipts::CheckProof),
 }
 
 /// How an audit has ended that could be made.
@@ -49,6 +57,12 @@ impl Audit {
     pub(super) fn run(self) -> ExitCode {
         let outcome = match self.command {
             Command::Verify(verify) => verify.run(),
+            Command::Replay(replay) => replay.run(),
+            Command::Diff(diff) => diff.run(),
+            Command::WhoCould(who_could) => who_could.run(),
+            Command::History(history) => history.run(),
+            Command::Prove(prove) => prove.run(),
+            Command::CheckProof(check_proof) => check_proof.run(),
         };
         match outcome {
             Ok(Outcome::Whole) => ExitCode::SUCCESS,
