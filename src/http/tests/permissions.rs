@@ -75,7 +75,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 130] = [
+const TABLE: [(&str, &str, &str, &str); 131] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -115,6 +115,7 @@ const TABLE: [(&str, &str, &str, &str); 130] = [
     ("PATCH", O, "/members/{member_id}", WRITE),
     ("DELETE", O, "/members/{member_id}", WRITE),
     ("POST", O, "/members/{member_id}/sign-in-link", WRITE),
+    ("POST", O, "/members/{member_id}/erase", WRITE),
     ("GET", O, "/service-accounts", READ),
     ("POST", O, "/service-accounts", WRITE),
     ("GET", O, "/service-accounts/{sa_id}", READ),
