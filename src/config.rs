@@ -97,6 +97,75 @@ impl Network {
     }
 }
 
+/// The path below which the tree of the ledger is published: `/ledger`.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct LedgerPrefix(String);
+
+/// A path that the tree cannot be published below.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum WrongPrefix {
+    /// It does not have the form.
+    #[error("a prefix is one like /ledger: a slash before each part, of letters, digits and -._~")]
+    Form,
+    /// Something else is there.
+    #[error("the server has something else below /{0}")]
+    Taken(&'static str),
+}
+
+impl LedgerPrefix {
+    /// What the server answers below by itself.
+    const TAKEN: [&'static str; 10] = [
+        "v1",
+        "platform",
+        "oauth2",
+        "sign-in",
+        ".well-known",
+        "metrics",
+        "livez",
+        "readyz",
+        "openapi.json",
+        "docs",
+    ];
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for LedgerPrefix {
+    fn default() -> Self {
+        Self("/ledger".to_owned())
+    }
+}
+
+impl fmt::Display for LedgerPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for LedgerPrefix {
+    type Err = WrongPrefix;
+
+    fn from_str(text: &str) -> Result<Self, WrongPrefix> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+        let parts = text.strip_prefix('/').ok_or(WrongPrefix::Form)?;
+        for part in parts.split('/') {
+            let dots = matches!(part, "." | "..");
+            if part.is_empty() || dots || !part.bytes().all(plain) {
+                return Err(WrongPrefix::Form);
+            }
+        }
+        let first = parts.split('/').next();
+        match Self::TAKEN.iter().find(|taken| first == Some(**taken)) {
+            Some(taken) => Err(WrongPrefix::Taken(taken)),
+            None => Ok(Self(text.to_owned())),
+        }
+    }
+}
+
 /// The scheme and authority under which clients know the server, without a slash at the end.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PublicUrl(String);
@@ -185,6 +254,21 @@ impl FromStr for PublicUrl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_tree_is_published_below_a_path_that_is_free() {
+        for free in ["/ledger", "/a/b.c", "/transparency/log-1"] {
+            assert_eq!(free.parse(), Ok(LedgerPrefix(free.to_owned())));
+        }
+        let wrong = |text: &str| text.parse::<LedgerPrefix>().unwrap_err();
+        for text in [
+            "", "/", "ledger", "/ledger/", "//a", "/a b", "/{x}", "/a/../b", "/%41",
+        ] {
+            assert_eq!(wrong(text), WrongPrefix::Form, "{text}");
+        }
+        assert_eq!(wrong("/v1"), WrongPrefix::Taken("v1"));
+        assert_eq!(wrong("/docs/ledger"), WrongPrefix::Taken("docs"));
+    }
 
     #[test]
     fn secrets_cross_no_network_in_the_clear() {

@@ -5,6 +5,7 @@
 //! `http` and `cli` make commands, `ledger` decides them by the rules of `domain` and appends to
 //! `log`, and `views` follow. Read the modules in the order in which they stand here.
 
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod clock;
@@ -16,6 +17,7 @@ pub mod log;
 pub mod merkle;
 mod records;
 pub mod seal;
+pub mod tiles;
 pub mod usage;
 pub mod views;
 pub mod webhooks;

@@ -21,6 +21,7 @@ mod recover;
 mod rehearsal;
 mod serve;
 mod signals;
+mod tree;
 mod usage;
 mod webhooks;
 

@@ -28,6 +28,7 @@ use super::logging::{self, LogFormat, LogLevel};
 use super::otlp::Otlp;
 use super::output;
 use super::signals::Signals;
+use super::tree::TreeArgs;
 use super::usage::UsageArgs;
 use super::webhooks::WebhookArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
@@ -133,6 +134,9 @@ pub(super) struct Serve {
     #[command(flatten)]
     webhooks: WebhookArgs,
 
+    #[command(flatten)]
+    tree: TreeArgs,
+
     /// Where spans of requests are exported, by OTLP over HTTP; without it they are not
     #[arg(long, value_name = "URL")]
     #[arg(env = "KEYLEDGER_OTLP_ENDPOINT", hide_env_values = true)]
@@ -188,6 +192,7 @@ impl Serve {
             network: &network,
             usage: usage.clone(),
             webhooks: (&self.webhooks, self.folder.folder(), roots),
+            tree: self.tree.clone(),
         };
         let metrics = self.metrics_listen.map(bind).transpose()?;
         let bound = Bound {
@@ -324,6 +329,7 @@ struct Serving<'a> {
     usage: Option<Usage>,
     /// How webhooks are delivered, where what has been delivered is kept, and whom they trust.
     webhooks: (&'a WebhookArgs, Folder, Vec<Vec<u8>>),
+    tree: TreeArgs,
 }
 
 /// Where it is served.
@@ -340,6 +346,7 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         network,
         usage,
         webhooks: (webhooks, folder, roots),
+        tree,
     } = serving;
     let mut signals = Signals::listen().context("cannot wait for signals")?;
     let waiting = |listener| TcpListener::from_std(listener).context("cannot wait for connections");
@@ -363,6 +370,8 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         behind_proxy: network.behind_proxy,
         webhook_guard: guard,
         webhooks: Some(webhooks.clone()),
+        ledger_prefix: tree.ledger_prefix,
+        ledger_closed: !tree.ledger_public,
     };
     let asked = async move {
         // A sender that is gone asks for the end too.

@@ -183,7 +183,8 @@ pub(in crate::http) async fn remove(
 #[utoipa::path(get, path = "/v1/workspaces/{workspace_id}/access-tokens/{id}/events",
     tag = "access tokens",
     params(("workspace_id" = String, Path), ("id" = String, Path), ("limit" = Option<usize>, Query),
-        ("cursor" = Option<String>, Query)),
+        ("cursor" = Option<String>, Query),
+        ("with_proofs" = Option<bool>, Query, description = "With a receipt of each.")),
     responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,

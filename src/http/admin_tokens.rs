@@ -186,7 +186,8 @@ pub(in crate::http) async fn remove(
 /// The history of an admin token, newest first.
 #[utoipa::path(get, path = "/v1/admin/api-tokens/{id}/events", tag = "admin tokens",
     params(("id" = String, Path), ("limit" = Option<usize>, Query),
-        ("cursor" = Option<String>, Query)),
+        ("cursor" = Option<String>, Query),
+        ("with_proofs" = Option<bool>, Query, description = "With a receipt of each.")),
     responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,

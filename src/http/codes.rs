@@ -341,6 +341,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "disk_full",
         "the disk is full; `/oauth2/revoke` says so with this status",
     ),
+    (
+        503,
+        "not_published",
+        "no published checkpoint covers that yet; one comes every second",
+    ),
     (503, "not_ready", "the service is starting or ending"),
     (
         503,

@@ -39,6 +39,7 @@ pub(super) fn complete(document: &mut Document) {
     components.add_security_scheme("session", session);
     let about = document.info.description.take().unwrap_or_default();
     document.info.description = Some(format!("{about}\n\n{}", table_of_codes()));
+    name_rests(document);
     for (path, item) in &mut document.paths.paths {
         for (method, operation) in [
             (Method::Read, item.get.as_mut()),
@@ -54,6 +55,15 @@ pub(super) fn complete(document: &mut Document) {
             }
         }
     }
+}
+
+/// A parameter that takes the rest of a path is written `{*name}` by the router and `{name}` here.
+fn name_rests(document: &mut Document) {
+    let paths = std::mem::take(&mut document.paths.paths);
+    let named = paths.into_iter();
+    document.paths.paths = named
+        .map(|(path, item)| (path.replace("{*", "{"), item))
+        .collect();
 }
 
 /// The codes of problems as a table in Markdown.
@@ -121,7 +131,9 @@ fn headers(method: Method, path: &str) -> Vec<(&'static str, &'static str)> {
         "docs",
         "oauth-authorization-server",
     ];
-    let open = open.contains(&last) || path.starts_with("/v1/forward-auth");
+    let open = open.contains(&last)
+        || path.starts_with("/v1/forward-auth")
+        || path.starts_with("/ledger/");
     match method {
         Method::Read if open => {}
         Method::Read => headers.push(MIN_POSITION),

@@ -6,13 +6,16 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
 use super::call::Call;
+use super::ledger::proofs::receipts;
 use super::lists::{Query, array, limit, number};
+use super::past::off_thread;
 use super::problem::Problem;
 use crate::domain::access::Action;
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
 use crate::domain::ids::{Principal, Subject, UserId};
 use crate::domain::personal::Personal;
+use crate::ledger::Ledger;
 use crate::ledger::history::{Past, PastNetwork};
 
 /// What stands where a person stood who has been erased.
@@ -34,6 +37,9 @@ pub(super) struct EventRecord {
     /// What happened; hashes are left out.
     #[schema(value_type = Object)]
     data: Value,
+    /// With `with_proofs`: the event's receipt, a C2SP `tlog-proof`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<String>,
 }
 
 /// Who did it.
@@ -56,6 +62,20 @@ pub(super) struct HistoryPages {
     #[serde(default, deserialize_with = "number")]
     limit: Option<usize>,
     cursor: Option<String>,
+    with_proofs: Option<String>,
+}
+
+impl HistoryPages {
+    fn with_proofs(&self) -> Result<bool, Problem> {
+        match self.with_proofs.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => Err(Problem::invalid_query(
+                "with_proofs",
+                "must be true or false",
+            )),
+        }
+    }
 }
 
 /// A page of the events of a record that has `newest` of them: its versions count from 1.
@@ -66,6 +86,7 @@ pub(super) async fn history(
 ) -> Result<Response, Problem> {
     let asked = query.read()?;
     let limit = limit(asked.limit)?;
+    let with_proofs = asked.with_proofs()?;
     let last = match asked.cursor.as_deref().map(str::parse::<u32>) {
         None => newest,
         Some(Ok(before)) => newest.min(before.saturating_sub(1)),
@@ -79,13 +100,18 @@ pub(super) async fn history(
     let limit = limit.min(last as usize);
     let after = last.saturating_sub(u32::try_from(limit).unwrap_or(u32::MAX));
     let addresses = Addresses::for_caller(&call);
-    // Reads of the log are file reads: off the async threads.
-    let read = move || call.app.ledger.events_of(subject, after, limit);
-    let events = tokio::task::spawn_blocking(read).await;
-    let events = events.map_err(|why| Problem::internal("a history read panicked", &why))??;
+    let read = move |ledger: &Ledger| ledger.events_of(subject, after, limit);
+    let events = off_thread(&call, read).await??;
     let next = (after > 0).then(|| (after + 1).to_string());
     let newest_first = events.iter().rev();
-    let records: Vec<EventRecord> = newest_first.map(|past| record(past, addresses)).collect();
+    let mut records: Vec<EventRecord> = newest_first.map(|past| record(past, addresses)).collect();
+    if with_proofs {
+        let positions = records.iter().map(|record| record.position).collect();
+        let receipts = receipts(&call, positions).await?;
+        for (record, receipt) in records.iter_mut().zip(receipts) {
+            record.receipt = Some(receipt);
+        }
+    }
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 
@@ -131,6 +157,7 @@ fn record(past: &Past, addresses: Addresses) -> EventRecord {
         },
         request_id: event.request_id.clone(),
         data: without_hashes(&event.fact),
+        receipt: None,
     }
 }
 

@@ -69,6 +69,12 @@ impl Class {
             "/events",
             "/usage",
             "/usage/summary",
+            "/proof",
+            "/consistency",
+            "/ledger/state",
+            "/ledger/diff",
+            "/ledger/who-could",
+            "/tile/{*tile}",
             "/deliveries",
             "/deliveries/{delivery_id}",
         ];

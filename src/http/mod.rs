@@ -22,6 +22,7 @@ mod events;
 mod forward_auth;
 mod frame;
 mod keys;
+mod ledger;
 mod lists;
 mod load;
 mod meta;
@@ -30,6 +31,7 @@ mod oauth;
 mod outgoing;
 mod past;
 mod path;
+mod place;
 mod platform;
 mod problem;
 mod project_tokens;
@@ -59,7 +61,7 @@ use axum::http::HeaderValue;
 use tokio::net::TcpListener;
 
 use crate::clock::Entropy;
-use crate::config::PublicUrl;
+use crate::config::{LedgerPrefix, PublicUrl};
 use crate::ledger::Ledger;
 use crate::usage::Usage;
 use crate::webhooks::Webhooks;
@@ -87,6 +89,10 @@ pub struct HttpSettings {
     pub webhook_guard: Guard,
     /// What delivers them; `None`: nothing does.
     pub webhooks: Option<Webhooks>,
+    /// Below which path the tree is published: `/ledger` unless it is set.
+    pub ledger_prefix: LedgerPrefix,
+    /// Only who may read the ledger sees the tree.
+    pub ledger_closed: bool,
 }
 
 /// What every handler has: a handle to the one service.
@@ -166,8 +172,8 @@ impl App {
     }
 }
 
-fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
-    let (router, mut document) = routes::routes().split_for_parts();
+fn parts(prefix: &LedgerPrefix) -> (Router<App>, utoipa::openapi::OpenApi) {
+    let (router, mut document) = routes::routes(prefix).split_for_parts();
     document::complete(&mut document);
     (router, document)
 }
@@ -175,7 +181,7 @@ fn parts() -> (Router<App>, utoipa::openapi::OpenApi) {
 /// The OpenAPI document, as it is served.
 #[must_use]
 pub fn document() -> utoipa::openapi::OpenApi {
-    parts().1
+    parts(&LedgerPrefix::default()).1
 }
 
 /// The service over a ledger, ready to be called.
@@ -184,7 +190,7 @@ pub fn router(ledger: Ledger, settings: HttpSettings) -> Router {
 }
 
 fn app(ledger: Ledger, settings: HttpSettings) -> (Router, App) {
-    let (router, document) = parts();
+    let (router, document) = parts(&settings.ledger_prefix);
     let document = document.to_pretty_json().unwrap_or_default();
     let app = App::new(ledger, settings, document);
     (layered(router, app.clone()), app)

@@ -65,6 +65,24 @@ impl Moment {
         Ok(Self { position, at })
     }
 
+    /// Now, as the views show it.
+    pub(super) fn present(call: &Call) -> Self {
+        Self {
+            position: call.views().position(),
+            at: call.now(),
+        }
+    }
+
+    /// Of the last event that counts; `None` before the first.
+    pub(super) const fn position(self) -> Option<u64> {
+        self.position
+    }
+
+    /// How many events count.
+    pub(super) fn events(self) -> u64 {
+        self.position.map_or(0, |position| position + 1)
+    }
+
     /// A credential as it was then; `None` if it was not there yet.
     pub(super) async fn credential(
         self,

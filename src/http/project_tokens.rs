@@ -132,7 +132,8 @@ pub(in crate::http) async fn remove(
 #[utoipa::path(get, path = "/v1/projects/{project_id}/api-tokens/{id}/events",
     tag = "project tokens",
     params(("project_id" = String, Path), ("id" = String, Path), ("limit" = Option<usize>, Query),
-        ("cursor" = Option<String>, Query)),
+        ("cursor" = Option<String>, Query),
+        ("with_proofs" = Option<bool>, Query, description = "With a receipt of each.")),
     responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,

@@ -12,17 +12,19 @@ use utoipa_axum::routes;
 use super::auth::Caller;
 use super::problem::Problem;
 use super::{
-    App, access_tokens, admin_tokens, api_tokens, document, forward_auth, meta, metrics, oauth,
-    platform, project_tokens, pull, revocations, service_account_tokens, service_accounts,
+    App, access_tokens, admin_tokens, api_tokens, document, forward_auth, ledger, meta, metrics,
+    oauth, platform, project_tokens, pull, revocations, service_account_tokens, service_accounts,
     sessions, usage, verify,
 };
+use crate::config::LedgerPrefix;
 use crate::domain::access::Action;
 use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::domain::kind::{Deed, Kind};
 
 /// Every route, with its part of the document.
-pub(super) fn routes() -> OpenApiRouter<App> {
+pub(super) fn routes(prefix: &LedgerPrefix) -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(document::Head::openapi())
+        .nest(prefix.as_str(), ledger::tree::routes())
         .merge(platform_routes())
         .merge(workspace_routes())
         .merge(session_routes())
@@ -34,6 +36,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(revocations::snapshot::snapshot))
         .routes(routes!(pull::list))
         .routes(routes!(pull::stream::stream))
+        .routes(routes!(ledger::proofs::receipt))
+        .routes(routes!(ledger::proofs::consistency))
+        .routes(routes!(ledger::events::list))
+        .routes(routes!(ledger::past::state))
+        .routes(routes!(ledger::past::diff))
+        .routes(routes!(ledger::past::who_could))
         .routes(routes!(metrics::show))
         .routes(routes!(oauth::introspect::introspect))
         .routes(routes!(oauth::revoke::revoke))
@@ -246,7 +254,9 @@ fn weakest(route: &str) -> Option<Weakest> {
         ("/v1/verify", Weakest::AtHome(Action::Verify)),
         ("/v1/usage", Weakest::AtHome(Action::ReportUsage)),
         ("/v1/revocations", Weakest::AtHome(Action::Verify)),
+        ("/v1/events/{event_id}/", Weakest::Known),
         ("/v1/events", Weakest::AtHome(Action::Webhooks)),
+        ("/v1/ledger/", Weakest::AtHome(Action::ReadLedger)),
         ("/oauth2/introspect", Weakest::AtHome(Action::Verify)),
         ("/v1/me", Weakest::InPerson),
         ("/v1/api-tokens/scopes", Weakest::Known),

@@ -127,7 +127,8 @@ pub(in crate::http) async fn remove(
 #[utoipa::path(get, path = "/v1/service-accounts/{id}/tokens/{tok_id}/events",
     tag = "service account tokens",
     params(("id" = String, Path), ("tok_id" = String, Path), ("limit" = Option<usize>, Query),
-        ("cursor" = Option<String>, Query)),
+        ("cursor" = Option<String>, Query),
+        ("with_proofs" = Option<bool>, Query, description = "With a receipt of each.")),
     responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,

@@ -1,21 +1,27 @@
-//! The floor: signed checkpoints, so that a lost end of the log is a detected event.
+//! Signed checkpoints: kept, so that a lost end of the log is a detected event, and published.
 //!
-//! After a durable batch the writer announces size and root; at most once a second this thread
-//! signs the newest and appends the note to `DATA/checkpoints/`, synced. It must never sign a size
-//! below one signed before; the checkpoint file refuses that too. When there is no room for notes,
-//! signing pauses and the log goes on; when a write of the file has failed, signing ends.
+//! After a durable batch the writer announces size and root. At most once a second this thread
+//! reads back what was written, computes the root once more, signs, appends the note to
+//! `DATA/checkpoints/`, synced, makes files of the tiles that are full, and publishes. It must
+//! never sign a root that the log does not give, which ends the ledger, nor a size below one signed
+//! before; the checkpoint file refuses that too. When there is no room, signing or publishing waits
+//! and the log goes on; when a write of the checkpoint file has failed, signing ends.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use crate::log::{CheckpointFile, FloorError, SignedCheckpoint};
-use crate::merkle::{Checkpoint, CheckpointError, NoteSigner};
+use tokio::sync::watch;
 
+use crate::log::{CheckpointFile, FloorError, ReadError, SignedCheckpoint};
+use crate::merkle::{Checkpoint, CheckpointError, NoteSigner};
+use crate::tiles::{Growing, TileError, Tiles};
+
+use super::Health;
 use super::writer::error_chain;
 
 /// Signatures are at least so far apart.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(crate) const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(1);
 
 /// The newest size and root, on their way to be signed.
 #[derive(Clone, Debug, Default)]
@@ -71,10 +77,10 @@ impl Signed {
     }
 
     /// Lets the interval pass, unless the end comes first.
-    fn pause(&self) {
+    fn pause(&self, time: Duration) {
         let newest = self.lock();
         let stopping = |newest: &mut Newest| !newest.stopping;
-        match self.inner.1.wait_timeout_while(newest, INTERVAL, stopping) {
+        match self.inner.1.wait_timeout_while(newest, time, stopping) {
             Ok(waited) => drop(waited),
             Err(poisoned) => drop(poisoned),
         }
@@ -92,29 +98,65 @@ pub(crate) struct Signing {
     pub(crate) signer: NoteSigner,
     pub(crate) file: CheckpointFile,
     pub(crate) clock: crate::clock::Clock,
+    /// How long it waits from one checkpoint to the next.
+    pub(crate) between: Duration,
+}
+
+/// Where the thread says how it goes.
+pub(crate) struct Told<'a> {
+    /// Events that the newest signed checkpoint covers.
+    pub(crate) covered: &'a AtomicU64,
+    pub(crate) health: &'a watch::Sender<Health>,
 }
 
 impl Signing {
-    /// Signs until stopped, or until the file takes no more; `covered` says how far it has come.
-    pub(crate) fn run(mut self, signed: &Signed, covered: &AtomicU64) {
+    /// Signs and publishes until stopped, until the file takes no more, or until the log is found
+    /// not to be what was written.
+    pub(crate) fn run(mut self, signed: &Signed, tiles: &Arc<Tiles>, told: &Told<'_>) {
+        let mut growing = None;
         while let Next::Sign { size, root } = signed.next() {
-            match self.sign(size, root) {
-                Ok(()) => covered.store(size, Ordering::Release),
-                Err(SignError::File(why @ FloorError::Poisoned(_))) => {
-                    let why = error_chain(&why);
-                    tracing::error!(why, "signing has ended; the log goes on");
-                    return;
-                }
+            match self.checkpoint((size, root), (tiles, &mut growing), told) {
+                Ok(()) => {}
                 Err(why) => {
-                    let why = error_chain(&why);
-                    tracing::warn!(why, "a checkpoint was not signed; the next one may be");
+                    let ends = why.ends();
+                    let text = error_chain(&why);
+                    match ends {
+                        Ends::Nothing => {
+                            tracing::warn!(
+                                why = text,
+                                "a checkpoint was not published; the next may be"
+                            );
+                        }
+                        Ends::Signing => {
+                            tracing::error!(why = text, "signing has ended; the log goes on");
+                            return;
+                        }
+                        Ends::TheLedger => {
+                            tracing::error!(why = text, "the log is not what was written");
+                            told.health.send_replace(Health::Failed(text));
+                            return;
+                        }
+                    }
                 }
             }
-            signed.pause();
+            signed.pause(self.between);
         }
     }
 
-    fn sign(&mut self, size: u64, root: [u8; 32]) -> Result<(), SignError> {
+    /// Reads back, signs, keeps, publishes: in this order.
+    fn checkpoint(
+        &mut self,
+        (size, root): (u64, [u8; 32]),
+        (tiles, growing): (&Arc<Tiles>, &mut Option<Growing>),
+        told: &Told<'_>,
+    ) -> Result<(), SignError> {
+        let growing = match growing {
+            Some(growing) => growing,
+            None => growing.insert(Growing::at(Arc::clone(tiles), size)?),
+        };
+        if growing.grow(size)? != root {
+            return Err(SignError::Root { size });
+        }
         let checkpoint = Checkpoint {
             origin: self.origin.clone(),
             size,
@@ -122,12 +164,15 @@ impl Signing {
         };
         let note = checkpoint.sign(&self.signer)?;
         let seconds = u64::try_from(self.clock.now_ms() / 1_000).unwrap_or(0);
-        Ok(self.file.append(SignedCheckpoint {
+        self.file.append(SignedCheckpoint {
             size,
             root,
             seconds,
-            note,
-        })?)
+            note: note.clone(),
+        })?;
+        told.covered.store(size, Ordering::Release);
+        growing.publish(checkpoint, &note, seconds)?;
+        Ok(())
     }
 }
 
@@ -137,4 +182,27 @@ enum SignError {
     Note(#[from] CheckpointError),
     #[error("the checkpoint cannot be stored")]
     File(#[from] FloorError),
+    #[error("the tree cannot be grown or its tiles not be written")]
+    Tree(#[from] TileError),
+    #[error("the log read back gives another root over {size} events than its writer")]
+    Root { size: u64 },
+}
+
+/// What a failure ends.
+enum Ends {
+    Nothing,
+    Signing,
+    TheLedger,
+}
+
+impl SignError {
+    const fn ends(&self) -> Ends {
+        match self {
+            Self::File(FloorError::Poisoned(_)) => Ends::Signing,
+            Self::Root { .. } | Self::Tree(TileError::Log(ReadError::Damaged(_))) => {
+                Ends::TheLedger
+            }
+            Self::Note(_) | Self::File(_) | Self::Tree(_) => Ends::Nothing,
+        }
+    }
 }

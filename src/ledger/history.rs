@@ -3,6 +3,8 @@
 //! Nothing here decides. Events come from the log by the positions that the history view keeps;
 //! personal values are opened, those of erased people are blank.
 
+use std::cmp::Ordering;
+
 use serde_json::Value;
 
 use super::stamp::{StampError, open_network, open_personal};
@@ -10,7 +12,7 @@ use super::{Answer, Ledger, Record, SubmitError};
 use crate::domain::Misfit;
 use crate::domain::envelope::{Event, commitment};
 use crate::domain::event::UnreadableEvent;
-use crate::domain::ids::Subject;
+use crate::domain::ids::{EventId, Subject};
 use crate::domain::state::State;
 use crate::log::ReadError;
 use crate::views::tokens::BrokenView;
@@ -75,6 +77,24 @@ impl Ledger {
         open_personal(self.keys(), self.log_id(), &mut event)?;
         let network = open_network(self.keys(), self.log_id(), &event)?;
         Ok(Past { event, network })
+    }
+
+    /// Where an event stands; `None` if there is none of this id. Ids go up along the log, so that
+    /// it is found by halving.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn position_of(&self, id: EventId) -> Result<Option<u64>, HistoryError> {
+        let (mut from, mut to) = (0, self.reader.next_position());
+        while from < to {
+            let middle = from + (to - from) / 2;
+            match Event::from_payload(&self.reader.read(middle)?)?.id.cmp(&id) {
+                Ordering::Less => from = middle + 1,
+                Ordering::Equal => return Ok(Some(middle)),
+                Ordering::Greater => to = middle,
+            }
+        }
+        Ok(None)
     }
 
     /// The events of a subject after `after_version`, oldest first, at most `limit`.

@@ -6,7 +6,7 @@
 //! batch. Data flows one way; nothing here knows HTTP.
 //!
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
-//! loop), `checkpoints` (the floor), [`boot`] (make and open), [`history`], [`past`]
+//! loop), `checkpoints` (signed and published), [`boot`] (make and open), [`history`], [`past`]
 //! and [`feed`] (reading it back), [`expiry`] (what it tells itself as time goes on).
 
 pub mod boot;
@@ -47,6 +47,7 @@ use crate::domain::sign_in::OpaqueToken;
 use crate::domain::time::Timestamp;
 use crate::log::Reader;
 use crate::seal::KeyStore;
+use crate::tiles::Tiles;
 use crate::views::Views;
 use lanes::Lanes;
 
@@ -194,6 +195,8 @@ pub(crate) struct Shared {
 pub struct Ledger {
     shared: Arc<Shared>,
     reader: Reader,
+    tiles: Arc<Tiles>,
+    vkeys: Arc<[String]>,
     usage_sealed_to: u64,
     threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
     /// What the writer decides on: looked into briefly, since that holds the writer.
@@ -262,6 +265,18 @@ impl Ledger {
     #[must_use]
     pub fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// The published tree over it.
+    #[must_use]
+    pub fn tiles(&self) -> &Arc<Tiles> {
+        &self.tiles
+    }
+
+    /// The verifier keys that checkpoints are signed with.
+    #[must_use]
+    pub fn vkeys(&self) -> &[String] {
+        &self.vkeys
     }
 
     /// The instant for verifications: the later of the clock and the newest event, so that a clock

@@ -1,19 +1,17 @@
-//! The past of an organization: its credentials as they were after an event.
+//! The past of an organization: its records as they were after an event, and what changed since.
 //!
-//! Folds that organization's events and nobody else's, from the log's beginning, off the threads of
-//! the service and within a deadline. Nothing is kept: the log is the only source.
+//! Folds that organization's events and those of no organization, from the log's beginning, off the
+//! threads of the service and within a deadline. Nothing is kept: the log is the only source.
 
 use std::sync::Arc;
-
-use memchr::memmem::Finder;
 
 use super::Ledger;
 use super::history::HistoryError;
 use super::stamp::open_personal;
-use crate::domain::envelope::{Event, commitment};
+use crate::audit::past::{Differences, Fold, FoldError, last_not_after};
+use crate::domain::envelope::Event;
 use crate::domain::ids::OrganizationId;
 use crate::domain::record::Credential;
-use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 
 /// Events that are looked at between two looks at the clock: some 10 milliseconds.
@@ -30,23 +28,25 @@ pub enum PastError {
     TooLong,
 }
 
+impl From<FoldError> for HistoryError {
+    fn from(why: FoldError) -> Self {
+        match why {
+            FoldError::Unreadable(why) => why.into(),
+            FoldError::Misfit(why) => why.into(),
+            FoldError::Sealed(why) => Self::Sealed(why),
+        }
+    }
+}
+
 impl Ledger {
     /// The position of the last event that did not happen after `instant`; `None` before the first
-    /// one. Instants never go back along the log, so that it is found by halving.
+    /// one.
     ///
     /// # Errors
     /// When the log cannot be read.
     pub fn position_at(&self, instant: Timestamp) -> Result<Option<u64>, HistoryError> {
-        let (mut from, mut to) = (0, self.reader().next_position());
-        while from < to {
-            let middle = from + (to - from) / 2;
-            if self.happened_at(middle)? <= instant {
-                from = middle + 1;
-            } else {
-                to = middle;
-            }
-        }
-        Ok(from.checked_sub(1))
+        let next = self.reader().next_position();
+        last_not_after(instant, next, |position| self.happened_at(position))
     }
 
     /// When the event at a position happened.
@@ -58,58 +58,92 @@ impl Ledger {
         Ok(Event::from_payload(&payload)?.occurred_at)
     }
 
-    /// The credentials of an organization as they were after the event at `position`, oldest first.
+    /// The records of an organization as they were when there were so many events.
     ///
     /// # Errors
     /// When the log cannot be read, or not within `within_ms` milliseconds.
+    pub fn folded(
+        &self,
+        organization: OrganizationId,
+        events: u64,
+        within_ms: i64,
+    ) -> Result<Fold, PastError> {
+        let mut fold = Fold::new(Some(organization));
+        let until = self.until(within_ms);
+        self.visit((0, events), until, |payload| {
+            let mut open = |event: &mut Event| self.open(event);
+            fold.take(payload, &mut open).map(drop)
+        })?;
+        Ok(fold)
+    }
+
+    /// What changed in an organization from one number of events to another.
+    ///
+    /// # Errors
+    /// As [`Ledger::folded`].
+    pub fn differences(
+        &self,
+        organization: OrganizationId,
+        (from, to): (u64, u64),
+        within_ms: i64,
+    ) -> Result<Differences, PastError> {
+        let until = self.until(within_ms);
+        let mut differences = Differences::since(self.folded(organization, from, within_ms)?);
+        self.visit((from, to), until, |payload| {
+            let mut open = |event: &mut Event| self.open(event);
+            differences.take(payload, &mut open)
+        })?;
+        Ok(differences)
+    }
+
+    /// The credentials of an organization as they were after the event at `position`, oldest first.
+    ///
+    /// # Errors
+    /// As [`Ledger::folded`].
     pub fn credentials_as_of(
         &self,
         organization: OrganizationId,
         position: u64,
         within_ms: i64,
     ) -> Result<Vec<Arc<Credential>>, PastError> {
-        let clock = &self.shared.clock;
-        let until = clock.monotonic_ms().saturating_add(within_ms);
-        let theirs = format!("\"organization_id\":\"{organization}\"");
-        let theirs = Finder::new(theirs.as_bytes());
-        let mut state = State::default();
-        let mut from = 0;
-        while from <= position {
-            if clock.monotonic_ms() > until {
-                return Err(PastError::TooLong);
-            }
-            let to = (position + 1).min(from + EVENTS_PER_LOOK);
-            let mut outcome = Ok(());
-            let fold = |_, payload: &[u8]| {
-                if outcome.is_ok() && theirs.find(payload).is_some() {
-                    outcome = self.fold(&mut state, organization, payload);
-                }
-            };
-            let scanned = self.reader().scan(from, to, fold);
-            scanned.map_err(HistoryError::from)?;
-            outcome?;
-            from = to;
-        }
-        Ok(state.everything().credentials)
+        let fold = self.folded(organization, position + 1, within_ms)?;
+        Ok(fold.credentials())
     }
 
-    fn fold(
+    fn until(&self, within_ms: i64) -> i64 {
+        let now_ms = self.shared.clock.monotonic_ms();
+        now_ms.saturating_add(within_ms)
+    }
+
+    /// Shows events to `take`, from one position to before another, until an instant of the
+    /// monotonic clock.
+    fn visit(
         &self,
-        state: &mut State,
-        organization: OrganizationId,
-        payload: &[u8],
-    ) -> Result<(), HistoryError> {
-        let mut event = Event::from_payload(payload)?;
-        // A name that somebody chose may look like another organization's place.
-        if event
-            .organization
-            .is_none_or(|place| place.id != organization)
-        {
-            return Ok(());
+        (from, to): (u64, u64),
+        until_ms: i64,
+        mut take: impl FnMut(&[u8]) -> Result<(), FoldError>,
+    ) -> Result<(), PastError> {
+        let mut next = from;
+        while next < to {
+            if self.shared.clock.monotonic_ms() > until_ms {
+                return Err(PastError::TooLong);
+            }
+            let end = to.min(next + EVENTS_PER_LOOK);
+            let mut outcome = Ok(());
+            let scanned = self.reader().scan(next, end, |_, payload| {
+                if outcome.is_ok() {
+                    outcome = take(payload);
+                }
+            });
+            scanned.map_err(HistoryError::from)?;
+            outcome.map_err(HistoryError::from)?;
+            next = end;
         }
-        open_personal(self.keys(), self.log_id(), &mut event)?;
-        state.apply(&event, commitment(payload))?;
-        state.settle();
         Ok(())
+    }
+
+    fn open(&self, event: &mut Event) -> Result<(), String> {
+        let opened = open_personal(self.keys(), self.log_id(), event);
+        opened.map_err(|why| super::writer::error_chain(&why))
     }
 }

@@ -74,6 +74,15 @@ impl Disk {
         }
     }
 
+    /// Opens a file that exists, for reading alone: a copy on a medium that cannot be written to
+    /// is read as well.
+    pub(crate) fn open_to_read(&self, path: &Path) -> io::Result<File> {
+        match self {
+            Self::Real => fs::File::open(path).map(File::Real),
+            Self::Memory(disk) => disk.open(path).map(File::Memory),
+        }
+    }
+
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         match self {
             Self::Real => fs::rename(from, to),
@@ -145,7 +154,7 @@ impl Disk {
 
     /// Reads a small file whole.
     pub(crate) fn read_whole(&self, path: &Path) -> io::Result<Vec<u8>> {
-        let file = self.open(path)?;
+        let file = self.open_to_read(path)?;
         let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
         let read = file.read_at(0, &mut bytes)?;

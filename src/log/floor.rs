@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 
 use super::disk::Disk;
 use super::error::{Damage, FileError, FileIo, Trouble};
-use super::notes::{NoteFile, Place, record_bytes};
+use super::notes::{Content, FIRST_RECORD, NoteFile, Place, record_bytes};
 use crate::merkle::Hash;
 
 /// Bytes of a checkpoint file: about 3,000 notes of usual size, an hour at one per second or four
@@ -68,6 +68,17 @@ pub struct SignedCheckpoint {
     pub seconds: u64,
     /// The note, with its signatures.
     pub note: String,
+}
+
+/// A checkpoint that is kept, with where it stands.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct KeptCheckpoint {
+    /// The file.
+    pub file: PathBuf,
+    /// Where its record begins there.
+    pub offset: u64,
+    /// What is in it.
+    pub signed: SignedCheckpoint,
 }
 
 /// Why a checkpoint was not stored, or the folder not opened.
@@ -269,6 +280,64 @@ impl CheckpointFile {
         }
         Ok(all)
     }
+}
+
+/// How often a file that fails its checks is read again: a server may be writing to it.
+const READ_AGAIN_MAX: usize = 3;
+
+/// Every checkpoint in a folder, those of each file in order, without changing a byte and also
+/// while a server writes: the first of each hour, and the newest ones.
+///
+/// # Errors
+/// [`FloorError::Missing`], damage, or what the system refuses.
+pub fn kept_in(
+    disk: Disk,
+    folder: &Path,
+    log_id: [u8; 16],
+) -> Result<Vec<KeptCheckpoint>, FloorError> {
+    let place = Place::new(disk, folder, log_id, CHECKPOINT_FILE_BYTES);
+    let names = match place.disk.list(folder) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            return Err(FloorError::Missing(place.folder));
+        }
+        names => names.at("list", folder)?,
+    };
+    let mut paths: Vec<PathBuf> = match hourly_numbers(&names).max() {
+        None => return Err(FloorError::Missing(place.folder)),
+        Some(last) => (0..=last).map(|n| hourly_path(folder, n)).collect(),
+    };
+    paths.push(recent_path(folder));
+    let mut kept = Vec::new();
+    for path in paths {
+        let is_there = names.iter().any(|name| path.ends_with(name));
+        if !is_there {
+            let what = "the file is missing, and there are other checkpoints";
+            return Err(Damage::new(&path, 0, 0, what).into());
+        }
+        let mut offset = FIRST_RECORD;
+        for signed in read_settled(&place, &path)?.records {
+            let bytes = record_bytes(&signed) as u64;
+            kept.push(KeptCheckpoint {
+                file: path.clone(),
+                offset,
+                signed,
+            });
+            offset += bytes;
+        }
+    }
+    Ok(kept)
+}
+
+/// Reads a file that may be written to meanwhile.
+fn read_settled(place: &Place, path: &Path) -> Result<Content, Trouble> {
+    let mut last = None;
+    for _ in 0..READ_AGAIN_MAX {
+        match place.read(path) {
+            Err(Trouble::Damaged(damage)) if last.as_ref() != Some(&damage) => last = Some(damage),
+            outcome => return outcome,
+        }
+    }
+    place.read(path)
 }
 
 impl Place {

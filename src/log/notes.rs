@@ -19,6 +19,9 @@ const FORMAT: u32 = 1;
 const HEADER_BYTES: usize = 64;
 const HEAD_BYTES: usize = 72;
 
+/// The offset of a file's first record.
+pub(crate) const FIRST_RECORD: u64 = 64;
+
 /// Where checkpoint files are and what they have in common.
 #[derive(Debug)]
 pub(crate) struct Place {

@@ -59,7 +59,7 @@ impl Reader {
         let view = self.view_of(position)?;
         let mut cursor = Cursor::start(&view, position, READ_WINDOW_BYTES)?;
         cursor.skip_to(position)?;
-        Ok(cursor.event(position)?.to_vec())
+        Ok(cursor.event(position)?.0.to_vec())
     }
 
     /// Visits the events from `from` up to but not including `to`, in order.
@@ -71,6 +71,19 @@ impl Reader {
         from: u64,
         to: u64,
         mut visit: impl FnMut(u64, &[u8]),
+    ) -> Result<(), ReadError> {
+        self.scan_committed(from, to, |position, payload, _| visit(position, payload))
+    }
+
+    /// The same, with the commitment that each payload has been checked against.
+    ///
+    /// # Errors
+    /// As [`Reader::read`]; what was visited before the error was whole.
+    pub fn scan_committed(
+        &self,
+        from: u64,
+        to: u64,
+        mut visit: impl FnMut(u64, &[u8], &Hash),
     ) -> Result<(), ReadError> {
         let next = self.shared.next();
         if to > next {
@@ -85,7 +98,8 @@ impl Reader {
             let mut cursor = Cursor::start(&view, position, SCAN_WINDOW_BYTES)?;
             cursor.skip_to(position)?;
             while position < end {
-                visit(position, cursor.event(position)?);
+                let (payload, commitment) = cursor.event(position)?;
+                visit(position, payload, &commitment);
                 position += 1;
             }
         }
@@ -121,7 +135,7 @@ impl Reader {
         };
         let view = self.shared.segment_of(position).ok_or(absent)?;
         if view.nearest(position).is_none() {
-            let segment = Opened::open(&self.shared.disk, &self.shared.folder, view.first)?;
+            let segment = Opened::open_to_read(&self.shared.disk, &self.shared.folder, view.first)?;
             view.set_offsets(build_offsets(&segment)?);
         }
         Ok(view)
@@ -192,8 +206,8 @@ impl<'a> Cursor<'a> {
         Ok(())
     }
 
-    /// The next event's payload, which must be the one at `position`.
-    fn event(&mut self, position: u64) -> Result<&[u8], Trouble> {
+    /// The next event's payload, which must be the one at `position`, and its commitment.
+    fn event(&mut self, position: u64) -> Result<(&[u8], Hash), Trouble> {
         let head = self.event_head()?;
         let start = self.at;
         let damage = |what| Damage::new(&self.view.path, start, position, what);
@@ -209,7 +223,7 @@ impl<'a> Cursor<'a> {
         if Hash::from(Sha256::digest(payload)) != head.commitment {
             return Err(wrong_commitment.into());
         }
-        Ok(payload)
+        Ok((payload, head.commitment))
     }
 
     /// The head of the next event; commit frames before it are passed over.

@@ -7,33 +7,27 @@
 use std::sync::Arc;
 
 use super::error::{Damage, Trouble};
+use super::follow::{End, Follow};
 use super::index::Shared;
 use super::segment::Opened;
-use super::walk::{Step, Walk};
-use crate::merkle::Frontier;
 
 /// A check in progress. It holds a frontier and one segment's bytes during a step.
 #[derive(Debug)]
 pub struct Scrub {
     shared: Arc<Shared>,
-    frontier: Frontier,
-    /// The CRC that the next segment's header must name.
-    chain: u32,
+    follow: Follow,
 }
 
 impl Scrub {
     pub(crate) const fn new(shared: Arc<Shared>) -> Self {
-        Self {
-            shared,
-            frontier: Frontier::new(),
-            chain: 0,
-        }
+        let follow = Follow::new();
+        Self { shared, follow }
     }
 
     /// How far the log has been found whole.
     #[must_use]
     pub const fn checked(&self) -> u64 {
-        self.frontier.size()
+        self.follow.frontier.size()
     }
 
     /// Checks the next full segment. `false` when there is none: the one that is being written
@@ -42,58 +36,32 @@ impl Scrub {
     /// # Errors
     /// Damage, or a failed call. The same step may be tried again after the latter.
     pub fn step(&mut self) -> Result<bool, Trouble> {
-        let first = self.frontier.size();
+        let first = self.checked();
         if self.shared.segment_from(first + 1).is_none() {
             return Ok(false);
         }
-        let segment = Opened::open(&self.shared.disk, &self.shared.folder, first)?;
-        let damage = |offset: usize, position, what| {
-            Trouble::from(Damage::new(&segment.path, offset as u64, position, what))
-        };
+        let segment = Opened::open_to_read(&self.shared.disk, &self.shared.folder, first)?;
         if segment.header.log_id != self.shared.log_id {
-            return Err(damage(16, first, "the segment is another log's"));
+            let what = "the segment is another log's";
+            return Err(Damage::new(&segment.path, 16, first, what).into());
         }
-        if segment.header.previous_chain != self.chain {
-            return Err(damage(
-                48,
-                first,
-                "the segment does not follow the one before it",
-            ));
-        }
-        if segment.header.root != self.frontier.root() {
-            return Err(damage(
-                64,
-                first,
-                "the header's root is not that of the events before",
-            ));
-        }
-        let mut frontier = self.frontier.clone();
+        let mut follow = self.follow.clone();
+        follow
+            .check_header(&segment)
+            .map_err(|(_, damage)| damage)?;
         let bytes = segment.load()?;
-        let mut walk = Walk::new(&segment, &bytes);
-        loop {
-            let at = walk.at;
-            let (root, sealed) = match walk.step() {
-                Step::Batch(commit) => (commit.root, None),
-                Step::Sealed(seal, chain) => (seal.root, Some(chain)),
-                Step::End => return Err(damage(at, walk.position, "the segment has no seal")),
-                Step::Fault(fault) => {
-                    return Err(damage(fault.offset, fault.position, fault.what));
-                }
-            };
-            for event in &walk.events {
-                frontier.append(&event.commitment);
-            }
-            if root != frontier.root() {
-                return Err(damage(
-                    at,
-                    walk.position,
-                    "a root that is not that of the events",
-                ));
-            }
-            if let Some(chain) = sealed {
-                (self.frontier, self.chain) = (frontier, chain);
+        let from = Follow::start(&segment);
+        let end = follow.batches(&segment, (&bytes, from), &mut |_event| {});
+        let (offset, position, what) = match end.map_err(|(_, damage)| damage)? {
+            End::Sealed => {
+                self.follow = follow;
                 return Ok(true);
             }
-        }
+            End::Open {
+                fault: Some(fault), ..
+            } => (fault.offset, fault.position, fault.what),
+            End::Open { behind, .. } => (behind.at, behind.position, "the segment has no seal"),
+        };
+        Err(Damage::new(&segment.path, offset as u64, position, what).into())
     }
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::disk::{Disk, File};
-use super::error::{Damage, FileIo, Trouble};
+use super::error::{Damage, FileError, FileIo, Trouble};
 use super::record::{COMMIT_FRAME_BYTES, Fields, all_zero};
 use crate::merkle::Hash;
 
@@ -173,6 +173,17 @@ impl Opened {
     pub(crate) fn open(disk: &Disk, folder: &Path, first: u64) -> Result<Self, Trouble> {
         let path = segment_path(folder, first);
         let file = disk.open(&path).at("open", &path)?;
+        Self::of(path, file, first)
+    }
+
+    /// The same for whoever only reads.
+    pub(crate) fn open_to_read(disk: &Disk, folder: &Path, first: u64) -> Result<Self, Trouble> {
+        let path = segment_path(folder, first);
+        let file = disk.open_to_read(&path).at("open", &path)?;
+        Self::of(path, file, first)
+    }
+
+    fn of(path: PathBuf, file: File, first: u64) -> Result<Self, Trouble> {
         let length = file.length().at("measure", &path)?;
         let mut bytes = [0; HEADER_BYTES];
         file.read_at(0, &mut bytes).at("read", &path)?;
@@ -196,7 +207,7 @@ impl Opened {
     }
 
     /// The whole segment; bytes that the file lacks are zeros.
-    pub(crate) fn load(&self) -> Result<Vec<u8>, Trouble> {
+    pub(crate) fn load(&self) -> Result<Vec<u8>, FileError> {
         let length = usize::try_from(self.header.segment_bytes);
         let mut bytes = vec![0; length.unwrap_or(HEADER_BYTES)];
         self.file.read_at(0, &mut bytes).at("read", &self.path)?;

@@ -32,6 +32,17 @@ pub(crate) struct Walk<'a> {
     pub(crate) events: Vec<Event>,
 }
 
+/// A place behind whole batches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Its offset.
+    pub(crate) at: usize,
+    /// The stored CRC of the last head before it.
+    pub(crate) chain: u32,
+    /// The position of the next event.
+    pub(crate) position: u64,
+}
+
 /// Where an event of a batch stands.
 #[derive(Clone, Debug)]
 pub(crate) struct Event {
@@ -70,14 +81,33 @@ pub(crate) struct Fault {
 
 impl<'a> Walk<'a> {
     /// A walk from the first frame of a loaded segment.
-    pub(crate) fn new(segment: &Opened, bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            log_id: segment.header.log_id,
+    pub(crate) const fn new(segment: &Opened, bytes: &'a [u8]) -> Self {
+        let from = Standing {
             at: HEADER_BYTES,
             chain: segment.chain,
             position: segment.header.first,
+        };
+        Self::resume(segment.header.log_id, bytes, from)
+    }
+
+    /// A walk that goes on behind whole batches, over the same bytes or what they have become.
+    pub(crate) const fn resume(log_id: [u8; 16], bytes: &'a [u8], from: Standing) -> Self {
+        Self {
+            bytes,
+            log_id,
+            at: from.at,
+            chain: from.chain,
+            position: from.position,
             events: Vec::new(),
+        }
+    }
+
+    /// Where the walk stands.
+    pub(crate) const fn standing(&self) -> Standing {
+        Standing {
+            at: self.at,
+            chain: self.chain,
+            position: self.position,
         }
     }
 

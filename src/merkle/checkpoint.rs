@@ -90,6 +90,35 @@ impl Checkpoint {
         Ok(key.sign(&self.text())?)
     }
 
+    /// The same, signed by a second key too.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::sign`].
+    pub fn sign_twice(
+        &self,
+        key: &NoteSigner,
+        other: &NoteSigner,
+    ) -> Result<String, CheckpointError> {
+        Ok(other.cosign(&self.sign(key)?)?)
+    }
+
+    /// The checkpoint in a note that one of `keys` signed, under the name of the log itself: what
+    /// a witness says of a log is no statement of that log.
+    ///
+    /// # Errors
+    /// Any of [`CheckpointError`].
+    pub fn of_any_log(note: &str, keys: &[NoteVerifier]) -> Result<Self, CheckpointError> {
+        let note = Note::parse(note)?;
+        let checkpoint = Self::parse(note.verify(keys)?)?;
+        let own: Vec<NoteVerifier> = keys
+            .iter()
+            .filter(|key| key.name() == checkpoint.origin)
+            .cloned()
+            .collect();
+        note.verify(&own)?;
+        Ok(checkpoint)
+    }
+
     /// The checkpoint of the log `origin` in a note that one of `keys` signed.
     ///
     /// # Errors

@@ -5,12 +5,23 @@
 //! keys come in as bytes, hashes and texts go out. The log feeds it commitments; whoever publishes
 //! takes roots and notes from it.
 //!
-//! Tiles and proofs will stand beside [`tree`] and be made from the same leaves.
+//! Reading order: [`tree`] (hashing and the frontier), [`tile`] (the tree in pieces), [`proof`]
+//! (that something is in it, that it only grew), [`note`] and [`checkpoint`] (what is signed),
+//! [`receipt`] (a proof with its checkpoint, as a file).
 
 pub mod checkpoint;
 pub mod note;
+pub mod proof;
+pub mod receipt;
+pub mod tile;
 pub mod tree;
+
+#[cfg(test)]
+mod tests;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use note::{Note, NoteError, NoteSigner, NoteVerifier};
+pub use proof::{ProofError, Subtree};
+pub use receipt::{Receipt, ReceiptError};
+pub use tile::{TileId, TileKind};
 pub use tree::{Frontier, FrontierError, Hash, leaf_hash, node_hash};

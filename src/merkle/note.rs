@@ -67,13 +67,23 @@ impl NoteSigner {
     /// [`NoteError::Malformed`] when the text does not end in a newline or holds control bytes.
     pub fn sign(&self, text: &str) -> Result<String, NoteError> {
         check_text(text)?;
+        Ok(format!("{text}\n{}", self.line(text)))
+    }
+
+    /// A note that others have signed, with a line of this key behind theirs.
+    ///
+    /// # Errors
+    /// [`NoteError::Malformed`] when it is not a note.
+    pub fn cosign(&self, note: &str) -> Result<String, NoteError> {
+        let parsed = Note::parse(note)?;
+        Ok(format!("{note}{}", self.line(&parsed.text)))
+    }
+
+    fn line(&self, text: &str) -> String {
         let mut blob = self.verifier.key_id.to_vec();
         blob.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
-        Ok(format!(
-            "{text}\n\u{2014} {} {}\n",
-            self.verifier.name,
-            STANDARD.encode(blob)
-        ))
+        let (name, blob) = (&self.verifier.name, STANDARD.encode(blob));
+        format!("\u{2014} {name} {blob}\n")
     }
 }
 

@@ -4,11 +4,13 @@
 //! who asks. Records flow in from views and from folds of the log, their forms out to answers and
 //! to the bodies of webhooks.
 
+mod past;
 mod session;
 mod used;
 mod webhook_delivery;
 mod webhook_endpoint;
 
+pub(crate) use past::{AcceptedRecord, DeedRecord, DifferenceRecord, DoerRecord};
 pub(crate) use session::SessionRecord;
 pub(crate) use used::{NOT_TRACKED, Use};
 pub(crate) use webhook_delivery::{
@@ -22,11 +24,14 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::config::PublicUrl;
-use crate::domain::ids::{Owner, Principal};
+use crate::domain::ids::{
+    CredentialId, OrganizationId, Owner, Principal, ServiceAccountId, UserId,
+};
 use crate::domain::kind::Kind;
 use crate::domain::record::{
     Credential, Member, Metadata, Organization, Project, ServiceAccount, Stamp,
 };
+use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 use crate::ledger::Answer;
 use crate::views::Views;
@@ -201,6 +206,48 @@ pub(crate) fn account_status(record: &ServiceAccount) -> &'static str {
     }
 }
 
+/// Where it is looked up who made a record: in the views, or in what was folded of the past.
+#[derive(Clone, Copy)]
+pub(crate) enum Makers<'a> {
+    Views(&'a Views),
+    Past(&'a State),
+}
+
+impl<'a> From<&'a Views> for Makers<'a> {
+    fn from(views: &'a Views) -> Self {
+        Self::Views(views)
+    }
+}
+
+impl<'a> From<&'a State> for Makers<'a> {
+    fn from(state: &'a State) -> Self {
+        Self::Past(state)
+    }
+}
+
+impl Makers<'_> {
+    fn member(self, of: OrganizationId, id: UserId) -> Option<Arc<Member>> {
+        match self {
+            Self::Views(views) => views.directory.member(of, id),
+            Self::Past(state) => state.member(id).cloned(),
+        }
+    }
+
+    fn account(self, of: OrganizationId, id: ServiceAccountId) -> Option<Arc<ServiceAccount>> {
+        match self {
+            Self::Views(views) => views.directory.account(of, id),
+            Self::Past(state) => state.account(id).cloned(),
+        }
+    }
+
+    fn credential(self, of: OrganizationId, id: CredentialId) -> Option<Arc<Credential>> {
+        match self {
+            Self::Views(views) => views.tokens.get(of, id).ok()?,
+            Self::Past(state) => state.credential(id).cloned(),
+        }
+    }
+}
+
 /// Secrets that a record lists, newest ones: history has the rest.
 const SECRETS_SHOWN_MAX: usize = 10;
 
@@ -285,7 +332,12 @@ impl From<&Arc<ServiceAccount>> for ServiceAccountRecord {
 
 impl KeyRecord {
     /// The record as it stands at `now`.
-    pub(crate) fn new(views: &Views, (record, used): (&Credential, &Use), now: Timestamp) -> Self {
+    pub(crate) fn new<'a>(
+        makers: impl Into<Makers<'a>>,
+        (record, used): (&Credential, &Use),
+        now: Timestamp,
+    ) -> Self {
+        let makers = makers.into();
         let labelled = record.kind().name_field() == "label";
         let status = record.status(now).name();
         let current = record.secret();
@@ -306,7 +358,7 @@ impl KeyRecord {
             role: record.grant().role.clone(),
             preset: record.grant().preset.clone(),
             scope: record.grant().preset.clone(),
-            token_id: (record.kind() == Kind::Access).then(|| token_id(views, record)),
+            token_id: (record.kind() == Kind::Access).then(|| token_id(makers, record)),
             token: masked(&prefix),
             key_prefix: prefix,
             key_hint: current.hint.to_string(),
@@ -352,26 +404,26 @@ const STEPS_TO_MEMBER_MAX: usize = 8;
 const NOBODY: &str = "nobody";
 
 /// `<e-mail of the member behind it>_<ulid>`, put together on reading and nowhere stored.
-fn token_id(views: &Views, record: &Credential) -> String {
-    let email = email_behind(views, record).unwrap_or_else(|| NOBODY.to_owned());
+fn token_id(makers: Makers<'_>, record: &Credential) -> String {
+    let email = email_behind(makers, record).unwrap_or_else(|| NOBODY.to_owned());
     format!("{email}_{}", record.id().ulid())
 }
 
-fn email_behind(views: &Views, record: &Credential) -> Option<String> {
+fn email_behind(makers: Makers<'_>, record: &Credential) -> Option<String> {
     let organization = record.organization();
     let mut maker = record.stamp().created_by?;
     for _ in 0..STEPS_TO_MEMBER_MAX {
         maker = match maker {
             Principal::User(id) => {
-                let member = views.directory.member(organization, id)?;
+                let member = makers.member(organization, id)?;
                 return member.email.text().map(str::to_owned);
             }
             Principal::ServiceAccount(id) => {
-                let account = views.directory.account(organization, id)?;
+                let account = makers.account(organization, id)?;
                 account.stamp.created_by?
             }
             Principal::Credential(id) => {
-                let key = views.tokens.get(organization, id).ok()??;
+                let key = makers.credential(organization, id)?;
                 key.stamp().created_by?
             }
         };

@@ -6,10 +6,11 @@
 //! beyond the first.
 
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use papaya::HashMap as LockFreeMap;
+use papaya::{HashMap as LockFreeMap, HashMapRef, LocalGuard};
 
 use super::record::{Counted, NOWHERE};
 use super::tally::{Tally, hour_of};
@@ -84,6 +85,9 @@ impl Key {
     }
 }
 
+/// Entries that can be looked up.
+pub(super) type Pinned<'a> = HashMapRef<'a, CredentialId, Arc<Key>, RandomState, LocalGuard<'a>>;
+
 /// All credentials that were ever used.
 #[derive(Debug, Default)]
 pub(super) struct Keys {
@@ -157,18 +161,23 @@ impl Keys {
         self.scopes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a record; its credential's entry.
-    pub(super) fn count(&self, counted: &Counted<'_>, counting: &mut Counting) -> Arc<Key> {
-        let key = self.entry(counted.credential);
+    /// The entries, to look up several: what it lends lives as long as it does.
+    pub(super) fn pinned(&self) -> Pinned<'_> {
+        self.map.pin()
+    }
+
+    /// Counts a record of a credential. By the writing thread alone: nobody else changes a number,
+    /// so that what was read is what is there when the sum is stored.
+    pub(super) fn count(&self, key: &Key, counted: &Counted<'_>, counting: &mut Counting) {
         let calls = u64::from(counted.calls);
         let accepted = counted.outcome == Outcome::Valid && !counted.reported;
         let mut rest = key.rest();
         if counted.reported {
-            key.reported.fetch_add(calls, Ordering::AcqRel);
-            key.last_reported.fetch_max(counted.at.0, Ordering::AcqRel);
+            raise(&key.reported, calls);
+            move_to(&key.last_reported, counted.at);
         } else if accepted {
-            key.accepted.fetch_add(calls, Ordering::AcqRel);
-            key.last_used.fetch_max(counted.at.0, Ordering::AcqRel);
+            raise(&key.accepted, calls);
+            move_to(&key.last_used, counted.at);
             if let Some(secret) = counted.secret {
                 rest.use_secret(secret, counted.at);
             }
@@ -178,11 +187,9 @@ impl Keys {
                 }
             }
         } else {
-            key.denied.fetch_add(calls, Ordering::AcqRel);
+            raise(&key.denied, calls);
         }
         tally(&mut rest, counted, counting);
-        drop(rest);
-        key
     }
 
     fn exercise(&self, scopes: &mut Vec<u16>, name: &str) {
@@ -191,6 +198,18 @@ impl Keys {
         {
             scopes.insert(place, number);
         }
+    }
+}
+
+fn raise(count: &AtomicU64, by: u64) {
+    let sum = count.load(Ordering::Relaxed).wrapping_add(by);
+    count.store(sum, Ordering::Release);
+}
+
+/// Instants move forward alone.
+fn move_to(at: &AtomicI64, to: Timestamp) {
+    if at.load(Ordering::Relaxed) < to.0 {
+        at.store(to.0, Ordering::Release);
     }
 }
 

@@ -29,6 +29,8 @@ pub(super) const RECORD_BYTES_MAX: usize = FIXED
     + SCOPES_BYTES_MAX;
 /// Where the address of the record before stands.
 const PREVIOUS_AT: usize = 4;
+/// Where the credential stands.
+const CREDENTIAL_AT: usize = 12;
 /// No record before.
 pub(super) const NOWHERE: u64 = 0;
 
@@ -210,6 +212,12 @@ pub(super) fn length(bytes: &[u8]) -> Option<usize> {
     let (length, _) = bytes.split_first_chunk::<2>()?;
     let length = usize::from(u16::from_le_bytes(*length));
     (FIXED..=bytes.len()).contains(&length).then_some(length)
+}
+
+/// Whose the record is that begins `bytes`.
+pub(super) fn credential(bytes: &[u8]) -> Option<CredentialId> {
+    let id = bytes.get(CREDENTIAL_AT..)?.first_chunk()?;
+    Some(CredentialId(Ulid(u128::from_le_bytes(*id))))
 }
 
 /// Sets the address of the credential's record before this one.

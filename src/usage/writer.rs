@@ -6,6 +6,7 @@
 //! checkpoints, happens between two fillings.
 
 use std::fs;
+use std::hint::black_box;
 use std::io::{self, Read};
 use std::mem;
 use std::sync::Arc;
@@ -24,6 +25,9 @@ use super::{Shared, UsageError, checkpoint};
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::log::free_bytes;
 
+/// Records whose credentials are looked up together: their waits for memory overlap, and what was
+/// found is still in the cache when it is counted.
+const LOOKED_UP_TOGETHER: usize = 32;
 /// Records of one block.
 const BLOCK_BYTES: usize = 1 << 20;
 /// A buffer that has grown beyond this is not kept.
@@ -190,24 +194,48 @@ impl Writer {
     fn count(&mut self, block: &mut [u8], begin: Option<u64>) -> (u32, (Timestamp, Timestamp)) {
         let mut count = 0;
         let mut span = (Timestamp(i64::MAX), Timestamp(i64::MIN));
-        let mut at = 0;
-        while let Some(record) = block.get_mut(at..)
-            && let Some(length) = record::length(record)
-        {
-            let (record, _) = record.split_at_mut(length);
-            if let Some(counted) = record::read(record) {
+        let shared = Arc::clone(&self.shared);
+        let known = shared.keys.pinned();
+        let (mut places, mut keys) = (Vec::new(), Vec::new());
+        let mut next = 0;
+        loop {
+            next = places_from(block, next, &mut places);
+            keys.extend(places.iter().map(|(at, _)| {
+                let id = block.get(*at..).and_then(record::credential)?;
+                known.get(&id)
+            }));
+            // Fetches what is counted next, all at once.
+            for key in keys.iter().flatten() {
+                black_box(key.newest.load(Ordering::Relaxed));
+            }
+            for ((at, length), key) in places.iter().zip(keys.drain(..)) {
+                let Some(record) = block.get_mut(*at..at + length) else {
+                    continue;
+                };
+                let Some(counted) = record::read(record) else {
+                    continue;
+                };
+                let new;
+                let key = if let Some(key) = key {
+                    key
+                } else {
+                    new = shared.keys.entry(counted.credential);
+                    &new
+                };
                 span = (span.0.min(counted.at), span.1.max(counted.at));
-                let key = self.shared.keys.count(&counted, &mut self.counting);
-                note_ended(&self.shared, &counted);
+                shared.keys.count(key, &counted, &mut self.counting);
+                note_ended(&shared, &counted);
                 if let Some(begin) = begin.filter(|_| counted.detail.is_some()) {
-                    let before = key.newest.swap(begin + at as u64, Ordering::AcqRel);
+                    let before = key.newest.load(Ordering::Relaxed);
+                    key.newest.store(begin + *at as u64, Ordering::Release);
                     record::set_previous(record, before);
                 }
                 count += 1;
             }
-            at += length;
+            if places.len() < LOOKED_UP_TOGETHER {
+                return (count, span);
+            }
         }
-        (count, span)
     }
 
     /// Takes back the links of a block that could not be appended, the newest first.
@@ -393,6 +421,20 @@ impl Writer {
     }
 }
 
+/// Where the next records stand, from `from` on: as many as are looked up together. Gives where to
+/// go on.
+fn places_from(block: &[u8], from: usize, places: &mut Vec<(usize, usize)>) -> usize {
+    places.clear();
+    let mut at = from;
+    while places.len() < LOOKED_UP_TOGETHER
+        && let Some(length) = block.get(at..).and_then(record::length)
+    {
+        places.push((at, length));
+        at += length;
+    }
+    at
+}
+
 /// The longest beginning of `records` that is whole records and at most `max` bytes.
 fn whole_records(records: &[u8], max: usize) -> usize {
     let mut at = 0;
@@ -417,7 +459,8 @@ pub(super) fn recount(
         && let Some(length) = record::length(record)
     {
         if let Some(counted) = record.get(..length).and_then(record::read) {
-            let key = keys.count(&counted, counting);
+            let key = keys.entry(counted.credential);
+            keys.count(&key, &counted, counting);
             if counted.detail.is_some() {
                 key.newest
                     .store(block.address + at as u64, Ordering::Release);

@@ -176,7 +176,8 @@ pub(in crate::http) async fn revoke(
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/api-keys/{key_id}/events",
     tag = "api keys",
     params(("organization_id" = String, Path), ("key_id" = String, Path),
-        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
+        ("with_proofs" = Option<bool>, Query, description = "With a receipt of each.")),
     responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,

@@ -308,7 +308,8 @@ pub(in crate::http) async fn disable(
     path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/events",
     tag = "webhook endpoints",
     params(("organization_id" = String, Path), ("endpoint_id" = String, Path),
-        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
+        ("with_proofs" = Option<bool>, Query, description = "With a receipt of each.")),
     responses((status = 200, body = Vec<EventRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn events(
     call: Call,

@@ -3,16 +3,13 @@
 //! Whoever may not read the ledger replays what the endpoint could have had anyway: events since it
 //! was made, of types that need no such leave.
 
-use std::fmt;
 use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
-use serde::de::{Deserializer, Error, Visitor};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use super::webhook_deliveries::{answered, at, stopping, webhooks};
 use super::webhook_endpoints::found_to_change;
@@ -20,11 +17,11 @@ use crate::domain::access::Action;
 use crate::domain::ids::{EndpointId, OrganizationId, Subject};
 use crate::domain::record::{EventFilter, WebhookEndpoint};
 use crate::domain::rejection::Rejection;
-use crate::domain::time::Timestamp;
 use crate::http::body::given;
 use crate::http::call::Call;
 use crate::http::past::{WITHIN_MS, off_thread};
 use crate::http::path::Path;
+use crate::http::place::{self, Place};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
@@ -36,11 +33,11 @@ use crate::webhooks::queue::Range;
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ReplayAsk {
     /// The first position, or the first instant (RFC 3339).
-    #[schema(schema_with = place)]
+    #[schema(schema_with = place::schema)]
     from: Place,
     /// The position or the instant to stop before; all that there is unless given.
     #[serde(default, deserialize_with = "given")]
-    #[schema(schema_with = place)]
+    #[schema(schema_with = place::schema)]
     to: Option<Place>,
     /// Of what the endpoint gets, only these: types, families as `api_key.*`, or `*`.
     #[serde(default, deserialize_with = "given")]
@@ -119,69 +116,12 @@ pub(in crate::http) async fn replay(
     Ok(answered(StatusCode::ACCEPTED, &ReplayBegun { from, to }))
 }
 
-/// A place in the log, as it is asked for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Place {
-    Position(u64),
-    Instant(Timestamp),
-}
-
-/// How a place is written.
-fn place() -> Schema {
-    let of = |kind| ObjectBuilder::new().schema_type(kind);
-    let written = OneOfBuilder::new().description(Some("A position, or an instant of RFC 3339."));
-    let written = written.item(of(Type::Integer).minimum(Some(0)));
-    Schema::OneOf(written.item(of(Type::String)).build())
-}
-
-impl<'de> Deserialize<'de> for Place {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        from.deserialize_any(PlaceVisitor)
-    }
-}
-
-struct PlaceVisitor;
-
-impl Visitor<'_> for PlaceVisitor {
-    type Value = Place;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a position or an instant of RFC 3339")
-    }
-
-    fn visit_u64<E>(self, position: u64) -> Result<Place, E> {
-        Ok(Place::Position(position))
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Place, E> {
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            // More digits than a number has lie beyond every end.
-            return Ok(Place::Position(text.parse().unwrap_or(u64::MAX)));
-        }
-        let instant = Timestamp::parse(text).map(Place::Instant);
-        instant.map_err(|_no_instant| E::custom("must be a position or an instant of RFC 3339"))
-    }
-}
-
-/// The positions that are asked for; of an instant, that of the first event that did not happen
-/// before it.
+/// The positions that are asked for.
 async fn positions(call: &Call, from: Place, to: Option<Place>) -> Result<(u64, u64), Problem> {
-    let end = call.app.ledger.reader().next_position();
-    let resolved = |place: Place| async move {
-        match place {
-            Place::Position(position) if position > end => Err(Problem::position_unknown()),
-            Place::Position(position) => Ok(position),
-            Place::Instant(instant) => {
-                let before = Timestamp(instant.0.saturating_sub(1));
-                let found = off_thread(call, move |ledger| ledger.position_at(before)).await??;
-                Ok(found.map_or(0, |last| last + 1).min(end))
-            }
-        }
-    };
-    let from = resolved(from).await?;
+    let from = from.position(call).await?;
     let to = match to {
-        Some(to) => resolved(to).await?,
-        None => end,
+        Some(to) => to.position(call).await?,
+        None => call.app.ledger.reader().next_position(),
     };
     if to < from {
         let message = "must not lie before from";

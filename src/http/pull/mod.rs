@@ -51,7 +51,7 @@ const READINGS_PER_ANSWER: u64 = 20;
 pub(super) struct Pull {
     bodies: Arc<Bodies>,
     log_readings: Arc<Semaphore>,
-    streams: Streams,
+    pub(super) streams: Streams,
     pub(super) events_per_reading: u64,
 }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use axum::extract::FromRequestParts;
 use axum::http::{HeaderMap, Request, header};
 
+use crate::domain::access::Action;
+use crate::domain::ids::OrganizationId;
 use crate::domain::record::EventFilter;
 use crate::http::App;
 use crate::http::auth::Caller;
@@ -20,6 +22,8 @@ pub(in crate::http) enum Leave {
     Revocations(Scope),
     /// Events by pull: what was asked for, and what that comes to for the caller.
     Events(Option<EventFilter>, Wanted),
+    /// Stored events of an organization, or of all.
+    Ledger(Option<OrganizationId>),
 }
 
 impl Leave {
@@ -29,6 +33,14 @@ impl Leave {
             Self::Revocations(scope) => Ok(revocations::scope_of(app, caller)? == *scope),
             Self::Events(asked, wanted) => {
                 Ok(pull::wanted(app, caller, asked.as_ref())? == *wanted)
+            }
+            Self::Ledger(Some(organization)) => {
+                caller.may(app, Action::ReadLedger, *organization)?;
+                Ok(true)
+            }
+            Self::Ledger(None) => {
+                caller.may_at_home(app, Action::ReadLedger)?;
+                Ok(caller.authority.platform)
             }
         }
     }

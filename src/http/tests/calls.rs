@@ -63,6 +63,8 @@ impl Ask {
 pub(super) struct Reply {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
+    pub(super) bytes: Vec<u8>,
+    /// The same where it is text.
     pub(super) text: String,
 }
 
@@ -125,6 +127,7 @@ pub(super) async fn answered(router: Router, ask: Ask) -> Reply {
     Reply {
         status: parts.status.as_u16(),
         headers: parts.headers,
-        text: String::from_utf8(bytes.to_vec()).unwrap(),
+        text: String::from_utf8_lossy(&bytes).into_owned(),
+        bytes: bytes.to_vec(),
     }
 }

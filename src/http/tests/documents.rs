@@ -187,7 +187,10 @@ fn the_service_says_whether_it_lives_and_is_ready() {
 }
 
 /// Routes that anybody may call.
-const OPEN: [&str; 9] = [
+const OPEN: [&str; 12] = [
+    "/ledger/checkpoint",
+    "/ledger/vkey",
+    "/ledger/tile/{tile}",
     "/.well-known/oauth-authorization-server",
     "/v1/forward-auth",
     "/v1/forward-auth/nginx",

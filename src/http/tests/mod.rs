@@ -14,6 +14,7 @@ mod erasure;
 mod forward_auth;
 mod garbage;
 mod gateways;
+mod ledger;
 mod lists;
 mod metrics;
 mod oauth;
@@ -98,6 +99,8 @@ struct Tenant {
     /// One token of each other kind: personal, of the service account, access, admin, project.
     tokens: [String; 5],
     endpoint: String,
+    /// An event of the organization.
+    event: String,
 }
 
 /// Threads of a runtime for what waits.
@@ -160,6 +163,7 @@ impl World {
             admin: String::new(),
             tokens: Default::default(),
             endpoint: String::new(),
+            event: String::new(),
         };
         let mut world = Self {
             ledger,
@@ -255,7 +259,10 @@ impl World {
             let project = (kind == Kind::Project).then(|| project.parse().unwrap());
             self.issued(&id, (kind, owner, project), grant.clone()).0
         });
+        let last = self.ledger.reader().next_position() - 1;
+        let event = self.ledger.event(last).unwrap().event.id.to_string();
         Tenant {
+            event,
             id,
             path,
             owner,

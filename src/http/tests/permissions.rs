@@ -35,6 +35,9 @@ const READ: &str = "114 ++++++ ++++++ ++++++ ++++++ +-+++-";
 const WRITE: &str = "114 ----++ ----++ ----++ ----++ --+++-";
 const VERIFY: &str = "11+ ----++ ----++ ----++ ----++ -+-++-";
 const PULL: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
+/// An event of another tenant is none.
+const RECEIPT: &str = "114 ----++ ----++ ----++ ----++ ---++-";
+const LEDGER: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 const REPORT: &str = "11+ ----++ ----++ ----++ ----++ ---++-";
 /// Whoever holds a token, and whoever may be somebody else's: that is asked once the token is read.
 const HOLDERS: &str = "+1+ ++++++ ++++++ ++++++ ++++++ ++++++";
@@ -75,7 +78,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 131] = [
+const TABLE: [(&str, &str, &str, &str); 140] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -89,6 +92,15 @@ const TABLE: [(&str, &str, &str, &str); 131] = [
     ("GET", "", "/v1/revocations/snapshot", VERIFY),
     ("GET", "", "/v1/events", PULL),
     ("GET", "", "/v1/events/stream", PULL),
+    ("GET", "", "/v1/events/{event_id}/proof", RECEIPT),
+    ("GET", "", "/ledger/checkpoint", OPEN),
+    ("GET", "", "/ledger/vkey", OPEN),
+    ("GET", "", "/ledger/tile/{tile}", OPEN),
+    ("GET", "", "/v1/ledger/consistency", LEDGER),
+    ("GET", "", "/v1/ledger/events", LEDGER),
+    ("GET", "", "/v1/ledger/state", LEDGER),
+    ("GET", "", "/v1/ledger/diff", LEDGER),
+    ("GET", "", "/v1/ledger/who-could", LEDGER),
     ("POST", "", "/oauth2/introspect", VERIFY),
     ("POST", "", "/oauth2/revoke", HOLDERS),
     ("GET", "", "/.well-known/oauth-authorization-server", OPEN),
@@ -327,7 +339,7 @@ fn every_route_admits_whom_it_should() {
                 401 => '1',
                 403 if REFUSALS.contains(&reply.refused(403).as_str()) => '-',
                 404 => '4',
-                200 | 412 | 415 => '+',
+                200 | 400 | 412 | 415 => '+',
                 _ => '?',
             };
             if outcome != expected {

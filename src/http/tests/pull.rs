@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::streams::Open;
 use super::{Ask, START, World, ask, ids, text};
+use crate::config::LedgerPrefix;
 use crate::domain::kind::Kind;
 use crate::domain::record::Grant;
 use crate::http::{App, HttpSettings, layered, parts};
@@ -232,7 +233,7 @@ fn an_answer_that_has_looked_at_its_share_says_how_far_it_came() {
         world.key(&json!({"name": format!("key {n}"), "scopes": ["cases:read"]}));
     }
     // The same routes, which look at two events a reading: at forty an answer.
-    let (router, _) = parts();
+    let (router, _) = parts(&LedgerPrefix::default());
     let settings = HttpSettings::default();
     let mut app = App::new(world.ledger.clone(), settings, String::new());
     Arc::get_mut(&mut app.0).unwrap().pull.events_per_reading = 2;

@@ -41,6 +41,8 @@ pub(super) fn filled(template: &str, place: &Tenant, rest: &Tenant) -> String {
         .replace("{token}", &"0".repeat(64))
         .replace("{project_id}", &rest.project)
         .replace("{endpoint_id}", &rest.endpoint)
+        .replace("{event_id}", &rest.event)
+        .replace("{tile}", "0/000.p/1")
         .replace("{delivery_id}", "dlv_01KQ01SD60AADFP7C33DS9A67N");
     assert!(!path.contains('{'), "{path}");
     path

@@ -1,6 +1,7 @@
 //! Where everything stands in a data folder.
 //!
-//! `log`, `checkpoints` and `keys` are the truth; `views` and `snapshots` may be deleted at will.
+//! `log`, `checkpoints` and `keys` are the truth; `views`, `snapshots` and `tiles` may be deleted at
+//! will.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -49,6 +50,12 @@ impl Folder {
     #[must_use]
     pub fn webhooks(&self) -> PathBuf {
         self.0.join("webhooks")
+    }
+
+    /// The tiles of the published tree.
+    #[must_use]
+    pub fn tiles(&self) -> PathBuf {
+        self.0.join("tiles")
     }
 
     pub(super) fn views(&self) -> PathBuf {

@@ -9,9 +9,10 @@ mod start;
 
 use std::num::NonZeroU64;
 use std::path::PathBuf;
+use std::time::Duration;
 use std::{fs, io};
 
-use super::checkpoints::Signing;
+use super::checkpoints::{BETWEEN_CHECKPOINTS, Signing};
 use super::snapshots::{self, EVENTS_BETWEEN, Loaded};
 use super::stamp::{StampError, open_personal};
 use super::{Ledger, Submission, erasure};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Events from one snapshot to the next.
     pub events_between_snapshots: NonZeroU64,
+    /// How long the signer waits from one checkpoint to the next.
+    pub between_checkpoints: Duration,
     /// The operator vouches for the clock.
     pub accept_clock: bool,
     /// What tells the time.
@@ -71,6 +74,7 @@ impl Settings {
             disk: Disk::Real,
             log: LogSettings::default(),
             events_between_snapshots: EVENTS_BETWEEN,
+            between_checkpoints: BETWEEN_CHECKPOINTS,
             accept_clock: false,
             clock: Clock::system(),
             entropy: Entropy::system(),
@@ -132,6 +136,7 @@ pub fn create_under(
         signer,
         file,
         clock: settings.clock.clone(),
+        between: settings.between_checkpoints,
     };
     let ledger = start(parts, signing, settings)?;
     let command = Command::OpenLedger(OpenLedger {
@@ -187,6 +192,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         signer,
         file,
         clock: settings.clock.clone(),
+        between: settings.between_checkpoints,
     };
     start(
         Parts {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{BootError, Settings, unusable};
 use crate::clock::ClockGuard;
 use crate::domain::state::State;
-use crate::ledger::checkpoints::{Signed, Signing};
+use crate::ledger::checkpoints::{Signed, Signing, Told};
 use crate::ledger::lanes::Lanes;
 use crate::ledger::snapshots;
 use crate::ledger::status::Appended;
@@ -17,6 +17,7 @@ use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
 use crate::log::{FolderLock, Log, Reader};
 use crate::seal::KeyStore;
+use crate::tiles::Tiles;
 use crate::views::Views;
 
 /// What opening has made.
@@ -58,6 +59,11 @@ pub(super) fn start(
         checkpoint: AtomicU64::new(0),
     });
     let reader = log.reader();
+    let tiles = Arc::new(Tiles::new(settings.folder.tiles(), reader.clone()));
+    for kept in signing.file.hourly()? {
+        tiles.remember(kept.size, &kept.note, kept.seconds);
+    }
+    let vkeys = Arc::from([signing.signer.verifier().to_string()]);
     let signed = announced(&log);
     let (snapshots, orders) = mpsc::sync_channel(0);
     let between = settings.events_between_snapshots.get();
@@ -87,8 +93,14 @@ pub(super) fn start(
             drop(lock);
         })
     };
-    let covered = Arc::clone(&shared);
-    let sign = move || signing.run(&signed, &covered.checkpoint);
+    let (told, tree) = (Arc::clone(&shared), Arc::clone(&tiles));
+    let sign = move || {
+        let told = Told {
+            covered: &told.checkpoint,
+            health: &told.health,
+        };
+        signing.run(&signed, &tree, &told);
+    };
     let snapshot = move || snapshots::run(&snapshots, &state, &orders);
     let threads = [
         spawn_locked("ledger-writer", Box::new(move || writer.run())),
@@ -101,6 +113,8 @@ pub(super) fn start(
     Ok(Ledger {
         shared,
         reader,
+        tiles,
+        vkeys,
         usage_sealed_to,
         threads: Arc::new(Mutex::new(threads)),
         state: state_of_writer,

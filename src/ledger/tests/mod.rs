@@ -25,6 +25,7 @@ use std::fs;
 use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -89,6 +90,7 @@ impl Setup {
             disk: self.disk.clone(),
             log: self.log,
             events_between_snapshots: NonZeroU64::new(self.events_between_snapshots).unwrap(),
+            between_checkpoints: Duration::from_millis(10),
             accept_clock: self.accept_clock,
             clock,
             entropy: Entropy::seeded(self.seed),

@@ -4,6 +4,7 @@ mod basic;
 mod checkpoints;
 mod crash;
 mod damage;
+mod inspect;
 mod room;
 
 use std::convert::Infallible;
@@ -27,6 +28,51 @@ fn folder() -> PathBuf {
 
 /// Opens from the start and gives what was replayed, after comparing it with what is read.
 fn open(disk: &Disk, folder: &Path, floor: Option<Floor>) -> Opening {
+    let seen = look(disk, folder);
+    let opened = open_unseen(disk, folder, floor);
+    agree(seen, &opened, floor);
+    opened
+}
+
+/// An inspection, and the events that it has shown.
+fn look(disk: &Disk, folder: &Path) -> Result<(Inspected, Events), InspectError> {
+    let mut events = Events::new();
+    let inspected = inspect(disk, folder, |event| {
+        assert_eq!(event.position, events.len() as u64);
+        assert_eq!(event.tree.size(), event.position + 1);
+        events.push(event.payload.to_vec());
+    });
+    inspected.map(|inspected| (inspected, events))
+}
+
+/// Who only reads a log finds in it what a start finds.
+fn agree(seen: Result<(Inspected, Events), InspectError>, opened: &Opening, floor: Option<Floor>) {
+    let (log, recovered, events) = match opened {
+        Ok(opened) => opened,
+        Err(OpenError::Damaged(_)) if floor.is_none() => {
+            let tail = seen.map(|(inspected, _)| inspected.tail);
+            assert!(
+                matches!(tail, Err(_) | Ok(LogTail::Damaged(..))),
+                "{tail:?}"
+            );
+            return;
+        }
+        // The floor was not met, or the disk failed.
+        Err(_) => return,
+    };
+    let (inspected, shown) = seen.unwrap();
+    assert_eq!((&inspected.frontier, &shown), (log.frontier(), events));
+    assert_eq!(inspected.log_id, LOG_ID);
+    match (&inspected.tail, &recovered.torn) {
+        (LogTail::Clean { .. }, None) => {}
+        (LogTail::Torn { offset, what, .. }, Some(torn)) => {
+            assert_eq!((offset, what), (&torn.offset, &torn.what));
+        }
+        (tail, torn) => panic!("{tail:?} and {torn:?}"),
+    }
+}
+
+fn open_unseen(disk: &Disk, folder: &Path, floor: Option<Floor>) -> Opening {
     let mut events = Events::new();
     let start = StartFrom {
         floor,

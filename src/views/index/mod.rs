@@ -66,6 +66,14 @@ impl Index {
         }
     }
 
+    /// An index of its own, beside those of a service: of a moment in the past.
+    #[must_use]
+    pub fn of(changes: &Changes) -> Self {
+        let index = Self::new(Arc::default());
+        index.apply(changes);
+        index
+    }
+
     /// The catalogue in force.
     #[must_use]
     pub fn catalogue(&self) -> Arc<Catalogue> {

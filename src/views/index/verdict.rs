@@ -205,6 +205,21 @@ impl Index {
         }
     }
 
+    /// What [`Index::verify`] would say if the secrets of a credential were presented, the oldest
+    /// first. The credential need not be in the index, and `ask.key` is not looked at.
+    #[must_use]
+    pub fn judged(
+        &self,
+        credential: &Arc<Credential>,
+        ask: &Ask<'_>,
+        now: Timestamp,
+    ) -> Vec<(SecretId, Code)> {
+        let worth = self.worth(credential.grant());
+        Entry::all(credential, &worth)
+            .map(|entry| (entry.secret(), self.judge(&entry, ask, now)))
+            .collect()
+    }
+
     /// Who presents `token` to this service itself, or why nobody does.
     pub fn authenticate(&self, token: &str, now: Timestamp) -> Result<Caller, Refused> {
         let (form, sought) = sought(token);

@@ -141,9 +141,8 @@ impl Courier {
                 tracing::warn!(%endpoint, position, "a delivery of no endpoint is left out");
             }
         }
-        // Without a store, endpoints begin where their records say.
         let shown = shown(&ledger);
-        let seen = loaded.seen.unwrap_or(shown).min(shown);
+        let seen = loaded.seen.unwrap_or_else(|| beginning(&ledger)).min(shown);
         Self {
             clock: ledger.clock().clone(),
             entropy: tools.entropy,
@@ -374,6 +373,17 @@ impl Courier {
         }
         self.keeping.keep_all(&mut self.queue).await;
     }
+}
+
+/// Where the log is read from without a store: where the first of the endpoints begins. One reading
+/// for all, in place of one for each of thousands.
+fn beginning(ledger: &Ledger) -> u64 {
+    let endpoints = ledger.views().directory.all_endpoints();
+    let active = endpoints.iter().filter(|endpoint| endpoint.is_active());
+    active
+        .map(|endpoint| endpoint.from)
+        .min()
+        .unwrap_or(u64::MAX)
 }
 
 /// How many events the views show.

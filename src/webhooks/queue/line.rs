@@ -152,6 +152,11 @@ impl Line {
             && (!self.ordered || self.progress.ranges.is_empty())
     }
 
+    /// Whether it has a part of the log to read, and room for what is there.
+    pub(super) fn wants_to_read(&self) -> bool {
+        self.runs() && !self.reading && self.room() > 0 && !self.progress.ranges.is_empty()
+    }
+
     pub(super) fn room(&self) -> usize {
         WINDOW.saturating_sub(self.items.len())
     }

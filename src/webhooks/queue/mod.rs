@@ -123,6 +123,8 @@ pub struct Queue {
     /// What is on its way: whether the endpoint was failing when it left.
     in_flight: BTreeMap<(EndpointId, u64), bool>,
     failing_in_flight: usize,
+    /// Lines that have to read the log and have room: few of many, most of the time.
+    behind: BTreeSet<EndpointId>,
     touched: BTreeSet<EndpointId>,
     deleted: BTreeSet<EndpointId>,
 }
@@ -188,6 +190,7 @@ impl Queue {
     pub fn remove(&mut self, endpoint: EndpointId) {
         if self.lines.remove(&endpoint).is_some() {
             self.deleted.insert(endpoint);
+            self.behind.remove(&endpoint);
             let theirs = (endpoint, 0)..=(endpoint, u64::MAX);
             for failing in self
                 .in_flight
@@ -234,21 +237,17 @@ impl Queue {
         }
         line.progress.ranges.push_front(range);
         self.touched.insert(endpoint);
+        self.note_reading(endpoint);
         true
     }
 
     /// The next line that has to read the log and has room, after `after`: what to read, and how
     /// many deliveries it can take.
     pub fn reading(&mut self, after: Option<EndpointId>) -> Option<(EndpointId, Range, usize)> {
-        let wants = |line: &Line| {
-            line.runs() && !line.reading && line.room() > 0 && !line.progress.ranges.is_empty()
-        };
         let start = after.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let later = self.lines.range((start, std::ops::Bound::Unbounded));
-        let found = later
-            .chain(self.lines.iter())
-            .find(|(_, line)| wants(line))
-            .map(|(endpoint, _)| *endpoint)?;
+        let mut later = self.behind.range((start, std::ops::Bound::Unbounded));
+        let found = later.next().or_else(|| self.behind.first()).copied()?;
+        self.behind.remove(&found);
         let line = self.lines.get_mut(&found)?;
         line.reading = true;
         let range = line.progress.ranges.front()?.clone();
@@ -268,6 +267,7 @@ impl Queue {
         };
         line.reading = false;
         if line.progress.ranges.front() != Some(range) {
+            self.note_reading(endpoint);
             return;
         }
         let mut next = next;
@@ -293,6 +293,7 @@ impl Queue {
         if let Some(line) = self.lines.get_mut(&endpoint) {
             line.reading = false;
         }
+        self.note_reading(endpoint);
     }
 
     /// The next attempt to begin, if one may begin now.
@@ -422,8 +423,18 @@ impl Queue {
         }
     }
 
+    /// After a change of a line: whether it has to read the log and can.
+    fn note_reading(&mut self, endpoint: EndpointId) {
+        if self.lines.get(&endpoint).is_some_and(Line::wants_to_read) {
+            self.behind.insert(endpoint);
+        } else {
+            self.behind.remove(&endpoint);
+        }
+    }
+
     /// After a change of a line: whether it stands in turn, and when to look at it again.
     fn settle(&mut self, endpoint: EndpointId, now_ms: i64) {
+        self.note_reading(endpoint);
         let Some(line) = self.lines.get_mut(&endpoint) else {
             return;
         };

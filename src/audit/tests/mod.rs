@@ -1,0 +1,3 @@
+//! The audit of a company's ledger, as it is and after somebody has been at it.
+
+mod past;

@@ -1,0 +1,289 @@
+//! `/v1/ledger/state`, `/diff`, `/who-could`: an organization as it was.
+//!
+//! Every answer is NDJSON without pages, names the position that it is as of, and the root of the
+//! tree up to there, so that whoever keeps a checkpoint can tie the answer to it. Statuses are those
+//! of the moment. What is folded is read within a bound of time; lines are made as they are taken.
+
+use axum::body::Body;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::Response;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures_util::stream;
+use serde::Deserialize;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use super::events::NDJSON;
+use super::off_thread;
+use super::proofs::WITHIN;
+use crate::audit::past::{Asked, Differences, Fold};
+use crate::domain::access::Action;
+use crate::domain::ids::{OrganizationId, ProjectId};
+use crate::domain::time::Timestamp;
+use crate::http::call::Call;
+use crate::http::context::LEDGER_POSITION;
+use crate::http::lists::Query;
+use crate::http::past::{Moment, WITHIN_MS};
+use crate::http::problem::{Problem, ProblemBody};
+use crate::ledger::Ledger;
+use crate::merkle::Frontier;
+
+/// The root of the tree over the events that an answer has taken into account, base64.
+const LEDGER_ROOT: HeaderName = HeaderName::from_static("ledger-root");
+/// Lines that are made at once: some 100 KB.
+const LINES_PER_PIECE: usize = 100;
+
+/// Whose state, as of when.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct StateAsked {
+    organization_id: Option<String>,
+    as_of: Option<String>,
+}
+
+/// Whose changes, from when to when.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct DiffAsked {
+    organization_id: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// Who could have done what, when.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct WhoAsked {
+    organization_id: Option<String>,
+    scope: Option<String>,
+    project_id: Option<String>,
+    as_of: Option<String>,
+}
+
+/// The organization asked for: the caller's own, unless the platform asks.
+fn organization(call: &Call, named: Option<&str>) -> Result<OrganizationId, Problem> {
+    let organization = match named {
+        None => call.home()?,
+        Some(named) => named
+            .parse()
+            .map_err(|_no_id| Problem::not_found("organization"))?,
+    };
+    call.may(Action::ReadLedger, organization)?;
+    Ok(organization)
+}
+
+/// A moment as it is asked for; the present unless it is.
+async fn moment(call: &Call, field: &str, text: Option<&str>) -> Result<Moment, Problem> {
+    match text {
+        Some(text) => Moment::named(call, text)
+            .await
+            .map_err(|why| why.about(field)),
+        None => Ok(Moment::present(call)),
+    }
+}
+
+/// What is folded holds a place among the readings of its organization.
+async fn folded<T: Send + 'static>(
+    call: &Call,
+    organization: OrganizationId,
+    fold: impl FnOnce(&Ledger) -> Result<T, crate::ledger::past::PastError> + Send + 'static,
+) -> Result<T, Problem> {
+    let running = call.app.past.begin(organization)?;
+    let read = move |ledger: &Ledger| {
+        // It ends with the reading, also when nobody waits for that any more.
+        let _running = running;
+        fold(ledger)
+    };
+    Ok(off_thread(call, read).await??)
+}
+
+/// Lines as they are taken, as of `moment`.
+async fn answered(
+    call: &Call,
+    moment: Moment,
+    line: impl Fn(usize) -> Option<serde_json::Result<String>> + Send + Sync + 'static,
+) -> Result<Response, Problem> {
+    let line = Arc::new(line);
+    let lines = stream::unfold((line, 0_usize), |(line, first)| async move {
+        let mut piece = Vec::new();
+        let end = first + LINES_PER_PIECE;
+        for index in first..end {
+            match line(index) {
+                Some(Ok(text)) => {
+                    piece.extend_from_slice(text.as_bytes());
+                    piece.push(b'\n');
+                }
+                Some(Err(why)) => {
+                    tracing::error!(%why, "a record of the past cannot be written");
+                    return None;
+                }
+                None => break,
+            }
+        }
+        (!piece.is_empty()).then(|| (Ok::<_, Infallible>(Bytes::from(piece)), (line, end)))
+    });
+    let mut response = Response::new(Body::from_stream(lines));
+    let root = root(call, moment).await?;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, NDJSON);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Ok(root) = HeaderValue::from_str(&root) {
+        headers.insert(LEDGER_ROOT, root);
+    }
+    if let Some(position) = moment.position() {
+        headers.insert(LEDGER_POSITION, HeaderValue::from(position));
+    }
+    Ok(response)
+}
+
+/// The root over all events up to a moment.
+async fn root(call: &Call, moment: Moment) -> Result<String, Problem> {
+    let Some(position) = moment.position() else {
+        return Ok(STANDARD.encode(Frontier::new().root()));
+    };
+    if !call.app.ledger.tiles().wait_for(position, WITHIN).await {
+        return Err(super::not_published());
+    }
+    let read = move |ledger: &Ledger| ledger.tiles().root_at(position + 1);
+    Ok(STANDARD.encode(off_thread(call, read).await??))
+}
+
+/// All credentials of the organization as they were, ended ones too, oldest first: NDJSON, each line
+/// the record as it was then.
+#[utoipa::path(get, path = "/v1/ledger/state", tag = "ledger",
+    params(
+        ("organization_id" = Option<String>, Query),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant; without it now."),
+    ),
+    responses(
+        (status = 200, content_type = "application/x-ndjson", body = String, headers(
+            ("Ledger-Position" = u64, description = "Of the last event that counts."),
+            ("Ledger-Root" = String, description = "The root of the tree up to there, base64."))),
+        (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn state(
+    call: Call,
+    query: Query<StateAsked>,
+) -> Result<Response, Problem> {
+    call.may_at_home(Action::ReadLedger)?;
+    let asked = query.read()?;
+    let organization = organization(&call, asked.organization_id.as_deref())?;
+    call.wait().await?;
+    let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
+    let fold = fold_at(&call, organization, moment).await?;
+    let credentials = fold.credentials();
+    let at = moment.at;
+    answered(&call, moment, move |index| {
+        credentials
+            .get(index)
+            .map(|credential| fold.line(credential, at))
+    })
+    .await
+}
+
+async fn fold_at(
+    call: &Call,
+    organization: OrganizationId,
+    moment: Moment,
+) -> Result<Fold, Problem> {
+    let events = moment.events();
+    folded(call, organization, move |ledger| {
+        ledger.folded(organization, events, WITHIN_MS)
+    })
+    .await
+}
+
+/// What changed in the organization's credentials between two moments, by whom: NDJSON, a line for
+/// each credential that something was done to, with its record before and after.
+#[utoipa::path(get, path = "/v1/ledger/diff", tag = "ledger",
+    params(
+        ("organization_id" = Option<String>, Query),
+        ("from" = String, Query, description = "The earlier moment: a position, or an instant."),
+        ("to" = Option<String>, Query, description = "The later one; without it now."),
+    ),
+    responses(
+        (status = 200, content_type = "application/x-ndjson", body = String, headers(
+            ("Ledger-Position" = u64, description = "Of the last event that counts."),
+            ("Ledger-Root" = String, description = "The root of the tree up to there, base64."))),
+        (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn diff(
+    call: Call,
+    query: Query<DiffAsked>,
+) -> Result<Response, Problem> {
+    call.may_at_home(Action::ReadLedger)?;
+    let asked = query.read()?;
+    let organization = organization(&call, asked.organization_id.as_deref())?;
+    call.wait().await?;
+    let from = asked.from.as_deref();
+    let from = from.ok_or_else(|| Problem::invalid_query("from", "is needed"))?;
+    let from = moment(&call, "from", Some(from)).await?;
+    let to = moment(&call, "to", asked.to.as_deref()).await?;
+    if to.events() < from.events() {
+        return Err(Problem::invalid_query("to", "must not lie before from"));
+    }
+    let span = (from.events(), to.events());
+    let differences: Differences = folded(&call, organization, move |ledger| {
+        ledger.differences(organization, span, WITHIN_MS)
+    })
+    .await?;
+    let all: Vec<_> = differences.all().collect();
+    let moments: (Timestamp, Timestamp) = (from.at, to.at);
+    answered(&call, to, move |index| {
+        let difference = all.get(index)?;
+        Some(differences.line(difference, moments))
+    })
+    .await
+}
+
+/// Every credential of the organization that would have been accepted, as a verification would have
+/// said then: NDJSON, oldest first, without pages. A credential that is bound to a project counts
+/// unless another project is named.
+#[utoipa::path(get, path = "/v1/ledger/who-could", tag = "ledger",
+    params(
+        ("organization_id" = Option<String>, Query),
+        ("scope" = Option<String>, Query, description = "Scopes that are needed, all of them, \
+            separated by commas."),
+        ("project_id" = Option<String>, Query, description = "The project that it is used on."),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant; without it now."),
+    ),
+    responses(
+        (status = 200, content_type = "application/x-ndjson", body = String, headers(
+            ("Ledger-Position" = u64, description = "Of the last event that counts."),
+            ("Ledger-Root" = String, description = "The root of the tree up to there, base64."))),
+        (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn who_could(
+    call: Call,
+    query: Query<WhoAsked>,
+) -> Result<Response, Problem> {
+    call.may_at_home(Action::ReadLedger)?;
+    let asked = query.read()?;
+    let organization = organization(&call, asked.organization_id.as_deref())?;
+    call.wait().await?;
+    let project = asked.project_id.as_deref().map(str::parse::<ProjectId>);
+    let project = project.transpose();
+    let project =
+        project.map_err(|_no_id| Problem::invalid_query("project_id", "is not a project's id"))?;
+    let scopes = asked.scope.iter().flat_map(|text| text.split(','));
+    let scopes: Vec<String> = scopes.map(str::to_owned).collect();
+    let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
+    let fold = fold_at(&call, organization, moment).await?;
+    let catalogue = fold.state().catalogue();
+    if let Some(unknown) = scopes.iter().find(|scope| !catalogue.has_scope(scope)) {
+        let message = format!("{unknown} was no scope of the catalogue then");
+        return Err(Problem::invalid_query("scope", message));
+    }
+    let asked = Asked {
+        scopes,
+        project,
+        organization: Some(organization),
+    };
+    let at = moment.at;
+    let accepted = fold.who_could(&asked, at);
+    answered(&call, moment, move |index| {
+        accepted
+            .get(index)
+            .map(|accepted| fold.accepted_line(accepted, at))
+    })
+    .await
+}

@@ -1,0 +1,166 @@
+//! Receipts of single events, and proofs that the ledger only grew.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::{not_published, off_thread};
+use crate::domain::access::Action;
+use crate::domain::ids::EventId;
+use crate::http::call::Call;
+use crate::http::lists::Query;
+use crate::http::path::Path;
+use crate::http::problem::{Problem, ProblemBody};
+use crate::ledger::Ledger;
+use crate::tiles::NoReceipt;
+
+/// How long a receipt waits for the checkpoint that covers its event: there is one every second.
+pub(super) const WITHIN: Duration = Duration::from_secs(2);
+
+/// A checkpoint to prove against.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Against {
+    size: Option<String>,
+}
+
+/// A number of events.
+fn size(field: &'static str, text: Option<&str>) -> Result<Option<u64>, Problem> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    match text {
+        None => Ok(None),
+        Some(text) => match text.parse().ok().filter(|_: &u64| digits(text)) {
+            Some(size) => Ok(Some(size)),
+            None => Err(Problem::invalid_query(field, "is not a number of events")),
+        },
+    }
+}
+
+/// A receipt: that an event stands in the ledger, as a C2SP `tlog-proof` file.
+///
+/// With the event's stored payload (`/v1/ledger/events`) and the ledger's verifier key it can be
+/// checked without this server: the entry is SHA-256 of the payload.
+#[utoipa::path(get, path = "/v1/events/{event_id}/proof", tag = "ledger",
+    params(("event_id" = String, Path),
+        ("size" = Option<u64>, Query, description = "Against the checkpoint of so many events, if \
+            it is kept: those of the last minutes and the first of each hour are. Without it the \
+            newest.")),
+    responses((status = 200, content_type = "text/plain", body = String),
+        (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn receipt(
+    call: Call,
+    Path(id): Path<EventId>,
+    query: Query<Against>,
+) -> Result<Response, Problem> {
+    let unknown = || Problem::not_found("event");
+    let position = off_thread(&call, move |ledger| ledger.position_of(id)).await??;
+    let position = position.ok_or_else(unknown)?;
+    let event = off_thread(&call, move |ledger| ledger.event(position))
+        .await??
+        .event;
+    let authority = &call.caller.authority;
+    let of = event.organization.map(|place| place.id);
+    if !authority.platform && of.is_some() && of != authority.organization {
+        return Err(unknown());
+    }
+    // Who gets events by webhook or by pull may prove them; what is nobody's is the auditor's.
+    if of.is_none() || call.may_at_home(Action::Webhooks).is_err() {
+        call.may_at_home(Action::ReadLedger)?;
+    }
+    let size = size("size", query.read()?.size.as_deref())?;
+    if !call.app.ledger.tiles().wait_for(position, WITHIN).await {
+        return Err(not_published());
+    }
+    let prove = move |ledger: &Ledger| ledger.tiles().receipt(position, size);
+    let receipt = off_thread(&call, prove).await??;
+    let file = format!("attachment; filename=\"{id}.tlog-proof\"");
+    let file = HeaderValue::from_str(&file).unwrap_or(HeaderValue::from_static("attachment"));
+    let headers = [
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        ),
+        (header::CONTENT_DISPOSITION, file),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+    ];
+    Ok((headers, receipt.text()).into_response())
+}
+
+/// The receipts of several events, once the newest of them is covered.
+pub(in crate::http) async fn receipts(
+    call: &Call,
+    positions: Vec<u64>,
+) -> Result<Vec<String>, Problem> {
+    let Some(newest) = positions.iter().max() else {
+        return Ok(Vec::new());
+    };
+    if !call.app.ledger.tiles().wait_for(*newest, WITHIN).await {
+        return Err(not_published());
+    }
+    let prove = move |ledger: &Ledger| {
+        let tiles = ledger.tiles();
+        let texts = positions.iter().map(|position| {
+            let receipt = tiles.receipt(*position, None)?;
+            Ok::<_, NoReceipt>(receipt.text())
+        });
+        texts.collect::<Result<Vec<String>, _>>()
+    };
+    Ok(off_thread(call, prove).await??)
+}
+
+/// From which size to which.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct Span {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// That one tree is the beginning of another (RFC 6962, 2.1.2).
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Consistency {
+    /// Events of the older tree.
+    from: u64,
+    /// Events of the newer one.
+    to: u64,
+    /// The proof: hashes, base64.
+    hashes: Vec<String>,
+}
+
+/// A proof that the ledger of `from` events is the beginning of the ledger of `to` events: with it
+/// and the two checkpoints anybody can see that nothing was changed in between.
+#[utoipa::path(get, path = "/v1/ledger/consistency", tag = "ledger",
+    params(("from" = u64, Query, description = "The size of an older checkpoint."),
+        ("to" = Option<u64>, Query, description = "The size of a newer one; without it the newest.")),
+    responses((status = 200, body = Consistency), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn consistency(
+    call: Call,
+    query: Query<Span>,
+) -> Result<Json<Consistency>, Problem> {
+    call.may_at_home(Action::ReadLedger)?;
+    let asked = query.read()?;
+    let from = size("from", asked.from.as_deref())?;
+    let from = from.ok_or_else(|| Problem::invalid_query("from", "is needed"))?;
+    let tiles = call.app.ledger.tiles();
+    let published = tiles.published().ok_or_else(not_published)?.checkpoint.size;
+    let to = size("to", asked.to.as_deref())?.unwrap_or(published);
+    if to > call.app.ledger.reader().next_position() {
+        return Err(Problem::position_unknown());
+    }
+    if to > published && !tiles.wait_for(to - 1, WITHIN).await {
+        return Err(not_published());
+    }
+    let proof = off_thread(&call, move |ledger| ledger.tiles().consistency(from, to)).await?;
+    let hashes = proof.map_err(|why| match why {
+        NoReceipt::Beyond(why) => Problem::invalid_query("from", why.to_string()),
+        NoReceipt::NotPublished | NoReceipt::NoCheckpoint(_) | NoReceipt::Tree(_) => why.into(),
+    })?;
+    let hashes = hashes.iter().map(|hash| STANDARD.encode(hash)).collect();
+    Ok(Json(Consistency { from, to, hashes }))
+}

@@ -1,0 +1,89 @@
+//! Places in the log, as clients name them: a position, or an instant that is resolved to one.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Visitor};
+use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, Type};
+
+use super::call::Call;
+use super::past::off_thread;
+use super::problem::Problem;
+use crate::domain::time::Timestamp;
+
+/// A place in the log, as it is asked for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// Before the event of this position.
+    Position(u64),
+    /// Before the first event that did not happen before it.
+    Instant(Timestamp),
+}
+
+/// How a place is written.
+pub(super) fn schema() -> Schema {
+    let of = |kind| ObjectBuilder::new().schema_type(kind);
+    let written = OneOfBuilder::new().description(Some("A position, or an instant of RFC 3339."));
+    let written = written.item(of(Type::Integer).minimum(Some(0)));
+    Schema::OneOf(written.item(of(Type::String)).build())
+}
+
+impl<'de> Deserialize<'de> for Place {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(PlaceVisitor)
+    }
+}
+
+struct PlaceVisitor;
+
+impl Visitor<'_> for PlaceVisitor {
+    type Value = Place;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a position or an instant of RFC 3339")
+    }
+
+    fn visit_u64<E>(self, position: u64) -> Result<Place, E> {
+        Ok(Place::Position(position))
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Place, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// Not a place.
+#[derive(Debug, thiserror::Error)]
+#[error("must be a position or an instant of RFC 3339")]
+pub(super) struct NoPlace;
+
+impl FromStr for Place {
+    type Err = NoPlace;
+
+    fn from_str(text: &str) -> Result<Self, NoPlace> {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // More digits than a number has lie beyond every end.
+            return Ok(Self::Position(text.parse().unwrap_or(u64::MAX)));
+        }
+        let instant = Timestamp::parse(text).map(Self::Instant);
+        instant.map_err(|_no_instant| NoPlace)
+    }
+}
+
+impl Place {
+    /// The position of the first event that does not lie before the place; the end of the log if
+    /// there is none yet.
+    pub(super) async fn position(self, call: &Call) -> Result<u64, Problem> {
+        let end = call.app.ledger.reader().next_position();
+        match self {
+            Self::Position(position) if position > end => Err(Problem::position_unknown()),
+            Self::Position(position) => Ok(position),
+            Self::Instant(instant) => {
+                let before = Timestamp(instant.0.saturating_sub(1));
+                let found = off_thread(call, move |ledger| ledger.position_at(before)).await??;
+                Ok(found.map_or(0, |last| last + 1).min(end))
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Looks through a log's folder without the lock and without changing a byte, also while a server
+//! writes to it.
+//!
+//! Owns the judgement over a log that is only read: how far it is whole, and what its end is. Must
+//! never write, mend or wait: what a start would cut stays where it is. Payloads go to a visitor
+//! once, in order, one segment in RAM at a time; afterwards a [`Reader`] reads them by position.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::clean::CleanMark;
+use super::disk::Disk;
+use super::error::{Damage, FileError, FileIo, Trouble};
+use super::follow::{End, Failed, Follow, Followed};
+use super::index::{SegmentView, Shared, note_offset};
+use super::reader::Reader;
+use super::segment::{Name, Opened, segment_path};
+use super::walk::{Fault, Standing, Walk, is_torn, later_commit};
+use crate::merkle::Frontier;
+
+/// How often a batch that is not whole is read again while its bytes change: a server writes one
+/// batch with one call, which takes milliseconds.
+const READ_AGAIN_MAX: usize = 100;
+
+/// What an inspection has found.
+#[derive(Debug)]
+pub struct Inspected {
+    /// The log's id.
+    pub log_id: [u8; 16],
+    /// The tree over all that is whole.
+    pub frontier: Frontier,
+    /// What stands behind it.
+    pub tail: LogTail,
+    /// Segments that were looked into.
+    pub segments: usize,
+    /// Reads what is whole.
+    pub reader: Reader,
+}
+
+/// What stands behind the last whole batch of a log that was inspected.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum LogTail {
+    /// Nothing.
+    Clean {
+        /// The last segment.
+        file: PathBuf,
+        /// Where its content ends.
+        offset: u64,
+    },
+    /// One batch that nobody was told of; a start would copy it aside and cut it.
+    Torn {
+        /// The segment.
+        file: PathBuf,
+        /// The offset at which the batch begins.
+        offset: u64,
+        /// The position of its first event.
+        position: u64,
+        /// What is not whole.
+        what: &'static str,
+    },
+    /// Stored bytes are not what was written: nothing behind them has been looked at.
+    Damaged(Failed, Damage),
+}
+
+/// Why a folder could not be inspected.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// There is no segment at all.
+    #[error("there is no log in {}", .0.display())]
+    NoLog(PathBuf),
+    /// The system refused something.
+    #[error(transparent)]
+    File(#[from] FileError),
+}
+
+/// Walks over the log in `folder` from its first event and shows every event of it to `visit`.
+///
+/// Where the tail is damage, the last events shown may be part of a batch that is not whole.
+///
+/// # Errors
+/// When there is no log, or the system refuses something. Damage is no error here but a finding.
+pub fn inspect(
+    disk: &Disk,
+    folder: &Path,
+    mut visit: impl FnMut(&Followed<'_>),
+) -> Result<Inspected, InspectError> {
+    let (mut firsts, mark) = listed(disk, folder)?;
+    if firsts.is_empty() {
+        return Err(InspectError::NoLog(folder.to_owned()));
+    }
+    let mut follow = Follow::new();
+    let mut shared: Option<Shared> = None;
+    let mut last = (segment_path(folder, 0), 0);
+    let mut seen = 0;
+    let tail = loop {
+        let first = follow.frontier.size();
+        if seen == firsts.len() {
+            // Another one may have been begun since the folder was read.
+            firsts = listed(disk, folder)?.0;
+        }
+        let Some(&next) = firsts.get(seen) else {
+            let (file, offset) = last;
+            break LogTail::Clean { file, offset };
+        };
+        if next != first {
+            break misplaced(folder, (first, next), seen);
+        }
+        let segment = match Opened::open_to_read(disk, folder, first) {
+            Ok(segment) => segment,
+            Err(Trouble::File(error)) => return Err(error.into()),
+            Err(Trouble::Damaged(damage)) => break LogTail::Damaged(Failed::Header, damage),
+        };
+        let log_id = segment.header.log_id;
+        let shared =
+            shared.get_or_insert_with(|| Shared::new(disk.clone(), folder.to_owned(), log_id));
+        let is_last = seen + 1 == firsts.len();
+        let mut offsets = Vec::new();
+        let end = one(&mut follow, shared, (&segment, is_last), &mut |event| {
+            note_offset(&mut offsets, first, event.position, event.offset);
+            visit(event);
+        })?;
+        shared.add(Arc::new(SegmentView::new(&segment, Some(offsets))));
+        shared.publish(follow.frontier.size());
+        last = (segment.path, segment.header.segment_bytes);
+        seen += 1;
+        if let Some(tail) = end {
+            break tail;
+        }
+    };
+    let shared = shared.unwrap_or_else(|| Shared::new(disk.clone(), folder.to_owned(), [0; 16]));
+    let tail = held_against(mark, &shared, follow.frontier.size(), tail);
+    Ok(Inspected {
+        log_id: shared.log_id,
+        frontier: follow.frontier,
+        tail,
+        segments: seen,
+        reader: Reader::new(Arc::new(shared)),
+    })
+}
+
+/// The first positions of the segments in a folder, in order, and the mark of a clean stop.
+fn listed(disk: &Disk, folder: &Path) -> Result<(Vec<u64>, Option<CleanMark>), InspectError> {
+    let names = match disk.list(folder) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => {
+            return Err(InspectError::NoLog(folder.to_owned()));
+        }
+        names => names.at("list", folder)?,
+    };
+    let mut firsts = Vec::new();
+    let mut mark = None;
+    for name in &names {
+        match Name::parse(name) {
+            Name::Segment(first) => firsts.push(first),
+            Name::CleanMark => match CleanMark::read(disk, folder) {
+                // A server that starts removes it.
+                Err(why) if why.source.kind() == io::ErrorKind::NotFound => {}
+                read => mark = read?,
+            },
+            Name::Spare(_) | Name::Unfinished | Name::Other => {}
+        }
+    }
+    firsts.sort_unstable();
+    Ok((firsts, mark))
+}
+
+/// A log that ends before the point at which it was last stopped has lost something.
+fn held_against(mark: Option<CleanMark>, log: &Shared, size: u64, tail: LogTail) -> LogTail {
+    let (file, offset) = match &tail {
+        LogTail::Clean { file, offset } | LogTail::Torn { file, offset, .. } => (file, *offset),
+        LogTail::Damaged(..) => return tail,
+    };
+    match mark {
+        Some(mark) if mark.log_id == log.log_id && mark.next > size => {
+            let what = "the log ends before the point at which it was last stopped";
+            LogTail::Damaged(Failed::End, Damage::new(file, offset, size, what))
+        }
+        Some(_) | None => tail,
+    }
+}
+
+/// A segment stands where another one should.
+fn misplaced(folder: &Path, (expected, found): (u64, u64), seen: usize) -> LogTail {
+    let damage = if found > expected {
+        let what = match seen {
+            0 => "the first segment is missing",
+            _ => "a segment is missing",
+        };
+        Damage::new(&segment_path(folder, expected), 0, expected, what)
+    } else {
+        let what = "a segment begins within the one before it";
+        Damage::new(&segment_path(folder, found), 32, found, what)
+    };
+    LogTail::Damaged(Failed::Order, damage)
+}
+
+/// One segment; `None` when another one follows or will.
+fn one(
+    follow: &mut Follow,
+    shared: &Shared,
+    (segment, is_last): (&Opened, bool),
+    visit: &mut impl FnMut(&Followed<'_>),
+) -> Result<Option<LogTail>, FileError> {
+    let first = segment.header.first;
+    let damaged = |failed, offset: u64, position, what| {
+        let damage = Damage::new(&segment.path, offset, position, what);
+        Ok(Some(LogTail::Damaged(failed, damage)))
+    };
+    if segment.header.log_id != shared.log_id {
+        let what = "the segment is another log's";
+        return damaged(Failed::Order, 16, first, what);
+    }
+    if let Err((failed, damage)) = follow.check_header(segment) {
+        return Ok(Some(LogTail::Damaged(failed, damage)));
+    }
+    if !is_last && segment.length != segment.header.segment_bytes {
+        let what = "the file is shorter than its header says, and another segment follows";
+        return damaged(Failed::End, segment.length, first, what);
+    }
+    let mut bytes = segment.load()?;
+    let mut from = Follow::start(segment);
+    let mut read_again = 0;
+    loop {
+        let end = match follow.batches(segment, (&bytes, from), visit) {
+            Ok(end) => end,
+            Err((failed, damage)) => return Ok(Some(LogTail::Damaged(failed, damage))),
+        };
+        let (behind, fault) = match end {
+            End::Sealed => return Ok(None),
+            End::Open { behind, fault } => (behind, fault),
+        };
+        let Some(fault) = fault else {
+            let offset = behind.at as u64;
+            if !is_last {
+                let what = "the segment has no seal";
+                return damaged(Failed::End, offset, behind.position, what);
+            }
+            let file = segment.path.clone();
+            return Ok(Some(LogTail::Clean { file, offset }));
+        };
+        // A server may be writing this very batch: then there is more of it now.
+        let newer = segment.load()?;
+        if !is_last || read_again == READ_AGAIN_MAX || newer == bytes {
+            return Ok(Some(judged(segment, (&bytes, behind), &fault, is_last)));
+        }
+        read_again += 1;
+        (bytes, from) = (newer, behind);
+    }
+}
+
+/// What a fault is: a torn end, or damage.
+fn judged(
+    segment: &Opened,
+    (bytes, behind): (&[u8], Standing),
+    fault: &Fault,
+    is_last: bool,
+) -> LogTail {
+    let damaged = |failed, offset: usize, position, what| {
+        let damage = Damage::new(&segment.path, offset as u64, position, what);
+        LogTail::Damaged(failed, damage)
+    };
+    let length = usize::try_from(segment.length).unwrap_or(usize::MAX);
+    if !is_last || !is_torn(bytes, length, behind.at, fault) {
+        return damaged(Failed::Batch, fault.offset, fault.position, fault.what);
+    }
+    let walk = Walk::resume(segment.header.log_id, bytes, behind);
+    if let Some(later) = later_commit(&walk) {
+        let what = "the batch before this later one is not whole";
+        return damaged(Failed::End, later, behind.position, what);
+    }
+    LogTail::Torn {
+        file: segment.path.clone(),
+        offset: behind.at as u64,
+        position: behind.position,
+        what: fault.what,
+    }
+}

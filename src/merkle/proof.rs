@@ -1,0 +1,249 @@
+//! Inclusion and consistency proofs (RFC 6962 sections 2.1.1 and 2.1.2, RFC 9162 for checking).
+//!
+//! Owns which hashes a proof is made of and how it is checked. Must never know where hashes come
+//! from: whoever asks for a proof lends a function from a perfect subtree to its root. Checking
+//! needs nothing but the proof.
+
+use super::tree::{Hash, node_hash};
+
+/// Hashes of a proof at most: one a level of a tree of 2^63 leaves, and one for the old root.
+pub const PROOF_HASHES_MAX: usize = 64;
+
+/// A perfect subtree: the leaves from `index * 2^level` on, `2^level` of them.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Subtree {
+    /// How many levels of the binary tree are below its root.
+    pub level: u32,
+    /// Which of its level, from the left.
+    pub index: u64,
+}
+
+/// Why something is not proven.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum ProofError {
+    /// No tree of that size has that leaf.
+    #[error("a tree of {size} leaves has no leaf {index}")]
+    Index {
+        /// The leaf.
+        index: u64,
+        /// The size.
+        size: u64,
+    },
+    /// A tree does not shrink.
+    #[error("a tree of {from} leaves is not an older one of {to}")]
+    Order {
+        /// The older size.
+        from: u64,
+        /// The newer size.
+        to: u64,
+    },
+    /// Too few or too many hashes.
+    #[error("the proof has {found} hashes and is for another size or index")]
+    Length {
+        /// How many there are.
+        found: usize,
+    },
+    /// It leads to another root.
+    #[error("the proof leads to another root")]
+    Root,
+}
+
+/// A proof that a leaf is in a tree: the hashes beside its way up, from the leaf to the root.
+///
+/// # Errors
+/// [`ProofError::Index`] as the inner one; outside of it what `root_of` fails with.
+pub fn inclusion<E>(
+    index: u64,
+    size: u64,
+    mut root_of: impl FnMut(Subtree) -> Result<Hash, E>,
+) -> Result<Result<Vec<Hash>, ProofError>, E> {
+    if index >= size {
+        return Ok(Err(ProofError::Index { index, size }));
+    }
+    let mut hashes = Vec::new();
+    let mut range = 0..size;
+    // From the root down: the half without the leaf is a hash of the proof.
+    while range.end - range.start > 1 {
+        let middle = range.start + split(range.end - range.start);
+        let (keep, other) = if index < middle {
+            (range.start..middle, middle..range.end)
+        } else {
+            (middle..range.end, range.start..middle)
+        };
+        hashes.push(root_of_range(other.start, other.end, &mut root_of)?);
+        range = keep;
+    }
+    hashes.reverse();
+    Ok(Ok(hashes))
+}
+
+/// A proof that a tree is the beginning of a larger one. Between equal sizes it is empty, and so it
+/// is from the empty tree, which is the beginning of any.
+///
+/// # Errors
+/// [`ProofError::Order`] as the inner one; outside of it what `root_of` fails with.
+pub fn consistency<E>(
+    from: u64,
+    to: u64,
+    mut root_of: impl FnMut(Subtree) -> Result<Hash, E>,
+) -> Result<Result<Vec<Hash>, ProofError>, E> {
+    if from > to {
+        return Ok(Err(ProofError::Order { from, to }));
+    }
+    if from == 0 || from == to {
+        return Ok(Ok(Vec::new()));
+    }
+    let mut hashes = Vec::new();
+    let mut range = 0..to;
+    // The old tree's right edge is followed down to where it ends with a perfect subtree.
+    loop {
+        let size = range.end - range.start;
+        if from == range.end {
+            if range.start > 0 {
+                hashes.push(root_of_range(range.start, range.end, &mut root_of)?);
+            }
+            break;
+        }
+        let middle = range.start + split(size);
+        let (keep, other) = if from <= middle {
+            (range.start..middle, middle..range.end)
+        } else {
+            (middle..range.end, range.start..middle)
+        };
+        hashes.push(root_of_range(other.start, other.end, &mut root_of)?);
+        range = keep;
+    }
+    hashes.reverse();
+    Ok(Ok(hashes))
+}
+
+/// The largest power of two below `size`, which is at least 2.
+const fn split(size: u64) -> u64 {
+    1 << (u64::BITS - 1 - (size - 1).leading_zeros())
+}
+
+/// The root over the leaves from `start` to before `end`, where `start` is a multiple of the
+/// smallest power of two that is not below their number.
+fn root_of_range<E>(
+    start: u64,
+    end: u64,
+    root_of: &mut impl FnMut(Subtree) -> Result<Hash, E>,
+) -> Result<Hash, E> {
+    let size = end - start;
+    if size.is_power_of_two() {
+        let level = size.trailing_zeros();
+        return root_of(Subtree {
+            level,
+            index: start >> level,
+        });
+    }
+    let middle = start + split(size);
+    let left = root_of_range(start, middle, root_of)?;
+    let right = root_of_range(middle, end, root_of)?;
+    Ok(node_hash(&left, &right))
+}
+
+/// The root over the first `size` leaves, from its perfect subtrees.
+///
+/// # Errors
+/// What `root_of` fails with.
+pub fn root<E>(size: u64, mut root_of: impl FnMut(Subtree) -> Result<Hash, E>) -> Result<Hash, E> {
+    if size == 0 {
+        return Ok(super::Frontier::new().root());
+    }
+    root_of_range(0, size, &mut root_of)
+}
+
+/// Checks that `leaf` is the leaf `index` of the tree of `size` leaves with `root`.
+///
+/// # Errors
+/// Any of [`ProofError`].
+pub fn check_inclusion(
+    proof: &[Hash],
+    (index, leaf): (u64, Hash),
+    (size, root): (u64, Hash),
+) -> Result<(), ProofError> {
+    if index >= size {
+        return Err(ProofError::Index { index, size });
+    }
+    let wrong_length = ProofError::Length { found: proof.len() };
+    let (mut at, mut last) = (index, size - 1);
+    let mut hash = leaf;
+    for sibling in proof {
+        if last == 0 {
+            return Err(wrong_length);
+        }
+        if at % 2 == 1 || at == last {
+            hash = node_hash(sibling, &hash);
+            while at % 2 == 0 && at != 0 {
+                at /= 2;
+                last /= 2;
+            }
+        } else {
+            hash = node_hash(&hash, sibling);
+        }
+        at /= 2;
+        last /= 2;
+    }
+    if last != 0 {
+        return Err(wrong_length);
+    }
+    (hash == root).then_some(()).ok_or(ProofError::Root)
+}
+
+/// Checks that the tree `from` is the beginning of the tree `to`; each is a size and a root.
+///
+/// # Errors
+/// Any of [`ProofError`].
+pub fn check_consistency(
+    proof: &[Hash],
+    (from, old): (u64, Hash),
+    (to, new): (u64, Hash),
+) -> Result<(), ProofError> {
+    let wrong_length = ProofError::Length { found: proof.len() };
+    if from > to {
+        return Err(ProofError::Order { from, to });
+    }
+    if from == to || from == 0 {
+        if !proof.is_empty() {
+            return Err(wrong_length);
+        }
+        let empty = super::Frontier::new().root();
+        let same = if from == to { old == new } else { old == empty };
+        return same.then_some(()).ok_or(ProofError::Root);
+    }
+    // A perfect old tree is a node of the new one, and its root stands for the first hash.
+    let whole = [old];
+    let first: &[Hash] = if from.is_power_of_two() { &whole } else { &[] };
+    let mut hashes = first.iter().chain(proof);
+    let start = *hashes.next().ok_or(wrong_length)?;
+    let (mut at, mut last) = (from - 1, to - 1);
+    while at % 2 == 1 {
+        at /= 2;
+        last /= 2;
+    }
+    let (mut old_root, mut new_root) = (start, start);
+    for hash in hashes {
+        if last == 0 {
+            return Err(wrong_length);
+        }
+        if at % 2 == 1 || at == last {
+            old_root = node_hash(hash, &old_root);
+            new_root = node_hash(hash, &new_root);
+            while at % 2 == 0 && at != 0 {
+                at /= 2;
+                last /= 2;
+            }
+        } else {
+            new_root = node_hash(&new_root, hash);
+        }
+        at /= 2;
+        last /= 2;
+    }
+    if last != 0 {
+        return Err(wrong_length);
+    }
+    (old_root == old && new_root == new)
+        .then_some(())
+        .ok_or(ProofError::Root)
+}

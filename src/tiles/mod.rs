@@ -1,0 +1,351 @@
+//! The published tree: its tiles, its checkpoints, and proofs against them.
+//!
+//! Owns `DATA/tiles` and what is published of the tree. Full tiles are files; those at the right
+//! edge are in RAM with the newest checkpoint and are shown no further than that reaches. Files are
+//! not the truth: one that is missing is made again from the log, and one that differs from the log
+//! is never overwritten, since somebody has to look at it. Must never sign anything. Commitments
+//! flow in from the log, checkpoints from whoever signs; tiles, notes and proofs flow out.
+
+mod edge;
+mod files;
+mod growing;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::log::{ReadError, Reader};
+use crate::merkle::tile::{TILE_ENTRIES, TILE_HEIGHT, commitments_of, hashes_of, root_of};
+use crate::merkle::{Checkpoint, Hash, ProofError, Receipt, Subtree, TileId, TileKind, proof};
+use crate::merkle::{leaf_hash, tile};
+use edge::{Edge, FullTile, place};
+use files::Files;
+
+pub(crate) use growing::Growing;
+
+/// Checkpoints of the last minutes that receipts can be asked against: 330 bytes each. Beyond, one
+/// an hour stays.
+const RECENT_MAX: usize = 1_024;
+/// Seconds of an hour.
+const HOUR_S: u64 = 3_600;
+
+/// Why a tile, a root or a proof cannot be given.
+#[derive(Debug, thiserror::Error)]
+pub enum TileError {
+    /// The log cannot be read.
+    #[error("the log cannot be read")]
+    Log(#[from] ReadError),
+    /// A file of a tile is not what the log makes of it.
+    #[error(
+        "{} is not the tile that the log makes: keep a copy of it, then remove it, and it is \
+         made again", .0.display()
+    )]
+    Differs(PathBuf),
+    /// The system refused something.
+    #[error("cannot {action} {}", path.display())]
+    File {
+        /// What was attempted.
+        action: &'static str,
+        /// With which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// A subtree that no tile holds.
+    #[error("a part of the tree that is not there was asked for")]
+    Absent,
+}
+
+impl TileError {
+    fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+}
+
+/// Why there is no receipt.
+#[derive(Debug, thiserror::Error)]
+pub enum NoReceipt {
+    /// Nothing has been published yet, or not so far.
+    #[error("the position is not covered by a published checkpoint yet")]
+    NotPublished,
+    /// No checkpoint of that size is kept.
+    #[error("no checkpoint of {0} events is kept")]
+    NoCheckpoint(u64),
+    /// The position is not in the tree of that size.
+    #[error(transparent)]
+    Beyond(#[from] ProofError),
+    /// The tree cannot be read.
+    #[error(transparent)]
+    Tree(#[from] TileError),
+}
+
+/// A signed checkpoint that has been published, with its right edge.
+#[derive(Debug)]
+pub struct Published {
+    /// What was signed.
+    pub checkpoint: Checkpoint,
+    /// The signed note.
+    pub note: Arc<str>,
+    edge: Edge,
+}
+
+/// The published tree of a log.
+#[derive(Debug)]
+pub struct Tiles {
+    files: Files,
+    reader: Reader,
+    newest: watch::Sender<Option<Arc<Published>>>,
+    kept: RwLock<Kept>,
+}
+
+/// Notes that receipts can be asked against, by size.
+#[derive(Debug, Default)]
+struct Kept {
+    hourly: BTreeMap<u64, Arc<str>>,
+    recent: BTreeMap<u64, Arc<str>>,
+    /// The hour of the newest hourly one.
+    hour: Option<u64>,
+}
+
+impl Kept {
+    fn add(&mut self, size: u64, note: &Arc<str>, seconds: u64) {
+        let hour = seconds / HOUR_S;
+        if self.hour != Some(hour) {
+            self.hour = Some(hour);
+            self.hourly.insert(size, Arc::clone(note));
+        }
+        self.recent.insert(size, Arc::clone(note));
+        while self.recent.len() > RECENT_MAX {
+            self.recent.pop_first();
+        }
+    }
+
+    fn note(&self, size: u64) -> Option<Arc<str>> {
+        let found = self.recent.get(&size).or_else(|| self.hourly.get(&size));
+        found.cloned()
+    }
+}
+
+impl Tiles {
+    /// The tree of a log, with its files in `folder`. Nothing is published yet.
+    #[must_use]
+    pub fn new(folder: PathBuf, reader: Reader) -> Self {
+        Self {
+            files: Files::new(folder),
+            reader,
+            newest: watch::Sender::new(None),
+            kept: RwLock::default(),
+        }
+    }
+
+    /// What has been published last.
+    #[must_use]
+    pub fn published(&self) -> Option<Arc<Published>> {
+        self.newest.borrow().clone()
+    }
+
+    /// Waits until the event at a position is covered, for so long at most.
+    pub async fn wait_for(&self, position: u64, within: Duration) -> bool {
+        let mut news = self.newest.subscribe();
+        let covered = |newest: &Option<Arc<Published>>| {
+            newest
+                .as_ref()
+                .is_some_and(|newest| newest.checkpoint.size > position)
+        };
+        let waited = tokio::time::timeout(within, news.wait_for(covered)).await;
+        waited.is_ok_and(|found| found.is_ok())
+    }
+
+    /// Remembers a checkpoint that was signed before, for receipts against it.
+    pub(crate) fn remember(&self, size: u64, note: &str, seconds: u64) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        kept.add(size, &Arc::from(note), seconds);
+    }
+
+    fn publish(&self, published: Published, seconds: u64) {
+        let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
+        kept.add(published.checkpoint.size, &published.note, seconds);
+        drop(kept);
+        self.newest.send_replace(Some(Arc::new(published)));
+    }
+
+    /// The bytes of a tile; `None` where the published tree has no such tile.
+    ///
+    /// # Errors
+    /// When the tile's file or the log cannot be read.
+    pub fn tile(&self, id: TileId) -> Result<Option<Vec<u8>>, TileError> {
+        let Some(published) = self.published() else {
+            return Ok(None);
+        };
+        if !id.is_within(published.checkpoint.size) {
+            return Ok(None);
+        }
+        if let Some(bytes) = published.edge.tile(id).filter(|_| !id.is_full()) {
+            return Ok(Some(bytes));
+        }
+        // What is behind the edge is full, whatever of it is asked for.
+        let mut bytes = self.full(TileId { width: 256, ..id })?;
+        let each = match id.kind {
+            TileKind::Entries => tile::BUNDLED_BYTES,
+            TileKind::Hashes(_) => size_of::<Hash>(),
+        };
+        bytes.truncate(usize::from(id.width) * each);
+        Ok(Some(bytes))
+    }
+
+    /// A full tile: from its file, else from the log, and the file is made again.
+    fn full(&self, id: TileId) -> Result<Vec<u8>, TileError> {
+        if let Some(bytes) = self.files.read(id)? {
+            let each = match id.kind {
+                TileKind::Entries => tile::BUNDLED_BYTES,
+                TileKind::Hashes(_) => size_of::<Hash>(),
+            };
+            return match bytes.len() == each * tile::TILE_WIDTH {
+                true => Ok(bytes),
+                false => Err(TileError::Differs(self.files.path(id))),
+            };
+        }
+        let made = match id.kind {
+            TileKind::Entries => FullTile::of_entries(id.index, &self.entries(id.index)?),
+            TileKind::Hashes(0) => {
+                let entries = self.entries(id.index)?;
+                let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
+                FullTile::of_hashes(0, id.index, &hashes)
+            }
+            TileKind::Hashes(level) => {
+                let first = id.index * TILE_ENTRIES;
+                let below = (first..first + TILE_ENTRIES)
+                    .map(|below| self.root_of_tile(level - 1, below))
+                    .collect::<Result<Vec<Hash>, _>>()?;
+                FullTile::of_hashes(level, id.index, &below)
+            }
+        };
+        self.files.write(std::slice::from_ref(&made))?;
+        Ok(made.bytes)
+    }
+
+    fn root_of_tile(&self, level: u8, index: u64) -> Result<Hash, TileError> {
+        let bytes = self.full(TileId::full(level, index))?;
+        let hashes = hashes_of(&bytes).ok_or(TileError::Absent)?;
+        root_of(&hashes).ok_or(TileError::Absent)
+    }
+
+    /// The commitments of a full bundle, from the log.
+    fn entries(&self, index: u64) -> Result<Vec<Hash>, TileError> {
+        let first = index * TILE_ENTRIES;
+        self.commitments(first, first + TILE_ENTRIES)
+    }
+
+    fn commitments(&self, from: u64, to: u64) -> Result<Vec<Hash>, TileError> {
+        let mut commitments = Vec::new();
+        let visit = |_, _: &[u8], commitment: &Hash| commitments.push(*commitment);
+        self.reader.scan_committed(from, to, visit)?;
+        Ok(commitments)
+    }
+
+    /// The edge of the tree over the first `size` events, from files and the log.
+    fn edge(&self, size: u64) -> Result<Edge, TileError> {
+        let commitments = self.commitments(size - size % TILE_ENTRIES, size)?;
+        let mut levels = vec![commitments.iter().map(|entry| leaf_hash(entry)).collect()];
+        let mut below = size >> TILE_HEIGHT;
+        for level in 1..tile::LEVELS {
+            if below == 0 {
+                break;
+            }
+            let first = below - below % TILE_ENTRIES;
+            let roots = (first..below).map(|index| self.root_of_tile(level - 1, index));
+            levels.push(roots.collect::<Result<Vec<Hash>, _>>()?);
+            below >>= TILE_HEIGHT;
+        }
+        Ok(Edge::new(size, commitments, levels))
+    }
+
+    /// The root of a perfect subtree that the published tree has.
+    fn root_of(&self, published: &Published, subtree: Subtree) -> Result<Hash, TileError> {
+        if let Some(root) = published.edge.root_of(subtree) {
+            return Ok(root);
+        }
+        let (level, at) = place(subtree).ok_or(TileError::Absent)?;
+        let bytes = self.full(TileId::full(level, at.tile))?;
+        let hashes = hashes_of(&bytes).ok_or(TileError::Absent)?;
+        let under = hashes.get(at.start..at.end).ok_or(TileError::Absent)?;
+        root_of(under).ok_or(TileError::Absent)
+    }
+
+    /// A receipt for the event at a position, against the newest checkpoint or one that is kept.
+    /// Reads files: off the async threads.
+    ///
+    /// # Errors
+    /// Any of [`NoReceipt`].
+    pub fn receipt(&self, position: u64, size: Option<u64>) -> Result<Receipt, NoReceipt> {
+        let published = self.published().ok_or(NoReceipt::NotPublished)?;
+        let (size, note) = match size {
+            None => (published.checkpoint.size, Arc::clone(&published.note)),
+            Some(size) => {
+                let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+                let note = kept
+                    .note(size)
+                    .filter(|_| size <= published.checkpoint.size);
+                (size, note.ok_or(NoReceipt::NoCheckpoint(size))?)
+            }
+        };
+        if position >= published.checkpoint.size {
+            return Err(NoReceipt::NotPublished);
+        }
+        let roots = |subtree| self.root_of(&published, subtree);
+        let hashes = proof::inclusion(position, size, roots)??;
+        Ok(Receipt {
+            index: position,
+            hashes,
+            checkpoint: note.to_string(),
+        })
+    }
+
+    /// A proof that the tree of `from` events is the beginning of the one of `to`, which must have
+    /// been published. Reads files: off the async threads.
+    ///
+    /// # Errors
+    /// [`NoReceipt::NotPublished`], [`NoReceipt::Beyond`] or [`NoReceipt::Tree`].
+    pub fn consistency(&self, from: u64, to: u64) -> Result<Vec<Hash>, NoReceipt> {
+        let published = self.published().ok_or(NoReceipt::NotPublished)?;
+        if to > published.checkpoint.size {
+            return Err(NoReceipt::NotPublished);
+        }
+        let roots = |subtree| self.root_of(&published, subtree);
+        Ok(proof::consistency(from, to, roots)??)
+    }
+
+    /// The root over the first `size` events, which must have been published. Reads files: off the
+    /// async threads.
+    ///
+    /// # Errors
+    /// [`NoReceipt::NotPublished`] or [`NoReceipt::Tree`].
+    pub fn root_at(&self, size: u64) -> Result<Hash, NoReceipt> {
+        let published = self.published().ok_or(NoReceipt::NotPublished)?;
+        if size > published.checkpoint.size {
+            return Err(NoReceipt::NotPublished);
+        }
+        let roots = |subtree| self.root_of(&published, subtree);
+        Ok(proof::root(size, roots)?)
+    }
+}
+
+/// The hashes of a level of a bundle's commitments, for who recomputes a tree from bundles.
+#[must_use]
+pub fn leaves_of(bundled: &[u8]) -> Option<Vec<Hash>> {
+    let commitments = commitments_of(bundled)?;
+    Some(commitments.iter().map(|entry| leaf_hash(entry)).collect())
+}

@@ -1,0 +1,300 @@
+//! The published tree against another maker's implementation, at every tile boundary; and its
+//! files when they are gone or somebody has touched them.
+
+use std::fs::{self, File};
+use std::io::Write;
+
+use proptest::prelude::*;
+use tlog_tiles::{Error, HashReader};
+
+use super::*;
+use crate::log::{Disk, Lane, Log, LogSettings, SpareMaking};
+use crate::merkle::proof::{check_consistency, check_inclusion};
+use crate::merkle::tile::{LEVELS, bundle};
+use crate::merkle::{Frontier, NoteSigner};
+
+const ORIGIN: &str = "log.example/tiles";
+/// Sizes around all boundaries of tiles of the first two levels.
+const SIZES: [u64; 8] = [1, 2, 255, 256, 257, 65_535, 65_536, 65_537];
+
+/// A log with a published tree, and all hashes as the other implementation has them.
+struct World {
+    _dir: tempfile::TempDir,
+    log: Log,
+    tiles: Arc<Tiles>,
+    growing: Growing,
+    folder: PathBuf,
+    commitments: Vec<Hash>,
+    theirs: Theirs,
+}
+
+#[derive(Default)]
+struct Theirs(Vec<tlog_tiles::Hash>);
+
+impl HashReader for Theirs {
+    fn read_hashes(&self, indexes: &[u64]) -> Result<Vec<tlog_tiles::Hash>, Error> {
+        let at = |index: &u64| self.0[usize::try_from(*index).unwrap()];
+        Ok(indexes.iter().map(at).collect())
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = LogSettings {
+            segment_bytes: 1024 * 1024,
+            headroom_bytes: 0,
+            spares: SpareMaking::ByHand,
+        };
+        let disk = Disk::Real;
+        let log = Log::create(disk, &dir.path().join("log"), [7; 16], settings).unwrap();
+        let folder = dir.path().join("tiles");
+        let tiles = Arc::new(Tiles::new(folder.clone(), log.reader()));
+        let growing = Growing::at(Arc::clone(&tiles), 0).unwrap();
+        Self {
+            _dir: dir,
+            log,
+            tiles,
+            growing,
+            folder,
+            commitments: Vec::new(),
+            theirs: Theirs::default(),
+        }
+    }
+
+    /// Appends events until there are `size`, and publishes.
+    fn publish(&mut self, size: u64) {
+        while self.log.next_position() < size {
+            let next = self.log.next_position();
+            let last = size.min(next + 5_000);
+            let batch: Vec<String> = (next..last).map(|at| format!("event {at}")).collect();
+            self.log.append(&batch, Lane::Ordinary).unwrap();
+            for (at, payload) in (next..last).zip(&batch) {
+                let commitment = crate::domain::envelope::commitment(payload.as_bytes()).0;
+                self.commitments.push(commitment);
+                let new = tlog_tiles::stored_hashes(at, &commitment, &self.theirs).unwrap();
+                self.theirs.0.extend(new);
+            }
+        }
+        let root = self.growing.grow(size).unwrap();
+        assert_eq!(root, self.log.frontier().root());
+        let checkpoint = Checkpoint {
+            origin: ORIGIN.to_owned(),
+            size,
+            root,
+        };
+        let note = checkpoint.sign(&signer()).unwrap();
+        self.growing.publish(checkpoint, &note, size).unwrap();
+    }
+
+    /// The hash of a perfect subtree, by the other implementation.
+    fn theirs(&self, level: u8, index: u64) -> Hash {
+        let at = tlog_tiles::stored_hash_index(level, index);
+        self.theirs.0[usize::try_from(at).unwrap()].0
+    }
+
+    fn their_root(&self, size: u64) -> tlog_tiles::Hash {
+        tlog_tiles::tree_hash(size, &self.theirs).unwrap()
+    }
+
+    fn check_tile(&self, kind: TileKind, index: u64, width: u16) {
+        let id = TileId { kind, index, width };
+        let first = index * 256;
+        let places = first..first + u64::from(width);
+        let expected = match kind {
+            TileKind::Entries => {
+                let (start, end) = (places.start as usize, places.end as usize);
+                bundle(&self.commitments[start..end])
+            }
+            TileKind::Hashes(level) => places
+                .flat_map(|at| self.theirs(level * 8, at))
+                .collect::<Vec<u8>>(),
+        };
+        assert_eq!(self.tiles.tile(id).unwrap(), Some(expected), "{id}");
+    }
+}
+
+fn signer() -> NoteSigner {
+    NoteSigner::new(ORIGIN, &[9; 32]).unwrap()
+}
+
+/// The tiles of a tree that are looked at: the first, the last full one, the partial one in a few
+/// widths.
+fn check_tiles(world: &World, size: u64) {
+    for level in 0..LEVELS {
+        let at_level = size >> (8 * u32::from(level));
+        let (full, partial) = (at_level / 256, u16::try_from(at_level % 256).unwrap());
+        let kinds = [TileKind::Hashes(level), TileKind::Entries];
+        for kind in kinds.into_iter().take(if level == 0 { 2 } else { 1 }) {
+            for index in [0, full.saturating_sub(1)]
+                .into_iter()
+                .filter(|at| *at < full)
+            {
+                for width in [1, 77, 255, 256] {
+                    world.check_tile(kind, index, width);
+                }
+            }
+            for width in [1, partial / 2, partial] {
+                if (1..=partial).contains(&width) {
+                    world.check_tile(kind, full, width);
+                }
+            }
+            let beyond = TileId {
+                kind,
+                index: full,
+                width: partial + 1,
+            };
+            assert_eq!(world.tiles.tile(beyond).unwrap(), None, "{beyond}");
+        }
+    }
+}
+
+fn check_proofs(world: &World, size: u64) {
+    let root = world.tiles.root_at(size).unwrap();
+    let theirs = world.their_root(size);
+    assert_eq!(root, theirs.0, "{size}");
+    let keys = [signer().verifier().clone()];
+    for position in [0, 1, size / 2, size.saturating_sub(2), size - 1] {
+        if position >= size {
+            continue;
+        }
+        let receipt = world.tiles.receipt(position, None).unwrap();
+        let commitment = world.commitments[usize::try_from(position).unwrap()];
+        let leaf = leaf_hash(&commitment);
+        check_inclusion(&receipt.hashes, (position, leaf), (size, root)).unwrap();
+        let their_proof = receipt.hashes.iter().map(|hash| tlog_tiles::Hash(*hash));
+        let their_leaf = tlog_tiles::record_hash(&commitment);
+        let their_proof = their_proof.collect();
+        tlog_tiles::check_record(&their_proof, size, theirs, position, their_leaf).unwrap();
+        assert_eq!(receipt.check(&commitment, &keys).unwrap().size, size);
+    }
+    for from in SIZES.into_iter().filter(|from| *from <= size) {
+        let proof = world.tiles.consistency(from, size).unwrap();
+        let old = world.tiles.root_at(from).unwrap();
+        check_consistency(&proof, (from, old), (size, root)).unwrap();
+        if from < size {
+            let proof = proof.into_iter().map(tlog_tiles::Hash).collect();
+            let old = world.their_root(from);
+            tlog_tiles::check_tree(&proof, size, theirs, from, old).unwrap();
+        }
+        // A checkpoint of then is as good for a receipt.
+        let receipt = world.tiles.receipt(from - 1, Some(from)).unwrap();
+        let commitment = world.commitments[usize::try_from(from - 1).unwrap()];
+        assert_eq!(receipt.check(&commitment, &keys).unwrap().size, from);
+    }
+}
+
+#[test]
+fn tiles_and_proofs_are_those_of_another_implementation_at_every_boundary() {
+    let mut world = World::new();
+    assert_eq!(world.growing.grow(0).unwrap(), Frontier::new().root());
+    assert!(world.tiles.published().is_none());
+    assert!(world.tiles.receipt(0, None).is_err());
+    for size in SIZES {
+        world.publish(size);
+        check_tiles(&world, size);
+        check_proofs(&world, size);
+    }
+}
+
+#[test]
+fn nothing_is_shown_or_proven_beyond_what_is_published() {
+    let mut world = World::new();
+    world.publish(300);
+    // Appended and not published.
+    world.log.append(&["event 300"], Lane::Ordinary).unwrap();
+    world.growing.grow(301).unwrap();
+    let refused = |position, size| world.tiles.receipt(position, size).unwrap_err();
+    assert!(matches!(refused(300, None), NoReceipt::NotPublished));
+    assert!(matches!(
+        refused(0, Some(301)),
+        NoReceipt::NoCheckpoint(301)
+    ));
+    assert!(matches!(
+        refused(0, Some(299)),
+        NoReceipt::NoCheckpoint(299)
+    ));
+    assert!(world.tiles.consistency(3, 301).is_err());
+    assert!(world.tiles.consistency(301, 300).is_err());
+    let edge = TileId {
+        kind: TileKind::Entries,
+        index: 1,
+        width: 45,
+    };
+    assert_eq!(world.tiles.tile(edge).unwrap(), None);
+}
+
+#[test]
+fn tiles_that_are_gone_are_made_again_from_the_log() {
+    let mut world = World::new();
+    for size in SIZES.into_iter().chain([66_000]) {
+        world.publish(size);
+    }
+    let file = world.folder.join("1/000");
+    let before = fs::read(&file).unwrap();
+    fs::remove_dir_all(&world.folder).unwrap();
+    check_tiles(&world, 66_000);
+    check_proofs(&world, 66_000);
+    assert_eq!(fs::read(&file).unwrap(), before);
+    fs::remove_dir_all(&world.folder).unwrap();
+    let again = Growing::at(Arc::clone(&world.tiles), 66_000).unwrap();
+    assert_eq!(again.edge, world.growing.edge);
+    assert_eq!(fs::read(&file).unwrap(), before);
+}
+
+#[test]
+fn a_file_that_differs_from_the_log_stays_and_stops_what_would_overwrite_it() {
+    let mut world = World::new();
+    world.publish(200);
+    let file = world.folder.join("entries/000");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    File::create(&file)
+        .unwrap()
+        .write_all(b"something else")
+        .unwrap();
+    world
+        .log
+        .append(
+            &(200..256)
+                .map(|at| format!("event {at}"))
+                .collect::<Vec<_>>(),
+            Lane::Ordinary,
+        )
+        .unwrap();
+    let root = world.growing.grow(256).unwrap();
+    let checkpoint = Checkpoint {
+        origin: ORIGIN.to_owned(),
+        size: 256,
+        root,
+    };
+    let note = checkpoint.sign(&signer()).unwrap();
+    let refused = world.growing.publish(checkpoint, &note, 1).unwrap_err();
+    assert!(matches!(&refused, TileError::Differs(path) if *path == file));
+    assert_eq!(fs::read(&file).unwrap(), b"something else");
+    assert_eq!(world.tiles.published().unwrap().checkpoint.size, 200);
+}
+
+#[test]
+fn an_edge_read_from_files_is_the_edge_that_grew() {
+    let mut world = World::new();
+    for size in [1, 2, 255, 256, 257, 511, 512, 700] {
+        world.publish(size);
+        let read = world.tiles.edge(size).unwrap();
+        assert_eq!(read, world.growing.edge, "{size}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_edge_has_the_root_of_the_frontier(count in 0_u64..1_200) {
+        let (mut edge, mut frontier, mut full) = (Edge::default(), Frontier::new(), Vec::new());
+        for at in 0..count {
+            let mut commitment = [0; 32];
+            commitment[..8].copy_from_slice(&at.to_le_bytes());
+            edge.append(&commitment, &mut full);
+            frontier.append(&commitment);
+        }
+        prop_assert_eq!(edge.root(), frontier.root());
+        prop_assert_eq!(full.len() as u64, 2 * (count / 256));
+    }
+}
