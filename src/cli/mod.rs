@@ -6,6 +6,7 @@
 
 mod bootstrap;
 mod catalogue;
+mod erase;
 mod exit;
 mod expiry;
 mod files;
@@ -46,6 +47,7 @@ enum Command {
     Recover(recover::Recover),
     Catalogue(catalogue::CatalogueArgs),
     Keys(keys::Keys),
+    Erase(erase::Erase),
     Webhooks(listen::Webhooks),
 }
 
@@ -59,6 +61,7 @@ impl Cli {
             Command::Recover(recover) => recover.run(),
             Command::Catalogue(catalogue) => catalogue.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Erase(erase) => erase.run(),
             Command::Webhooks(webhooks) => webhooks.run(),
         };
         match outcome {

@@ -75,6 +75,7 @@ fn platform_routes() -> OpenApiRouter<App> {
         .routes(routes!(members::create, members::list))
         .routes(routes!(members::show, members::update, members::remove))
         .routes(routes!(members::issue_sign_in_link))
+        .routes(routes!(members::erase))
         .routes(routes!(service_accounts::create, service_accounts::list))
         .routes(routes!(
             service_accounts::show,

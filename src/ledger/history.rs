@@ -53,13 +53,24 @@ impl From<StampError> for HistoryError {
     }
 }
 
+/// Where an actor called from, with which client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PastNetwork {
+    /// It was not kept.
+    NotKept,
+    /// It was kept, and has been erased with the person.
+    Erased,
+    /// `{"ip", "user_agent"}`.
+    Shown(Value),
+}
+
 /// An event with its network opened.
 #[derive(Debug)]
 pub struct Past {
     /// The event.
     pub event: Event,
-    /// The actor's address and client, where it was kept and has not been erased.
-    pub network: Option<Value>,
+    /// The actor's address and client.
+    pub network: PastNetwork,
 }
 
 impl Ledger {

@@ -128,6 +128,7 @@ const TABLE: [(&str, &str, &str, &str); 140] = [
     ("PATCH", O, "/members/{member_id}", WRITE),
     ("DELETE", O, "/members/{member_id}", WRITE),
     ("POST", O, "/members/{member_id}/sign-in-link", WRITE),
+    ("POST", O, "/members/{member_id}/erase", WRITE),
     ("GET", O, "/service-accounts", READ),
     ("POST", O, "/service-accounts", WRITE),
     ("GET", O, "/service-accounts/{sa_id}", READ),

@@ -76,6 +76,7 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         ("POST", "projects") => Some(json!({"name": "n"})),
         ("POST", "sessions") => Some(json!({"sign_in_token": "0"})),
         ("POST", "sign-in-link") => Some(json!({})),
+        ("POST", "erase") => Some(json!({"reason": "n"})),
         ("PUT", "password") => Some(json!({"password": "correct horse"})),
         ("POST", "usage") => Some(json!({"key_id": "key_0", "endpoint": "/"})),
         // Forms, which these bodies are not: their own tests send them.

@@ -8,6 +8,7 @@ mod audited;
 mod clock;
 mod company;
 mod endpoints;
+mod erasure;
 mod expiry;
 mod faults;
 mod fixture;
