@@ -53,6 +53,7 @@ use crate::tiles::Tiles;
 use crate::views::Views;
 use lanes::Lanes;
 
+pub(crate) use stamp::open_personal;
 pub use status::Status;
 pub(crate) use writer::error_chain;
 

@@ -5,6 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
+use super::proof::Subtree;
+
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
@@ -94,11 +96,25 @@ impl Frontier {
 
     /// Adds one leaf by its leaf hash.
     pub fn append_leaf(&mut self, leaf: Hash) {
+        self.append_leaf_showing(leaf, |_subtree, _root| {});
+    }
+
+    /// The same, showing the root of every perfect subtree that the leaf completes, the leaf itself
+    /// first.
+    pub fn append_leaf_showing(&mut self, leaf: Hash, mut show: impl FnMut(Subtree, &Hash)) {
         let mut root = leaf;
+        let mut subtree = Subtree {
+            level: 0,
+            index: self.size,
+        };
+        show(subtree, &root);
         for _ in 0..self.size.trailing_ones() {
             // One hash stands for each bit set, so the trailing ones are all there.
             let Some(left) = self.hashes.pop() else { break };
             root = node_hash(&left, &root);
+            subtree.level += 1;
+            subtree.index /= 2;
+            show(subtree, &root);
         }
         self.hashes.push(root);
         self.size += 1;

@@ -1,3 +1,5 @@
 //! The audit of a company's ledger, as it is and after somebody has been at it.
 
+mod folder;
+mod forger;
 mod past;
