@@ -7,6 +7,7 @@
 mod audit;
 mod bootstrap;
 mod catalogue;
+mod erase;
 mod exit;
 mod expiry;
 mod files;
@@ -47,6 +48,7 @@ enum Command {
     Recover(recover::Recover),
     Catalogue(catalogue::CatalogueArgs),
     Keys(keys::Keys),
+    Erase(erase::Erase),
     Webhooks(listen::Webhooks),
     Audit(audit::Audit),
 }
@@ -61,6 +63,7 @@ impl Cli {
             Command::Recover(recover) => recover.run(),
             Command::Catalogue(catalogue) => catalogue.run(),
             Command::Keys(keys) => keys.run(),
+            Command::Erase(erase) => erase.run(),
             Command::Webhooks(webhooks) => webhooks.run(),
             Command::Audit(audit) => return audit.run(),
         };

@@ -14,8 +14,12 @@ use crate::domain::access::Action;
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
 use crate::domain::ids::{Principal, Subject, UserId};
+use crate::domain::personal::Personal;
 use crate::ledger::Ledger;
-use crate::ledger::history::Past;
+use crate::ledger::history::{Past, PastNetwork};
+
+/// What stands where a person stood who has been erased.
+const ERASED: &str = "erased";
 
 /// An event as clients see it.
 #[derive(Serialize, ToSchema)]
@@ -46,8 +50,8 @@ struct EventActor {
     id: Option<String>,
     /// The credential or session used.
     via: Option<String>,
-    /// `{"ip", "user_agent"}`, where it was kept and has not been erased; for auditors,
-    /// administrators and the actor alone.
+    /// `{"ip", "user_agent"}` where it was kept, `erased` where that was a person's who has been
+    /// erased; for auditors, administrators and the actor alone.
     network: Option<Value>,
 }
 
@@ -149,11 +153,19 @@ fn record(past: &Past, addresses: Addresses) -> EventRecord {
             kind: serde_json::to_value(event.actor.kind).unwrap_or_default(),
             id: event.actor.id.map(|id| id.to_string()),
             via: event.actor.via.map(|id| id.to_string()),
-            network: past.network.clone().filter(|_| addresses.shown_of(event)),
+            network: network(past).filter(|_| addresses.shown_of(event)),
         },
         request_id: event.request_id.clone(),
         data: without_hashes(&event.fact),
         receipt: None,
+    }
+}
+
+fn network(past: &Past) -> Option<Value> {
+    match &past.network {
+        PastNetwork::NotKept => None,
+        PastNetwork::Erased => Some(Value::from(ERASED)),
+        PastNetwork::Shown(network) => Some(network.clone()),
     }
 }
 
@@ -171,16 +183,14 @@ fn without_hashes(fact: &Fact) -> Value {
         fields.remove("password");
     }
     if let (Fact::MemberAdded(added), Some(fields)) = (fact, data.as_object_mut()) {
-        show(fields, "email", added.email.text());
-        show(
-            fields,
-            "name",
-            added.name.as_ref().and_then(|name| name.text()),
-        );
+        show(fields, "email", Some(&added.email));
+        show(fields, "name", added.name.as_ref());
     }
     data
 }
 
-fn show(fields: &mut Map<String, Value>, name: &str, text: Option<&str>) {
+/// Null where there never was a value.
+fn show(fields: &mut Map<String, Value>, name: &str, value: Option<&Personal>) {
+    let text = value.map(|value| value.text().unwrap_or(ERASED));
     fields.insert(name.to_owned(), text.map_or(Value::Null, Value::from));
 }

@@ -39,6 +39,7 @@ pub(super) fn routes(prefix: &LedgerPrefix) -> OpenApiRouter<App> {
         .routes(routes!(ledger::proofs::receipt))
         .routes(routes!(ledger::proofs::consistency))
         .routes(routes!(ledger::events::list))
+        .routes(routes!(ledger::checkpoints::tell))
         .routes(routes!(ledger::past::state))
         .routes(routes!(ledger::past::diff))
         .routes(routes!(ledger::past::who_could))
@@ -74,6 +75,7 @@ fn platform_routes() -> OpenApiRouter<App> {
         .routes(routes!(members::create, members::list))
         .routes(routes!(members::show, members::update, members::remove))
         .routes(routes!(members::issue_sign_in_link))
+        .routes(routes!(members::erase))
         .routes(routes!(service_accounts::create, service_accounts::list))
         .routes(routes!(
             service_accounts::show,

@@ -6,6 +6,7 @@
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
+use super::history::PastNetwork;
 use super::{Idempotency, Network, Submission};
 use crate::clock::Entropy;
 use crate::domain::access::Authority;
@@ -303,9 +304,9 @@ pub(crate) fn open_network(
     keys: &KeyStore,
     log_id: [u8; 16],
     event: &Event,
-) -> Result<Option<serde_json::Value>, StampError> {
+) -> Result<PastNetwork, StampError> {
     let Some(sealed) = &event.actor.network else {
-        return Ok(None);
+        return Ok(PastNetwork::NotKept);
     };
     let event_id = event.id.to_string();
     let context = Context {
@@ -314,7 +315,7 @@ pub(crate) fn open_network(
         field: "actor.network",
     };
     match keys.open_sealed(sealed, context)? {
-        Opened::Text(text) => Ok(Some(serde_json::from_slice(text.expose())?)),
-        Opened::Erased => Ok(None),
+        Opened::Text(text) => Ok(PastNetwork::Shown(serde_json::from_slice(text.expose())?)),
+        Opened::Erased => Ok(PastNetwork::Erased),
     }
 }

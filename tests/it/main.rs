@@ -10,6 +10,7 @@
 mod catalogue;
 mod cli;
 mod crash;
+mod erasure;
 mod expiry;
 mod feed;
 mod harness;

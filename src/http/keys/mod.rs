@@ -187,8 +187,8 @@ impl Surface {
         query: &Query<UsagePages>,
     ) -> Result<Response, Problem> {
         self.may_read().await?;
-        self.find(key)?;
-        usage::calls(&self.call, key, query).await
+        let found = self.find(key)?;
+        usage::calls(&self.call, &found, query).await
     }
 
     /// How often a credential was used.
@@ -198,8 +198,8 @@ impl Surface {
         query: &Query<SummaryPages>,
     ) -> Result<Response, Problem> {
         self.may_read().await?;
-        self.find(key)?;
-        usage::summary(&self.call, key, query).await
+        let found = self.find(key)?;
+        usage::summary(&self.call, &found, query).await
     }
 
     /// The history of a credential, newest first.

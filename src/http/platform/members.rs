@@ -7,7 +7,9 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use crate::domain::access::Action;
-use crate::domain::command::{AddMember, ChangeMemberRole, Command, IssueSignInLink, RemoveMember};
+use crate::domain::command::{
+    AddMember, ChangeMemberRole, Command, EraseMember, IssueSignInLink, RemoveMember,
+};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::http::answer::{mismatch, shown, written};
 use crate::http::body::NoFields;
@@ -34,6 +36,14 @@ pub(in crate::http) struct MemberCreate {
 pub(in crate::http) struct MemberPatch {
     /// A role of the catalogue.
     role: String,
+}
+
+/// Why a person is erased.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::http) struct MemberErase {
+    /// 1 to 500 characters. They stay in the log for ever: do not name the person.
+    reason: String,
 }
 
 /// Adds a member.
@@ -150,6 +160,29 @@ pub(in crate::http) async fn remove(
         member,
     });
     let answer = call.submit(command, None).await?;
+    answered(&call, StatusCode::OK, &answer)
+}
+
+/// Erases a person: ends the membership that still stands, with its tokens and sessions, and
+/// destroys the key of the person's values, in every copy of the log.
+#[utoipa::path(post,
+    path = "/platform/organizations/{organization_id}/members/{member_id}/erase",
+    tag = "members", params(("organization_id" = String, Path), ("member_id" = String, Path)),
+    request_body = MemberErase,
+    responses((status = 200, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn erase(
+    call: Call,
+    Path((organization, member)): Path<(OrganizationId, UserId)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    known(&call, organization, member)?;
+    let body = call.json::<MemberErase>(request).await?;
+    let command = Command::EraseMember(EraseMember {
+        organization,
+        member,
+        reason: body.value.reason,
+    });
+    let answer = call.submit(command, Some(&body.bytes)).await?;
     answered(&call, StatusCode::OK, &answer)
 }
 

@@ -10,6 +10,7 @@ mod conventions;
 mod deliveries;
 mod documents;
 mod endpoints;
+mod erasure;
 mod forward_auth;
 mod garbage;
 mod gateways;

@@ -76,6 +76,7 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         ("POST", "projects") => Some(json!({"name": "n"})),
         ("POST", "sessions") => Some(json!({"sign_in_token": "0"})),
         ("POST", "sign-in-link") => Some(json!({})),
+        ("POST", "erase") => Some(json!({"reason": "n"})),
         ("PUT", "password") => Some(json!({"password": "correct horse"})),
         ("POST", "usage") => Some(json!({"key_id": "key_0", "endpoint": "/"})),
         // Forms, which these bodies are not: their own tests send them.
@@ -88,7 +89,7 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         }
         ("POST", "rotate-secret") => Some(json!({"overlap_seconds": 60})),
         ("PATCH", "{endpoint_id}") => Some(json!({"ordered": true})),
-        ("POST", "ping" | "redeliver") => Some(json!({})),
+        ("POST", "ping" | "redeliver" | "checkpoints") => Some(json!({})),
         ("POST", "example") => Some(json!({"type": "api_key.created"})),
         ("POST", "replay") => Some(json!({"from": 0, "dry_run": true})),
         ("POST", "revoke" | "rotate" | "roll" | "replace" | "disable" | "enable") => {

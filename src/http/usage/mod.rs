@@ -15,7 +15,8 @@ use utoipa::{IntoParams, ToSchema};
 use super::call::Call;
 use super::lists::{Query, array, number};
 use super::problem::Problem;
-use crate::domain::ids::CredentialId;
+use crate::domain::ids::Owner;
+use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::ledger::SubmitError;
 use crate::usage::{
@@ -144,15 +145,23 @@ struct Counted {
 /// The last calls of a credential that the caller may read.
 pub(super) async fn calls(
     call: &Call,
-    key: CredentialId,
+    key: &Credential,
     query: &Query<UsagePages>,
 ) -> Result<Response, Problem> {
     let ask = query.read()?.ask()?;
     let Some(usage) = call.app.usage.clone() else {
         return Ok(array::<()>(&query.uri, &[], None));
     };
-    let page = off_thread(usage, move |usage| usage.calls(key, &ask)).await?;
-    let records: Vec<UsageRecord> = page.calls.into_iter().map(UsageRecord::from).collect();
+    let id = key.id();
+    let page = off_thread(usage, move |usage| usage.calls(id, &ask)).await?;
+    let mut records: Vec<UsageRecord> = page.calls.into_iter().map(UsageRecord::from).collect();
+    // Looked at after the reading: who is erased meanwhile is not shown either.
+    if is_of_erased(call, key) {
+        for record in &mut records {
+            record.ip_address = None;
+            record.user_agent = None;
+        }
+    }
     let next = page.next.map(|cursor| cursor.to_string());
     Ok(array(&query.uri, &records, next.as_deref()))
 }
@@ -160,13 +169,13 @@ pub(super) async fn calls(
 /// The summary of a credential that the caller may read.
 pub(super) async fn summary(
     call: &Call,
-    key: CredentialId,
+    key: &Credential,
     query: &Query<SummaryPages>,
 ) -> Result<Response, Problem> {
     let (name, ask) = query.read()?.ask(call.now())?;
     let (from, to) = (ask.from, ask.to);
     let mut summary = UsageSummary {
-        key_id: key.to_string(),
+        key_id: key.id().to_string(),
         bucket: name,
         from: from.to_string(),
         to: to.to_string(),
@@ -180,9 +189,10 @@ pub(super) async fn summary(
     let Some(usage) = call.app.usage.clone() else {
         return Ok(shown_now(&summary));
     };
-    let buckets = off_thread(usage.clone(), move |usage| usage.summary(key, &ask)).await?;
+    let id = key.id();
+    let buckets = off_thread(usage.clone(), move |usage| usage.summary(id, &ask)).await?;
     // After the reading, which has settled what was recorded before.
-    let known = usage.of(key);
+    let known = usage.of(id);
     let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
     summary.tracked_since = Some(usage.tracked_since().to_string());
     summary.last_used_at = text(known.last_used_at);
@@ -196,7 +206,22 @@ pub(super) async fn summary(
     let gaps = gaps.filter(|gap| gap.from < to && gap.to >= from);
     summary.gaps = gaps.map(GapRecord::from).collect();
     summary.buckets = buckets.into_iter().map(BucketRecord::from).collect();
+    if is_of_erased(call, key) {
+        for bucket in &mut summary.buckets {
+            bucket.addresses.clear();
+        }
+    }
     Ok(shown_now(&summary))
+}
+
+/// Whether the calls were made for a person who has been erased: where they came from and with
+/// which client is no longer told, although the files hold it until their time is over.
+fn is_of_erased(call: &Call, key: &Credential) -> bool {
+    let member = match key.owner() {
+        Owner::User(id) => call.views().directory.member(key.organization(), id),
+        Owner::Organization(_) | Owner::ServiceAccount(_) => None,
+    };
+    member.is_some_and(|member| member.erased_at.is_some())
 }
 
 /// An answer that nobody keeps.

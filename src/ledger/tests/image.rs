@@ -16,6 +16,7 @@ use crate::domain::record::{
 use crate::domain::tests::fingerprint;
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
+use crate::ledger::history::PastNetwork;
 use crate::views::index::{Ask, Code};
 use crate::views::page::{Page, PageAsk};
 use crate::views::tokens::Filter;
@@ -96,9 +97,10 @@ fn history(text: &mut String, ledger: &Ledger, subject: Subject) {
     let mut events = String::new();
     for past in ledger.events_of(subject, 0, 1_000).unwrap() {
         let event = &past.event;
-        let network = past
-            .network
-            .map_or_else(String::new, |network| format!(" {network}"));
+        let network = match past.network {
+            PastNetwork::Shown(network) => format!(" {network}"),
+            PastNetwork::NotKept | PastNetwork::Erased => String::new(),
+        };
         let actor = (event.actor.kind, event.actor.id, event.actor.via);
         write!(
             events,

@@ -8,6 +8,7 @@ mod audited;
 mod clock;
 mod company;
 mod endpoints;
+mod erasure;
 mod expiry;
 mod faults;
 mod fixture;
@@ -17,6 +18,7 @@ mod lanes;
 mod restart;
 mod sealed;
 mod sessions;
+mod telling;
 
 pub(crate) use company::found;
 
