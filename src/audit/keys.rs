@@ -59,10 +59,20 @@ impl Named {
         given: Option<&NoteVerifier>,
         notes: &[&str],
     ) -> Result<Vec<NoteVerifier>, Finding> {
+        let origin = self.origin.as_deref().unwrap_or_default();
+        self.trusted_under(given, notes, origin)
+    }
+
+    /// The same where the name of the checkpoints is known otherwise.
+    pub(super) fn trusted_under(
+        &self,
+        given: Option<&NoteVerifier>,
+        notes: &[&str],
+        origin: &str,
+    ) -> Result<Vec<NoteVerifier>, Finding> {
         let Some(given) = given else {
             return Ok(self.keys.iter().map(|(_, key)| key.clone()).collect());
         };
-        let origin = self.origin.as_deref().unwrap_or_default();
         let mut trusted = vec![given.clone()];
         loop {
             let signed = notes.iter().filter_map(|note| {

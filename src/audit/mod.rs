@@ -7,11 +7,14 @@
 //!
 //! Reading order: [`verdict`] (what can be wrong), [`folder`] (a whole data folder, with what goes
 //! along with the walk over its log), [`past`] (what was true when), [`reading`] (the past of a
-//! folder), [`receipts`] (that one event is in the log).
+//! folder), [`receipts`] (that one event is in the log), [`bundle`] (many, with all that proves them).
 
+mod archive;
+pub mod bundle;
 mod chains;
 mod checkpoints;
 pub mod folder;
+mod gaps;
 mod keys;
 pub mod past;
 pub mod reading;

@@ -71,6 +71,11 @@ impl Reading {
         self.keys.is_some()
     }
 
+    /// The folder's keys, where it has them.
+    pub(super) const fn keys(&self) -> Option<&KeyStore> {
+        self.keys.as_ref()
+    }
+
     /// How many events there are.
     #[must_use]
     pub const fn size(&self) -> u64 {

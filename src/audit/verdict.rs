@@ -117,6 +117,10 @@ kinds! {
     SinceRoot = "since_root",
         "the log is no continuation of the checkpoint kept from earlier: \
          the history before it was rewritten", ASK;
+    /// Nothing ties the checkpoint kept from earlier to what is there.
+    SinceUnproven = "since_unproven",
+        "nothing in it proves that the log is a continuation of the checkpoint kept from earlier",
+        ASK;
     /// A tile on disk differs.
     Tile = "tile",
         "a tile is not the one of the tree", REMAKE;
@@ -151,6 +155,9 @@ kinds! {
     /// Checkpoints of a bundle without proof of consistency.
     BundleConsistency = "bundle_consistency",
         "a checkpoint in the bundle is not proven to be a beginning of the newest one", ASK;
+    /// Events that do not stand in order.
+    BundleOrder = "bundle_order",
+        "the events in the bundle do not stand in the order of the log", ASK;
     /// An organization's chain has a hole.
     BundleIncomplete = "bundle_incomplete",
         "an event of the organization is missing from the bundle", ASK;

@@ -120,6 +120,29 @@ impl Frontier {
         self.size += 1;
     }
 
+    /// Adds `2^level` leaves by the root of the perfect subtree over them. `false` where no such
+    /// subtree begins at this size, or the tree would have too many leaves.
+    #[must_use]
+    pub fn append_subtree(&mut self, level: u32, root: Hash) -> bool {
+        let Some(leaves) = 1_u64.checked_shl(level) else {
+            return false;
+        };
+        let Some(size) = self.size.checked_add(leaves) else {
+            return false;
+        };
+        if !self.size.is_multiple_of(leaves) {
+            return false;
+        }
+        let mut root = root;
+        for _ in 0..(self.size >> level).trailing_ones() {
+            let Some(left) = self.hashes.pop() else { break };
+            root = node_hash(&left, &root);
+        }
+        self.hashes.push(root);
+        self.size = size;
+        true
+    }
+
     /// The root of the whole tree: at most 63 hashes.
     #[must_use]
     pub fn root(&self) -> Hash {

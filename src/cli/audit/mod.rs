@@ -3,6 +3,7 @@
 //! Parsing and printing; the checks are in the library's own room. Nothing here writes to what it
 //! looks at.
 
+mod export;
 mod past;
 mod progress;
 mod receipts;
@@ -41,6 +42,7 @@ enum Command {
     History(past::History),
     Prove(receipts::Prove),
     CheckProof(receipts::CheckProof),
+    Export(export::Export),
 }
 
 /// How an audit has ended that could be made.
@@ -63,6 +65,7 @@ impl Audit {
             Command::History(history) => history.run(),
             Command::Prove(prove) => prove.run(),
             Command::CheckProof(check_proof) => check_proof.run(),
+            Command::Export(export) => export.run(),
         };
         match outcome {
             Ok(Outcome::Whole) => ExitCode::SUCCESS,

@@ -1,7 +1,7 @@
 //! `keyledger audit verify`: whether all is whole, and if not, what the first damage is.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::{Outcome, cannot};
 use crate::audit::ViewsFound;
+use crate::audit::bundle::check;
 use crate::audit::folder::{self, Asked, Report};
 use crate::audit::verdict::{Finding, Verdict};
 use crate::cli::exit::Stop;
@@ -23,7 +24,7 @@ use crate::merkle::NoteVerifier;
 /// Bytes of a checkpoint file at most: those of a note.
 const NOTE_BYTES_MAX: u64 = 16 * 1024;
 
-/// Check a data folder: log, checkpoints, chains, tiles and views
+/// Check a data folder, or a bundle: log, checkpoints, chains, tiles and views
 ///
 /// It runs beside a server too, and changes nothing but files of the token view, which is derived.
 #[derive(Args, Debug)]
@@ -32,6 +33,11 @@ pub(super) struct Verify {
     #[arg(long, value_name = "DIR", default_value = "data")]
     #[arg(env = "KEYLEDGER_DATA_DIR", hide_env_values = true)]
     data_dir: PathBuf,
+
+    /// A bundle to check instead: every byte of it
+    #[arg(long, value_name = "FILE")]
+    #[arg(env = "KEYLEDGER_BUNDLE", hide_env_values = true)]
+    bundle: Option<PathBuf>,
 
     /// The verifier key that must have signed; without it, the log's own is believed
     #[arg(long, value_name = "VKEY", value_parser = NoteVerifier::parse)]
@@ -56,6 +62,9 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<Outcome, Stop> {
         let since = self.since.as_deref().map(read_note).transpose()?;
+        if let Some(bundle) = &self.bundle {
+            return self.bundle(bundle, since.as_deref());
+        }
         let folder = Folder::new(&self.data_dir);
         if !folder.holds_ledger() {
             let folder = self.data_dir.display();
@@ -76,15 +85,73 @@ impl Verify {
         } else {
             print(&in_words(&report))?;
         }
-        Ok(match report.verdict {
-            Verdict::Whole => Outcome::Whole,
-            Verdict::Damaged(_) => Outcome::Damaged,
-        })
+        Ok(outcome(&report.verdict))
     }
 }
 
+impl Verify {
+    fn bundle(&self, bundle: &Path, since: Option<&str>) -> Result<Outcome, Stop> {
+        let progress = Progress::of_events();
+        let mut tell = |done, of| progress.tell(done, of);
+        let report = check::verify(bundle, self.vkey.as_ref(), since, &mut tell);
+        progress.end();
+        let report = report.with_context(|| format!("cannot read {}", bundle.display()))?;
+        if self.json {
+            print(&bundle_json(&report).to_string())?;
+        } else {
+            print(&bundle_words(&report))?;
+        }
+        Ok(outcome(&report.verdict))
+    }
+}
+
+fn outcome(verdict: &Verdict) -> Outcome {
+    match verdict {
+        Verdict::Whole => Outcome::Whole,
+        Verdict::Damaged(_) => Outcome::Damaged,
+    }
+}
+
+fn bundle_json(report: &check::Report) -> Value {
+    let keys: Vec<String> = report.keys.iter().map(ToString::to_string).collect();
+    json!({
+        "verdict": verdict_name(&report.verdict),
+        "damage": finding_json(&report.verdict),
+        "by_its_own_key": report.by_its_own_key,
+        "keys": keys,
+        "events": report.events,
+        "manifest": report.manifest,
+    })
+}
+
+fn bundle_words(report: &check::Report) -> String {
+    let mut lines = Vec::new();
+    if let Some(manifest) = &report.manifest {
+        let whose = manifest.organization.map(|id| id.to_string());
+        let whose = whose.unwrap_or_else(|| "all organizations".to_owned());
+        lines.push(format!(
+            "log          {} ({})",
+            manifest.origin, manifest.log_id
+        ));
+        lines.push(format!(
+            "tree         size {}, root {}",
+            manifest.size, manifest.root
+        ));
+        lines.push(format!("events       {} of {whose}", report.events));
+        lines.push(format!("checkpoints  {}", manifest.checkpoints));
+        if manifest.with_personal {
+            lines.push("personal     the keys of what belongs to people are in it".to_owned());
+        }
+    }
+    for key in &report.keys {
+        lines.push(format!("key          {key}"));
+    }
+    lines.push(verdict_words(&report.verdict, report.by_its_own_key));
+    lines.join("\n")
+}
+
 /// A checkpoint file.
-pub(super) fn read_note(path: &std::path::Path) -> Result<String, Stop> {
+pub(super) fn read_note(path: &Path) -> Result<String, Stop> {
     let cannot = || format!("cannot read {}", path.display());
     let length = fs::metadata(path).with_context(cannot)?.len();
     if length > NOTE_BYTES_MAX {
