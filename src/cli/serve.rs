@@ -34,6 +34,7 @@ use super::webhooks::WebhookArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
 use crate::http::{self, HttpSettings, Listeners, Tls};
 use crate::ledger::boot::{self, Folder, Settings};
+use crate::ledger::telling::CheckpointTelling;
 use crate::ledger::{Health, Ledger};
 use crate::usage::Usage;
 use crate::usage::notes::Notes;
@@ -187,6 +188,8 @@ impl Serve {
             .map(|usage| Notes::start(ledger.clone(), usage));
         let notes = notes.transpose().context("cannot start the usage notes")?;
         let expiry = self.expiry.start(&ledger)?;
+        let telling = CheckpointTelling::start(ledger.clone());
+        let telling = telling.context("cannot start the telling of checkpoints")?;
         let serving = Serving {
             ledger: &ledger,
             network: &network,
@@ -202,6 +205,7 @@ impl Serve {
         };
         let outcome = runtime.block_on(serve(serving, bound, self.log_format));
         expiry.stop();
+        telling.stop();
         if let (Some(notes), Some(usage)) = (notes, usage) {
             notes.stop();
             usage.stop();

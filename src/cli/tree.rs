@@ -14,7 +14,8 @@ pub(super) struct TreeArgs {
     pub(super) ledger_prefix: LedgerPrefix,
 
     /// Whether everybody may see them; they show how many events there are and nothing of any
-    #[arg(long, value_name = "BOOL", default_value_t = true, value_parser = BoolishValueParser::new())]
+    #[arg(long, value_name = "BOOL", default_value_t = true)]
+    #[arg(value_parser = BoolishValueParser::new())]
     #[arg(action = ArgAction::Set, num_args = 0..=1, require_equals = true)]
     #[arg(default_missing_value = "true")]
     #[arg(env = "KEYLEDGER_LEDGER_PUBLIC", hide_env_values = true)]

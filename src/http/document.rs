@@ -122,7 +122,7 @@ fn headers(method: Method, path: &str) -> Vec<(&'static str, &'static str)> {
         "tokens",
         "webhook-endpoints",
     ];
-    let tries = ["ping", "example", "redeliver", "replay"];
+    let tries = ["ping", "example", "redeliver", "replay", "checkpoints"];
     let last = path.rsplit('/').next().unwrap_or_default();
     let open = [
         "livez",
@@ -140,7 +140,7 @@ fn headers(method: Method, path: &str) -> Vec<(&'static str, &'static str)> {
         Method::Post if path == "/v1/sessions" || path == "/oauth2/revoke" => {}
         Method::Post if path == "/oauth2/introspect" => headers.push(MIN_POSITION),
         Method::Post if path.starts_with("/v1/verify") => headers.push(MIN_POSITION),
-        // What is tried, and what is delivered once more, appends nothing.
+        // What is tried, delivered once more or told of is none of the caller's own commands.
         Method::Post if tries.contains(&last) => {}
         Method::Post if makes.contains(&last) => headers.push(IDEMPOTENCY_KEY),
         Method::Post => headers.extend([IDEMPOTENCY_KEY, IF_MATCH]),

@@ -39,6 +39,7 @@ pub(super) fn routes(prefix: &LedgerPrefix) -> OpenApiRouter<App> {
         .routes(routes!(ledger::proofs::receipt))
         .routes(routes!(ledger::proofs::consistency))
         .routes(routes!(ledger::events::list))
+        .routes(routes!(ledger::checkpoints::tell))
         .routes(routes!(ledger::past::state))
         .routes(routes!(ledger::past::diff))
         .routes(routes!(ledger::past::who_could))

@@ -10,15 +10,19 @@ use serde_json::Value;
 use super::stamp::{StampError, open_network, open_personal};
 use super::{Answer, Ledger, Record, SubmitError};
 use crate::domain::Misfit;
-use crate::domain::envelope::{Event, commitment};
+use crate::domain::envelope::{Digest32, Event, commitment};
 use crate::domain::event::UnreadableEvent;
-use crate::domain::ids::{EventId, Subject};
+use crate::domain::heading::Heading;
+use crate::domain::ids::{EventId, OrganizationId, Subject};
 use crate::domain::state::State;
 use crate::log::ReadError;
 use crate::views::tokens::BrokenView;
 
 /// Events of one subject that are read at once.
 const EVENTS_PER_READ: usize = 200;
+
+/// Events that are looked at at once on the way back: some 5 milliseconds.
+const EVENTS_PER_LOOK_BACK: u64 = 4_000;
 
 /// Why the past could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +99,44 @@ impl Ledger {
             }
         }
         Ok(None)
+    }
+
+    /// The end of an organization's chain before a position: its sequence and its commitment.
+    /// Reads back along the log as far as it must.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn end_of(
+        &self,
+        organization: OrganizationId,
+        before: u64,
+    ) -> Result<Option<(u64, Digest32)>, HistoryError> {
+        // While nothing has happened since, the view knows where it is.
+        let newest = self.views().newest.of(organization);
+        let mut end = match newest {
+            Some(newest) if newest < before => newest + 1,
+            Some(_) => before,
+            None => return Ok(None),
+        };
+        let mut found = None;
+        while end > 0 && found.is_none() {
+            let from = end.saturating_sub(EVENTS_PER_LOOK_BACK);
+            self.reader
+                .scan_committed(from, end, |position, payload, commitment| {
+                    let theirs = Heading::of(payload)
+                        .is_some_and(|heading| heading.organization == Some(organization));
+                    if theirs {
+                        found = Some((position, *commitment));
+                    }
+                })?;
+            end = from;
+        }
+        let Some((position, commitment)) = found else {
+            return Ok(None);
+        };
+        let event = Event::from_payload(&self.reader.read(position)?)?;
+        let place = event.organization;
+        Ok(place.map(|place| (place.sequence, Digest32(commitment))))
     }
 
     /// The events of a subject after `after_version`, oldest first, at most `limit`.

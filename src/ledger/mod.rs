@@ -7,7 +7,8 @@
 //!
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
 //! loop), `checkpoints` (signed and published), [`boot`] (make and open), [`history`], [`past`]
-//! and [`feed`] (reading it back), [`expiry`] (what it tells itself as time goes on).
+//! and [`feed`] (reading it back), [`expiry`] and [`telling`]
+//! (what it tells itself as time goes on).
 
 pub mod boot;
 pub mod expiry;
@@ -15,6 +16,7 @@ pub mod feed;
 pub mod history;
 pub mod lanes;
 pub mod past;
+pub mod telling;
 
 mod checkpoints;
 mod erasure;

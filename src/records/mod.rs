@@ -4,12 +4,14 @@
 //! who asks. Records flow in from views and from folds of the log, their forms out to answers and
 //! to the bodies of webhooks.
 
+mod checkpoint;
 mod past;
 mod session;
 mod used;
 mod webhook_delivery;
 mod webhook_endpoint;
 
+pub(crate) use checkpoint::CheckpointRecord;
 pub(crate) use past::{AcceptedRecord, DeedRecord, DifferenceRecord, DoerRecord};
 pub(crate) use session::SessionRecord;
 pub(crate) use used::{NOT_TRACKED, Use};

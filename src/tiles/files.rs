@@ -1,7 +1,7 @@
 //! Full tiles as files: `DATA/tiles/<path of the tile>`, the names that clients use too.
 //!
-//! Owns the folder. A file comes by temporary name, sync and rename, and is never replaced: one that
-//! exists must be what would be written. Must never judge what is in a tile.
+//! Owns the folder. A file comes by temporary name, sync and rename, and is never replaced: one
+//! that exists must be what would be written. Must never judge what is in a tile.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};

@@ -98,6 +98,7 @@ impl Views {
         self.revocations.apply(batch.entries);
         self.calendar.apply(batch.changes);
         self.newest.apply(batch.changes);
+        self.newest.note(batch.events);
         self.position.publish(batch.position);
         self.revocations.announce(batch.entries);
     }

@@ -16,6 +16,7 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use url::Url;
 
+use crate::domain::audit_event::LedgerCheckpointed;
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
 use crate::domain::ids::{EventId, OrganizationId, ProjectId, SessionId, Subject};
@@ -24,8 +25,8 @@ use crate::domain::time::Timestamp;
 use crate::ledger::history::HistoryError;
 use crate::ledger::{Ledger, Record};
 use crate::records::{
-    KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord, ServiceAccountRecord,
-    SessionRecord, Use, WebhookEndpointRecord,
+    CheckpointRecord, KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord,
+    ServiceAccountRecord, SessionRecord, Use, WebhookEndpointRecord,
 };
 
 /// Bodies that are kept for other endpoints of the organization: usually 2 KB each, 4 MB.
@@ -72,7 +73,7 @@ pub(super) struct Form<'a, T: Serialize> {
 #[derive(Debug)]
 pub struct Bodies {
     ledger: Ledger,
-    kept: Mutex<BTreeMap<u64, Arc<Body>>>,
+    kept: Mutex<BTreeMap<(u64, OrganizationId), Arc<Body>>>,
 }
 
 impl Bodies {
@@ -85,29 +86,29 @@ impl Bodies {
         }
     }
 
-    /// The body of the event at a position, if it is at hand.
+    /// What an organization is told of the event at a position, if it is at hand.
     #[must_use]
-    pub fn at_hand(&self, position: u64) -> Option<Arc<Body>> {
+    pub fn at_hand(&self, position: u64, to: OrganizationId) -> Option<Arc<Body>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&position).cloned()
+        kept.get(&(position, to)).cloned()
     }
 
-    /// The body of the event at a position; `None` where it belongs to no organization. Reads the
-    /// log: off the async threads.
+    /// What an organization is told of the event at a position; `None` where that is nothing.
+    /// Reads the log: off the async threads.
     ///
     /// # Errors
     /// When the event or its subject's past cannot be read.
-    pub fn of(&self, position: u64) -> Result<Option<Arc<Body>>, HistoryError> {
-        if let Some(body) = self.at_hand(position) {
+    pub fn of(&self, position: u64, to: OrganizationId) -> Result<Option<Arc<Body>>, HistoryError> {
+        if let Some(body) = self.at_hand(position, to) {
             return Ok(Some(body));
         }
         let event = self.ledger.event(position)?.event;
-        let Some(body) = body(&self.ledger, &event)? else {
+        let Some(body) = body(&self.ledger, &event, to)? else {
             return Ok(None);
         };
         let body = Arc::new(body);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.insert(position, Arc::clone(&body));
+        kept.insert((position, to), Arc::clone(&body));
         while kept.len() > KEPT_MAX {
             kept.pop_first();
         }
@@ -115,13 +116,16 @@ impl Bodies {
     }
 }
 
-/// What an event says; `None` where it belongs to no organization.
-fn body(ledger: &Ledger, event: &Event) -> Result<Option<Body>, HistoryError> {
-    let Some(place) = event.organization else {
-        return Ok(None);
+/// What an event says to an organization: one of its own, or one that tells of the ledger.
+fn body(ledger: &Ledger, event: &Event, to: OrganizationId) -> Result<Option<Body>, HistoryError> {
+    let (data, project) = match (event.organization, &event.fact) {
+        (Some(place), _) if place.id == to => {
+            let record = record_after(ledger, place.id, event)?;
+            shown(ledger, &record, event.occurred_at)?
+        }
+        (None, Fact::LedgerCheckpointed(told)) => (checkpoint(ledger, event, told, to)?, None),
+        (_, _) => return Ok(None),
     };
-    let record = record_after(ledger, place.id, event)?;
-    let (data, project) = shown(ledger, &record, event.occurred_at)?;
     let form = Form {
         id: event.id,
         name: event.fact.name(),
@@ -133,12 +137,30 @@ fn body(ledger: &Ledger, event: &Event) -> Result<Option<Body>, HistoryError> {
     Ok(Some(Body {
         event: event.id,
         name: event.fact.name(),
-        organization: place.id,
+        organization: to,
         project,
         subject: event.subject,
         is_notice: is_notice(&event.fact),
         bytes: to_bytes(&form)?,
     }))
+}
+
+/// A checkpoint, with where the chain of whoever is told of it ended by then.
+fn checkpoint(
+    ledger: &Ledger,
+    event: &Event,
+    told: &LedgerCheckpointed,
+    to: OrganizationId,
+) -> Result<Box<RawValue>, HistoryError> {
+    let end = ledger.end_of(to, event.position)?;
+    let record = CheckpointRecord {
+        size: told.size,
+        root: hex::encode(told.root.0),
+        checkpoint: told.checkpoint.clone(),
+        organization_sequence: end.map(|(sequence, _)| sequence),
+        organization_commitment: end.map(|(_, commitment)| hex::encode(commitment.0)),
+    };
+    Ok(to_raw_value(&record)?)
 }
 
 pub(super) fn to_bytes<T: Serialize>(form: &Form<'_, T>) -> Result<Bytes, HistoryError> {

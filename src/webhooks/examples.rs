@@ -31,6 +31,7 @@ macro_rules! examples {
 }
 
 examples! {
+    "ledger.checkpointed",
     "organization.created",
     "organization.updated",
     "project.created",

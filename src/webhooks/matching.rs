@@ -6,16 +6,26 @@
 use super::bodies::{Bodies, Body};
 use super::queue::Range;
 use crate::domain::heading::Heading;
-use crate::domain::ids::Subject;
+use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::record::WebhookEndpoint;
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
 use crate::ledger::past::PastError;
 
+/// The one event of no organization that is told to all who ask for it.
+pub(super) const CHECKPOINTED: &str = "ledger.checkpointed";
 /// What types of events begin with that tell of endpoints.
 const OF_ENDPOINTS: &str = "webhook_endpoint.";
 /// Events that are looked at between two looks at the clock: some 10 milliseconds.
 const EVENTS_PER_LOOK: u64 = 10_000;
+
+/// Whether an event is told to an organization at all: its own are, and what the ledger is.
+pub(super) fn is_told(heading: &Heading<'_>, to: OrganizationId) -> bool {
+    match heading.organization {
+        Some(of) => of == to,
+        None => heading.name == CHECKPOINTED,
+    }
+}
 
 /// Whether an endpoint may want an event of this type, before anything else of it is known.
 pub(super) fn may_want(endpoint: &WebhookEndpoint, name: &str) -> bool {
@@ -46,7 +56,7 @@ pub(super) fn candidates(
     ledger.reader().scan(range.next, to, |position, payload| {
         let heading = Heading::of(payload);
         let theirs = heading.filter(|heading| {
-            heading.organization == Some(endpoint.organization) && may_want(endpoint, heading.name)
+            is_told(heading, endpoint.organization) && may_want(endpoint, heading.name)
         });
         if let Some(heading) = theirs.filter(|heading| asked_for(range, heading.name)) {
             found(position, heading.name);
@@ -98,7 +108,7 @@ pub fn count(
         })?;
         for position in unsure {
             in_time()?;
-            let body = bodies.of(position)?;
+            let body = bodies.of(position, endpoint.organization)?;
             count += u64::from(body.is_some_and(|body| wants(endpoint, &body)));
         }
         range.next = to;

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::bodies::{Bodies, Body};
+use super::matching::{CHECKPOINTED, is_told};
 use crate::domain::heading::Heading;
 use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::domain::record::EventFilter;
@@ -33,11 +34,17 @@ pub struct Wanted {
 }
 
 impl Wanted {
+    /// Whether it may hold events of no organization.
+    #[must_use]
+    pub fn is_told_of_ledger(&self) -> bool {
+        self.project.is_none() && self.types.matches(CHECKPOINTED)
+    }
+
     /// Whether an event may be shown, before anything but its heading is known.
     fn may_be(&self, heading: Option<Heading<'_>>) -> bool {
         // One whose heading cannot be read is looked at whole.
         heading.is_none_or(|heading| {
-            heading.organization == Some(self.organization) && self.types.matches(heading.name)
+            is_told(&heading, self.organization) && self.types.matches(heading.name)
         })
     }
 
@@ -105,7 +112,7 @@ pub fn read(
                 }
             })?;
         for position in candidates {
-            let body = bodies.of(position)?;
+            let body = bodies.of(position, wanted.organization)?;
             if let Some(body) = body.filter(|body| wanted.is(body)) {
                 page.take(position, body);
             }

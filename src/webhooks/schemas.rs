@@ -11,9 +11,10 @@ use utoipa::openapi::schema::{AdditionalProperties, RefBuilder, SchemaType};
 use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 
 use super::bodies::PING;
+use super::matching::CHECKPOINTED;
 use crate::records::{
-    KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord, ServiceAccountRecord,
-    SessionRecord, WebhookEndpointRecord,
+    CheckpointRecord, KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord,
+    ServiceAccountRecord, SessionRecord, WebhookEndpointRecord,
 };
 
 /// The form of an event's id.
@@ -37,6 +38,7 @@ pub(crate) fn body_schema(name: &str) -> Option<BodySchema> {
         "service_account" => of::<ServiceAccountRecord>(),
         "api_key" => of::<KeyRecord>(),
         "session" => of::<SessionRecord>(),
+        "ledger" if name == CHECKPOINTED => of::<CheckpointRecord>(),
         "webhook_endpoint" | PING => of::<WebhookEndpointRecord>(),
         _ => return None,
     };

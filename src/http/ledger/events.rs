@@ -14,7 +14,9 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
+use super::noted;
 use crate::domain::access::Action;
+use crate::domain::audit_event::LedgerReading;
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
 use crate::domain::heading::Heading;
@@ -200,7 +202,7 @@ impl Actor {
         ("after" = Option<u64>, Query, description = "Events of later positions alone."),
         ("limit" = Option<u64>, Query, description = "1 to 1,000,000 lines, as many unless given."),
         ("organization_id" = Option<String>, Query),
-        ("subject" = Option<String>, Query, description = "Events that change the record of this id."),
+        ("subject" = Option<String>, Query, description = "Events that change this record."),
         ("type" = Option<String>, Query, description = "A type, or a family such as `api_key.*`."),
         ("actor" = Option<String>, Query, description = "Events of this member, service account, \
             credential or session."),
@@ -209,8 +211,8 @@ impl Actor {
     ),
     responses(
         (status = 200, content_type = "application/x-ndjson", body = String, headers(
-            ("Ledger-Position" = u64, description = "Everything up to here is in the answer, unless \
-                `limit` or `to` ends it before."))),
+            ("Ledger-Position" = u64, description = "Everything up to here is in the answer, \
+                unless `limit` or `to` ends it before."))),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Problem> {
     call.may_at_home(Action::ReadLedger)?;
@@ -233,6 +235,7 @@ pub(in crate::http) async fn list(call: Call, query: Query<Asked>) -> Result<Res
         Some(place) => place.position(&call).await?.min(shown),
         None => shown,
     };
+    noted::note(&call, organization, LedgerReading::Events).await?;
     let open = call
         .app
         .pull

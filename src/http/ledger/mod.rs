@@ -5,7 +5,9 @@
 //! come, and is open to all unless the operator closes it; payloads are for those who may read the
 //! ledger, each its own organization's.
 
+pub(super) mod checkpoints;
 pub(super) mod events;
+pub(super) mod noted;
 pub(super) mod past;
 pub(super) mod proofs;
 pub(super) mod tree;

@@ -1,8 +1,9 @@
 //! `/v1/ledger/state`, `/diff`, `/who-could`: an organization as it was.
 //!
 //! Every answer is NDJSON without pages, names the position that it is as of, and the root of the
-//! tree up to there, so that whoever keeps a checkpoint can tie the answer to it. Statuses are those
-//! of the moment. What is folded is read within a bound of time; lines are made as they are taken.
+//! tree up to there, so that whoever keeps a checkpoint can tie the answer to it. Statuses are
+//! those of the moment. What is folded is read within a bound of time; lines are made as they are
+//! taken.
 
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -16,10 +17,11 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use super::events::NDJSON;
-use super::off_thread;
 use super::proofs::WITHIN;
+use super::{noted, off_thread};
 use crate::audit::past::{Asked, Differences, Fold};
 use crate::domain::access::Action;
+use crate::domain::audit_event::LedgerReading;
 use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::domain::time::Timestamp;
 use crate::http::call::Call;
@@ -150,12 +152,12 @@ async fn root(call: &Call, moment: Moment) -> Result<String, Problem> {
     Ok(STANDARD.encode(off_thread(call, read).await??))
 }
 
-/// All credentials of the organization as they were, ended ones too, oldest first: NDJSON, each line
-/// the record as it was then.
+/// All credentials of the organization as they were, ended ones too, oldest first: NDJSON, each
+/// line the record as it was then.
 #[utoipa::path(get, path = "/v1/ledger/state", tag = "ledger",
     params(
         ("organization_id" = Option<String>, Query),
-        ("as_of" = Option<String>, Query, description = "A position, or an instant; without it now."),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant; else now."),
     ),
     responses(
         (status = 200, content_type = "application/x-ndjson", body = String, headers(
@@ -171,6 +173,7 @@ pub(in crate::http) async fn state(
     let organization = organization(&call, asked.organization_id.as_deref())?;
     call.wait().await?;
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
+    noted::note(&call, Some(organization), LedgerReading::State).await?;
     let fold = fold_at(&call, organization, moment).await?;
     let credentials = fold.credentials();
     let at = moment.at;
@@ -222,6 +225,7 @@ pub(in crate::http) async fn diff(
     if to.events() < from.events() {
         return Err(Problem::invalid_query("to", "must not lie before from"));
     }
+    noted::note(&call, Some(organization), LedgerReading::Diff).await?;
     let span = (from.events(), to.events());
     let differences: Differences = folded(&call, organization, move |ledger| {
         ledger.differences(organization, span, WITHIN_MS)
@@ -245,7 +249,7 @@ pub(in crate::http) async fn diff(
         ("scope" = Option<String>, Query, description = "Scopes that are needed, all of them, \
             separated by commas."),
         ("project_id" = Option<String>, Query, description = "The project that it is used on."),
-        ("as_of" = Option<String>, Query, description = "A position, or an instant; without it now."),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant; else now."),
     ),
     responses(
         (status = 200, content_type = "application/x-ndjson", body = String, headers(
@@ -267,6 +271,7 @@ pub(in crate::http) async fn who_could(
     let scopes = asked.scope.iter().flat_map(|text| text.split(','));
     let scopes: Vec<String> = scopes.map(str::to_owned).collect();
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
+    noted::note(&call, Some(organization), LedgerReading::WhoCould).await?;
     let fold = fold_at(&call, organization, moment).await?;
     let catalogue = fold.state().catalogue();
     if let Some(unknown) = scopes.iter().find(|scope| !catalogue.has_scope(scope)) {

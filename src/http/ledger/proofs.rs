@@ -137,7 +137,7 @@ pub(in crate::http) struct Consistency {
 /// and the two checkpoints anybody can see that nothing was changed in between.
 #[utoipa::path(get, path = "/v1/ledger/consistency", tag = "ledger",
     params(("from" = u64, Query, description = "The size of an older checkpoint."),
-        ("to" = Option<u64>, Query, description = "The size of a newer one; without it the newest.")),
+        ("to" = Option<u64>, Query, description = "The size of a newer one; else the newest.")),
     responses((status = 200, body = Consistency), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn consistency(
     call: Call,

@@ -250,7 +250,10 @@ async fn read(
             break;
         }
         // Asked after what is shown, so that it has at least all of that.
-        let newest = app.ledger.views().newest.of(wanted.organization);
+        let views = app.ledger.views();
+        let of_ledger = wanted.is_told_of_ledger();
+        let of_ledger = of_ledger.then(|| views.newest.of_ledger());
+        let newest = views.newest.of(wanted.organization).max(of_ledger);
         let Some(newest) = newest.filter(|newest| *newest >= page.next) else {
             page.next = shown;
             break;

@@ -89,7 +89,7 @@ pub(super) fn body(method: &str, template: &str) -> Option<Value> {
         }
         ("POST", "rotate-secret") => Some(json!({"overlap_seconds": 60})),
         ("PATCH", "{endpoint_id}") => Some(json!({"ordered": true})),
-        ("POST", "ping" | "redeliver") => Some(json!({})),
+        ("POST", "ping" | "redeliver" | "checkpoints") => Some(json!({})),
         ("POST", "example") => Some(json!({"type": "api_key.created"})),
         ("POST", "replay") => Some(json!({"from": 0, "dry_run": true})),
         ("POST", "revoke" | "rotate" | "roll" | "replace" | "disable" | "enable") => {

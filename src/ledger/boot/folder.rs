@@ -1,7 +1,7 @@
 //! Where everything stands in a data folder.
 //!
-//! `log`, `checkpoints` and `keys` are the truth; `views`, `snapshots` and `tiles` may be deleted at
-//! will.
+//! `log`, `checkpoints` and `keys` are the truth; `views`, `snapshots` and `tiles` are not, and
+//! may be deleted at will.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};

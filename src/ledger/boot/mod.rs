@@ -304,6 +304,7 @@ fn catch_up(
     views.sessions.apply(&changes, &views.directory);
     views.calendar.apply(&changes);
     views.newest.apply(&changes);
+    views.newest.begin(next);
     if kept.is_some() {
         changes
             .credentials

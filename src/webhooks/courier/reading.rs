@@ -12,7 +12,7 @@ use crate::domain::record::WebhookEndpoint;
 use crate::ledger::history::HistoryError;
 use crate::ledger::{Ledger, error_chain};
 use crate::webhooks::bodies::Bodies;
-use crate::webhooks::matching::{candidates, may_want, wants};
+use crate::webhooks::matching::{CHECKPOINTED, candidates, may_want, wants};
 use crate::webhooks::queue::Range;
 
 /// Events that one reading looks at: some 10 milliseconds.
@@ -31,6 +31,8 @@ pub(super) struct Found {
 pub(super) struct Subscribers {
     by_organization: BTreeMap<OrganizationId, Vec<Arc<WebhookEndpoint>>>,
     by_id: BTreeMap<EndpointId, Arc<WebhookEndpoint>>,
+    /// Those that are told what the ledger is.
+    of_ledger: Vec<Arc<WebhookEndpoint>>,
 }
 
 impl Subscribers {
@@ -45,6 +47,9 @@ impl Subscribers {
                 .entry(endpoint.organization)
                 .or_default();
             of.push(Arc::clone(&endpoint));
+            if endpoint.event_types.matches(CHECKPOINTED) {
+                subscribers.of_ledger.push(Arc::clone(&endpoint));
+            }
             subscribers.by_id.insert(endpoint.id, endpoint);
         }
         subscribers
@@ -57,7 +62,10 @@ impl Subscribers {
     /// The endpoints that may want an event, by its heading alone.
     fn may_want(&self, heading: Option<Heading<'_>>) -> &[Arc<WebhookEndpoint>] {
         // Every payload has a heading; one of a newer program may not, and is nobody's.
-        let organization = heading.and_then(|heading| heading.organization);
+        let organization = match heading {
+            Some(heading) if heading.name == CHECKPOINTED => return &self.of_ledger,
+            heading => heading.and_then(|heading| heading.organization),
+        };
         let of = organization.and_then(|id| self.by_organization.get(&id));
         of.map(Vec::as_slice).unwrap_or_default()
     }
@@ -152,7 +160,7 @@ fn see(
     })?;
     let mut deliveries = Vec::with_capacity(candidates.len());
     for (endpoint, position) in candidates {
-        let body = bodies.of(position)?;
+        let body = bodies.of(position, endpoint.organization)?;
         if body.is_some_and(|body| wants(&endpoint, &body)) {
             deliveries.push((endpoint.id, position));
         }
@@ -177,7 +185,7 @@ fn read(
         if positions.len() == room {
             return Ok((positions, position));
         }
-        let body = bodies.of(position)?;
+        let body = bodies.of(position, endpoint.organization)?;
         if body.is_some_and(|body| wants(endpoint, &body)) {
             positions.push(position);
         }

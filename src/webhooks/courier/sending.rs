@@ -6,7 +6,7 @@ use axum::http::{HeaderName, HeaderValue};
 
 use super::{Courier, News};
 use crate::clock::Clock;
-use crate::domain::ids::EventId;
+use crate::domain::ids::{EventId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::time::Timestamp;
 use crate::ledger::error_chain;
@@ -143,7 +143,7 @@ struct Sending {
 impl Sending {
     async fn run(self, endpoint: Arc<WebhookEndpoint>, payload: Payload, before: u8) -> Ended {
         let at = Timestamp(self.clock.now_ms());
-        let body = self.body(&payload).await;
+        let body = self.body(&payload, endpoint.organization).await;
         let (sent, attempt) = match body {
             Ok(Some(body)) => {
                 let attempt = self.attempt(&endpoint, &body, payload.cause(), at).await;
@@ -171,16 +171,20 @@ impl Sending {
     }
 
     /// The body; an error that keeps it from being made is in the log.
-    async fn body(&self, payload: &Payload) -> Result<Option<Arc<Body>>, Unmade> {
+    async fn body(
+        &self,
+        payload: &Payload,
+        to: OrganizationId,
+    ) -> Result<Option<Arc<Body>>, Unmade> {
         let position = match payload {
             Payload::Event(position) | Payload::Redelivery(position) => *position,
             Payload::Given(body, _) => return Ok(Some(Arc::clone(body))),
         };
-        if let Some(body) = self.bodies.at_hand(position) {
+        if let Some(body) = self.bodies.at_hand(position, to) {
             return Ok(Some(body));
         }
         let bodies = Arc::clone(&self.bodies);
-        let made = tokio::task::spawn_blocking(move || bodies.of(position)).await;
+        let made = tokio::task::spawn_blocking(move || bodies.of(position, to)).await;
         let why = match made {
             Ok(Ok(body)) => return Ok(body),
             Ok(Err(why)) => error_chain(&why),

@@ -1,0 +1,61 @@
+//! `POST /v1/ledger/checkpoints`: tells of the newest checkpoint now rather than within the hour.
+
+use axum::Json;
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::not_published;
+use super::proofs::WITHIN;
+use crate::domain::access::Action;
+use crate::http::body::NoFields;
+use crate::http::call::Call;
+use crate::http::context::LEDGER_POSITION;
+use crate::http::problem::{Problem, ProblemBody};
+
+/// A checkpoint that has been told of.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Told {
+    /// The position of the event that tells of it.
+    position: u64,
+    /// How many events it covers.
+    size: u64,
+    /// The root over them: hex.
+    root: String,
+    /// The checkpoint, a C2SP signed note.
+    checkpoint: String,
+}
+
+/// Tells of the newest checkpoint: an event `ledger.checkpointed`, which goes to the webhooks of
+/// every organization that asks for it, each with the end of its own chain.
+#[utoipa::path(post, path = "/v1/ledger/checkpoints", tag = "ledger",
+    responses((status = 201, body = Told), (status = "4XX", body = ProblemBody)))]
+pub(in crate::http) async fn tell(call: Call, request: Request) -> Result<Response, Problem> {
+    call.may_at_home(Action::ReadLedger)?;
+    call.optional_json::<NoFields>(request).await?;
+    let app = &call.app;
+    let now_ms = app.ledger.monotonic_ms();
+    app.quotas.take(call.home()?, now_ms)?;
+    // What was told of last is an event itself, so that there is always more to tell of.
+    let newest = app.shown().saturating_sub(1);
+    if !app.ledger.tiles().wait_for(newest, WITHIN).await {
+        return Err(not_published());
+    }
+    let published = app.ledger.tiles().published().ok_or_else(not_published)?;
+    let answer = app.ledger.tell(&published).await?;
+    let told = Told {
+        position: answer.position,
+        size: published.checkpoint.size,
+        root: hex::encode(published.checkpoint.root),
+        checkpoint: published.note.to_string(),
+    };
+    let position = HeaderValue::from(answer.position);
+    Ok((
+        StatusCode::CREATED,
+        [(LEDGER_POSITION, position)],
+        Json(told),
+    )
+        .into_response())
+}

@@ -1,0 +1,68 @@
+//! What the ledger is, told once an hour.
+
+use super::World;
+use crate::domain::event::Fact;
+use crate::ledger::telling::Teller;
+
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
+fn told(world: &World) -> Vec<u64> {
+    let next = world.ledger.reader().next_position();
+    let events = (0..next).map(|position| world.ledger.event(position).unwrap().event);
+    let sizes = events.filter_map(|event| match event.fact {
+        Fact::LedgerCheckpointed(told) => Some(told.size),
+        _ => None,
+    });
+    sizes.collect()
+}
+
+/// Waits until all that has happened is published.
+fn published(world: &World) {
+    let next = world.ledger.reader().next_position();
+    while world
+        .ledger
+        .tiles()
+        .published()
+        .is_none_or(|p| p.checkpoint.size < next)
+    {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_checkpoint_is_told_of_once_an_hour_also_where_nothing_happens() {
+    let mut world = World::new(1);
+    let mut teller = Teller::new(world.ledger.clone());
+    published(&world);
+    teller.look();
+    assert!(told(&world).is_empty());
+    world.later(HOUR_MS - 1);
+    teller.look();
+    assert!(told(&world).is_empty());
+    world.later(1);
+    teller.look();
+    teller.look();
+    let first = told(&world);
+    assert_eq!(first.len(), 1);
+    published(&world);
+    world.later(HOUR_MS);
+    teller.look();
+    assert_eq!(told(&world), [first[0], first[0] + 1]);
+}
+
+#[test]
+fn after_a_restart_the_hour_goes_on() {
+    let mut world = World::new(1);
+    published(&world);
+    world.later(HOUR_MS);
+    Teller::new(world.ledger.clone()).look();
+    world.later(HOUR_MS / 2);
+    let world = world.restarted();
+    published(&world);
+    Teller::new(world.ledger.clone()).look();
+    assert_eq!(told(&world).len(), 1);
+    let mut world = world;
+    world.later(HOUR_MS / 2);
+    Teller::new(world.ledger.clone()).look();
+    assert_eq!(told(&world).len(), 2);
+}
