@@ -9,6 +9,7 @@ use super::time::Timestamp;
 
 /// `ledger.checkpointed`: what the ledger was, in a note that consumers keep.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LedgerCheckpointed {
     /// How many events the tree holds.
@@ -21,6 +22,7 @@ pub struct LedgerCheckpointed {
 
 /// `ledger.read`: at most one a minute for one caller.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LedgerRead {
     /// Whose events were read; null: those of all.
@@ -31,6 +33,7 @@ pub struct LedgerRead {
 
 /// Ways to read the ledger across records.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum LedgerReading {
     /// Stored events.
@@ -51,6 +54,7 @@ pub enum LedgerReading {
 
 /// `signing_key.rotated`: another key signs checkpoints from now on.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SigningKeyRotated {
     /// The verifier key of the new signing key.
@@ -63,6 +67,7 @@ pub struct SigningKeyRotated {
 
 /// `subject.erased`: the key of a person's values is destroyed once this event is durable.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SubjectErased {
     /// Why, in words that do not name the person.

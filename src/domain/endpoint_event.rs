@@ -9,6 +9,7 @@ use super::time::Timestamp;
 
 /// `webhook_endpoint.created`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndpointCreated {
     /// Where events go.
@@ -31,6 +32,7 @@ pub struct EndpointCreated {
 
 /// `webhook_endpoint.updated`: the whole of what can be edited, as it is afterwards.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndpointUpdated {
     /// What changed: url, description, `event_types`, ordered.
@@ -49,6 +51,7 @@ pub struct EndpointUpdated {
 
 /// `webhook_endpoint.secret_rotated`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndpointSecretRotated {
     /// The new secret.
@@ -59,6 +62,7 @@ pub struct EndpointSecretRotated {
 
 /// `webhook_endpoint.disabled`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDisabled {
     /// Why.
@@ -69,6 +73,7 @@ pub struct EndpointDisabled {
 
 /// `webhook_endpoint.enabled`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndpointEnabled {
     /// Where it goes on.
@@ -77,11 +82,13 @@ pub struct EndpointEnabled {
 
 /// `webhook_endpoint.deleted`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndpointDeleted {}
 
 /// `webhook_endpoint.failing`: nothing but failures for so long.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EndpointFailing {
     /// Of the time after which it is disabled.
@@ -92,6 +99,7 @@ pub struct EndpointFailing {
 
 /// A signing secret as it is stored.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewEndpointSecret {
     /// Its id.

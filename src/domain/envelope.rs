@@ -38,6 +38,7 @@ pub struct Nonce16(#[serde(with = "super::hex_text")] pub [u8; 16]);
 
 /// What kind of actor did it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ActorType {
     /// A member, by session or personal token.
@@ -54,6 +55,7 @@ pub enum ActorType {
 
 /// Who did it, as stored.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ActorStamp {
     /// The kind of actor.

@@ -83,6 +83,13 @@ macro_rules! events {
             }
         }
 
+        #[cfg(test)]
+        impl Fact {
+            pub(super) fn schemas() -> Vec<super::tests::schemas::DataSchema> {
+                vec![$(super::tests::schemas::DataSchema::of::<$name>($wire, $version),)*]
+            }
+        }
+
         $(impl From<$name> for Fact {
             fn from(data: $name) -> Self {
                 Self::$name(data)
@@ -184,6 +191,7 @@ macro_rules! data {
     ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* })*) => {
         $($(#[$doc])*
         #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+        #[cfg_attr(test, derive(utoipa::ToSchema))]
         #[serde(deny_unknown_fields)]
         pub struct $name { $($(#[$field_doc])* pub $field: $type,)* })*
     };
@@ -465,6 +473,7 @@ data! {
 
 /// Why a secret that has ended is not accepted.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EndedCode {
     /// The credential was ended.

@@ -39,6 +39,7 @@ pub const LEADS_MAX: usize = 10;
 
 /// `api_key.expiring`: once for each lead.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KeyExpiring {
     /// When it expires.
@@ -51,6 +52,7 @@ pub struct KeyExpiring {
 
 /// `api_key.expired`: a notice of what happened by itself.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KeyExpired {
     /// When it did.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// The kind of a credential, by its wire name.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// An organization's API key, for example of a deploy pipeline.

@@ -15,6 +15,7 @@ pub mod endpoint_event;
 pub mod endpoint_secret;
 pub mod envelope;
 pub mod event;
+pub mod event_schemas;
 pub mod expiry;
 pub mod heading;
 mod hex_text;

@@ -31,6 +31,7 @@ pub const SESSIONS_PER_USER_MAX: usize = 100;
 
 /// What a member has signed in with.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SignedInBy {
     /// A sign-in link.
@@ -52,6 +53,7 @@ impl SignedInBy {
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SessionEnd {
     /// The member signed out.

@@ -30,8 +30,18 @@ pub(super) fn older<'de, D: Deserializer<'de>>(
     }
 }
 
+#[cfg(test)]
+pub(super) fn schemas() -> Vec<super::tests::schemas::DataSchema> {
+    use super::tests::schemas::DataSchema;
+    vec![
+        DataSchema::of::<KeyCreatedV1>("api_key.created", 1),
+        DataSchema::of::<KeyUpdatedV1>("api_key.updated", 1),
+    ]
+}
+
 /// `api_key.created` 1: before credentials could replace each other.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 struct KeyCreatedV1 {
     kind: Kind,
@@ -68,6 +78,7 @@ impl From<KeyCreatedV1> for KeyCreated {
 
 /// `api_key.updated` 1: the same.
 #[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 struct KeyUpdatedV1 {
     changed: Vec<String>,

@@ -12,6 +12,7 @@ use super::invalid::{InvalidCatalogue, InvalidText, Part};
 
 /// A scope and what it allows, in words for people.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Scope {
     /// For example `projects:read`.
@@ -29,6 +30,7 @@ pub struct Scope {
 
 /// A role: a named set of scopes.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Role {
     /// For example `team_member`.
@@ -53,6 +55,7 @@ pub struct Role {
 
 /// A fixed choice of scopes for project tokens.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Preset {
     /// For example `read-only`.
@@ -73,6 +76,7 @@ fn is_false(flag: &bool) -> bool {
 
 /// The catalogue as it is written in TOML and stored in `catalogue.adopted`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CatalogueText {
     /// All scopes.

@@ -134,6 +134,7 @@ pub struct ServiceAccount {
 
 /// What a credential grants, as it was asked for.
 #[derive(Clone, Debug, Default, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 pub struct Grant {
     /// Scopes in the order in which they were asked for.
     pub scopes: Vec<String>,

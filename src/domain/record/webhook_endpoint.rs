@@ -62,6 +62,7 @@ pub struct EndpointSecret {
 
 /// How deliveries are signed.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SignatureScheme {
     /// By a secret that the receiver has too.
@@ -83,6 +84,7 @@ pub enum EndpointStatus {
 
 /// Why an endpoint was disabled.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum DisabledBecause {
     /// Somebody asked for it.
@@ -95,6 +97,7 @@ pub enum DisabledBecause {
 
 /// Where an enabled endpoint goes on.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum EnabledFrom {
     /// With the first event that it has not had.

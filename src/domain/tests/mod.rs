@@ -30,6 +30,7 @@ mod pieces;
 mod properties;
 mod replacement;
 mod rotation;
+pub(crate) mod schemas;
 mod sessions;
 mod texts;
 mod usage;

@@ -17,6 +17,7 @@ use super::image::{shown, verdicts};
 use super::{DAY_MS, START_MS, Setup, World};
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
+use crate::domain::tests::schemas::Schemas;
 use crate::domain::time::Timestamp;
 
 const NEWEST: &str = "v6";
@@ -128,7 +129,7 @@ fn ledgers_of_every_version_open_and_show_what_they_showed() {
     if std::env::var_os("KEYLEDGER_BLESS").is_some() && !newest.exists() {
         bless(&newest);
     }
-    let mut seen = BTreeSet::new();
+    let (mut seen, schemas) = (BTreeSet::new(), Schemas::new());
     for fixture in files(&fixtures()) {
         let tokens = tokens(&fixture);
         let expected = fs::read_to_string(fixture.join("state.txt")).unwrap();
@@ -144,6 +145,7 @@ fn ledgers_of_every_version_open_and_show_what_they_showed() {
         assert_eq!(actual.len(), expected.len(), "{name}");
         let reader = world.ledger.reader();
         let scanned = reader.scan(0, reader.next_position(), |_, payload| {
+            schemas.check(payload);
             let event = Event::from_payload(payload).unwrap();
             let newest = format!("\"version\":{},", event.fact.version());
             if String::from_utf8_lossy(payload).contains(&newest) {

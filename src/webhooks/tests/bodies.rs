@@ -84,7 +84,7 @@ fn ping(world: &World) -> (&'static str, String, Value) {
 }
 
 /// Holds a folder of JSON files against what it should hold, and writes it first if that is asked.
-pub(super) fn pinned(folder: &str, expected: &BTreeMap<&str, String>) {
+pub(crate) fn pinned(folder: &str, expected: &BTreeMap<&str, String>) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
     let path = |name: &str| -> PathBuf { folder.join(format!("{name}.json")) };
     if std::env::var_os("KEYLEDGER_BLESS").is_some() {

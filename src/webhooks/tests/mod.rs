@@ -3,7 +3,7 @@
 
 mod address;
 mod attempt;
-mod bodies;
+pub(crate) mod bodies;
 mod guarded;
 mod misbehavior;
 pub(crate) mod receivers;
