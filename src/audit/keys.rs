@@ -122,3 +122,52 @@ pub(super) fn claimed(note: &str) -> Result<Checkpoint, String> {
     let note = Note::parse(note).map_err(|why| why.to_string())?;
     Checkpoint::parse(note.text()).map_err(|why| why.to_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merkle::NoteSigner;
+
+    const ORIGIN: &str = "keyledger.example/log";
+
+    fn payload(name: &str, vkey: &NoteVerifier) -> Vec<u8> {
+        let data = format!("{{\"origin\":\"{ORIGIN}\",\"vkey\":\"{vkey}\"}}");
+        format!("{{\"type\":\"{name}\",\"data\":{data}}}").into_bytes()
+    }
+
+    #[test]
+    fn a_key_is_trusted_once_a_trusted_one_has_signed_what_names_it() {
+        let [first, second, third] = [1, 2, 3].map(|n| NoteSigner::new(ORIGIN, &[n; 32]).unwrap());
+        let keys = [&first, &second, &third].map(|signer| signer.verifier().clone());
+        let mut named = Named::default();
+        for (position, name, key) in [
+            (0, "ledger.opened", &keys[0]),
+            (5, "signing_key.rotated", &keys[1]),
+            (12, "signing_key.rotated", &keys[2]),
+            (13, "api_key.created", &keys[2]),
+        ] {
+            named.take((position, name), &payload(name, key));
+        }
+        assert_eq!(named.origin.as_deref(), Some(ORIGIN));
+        let note = |size, signer: &NoteSigner| {
+            let root = [7; 32];
+            let origin = ORIGIN.to_owned();
+            Checkpoint { origin, size, root }.sign(signer).unwrap()
+        };
+        let both = second.cosign(&note(9, &first)).unwrap();
+        let check = |notes: &[&str], given: usize, expected: &[usize]| {
+            let trusted = named.trusted(Some(&keys[given]), notes);
+            let expected: Vec<_> = expected.iter().map(|n| keys[*n].clone()).collect();
+            assert_eq!(trusted.unwrap_or_default(), expected);
+        };
+        let (old, new) = (note(3, &first), note(20, &second));
+        check(&[&old], 0, &[0]);
+        check(&[&old, &both], 0, &[0, 1]);
+        check(&[&old, &both, &new], 0, &[0, 1, 2]);
+        // Nothing that the first key has signed names the second.
+        check(&[&old, &new], 0, &[0]);
+        check(&[&old, &new], 1, &[1, 0, 2]);
+        check(&[&old, &both], 2, &[]);
+        assert_eq!(named.trusted(None, &[]).unwrap(), keys);
+    }
+}

@@ -7,6 +7,7 @@
     reason = "a test that cannot go on has failed, and what it prints is shown with that"
 )]
 
+mod audit;
 mod catalogue;
 mod cli;
 mod crash;

@@ -4,7 +4,7 @@ use std::fs;
 
 use super::forger::{Original, audited, code, data, files};
 use crate::audit::ViewsFound;
-use crate::audit::verdict::Kind;
+use crate::audit::verdict::{Kind, Verdict};
 use crate::ledger::tests::{World, found};
 use crate::log::LogTail;
 use crate::merkle::NoteSigner;
@@ -207,6 +207,34 @@ fn files_of_the_log_and_of_checkpoints_are_whole_or_named() {
         fs::remove_dir_all(data.join("views")).unwrap();
     });
     check("whole", &|data| fs::remove_file(data.join("lock")).unwrap());
+}
+
+#[test]
+fn tiles_are_those_of_the_tree_or_missing_or_named() {
+    let mut world = World::new(76);
+    found(&mut world);
+    world.keys_until(520);
+    let dir = world.left();
+    let report = audited(&dir, None, None);
+    assert_eq!(code(&report.verdict), "whole", "{report:#?}");
+    // Two runs of 256 entries, with their bundles.
+    assert_eq!(report.tiles, (4, 0));
+    let tile = data(&dir).tiles().join("entries/001");
+    let bytes = fs::read(&tile).unwrap();
+    let mut changed = bytes.clone();
+    changed[100] ^= 1;
+    fs::write(&tile, &changed).unwrap();
+    let report = audited(&dir, None, None);
+    assert_eq!(code(&report.verdict), "tile", "{report:#?}");
+    let Verdict::Damaged(finding) = &report.verdict else {
+        panic!("{report:#?}");
+    };
+    assert_eq!(finding.file.as_ref(), Some(&tile));
+    fs::write(&tile, &bytes[..bytes.len() - 34]).unwrap();
+    assert_eq!(code(&audited(&dir, None, None).verdict), "tile");
+    fs::remove_file(&tile).unwrap();
+    let report = audited(&dir, None, None);
+    assert_eq!((code(&report.verdict), report.tiles), ("whole", (3, 1)));
 }
 
 #[test]

@@ -171,6 +171,15 @@ impl World {
         self.ledger.reader().next_position()
     }
 
+    /// Makes keys of a new organization until there are so many events.
+    pub(crate) fn keys_until(&self, events: u64) {
+        let made = self.run(company::create_organization("Keys", "kim@keys.example"));
+        let organization = company::organization(&made);
+        while self.events() < events {
+            self.key(organization, "one of many");
+        }
+    }
+
     /// Its data folder.
     pub(crate) fn folder(&self) -> Folder {
         self.setup.folder()
