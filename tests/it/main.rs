@@ -21,6 +21,7 @@ mod misplaced;
 mod secrets;
 mod seeds;
 mod sessions;
+mod signing;
 mod tls;
 mod trace;
 mod usage;
