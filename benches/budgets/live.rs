@@ -71,6 +71,11 @@ impl Live {
         Self::beside_with(&ledger, tenants)
     }
 
+    /// The same under settings of its own.
+    pub(crate) fn make_under(settings: Settings) -> Result<Self> {
+        Self::beside(&boot::create(settings, None)?)
+    }
+
     /// New tenants in a ledger that is open.
     pub(crate) fn beside(ledger: &Ledger) -> Result<Self> {
         Self::beside_with(ledger, TENANTS)

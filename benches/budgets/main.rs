@@ -13,6 +13,7 @@
     reason = "a benchmark reads the clock and prints, and ends where it cannot go on"
 )]
 
+mod auditor;
 mod creates;
 mod disk;
 mod feed;
@@ -70,6 +71,8 @@ enum Group {
     Feed,
     /// Deliveries of webhooks.
     Webhooks,
+    /// What an auditor waits for.
+    Auditor,
     /// Checking and replaying a log.
     Replay,
     /// Bytes a credential.
@@ -82,7 +85,10 @@ enum Group {
 
 impl Group {
     fn needs_folder(self) -> bool {
-        matches!(self, Self::Http | Self::Mixed | Self::Restart)
+        matches!(
+            self,
+            Self::Http | Self::Mixed | Self::Auditor | Self::Restart
+        )
     }
 }
 
@@ -231,6 +237,7 @@ fn run_group(group: Group, folder: &Path, scale: Scale) -> Result<()> {
         Group::Creates => creates::run(folder, scale),
         Group::Feed => feed::run(folder, scale),
         Group::Webhooks => webhooks::run(folder, scale),
+        Group::Auditor => auditor::run(folder, scale),
         Group::Replay => replay::run(folder, scale),
         Group::Memory => memory::run(folder, scale),
         Group::MemoryAccounts => memory::run_accounts(folder, scale),

@@ -5,9 +5,26 @@
 //! itself does: states come from `State::apply`, verdicts from the verification index. Payloads
 //! flow in from a log or a file, findings and records flow out to `cli` and `http`.
 //!
-//! Reading order: [`past`] (what was true when).
+//! Reading order: [`verdict`] (what can be wrong), [`folder`] (a whole data folder, with what goes
+//! along with the walk over its log), [`past`] (what was true when), [`reading`] (the past of a
+//! folder), [`receipts`] (that one event is in the log), [`bundle`] (many, with all that proves them).
 
+mod archive;
+pub mod bundle;
+mod chains;
+mod checkpoints;
+pub mod folder;
+mod gaps;
+mod keys;
 pub mod past;
+pub mod reading;
+pub mod receipts;
+mod subtrees;
+mod tiles;
+pub mod verdict;
+mod views;
+
+pub use views::ViewsFound;
 
 #[cfg(test)]
 mod tests;

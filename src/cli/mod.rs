@@ -4,6 +4,7 @@
 //! stdout, talk to stderr, and the way it ended is the exit code (`exit`). Commands reach the
 //! ledger as everybody does, by `ledger.submit`, with the operator as actor.
 
+mod audit;
 mod bootstrap;
 mod catalogue;
 mod erase;
@@ -50,6 +51,7 @@ enum Command {
     Keys(keys::Keys),
     Erase(erase::Erase),
     Webhooks(listen::Webhooks),
+    Audit(audit::Audit),
 }
 
 impl Cli {
@@ -64,6 +66,7 @@ impl Cli {
             Command::Keys(keys) => keys.run(),
             Command::Erase(erase) => erase.run(),
             Command::Webhooks(webhooks) => webhooks.run(),
+            Command::Audit(audit) => return audit.run(),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

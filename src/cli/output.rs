@@ -1,6 +1,6 @@
 //! Where words go: data to stdout, talk to stderr.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 
 use anyhow::Context;
 
@@ -18,4 +18,24 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
     writeln!(stdout, "{text}")
         .and_then(|()| stdout.flush())
         .context("cannot write to stdout")
+}
+
+/// Hands out data line by line, as many as there are.
+pub(super) struct Lines(BufWriter<StdoutLock<'static>>);
+
+impl Lines {
+    /// Nothing yet.
+    pub(super) fn new() -> Self {
+        Self(BufWriter::new(io::stdout().lock()))
+    }
+
+    /// One more line.
+    pub(super) fn print(&mut self, text: &str) -> anyhow::Result<()> {
+        writeln!(self.0, "{text}").context("cannot write to stdout")
+    }
+
+    /// All of them are out.
+    pub(super) fn end(mut self) -> anyhow::Result<()> {
+        self.0.flush().context("cannot write to stdout")
+    }
 }

@@ -10,12 +10,13 @@ use super::answer::{mismatch, shown, written};
 use super::body::Body;
 use super::call::Call;
 use super::lists::{Query, StatusPages, page};
+use super::past::{AsOf, Then};
 use super::problem::Problem;
 use crate::domain::access::Action;
 use crate::domain::command::{
     Command, CreateServiceAccount, DeleteServiceAccount, UpdateServiceAccount,
 };
-use crate::domain::ids::{OrganizationId, ServiceAccountId};
+use crate::domain::ids::{OrganizationId, ServiceAccountId, Subject};
 use crate::ledger::{Answer, Record};
 use crate::records::{ACCOUNT_STATUSES, ServiceAccountRecord, account_status};
 
@@ -27,29 +28,33 @@ pub(super) async fn list(
     query: &Query<StatusPages>,
 ) -> Result<Response, Problem> {
     call.may_read(action, organization).await?;
-    let directory = &call.views().directory;
     let asked = query.read()?;
     let status = asked.status(&ACCOUNT_STATUSES)?;
-    let found = directory.accounts(organization, asked.ask()?, |record| {
-        status.is_none_or(|status| status == account_status(record))
-    });
-    Ok(page(&query.uri, &found, |record| {
+    let then = Then::all(call, organization, asked.as_of.as_deref()).await?;
+    let found = then
+        .directory()
+        .accounts(organization, asked.ask()?, |record| {
+            status.is_none_or(|status| status == account_status(record))
+        });
+    Ok(then.stamped(page(&query.uri, &found, |record| {
         ServiceAccountRecord::from(record)
-    }))
+    })))
 }
 
 /// One account.
 pub(super) async fn show(
     call: &Call,
     action: Action,
-    organization: OrganizationId,
-    id: ServiceAccountId,
+    (organization, id): (OrganizationId, ServiceAccountId),
+    query: &Query<AsOf>,
 ) -> Result<Response, Problem> {
     call.may_read(action, organization).await?;
-    let record = call.views().directory.account(organization, id);
+    let as_of = query.read()?.as_of;
+    let then = Then::one(call, Subject::ServiceAccount(id), as_of.as_deref()).await?;
+    let record = then.directory().account(organization, id);
     let record = record.ok_or_else(|| Problem::not_found("service account"))?;
     let body = ServiceAccountRecord::from(&record);
-    Ok(shown(record.stamp.version, &body))
+    Ok(then.stamped(shown(record.stamp.version, &body)))
 }
 
 /// The body of a new account, once the caller may make one.

@@ -57,6 +57,7 @@ pub(super) struct Pages {
     #[serde(default, deserialize_with = "number")]
     limit: Option<usize>,
     cursor: Option<String>,
+    pub(super) as_of: Option<String>,
 }
 
 impl Pages {
@@ -73,6 +74,7 @@ pub(super) struct StatusPages {
     #[serde(default, deserialize_with = "number")]
     limit: Option<usize>,
     cursor: Option<String>,
+    pub(super) as_of: Option<String>,
 }
 
 impl StatusPages {

@@ -15,9 +15,11 @@ use super::context::LEDGER_POSITION;
 use super::problem::Problem;
 use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::record::Credential;
+use crate::domain::state::Changes;
 use crate::domain::time::Timestamp;
 use crate::ledger::past::PastError;
 use crate::ledger::{Ledger, Record};
+use crate::views::directory::Directory;
 
 /// Readings of one organization's whole past that run at once.
 const AT_ONCE_MAX: u8 = 2;
@@ -129,6 +131,82 @@ impl Moment {
             let value = HeaderValue::from(position);
             response.headers_mut().insert(LEDGER_POSITION, value);
         }
+    }
+}
+
+/// The members, projects, accounts and endpoints of an organization: as they are, or as they were.
+pub(super) enum Then<'a> {
+    /// As the views show them.
+    Now(&'a Directory),
+    /// As they were.
+    Was(Box<Directory>, Moment),
+}
+
+impl<'a> Then<'a> {
+    /// All of an organization's, for a list.
+    pub(super) async fn all(
+        call: &'a Call,
+        organization: OrganizationId,
+        as_of: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let Some(as_of) = as_of else {
+            return Ok(Self::Now(&call.views().directory));
+        };
+        let moment = Moment::named(call, as_of).await?;
+        let running = call.app.past.begin(organization)?;
+        let events = moment.events();
+        let read = move |ledger: &Ledger| {
+            // It ends with the reading, also when nobody waits for that any more.
+            let _running = running;
+            ledger.folded(organization, events, WITHIN_MS)
+        };
+        let fold = off_thread(call, read).await??;
+        let directory = Directory::default();
+        directory.apply(&fold.state().everything());
+        Ok(Self::Was(Box::new(directory), moment))
+    }
+
+    /// One record alone.
+    pub(super) async fn one(
+        call: &'a Call,
+        subject: Subject,
+        as_of: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let Some(as_of) = as_of else {
+            return Ok(Self::Now(&call.views().directory));
+        };
+        let moment = Moment::named(call, as_of).await?;
+        let directory = Directory::default();
+        if let Some(position) = moment.position {
+            let read = move |ledger: &Ledger| ledger.record_as_of(subject, position);
+            let mut changes = Changes::default();
+            match off_thread(call, read).await?? {
+                Record::Organization(record) => changes.organizations.push(record),
+                Record::Project(record) => changes.projects.push(record),
+                Record::Member(record) => changes.members.push(record),
+                Record::ServiceAccount(record) => changes.accounts.push(record),
+                Record::WebhookEndpoint(record) => changes.endpoints.push(record),
+                Record::Ledger | Record::Credential(_) | Record::Session(_) => {}
+            }
+            directory.apply(&changes);
+        }
+        Ok(Self::Was(Box::new(directory), moment))
+    }
+
+    /// What there is, or was.
+    pub(super) fn directory(&self) -> &Directory {
+        match self {
+            Self::Now(directory) => directory,
+            Self::Was(directory, _) => directory,
+        }
+    }
+
+    /// Names the position in an answer that is of the past.
+    pub(super) fn stamped(&self, mut response: Response) -> Response {
+        if let Self::Was(_, moment) = self {
+            moment.stamp(&mut response);
+        }
+        response
     }
 }
 

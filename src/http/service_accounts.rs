@@ -9,6 +9,7 @@ use super::accounts;
 use super::body::nullable;
 use super::call::Call;
 use super::lists::{Query, StatusPages};
+use super::past::AsOf;
 use super::path::Path;
 use super::problem::{Problem, ProblemBody};
 use crate::domain::access::Action;
@@ -66,7 +67,8 @@ pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Resp
 /// `status` is asked for.
 #[utoipa::path(get, path = "/v1/service-accounts", tag = "workspace service accounts",
     params(("status" = Option<String>, Query), ("limit" = Option<usize>, Query),
-        ("cursor" = Option<String>, Query)),
+        ("cursor" = Option<String>, Query),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = Vec<ServiceAccountRecord>),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
@@ -79,14 +81,16 @@ pub(in crate::http) async fn list(
 
 /// Shows a service account.
 #[utoipa::path(get, path = "/v1/service-accounts/{id}", tag = "workspace service accounts",
-    params(("id" = String, Path)),
+    params(("id" = String, Path),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path(id): Path<ServiceAccountId>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
     let organization = call.home()?;
-    accounts::show(&call, MANAGE, organization, id).await
+    accounts::show(&call, MANAGE, (organization, id), &query).await
 }
 
 /// Changes scopes or description; tokens issued before keep theirs.

@@ -55,6 +55,7 @@ use crate::views::Views;
 use lanes::Lanes;
 use signing::KnownKey;
 
+pub(crate) use stamp::open_personal;
 pub use status::Status;
 pub(crate) use writer::error_chain;
 

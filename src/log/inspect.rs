@@ -74,6 +74,20 @@ pub enum InspectError {
     File(#[from] FileError),
 }
 
+/// The id of the log in `folder`, from its first segment; `None` where that has no whole header.
+///
+/// # Errors
+/// When there is no log, or the system refuses something.
+pub fn log_id_in(disk: &Disk, folder: &Path) -> Result<Option<[u8; 16]>, InspectError> {
+    let first = listed(disk, folder)?.0.first().copied();
+    let first = first.ok_or_else(|| InspectError::NoLog(folder.to_owned()))?;
+    match Opened::open_to_read(disk, folder, first) {
+        Ok(segment) => Ok(Some(segment.header.log_id)),
+        Err(Trouble::File(error)) => Err(error.into()),
+        Err(Trouble::Damaged(_)) => Ok(None),
+    }
+}
+
 /// Walks over the log in `folder` from its first event and shows every event of it to `visit`.
 ///
 /// Where the tail is damage, the last events shown may be part of a batch that is not whole.

@@ -93,7 +93,7 @@ pub use disk::Disk;
 pub use error::{AppendError, CreateError, Damage, FileError, OpenError, ReadError, Trouble};
 pub use floor::{CheckpointFile, FloorError, KeptCheckpoint, SignedCheckpoint, kept_in};
 pub use follow::{Failed, Followed};
-pub use inspect::{InspectError, Inspected, LogTail, inspect};
+pub use inspect::{InspectError, Inspected, LogTail, inspect, log_id_in};
 pub use lock::{FolderLock, LockError};
 pub use memory::{DiskFault, MemoryDisk, SECTOR_BYTES};
 pub use reader::Reader;

@@ -241,6 +241,12 @@ impl Note {
         }
     }
 
+    /// The text, whoever signed it: not to be believed.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The signature lines, in their order.
     #[must_use]
     pub fn signatures(&self) -> &[NoteSignature] {

@@ -5,6 +5,8 @@
 
 use sha2::{Digest, Sha256};
 
+use super::proof::Subtree;
+
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
@@ -94,14 +96,51 @@ impl Frontier {
 
     /// Adds one leaf by its leaf hash.
     pub fn append_leaf(&mut self, leaf: Hash) {
+        self.append_leaf_showing(leaf, |_subtree, _root| {});
+    }
+
+    /// The same, showing the root of every perfect subtree that the leaf completes, the leaf itself
+    /// first.
+    pub fn append_leaf_showing(&mut self, leaf: Hash, mut show: impl FnMut(Subtree, &Hash)) {
         let mut root = leaf;
+        let mut subtree = Subtree {
+            level: 0,
+            index: self.size,
+        };
+        show(subtree, &root);
         for _ in 0..self.size.trailing_ones() {
             // One hash stands for each bit set, so the trailing ones are all there.
             let Some(left) = self.hashes.pop() else { break };
             root = node_hash(&left, &root);
+            subtree.level += 1;
+            subtree.index /= 2;
+            show(subtree, &root);
         }
         self.hashes.push(root);
         self.size += 1;
+    }
+
+    /// Adds `2^level` leaves by the root of the perfect subtree over them. `false` where no such
+    /// subtree begins at this size, or the tree would have too many leaves.
+    #[must_use]
+    pub fn append_subtree(&mut self, level: u32, root: Hash) -> bool {
+        let Some(leaves) = 1_u64.checked_shl(level) else {
+            return false;
+        };
+        let Some(size) = self.size.checked_add(leaves) else {
+            return false;
+        };
+        if !self.size.is_multiple_of(leaves) {
+            return false;
+        }
+        let mut root = root;
+        for _ in 0..(self.size >> level).trailing_ones() {
+            let Some(left) = self.hashes.pop() else { break };
+            root = node_hash(&left, &root);
+        }
+        self.hashes.push(root);
+        self.size = size;
+        true
     }
 
     /// The root of the whole tree: at most 63 hashes.

@@ -10,11 +10,12 @@ use crate::domain::access::Action;
 use crate::domain::command::{
     AddMember, ChangeMemberRole, Command, EraseMember, IssueSignInLink, RemoveMember,
 };
-use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::ids::{OrganizationId, Subject, UserId};
 use crate::http::answer::{mismatch, shown, written};
 use crate::http::body::NoFields;
 use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages, page};
+use crate::http::past::{AsOf, Then};
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::{Answer, Record};
@@ -92,7 +93,8 @@ pub(in crate::http) async fn issue_sign_in_link(
 /// Lists members, newest first; `active` and `removed` ones unless one `status` is asked for.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/members", tag = "members",
     params(("organization_id" = String, Path), ("status" = Option<String>, Query),
-        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = Vec<MemberRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
@@ -100,29 +102,36 @@ pub(in crate::http) async fn list(
     query: Query<StatusPages>,
 ) -> Result<Response, Problem> {
     call.may_read(Action::ReadPlatform, organization).await?;
-    let directory = &call.views().directory;
     let asked = query.read()?;
     let status = asked.status(&MEMBER_STATUSES)?;
-    let found = directory.members(organization, asked.ask()?, |record| {
-        status.is_none_or(|status| status == member_status(record))
-    });
-    Ok(page(&query.uri, &found, |record| {
+    let then = Then::all(&call, organization, asked.as_of.as_deref()).await?;
+    let found = then
+        .directory()
+        .members(organization, asked.ask()?, |record| {
+            status.is_none_or(|status| status == member_status(record))
+        });
+    Ok(then.stamped(page(&query.uri, &found, |record| {
         MemberRecord::from(record)
-    }))
+    })))
 }
 
 /// Shows a member.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/members/{member_id}",
-    tag = "members", params(("organization_id" = String, Path), ("member_id" = String, Path)),
+    tag = "members", params(("organization_id" = String, Path), ("member_id" = String, Path),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((organization, id)): Path<(OrganizationId, UserId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
     call.may_read(Action::ReadPlatform, organization).await?;
-    let record = call.views().directory.member(organization, id);
+    let as_of = query.read()?.as_of;
+    let then = Then::one(&call, Subject::Member(id), as_of.as_deref()).await?;
+    let record = then.directory().member(organization, id);
     let record = record.ok_or_else(|| Problem::not_found("member"))?;
-    Ok(shown(record.stamp.version, &MemberRecord::from(&record)))
+    let body = MemberRecord::from(&record);
+    Ok(then.stamped(shown(record.stamp.version, &body)))
 }
 
 /// Gives a member another role.

@@ -9,12 +9,13 @@ use utoipa::ToSchema;
 use crate::domain::access::Action;
 use crate::domain::catalogue::ADMIN;
 use crate::domain::command::{Command, CreateOrganization, UpdateOrganization};
-use crate::domain::ids::OrganizationId;
+use crate::domain::ids::{OrganizationId, Subject};
 use crate::http::answer::{mismatch, shown, written};
 use crate::http::body::given;
 use crate::http::call::Call;
 use crate::http::keys::as_answered;
 use crate::http::lists::{Pages, Query, page};
+use crate::http::past::{AsOf, Then};
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::{Answer, Record};
@@ -103,19 +104,21 @@ pub(in crate::http) async fn list(call: Call, query: Query<Pages>) -> Result<Res
 
 /// Shows an organization.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}", tag = "organizations",
-    params(("organization_id" = String, Path)),
+    params(("organization_id" = String, Path),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = OrganizationRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path(id): Path<OrganizationId>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
     call.may_read(Action::ReadPlatform, id).await?;
-    let record = call.views().directory.organization(id);
+    let as_of = query.read()?.as_of;
+    let then = Then::one(&call, Subject::Organization(id), as_of.as_deref()).await?;
+    let record = then.directory().organization(id);
     let record = record.ok_or_else(|| Problem::not_found("organization"))?;
-    Ok(shown(
-        record.stamp.version,
-        &OrganizationRecord::from(&record),
-    ))
+    let body = OrganizationRecord::from(&record);
+    Ok(then.stamped(shown(record.stamp.version, &body)))
 }
 
 /// Changes name or token prefix.

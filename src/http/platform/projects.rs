@@ -8,11 +8,12 @@ use utoipa::ToSchema;
 
 use crate::domain::access::Action;
 use crate::domain::command::{Command, CreateProject, UpdateProject};
-use crate::domain::ids::{OrganizationId, ProjectId};
+use crate::domain::ids::{OrganizationId, ProjectId, Subject};
 use crate::http::answer::{mismatch, shown, written};
 use crate::http::body::given;
 use crate::http::call::Call;
 use crate::http::lists::{Pages, Query, page};
+use crate::http::past::{AsOf, Then};
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::{Answer, Record};
@@ -58,7 +59,8 @@ pub(in crate::http) async fn create(
 /// Lists projects, newest first.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/projects", tag = "projects",
     params(("organization_id" = String, Path), ("limit" = Option<usize>, Query),
-        ("cursor" = Option<String>, Query)),
+        ("cursor" = Option<String>, Query),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = Vec<ProjectRecord>), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
     call: Call,
@@ -66,25 +68,33 @@ pub(in crate::http) async fn list(
     query: Query<Pages>,
 ) -> Result<Response, Problem> {
     call.may_read(Action::ReadPlatform, organization).await?;
-    let directory = &call.views().directory;
-    let found = directory.projects(organization, query.read()?.ask()?, |_| true);
-    Ok(page(&query.uri, &found, |record| {
+    let asked = query.read()?;
+    let then = Then::all(&call, organization, asked.as_of.as_deref()).await?;
+    let found = then
+        .directory()
+        .projects(organization, asked.ask()?, |_| true);
+    Ok(then.stamped(page(&query.uri, &found, |record| {
         ProjectRecord::from(record)
-    }))
+    })))
 }
 
 /// Shows a project.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/projects/{project_id}",
-    tag = "projects", params(("organization_id" = String, Path), ("project_id" = String, Path)),
+    tag = "projects", params(("organization_id" = String, Path), ("project_id" = String, Path),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = ProjectRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((organization, id)): Path<(OrganizationId, ProjectId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
     call.may_read(Action::ReadPlatform, organization).await?;
-    let record = call.views().directory.project(organization, id);
+    let as_of = query.read()?.as_of;
+    let then = Then::one(&call, Subject::Project(id), as_of.as_deref()).await?;
+    let record = then.directory().project(organization, id);
     let record = record.ok_or_else(|| Problem::not_found("project"))?;
-    Ok(shown(record.stamp.version, &ProjectRecord::from(&record)))
+    let body = ProjectRecord::from(&record);
+    Ok(then.stamped(shown(record.stamp.version, &body)))
 }
 
 /// Renames a project, puts it away or takes it out again.

@@ -12,6 +12,7 @@ use crate::http::accounts;
 use crate::http::body::{given, nullable};
 use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages};
+use crate::http::past::AsOf;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::records::ServiceAccountRecord;
@@ -74,7 +75,8 @@ pub(in crate::http) async fn create(
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/service-accounts",
     tag = "service accounts",
     params(("organization_id" = String, Path), ("status" = Option<String>, Query),
-        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = Vec<ServiceAccountRecord>),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
@@ -87,13 +89,15 @@ pub(in crate::http) async fn list(
 
 /// Shows a service account.
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/service-accounts/{sa_id}",
-    tag = "service accounts", params(("organization_id" = String, Path), ("sa_id" = String, Path)),
+    tag = "service accounts", params(("organization_id" = String, Path), ("sa_id" = String, Path),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = ServiceAccountRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
-    Path((organization, id)): Path<(OrganizationId, ServiceAccountId)>,
+    Path(at): Path<(OrganizationId, ServiceAccountId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
-    accounts::show(&call, Action::ReadPlatform, organization, id).await
+    accounts::show(&call, Action::ReadPlatform, at, &query).await
 }
 
 /// Changes name, description, role or activity.

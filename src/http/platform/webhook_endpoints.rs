@@ -21,6 +21,7 @@ use crate::http::body::{NoFields, given, nullable};
 use crate::http::call::Call;
 use crate::http::events::{EventRecord, HistoryPages, history};
 use crate::http::lists::{Query, StatusPages, page};
+use crate::http::past::{AsOf, Then};
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::{Answer, Record};
@@ -150,7 +151,8 @@ pub(in crate::http) async fn create(
 #[utoipa::path(get, path = "/platform/organizations/{organization_id}/webhook-endpoints",
     tag = "webhook endpoints",
     params(("organization_id" = String, Path), ("status" = Option<String>, Query),
-        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+        ("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = Vec<WebhookEndpointRecord>),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(
@@ -161,33 +163,42 @@ pub(in crate::http) async fn list(
     let access = call.may_read(Action::Webhooks, organization).await?;
     let asked = query.read()?;
     let status = asked.status(&ENDPOINT_STATUSES)?;
-    let directory = &call.views().directory;
-    let found = directory.endpoints(organization, asked.ask()?, |record| {
-        record.is_shown_to(access.authority())
-            && status.is_none_or(|status| status == record.status.name())
-    });
-    Ok(page(&query.uri, &found, |record| {
+    let then = Then::all(&call, organization, asked.as_of.as_deref()).await?;
+    let found = then
+        .directory()
+        .endpoints(organization, asked.ask()?, |record| {
+            record.is_shown_to(access.authority())
+                && status.is_none_or(|status| status == record.status.name())
+        });
+    Ok(then.stamped(page(&query.uri, &found, |record| {
         WebhookEndpointRecord::from(record)
-    }))
+    })))
 }
 
 /// Shows a webhook endpoint.
 #[utoipa::path(get,
     path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}",
     tag = "webhook endpoints",
-    params(("organization_id" = String, Path), ("endpoint_id" = String, Path)),
+    params(("organization_id" = String, Path), ("endpoint_id" = String, Path),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = WebhookEndpointRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     call: Call,
     Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
+    query: Query<AsOf>,
 ) -> Result<Response, Problem> {
     let target = EndpointTarget {
         organization,
         endpoint,
     };
-    let record = found_to_read(&call, target).await?;
+    // Whoever may not see it as it is may not see it as it was.
+    found_to_read(&call, target).await?;
+    let as_of = query.read()?.as_of;
+    let then = Then::one(&call, Subject::WebhookEndpoint(endpoint), as_of.as_deref()).await?;
+    let record = then.directory().endpoint(organization, endpoint);
+    let record = record.ok_or_else(|| Problem::not_found("webhook endpoint"))?;
     let body = WebhookEndpointRecord::from(&record);
-    Ok(shown(record.stamp.version, &body))
+    Ok(then.stamped(shown(record.stamp.version, &body)))
 }
 
 /// Changes address, description, filter or order. An address at another host or port gets a new

@@ -131,3 +131,53 @@ fn what_had_not_expired_then_is_active_then() {
     assert_eq!(status("?as_of=2026-04-25T15:29:00Z"), "active");
     assert_eq!(status("?as_of=2026-04-25T15:31:00Z"), "expired");
 }
+
+#[test]
+fn members_projects_accounts_and_endpoints_are_shown_as_they_were_too() {
+    let world = World::new();
+    let (acme, admin) = (&world.acme, &world.acme.admin);
+    let endpoint = format!("{}/webhook-endpoints/{}", acme.path, acme.endpoint);
+    let project = format!("{}/projects/{}", acme.path, acme.project);
+    let account = format!("{}/service-accounts/{}", acme.path, acme.account);
+    let member = format!("{}/members/{}", acme.path, acme.owner);
+    let own = format!("/v1/service-accounts/{}", acme.account);
+    let ones = [&acme.path, &project, &account, &own, &member, &endpoint];
+    let lists = [
+        "projects",
+        "service-accounts",
+        "members",
+        "webhook-endpoints",
+    ];
+    let lists = lists.map(|list| format!("{}/{list}", acme.path));
+    let all: Vec<&String> = ones.into_iter().chain(&lists).collect();
+    let read = |query: &str| -> Vec<Value> {
+        let get = |path: &&String| world.get(admin, &format!("{path}{query}")).expect(200);
+        all.iter().map(get).collect()
+    };
+    let before = (world.next_position() - 1, read(""));
+    world.clock.advance_ms(HOUR_MS);
+    let renamed = json!({"name": "Renamed"});
+    for path in [&acme.path, &project, &account] {
+        world.patch(admin, path, &renamed).expect(200);
+    }
+    world
+        .patch(admin, &endpoint, &json!({"ordered": true}))
+        .expect(200);
+    let more = json!({"email": "bill@acme.example", "role": "viewer"});
+    world
+        .post(admin, &format!("{}/members", acme.path), &more)
+        .expect(201);
+    let after = (world.next_position() - 1, read(""));
+    assert_ne!(before.1, after.1);
+    for (position, expected) in [before, after] {
+        assert_eq!(read(&format!("?as_of={position}")), expected, "{position}");
+    }
+    let reply = world.get(admin, &format!("{member}?as_of=2026-04-24T15:30:00Z"));
+    assert!(reply.header("ledger-position").is_some());
+    let early = world.get(admin, &format!("{member}?as_of=0"));
+    assert_eq!(early.refused(404), "not_found");
+    let early = world.get(admin, &format!("{}/members?as_of=0", acme.path));
+    assert_eq!(early.expect(200), json!([]));
+    let wrong = world.get(admin, &format!("{member}?as_of=x"));
+    assert_eq!(wrong.refused(400), "query_invalid");
+}

@@ -22,11 +22,15 @@ impl Folder {
         &self.0
     }
 
-    pub(super) fn log(&self) -> PathBuf {
+    /// The log.
+    #[must_use]
+    pub fn log(&self) -> PathBuf {
         self.0.join("log")
     }
 
-    pub(super) fn checkpoints(&self) -> PathBuf {
+    /// The signed checkpoints.
+    #[must_use]
+    pub fn checkpoints(&self) -> PathBuf {
         self.0.join("checkpoints")
     }
 
@@ -58,7 +62,9 @@ impl Folder {
         self.0.join("tiles")
     }
 
-    pub(super) fn views(&self) -> PathBuf {
+    /// The token view.
+    #[must_use]
+    pub fn views(&self) -> PathBuf {
         self.0.join("views")
     }
 

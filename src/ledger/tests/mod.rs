@@ -172,6 +172,16 @@ impl World {
         self.ledger.reader().next_position()
     }
 
+    /// Its data folder.
+    pub(crate) fn folder(&self) -> Folder {
+        self.setup.folder()
+    }
+
+    /// Stops, and gives what the data folder stands in.
+    pub(crate) fn left(self) -> TempDir {
+        self.stopped().dir
+    }
+
     /// Stops and gives what a start needs; the clock goes on where it stood.
     fn stopped(self) -> Setup {
         let Self {

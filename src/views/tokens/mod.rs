@@ -6,12 +6,14 @@
 //! own takes them to the store; records flow out to readers, who block on the disk.
 
 mod backlog;
+mod kept;
 mod list;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
+pub use kept::KeptView;
 pub use list::Filter;
 pub use store::{Applied, StoreError};
 

@@ -105,6 +105,36 @@ impl Store {
         }
     }
 
+    /// Opens what is there and throws nothing away; `None` where it is no store of this format.
+    pub(super) fn open_kept(folder: &Path) -> Result<Option<(Self, Applied)>, StoreError> {
+        if !folder.join("db").exists() {
+            return Ok(None);
+        }
+        caught(|| {
+            let db = open_db(folder)?;
+            let applied = read_applied(&db)?;
+            let store = Self {
+                folder: folder.to_owned(),
+                db: RwLock::new(Some(db)),
+            };
+            Ok(applied.map(|applied| (store, applied)))
+        })
+    }
+
+    /// How many credentials and how many events it holds.
+    pub(super) fn counts(&self) -> Result<(u64, u64), StoreError> {
+        self.with(|db| {
+            let mut counts = [0; 2];
+            for (count, lead) in counts.iter_mut().zip([b"t", b"h"]) {
+                for pair in db.scan_prefix(lead) {
+                    pair?;
+                    *count += 1;
+                }
+            }
+            Ok((counts[0], counts[1]))
+        })
+    }
+
     /// Starts anew in an empty folder.
     pub(super) fn wipe(&self) -> Result<(), StoreError> {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);

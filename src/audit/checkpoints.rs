@@ -1,0 +1,144 @@
+//! The kept checkpoints, held against the tree as it is followed.
+//!
+//! Owns the comparison of every signed root with the log's own. Must never sign, nor believe a note
+//! by what its record says of it.
+
+use std::collections::BTreeMap;
+
+use super::keys::{Named, checkpoint_of};
+use super::verdict::{Finding, Kind};
+use crate::log::{Followed, KeptCheckpoint};
+use crate::merkle::{Checkpoint, Frontier, Hash, NoteVerifier};
+
+/// Kept checkpoints by their size, and where the tree has come.
+#[derive(Debug)]
+pub(super) struct Kept {
+    by_size: BTreeMap<u64, Vec<KeptCheckpoint>>,
+    since: Option<(Checkpoint, Option<Hash>)>,
+    count: usize,
+}
+
+impl Kept {
+    /// Those of a folder, and one that somebody has kept elsewhere.
+    pub(super) fn new(kept: Vec<KeptCheckpoint>, since: Option<Checkpoint>) -> Self {
+        let count = kept.len();
+        let mut by_size: BTreeMap<u64, Vec<KeptCheckpoint>> = BTreeMap::new();
+        for one in kept {
+            by_size.entry(one.signed.size).or_default().push(one);
+        }
+        let since = since.map(|checkpoint| (checkpoint, None));
+        let mut new = Self {
+            by_size,
+            since,
+            count,
+        };
+        new.meet_since(&Frontier::new());
+        new
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The newest note.
+    pub(super) fn newest(&self) -> Option<&KeptCheckpoint> {
+        self.by_size.values().next_back()?.last()
+    }
+
+    /// Holds those of this size against the tree.
+    pub(super) fn meet(&mut self, event: &Followed<'_>) -> Result<(), Finding> {
+        self.meet_since(event.tree);
+        let size = event.tree.size();
+        let Some(here) = self.by_size.get(&size) else {
+            return Ok(());
+        };
+        let root = event.tree.root();
+        let Some(wrong) = here.iter().find(|one| one.signed.root != root) else {
+            return Ok(());
+        };
+        let right = here.iter().find(|one| one.signed.root == root);
+        let kind = match right {
+            Some(_) => Kind::CheckpointsContradict,
+            None => Kind::CheckpointRoot,
+        };
+        let what = format!("the checkpoint of size {size} has another root than the log");
+        Err(place(Finding::new(kind, what), wrong))
+    }
+
+    fn meet_since(&mut self, tree: &Frontier) {
+        if let Some((since, root)) = &mut self.since
+            && since.size == tree.size()
+        {
+            *root = Some(tree.root());
+        }
+    }
+
+    /// Whether the log, which has been followed to its end, reaches as far as it was signed.
+    pub(super) fn reach(&self, size: u64) -> Result<(), Finding> {
+        match self.newest() {
+            Some(newest) if newest.signed.size > size => {
+                let what = format!(
+                    "the log ends at size {size}, and a checkpoint of size {} was signed",
+                    newest.signed.size
+                );
+                Err(place(Finding::new(Kind::RolledBack, what), newest))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Checks every signature, and gives the keys that count.
+    pub(super) fn signatures(
+        &self,
+        named: &Named,
+        given: Option<&NoteVerifier>,
+    ) -> Result<Vec<NoteVerifier>, Finding> {
+        let origin = named.origin.as_deref().unwrap_or_default();
+        let all = || self.by_size.values().flatten();
+        let notes: Vec<&str> = all().map(|one| one.signed.note.as_str()).collect();
+        let keys = named.trusted(given, &notes)?;
+        for one in all() {
+            let at = |finding| place(finding, one);
+            let signed = checkpoint_of(&one.signed.note, origin, &keys).map_err(at)?;
+            if (signed.size, signed.root) != (one.signed.size, one.signed.root) {
+                let what = "the note states another size or root than its record";
+                return Err(at(Finding::new(Kind::CheckpointForm, what)));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Whether the log continues the checkpoint that was kept elsewhere. Its signature has been
+    /// checked.
+    pub(super) fn continues(&self, size: u64) -> Result<(), Finding> {
+        let Some((since, root)) = &self.since else {
+            return Ok(());
+        };
+        let refuse = |kind, what: String| Err(Finding::new(kind, what).at_position(since.size));
+        match root {
+            Some(root) if *root == since.root => Ok(()),
+            Some(_) if self.by_size.contains_key(&since.size) => {
+                let what = format!("the log has signed another one of size {}", since.size);
+                refuse(Kind::CheckpointsContradict, what)
+            }
+            Some(_) => {
+                let what = format!("the log has another root at size {}", since.size);
+                refuse(Kind::SinceRoot, what)
+            }
+            None => {
+                let what = format!(
+                    "the log ends at size {size}, and the checkpoint kept from earlier is of {}",
+                    since.size
+                );
+                refuse(Kind::RolledBack, what)
+            }
+        }
+    }
+}
+
+fn place(finding: Finding, kept: &KeptCheckpoint) -> Finding {
+    finding
+        .in_file(&kept.file)
+        .at_offset(kept.offset)
+        .at_position(kept.signed.size)
+}

@@ -1,0 +1,111 @@
+//! The token view, held against a fresh replay of the log.
+//!
+//! Owns that comparison. Must never be made while a server has the folder: whoever asks for it
+//! holds the folder's lock, or knows that nobody does. The store is opened as a start opens it,
+//! which may tidy its own files; what it holds is left as it is.
+
+use std::path::Path;
+
+use super::past::{Fold, blank};
+use super::verdict::{Finding, Kind};
+use crate::domain::ids::Subject;
+use crate::ledger::error_chain;
+use crate::log::{ReadError, Reader};
+use crate::views::tokens::{KeptView, StoreError};
+
+/// What became of the comparison.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum ViewsFound {
+    /// The view is what a replay gives.
+    Equal {
+        /// Its last event.
+        position: u64,
+        /// Its credentials.
+        credentials: u64,
+    },
+    /// It was not compared, and why.
+    Skipped(&'static str),
+}
+
+/// Replays the log as far as the view goes and compares everything in it.
+pub(super) fn compare(
+    folder: &Path,
+    reader: &Reader,
+) -> Result<Result<ViewsFound, Finding>, ReadError> {
+    const UNREADABLE: &str = "the view cannot be read; the next start makes it again";
+    let Ok(Some((view, applied))) = KeptView::open(folder) else {
+        return Ok(Ok(ViewsFound::Skipped(UNREADABLE)));
+    };
+    let position = applied.position;
+    if position >= reader.next_position() || reader.root_after(position)? != Some(applied.root) {
+        let what = "the view is of another log; the next start makes it again";
+        return Ok(Ok(ViewsFound::Skipped(what)));
+    }
+    let mut fold = Fold::new(None);
+    let mut first = None;
+    let mut events: u64 = 0;
+    reader.scan(0, position + 1, |at, payload| {
+        if first.is_some() {
+            return;
+        }
+        let event = match fold.take(payload, &mut blank) {
+            Ok(event) => event,
+            Err(why) => {
+                let what = error_chain(&why);
+                first = Some(Finding::new(Kind::Replay, what).at_position(at));
+                return;
+            }
+        };
+        if let Some(event) = event {
+            events += 1;
+            let said = view.event(event.subject, event.subject_version);
+            first = wrong_history(event.subject, at, &said);
+        }
+    })?;
+    if let Some(finding) = first {
+        return Ok(Err(finding));
+    }
+    let credentials = fold.credentials();
+    for record in &credentials {
+        let (of, id) = (record.organization(), record.id());
+        match view.credential(of, id) {
+            Ok(Some(kept)) if kept == *record => {}
+            Ok(Some(_)) => return Ok(Err(differs(format!("{id} is another one in the view")))),
+            Ok(None) => return Ok(Err(differs(format!("{id} is missing from the view")))),
+            Err(_) => return Ok(Ok(ViewsFound::Skipped(UNREADABLE))),
+        }
+    }
+    let expected = (credentials.len() as u64, events);
+    match view.counts() {
+        Ok(found) if found == expected => Ok(Ok(ViewsFound::Equal {
+            position,
+            credentials: expected.0,
+        })),
+        Ok((credentials, events)) => Ok(Err(differs(format!(
+            "the view holds {credentials} credentials and {events} events, \
+             and a replay gives {} and {}",
+            expected.0, expected.1
+        )))),
+        Err(_) => Ok(Ok(ViewsFound::Skipped(UNREADABLE))),
+    }
+}
+
+fn wrong_history(
+    subject: Subject,
+    position: u64,
+    said: &Result<Option<u64>, StoreError>,
+) -> Option<Finding> {
+    match said {
+        Ok(Some(said)) if *said == position => None,
+        Ok(said) => {
+            let said = said.map_or("nowhere".to_owned(), |said| format!("at {said}"));
+            let what = format!("the view has an event of {subject} {said}");
+            Some(differs(what).at_position(position))
+        }
+        Err(why) => Some(differs(error_chain(why)).at_position(position)),
+    }
+}
+
+fn differs(what: String) -> Finding {
+    Finding::new(Kind::Views, what)
+}
