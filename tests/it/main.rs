@@ -22,6 +22,7 @@ mod past;
 mod secrets;
 mod seeds;
 mod sessions;
+mod signing;
 mod tls;
 mod trace;
 mod usage;
