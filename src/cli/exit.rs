@@ -6,6 +6,7 @@ use anyhow::anyhow;
 
 use crate::ledger::SubmitError;
 use crate::ledger::boot::BootError;
+use crate::ledger::signing::{RotateError, SignersError};
 use crate::log::{FloorError, LockError, OpenError, ReadError};
 use crate::seal::SealError;
 
@@ -104,6 +105,16 @@ impl From<BootError> for Stop {
     }
 }
 
+impl From<RotateError> for Stop {
+    fn from(why: RotateError) -> Self {
+        match why {
+            RotateError::Key(why) => why.into(),
+            RotateError::Submit(why) => why.into(),
+            RotateError::Note(why) => anyhow::Error::from(why).into(),
+        }
+    }
+}
+
 impl From<LockError> for Stop {
     fn from(why: LockError) -> Self {
         Self {
@@ -154,7 +165,8 @@ fn of_boot(why: &BootError) -> Exit {
         | BootError::NoLedger(_)
         | BootError::Unfinished(_)
         | BootError::Mixed { .. }
-        | BootError::OriginInvalid => Exit::Refused,
+        | BootError::OriginInvalid
+        | BootError::Signers(SignersError::Lost { .. }) => Exit::Refused,
         BootError::Lock(why) => of_lock(why),
         BootError::Keys(why) => of_seal(why),
         BootError::First(why) => of_submit(why),
@@ -166,6 +178,7 @@ fn of_boot(why: &BootError) -> Exit {
         | BootError::Create(_)
         | BootError::File(_)
         | BootError::Note(_)
+        | BootError::Signers(SignersError::Note(_))
         | BootError::Tokens(_)
         | BootError::Broken(_)
         | BootError::Snapshots(_)

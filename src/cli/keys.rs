@@ -1,4 +1,5 @@
-//! `keyledger keys`: the backup of the keys folder, made and read back.
+//! `keyledger keys`: the backup of the keys folder, made and read back, and another signing key
+//! (`signing`).
 //!
 //! A copy of the data folder without its keys is a ledger whose people and secrets are blank; the
 //! export is the one backup of them.
@@ -14,6 +15,7 @@ use super::exit::Stop;
 use super::files::{NewFile, read_secret};
 use super::folder::FolderArgs;
 use super::output::say;
+use super::signing;
 use crate::clock::Entropy;
 use crate::log::FolderLock;
 use crate::seal::export::WORK_FACTOR;
@@ -44,6 +46,7 @@ pub(super) struct Keys {
 enum Command {
     Export(Export),
     Import(Import),
+    RotateSigning(signing::RotateSigning),
 }
 
 /// Write all keys into one file, encrypted with age
@@ -107,6 +110,7 @@ impl Keys {
         match self.command {
             Command::Export(export) => export.run(),
             Command::Import(import) => import.run(),
+            Command::RotateSigning(rotate) => rotate.run(),
         }
     }
 }

@@ -23,6 +23,7 @@ mod recover;
 mod rehearsal;
 mod serve;
 mod signals;
+mod signing;
 mod tree;
 mod usage;
 mod webhooks;

@@ -13,11 +13,13 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::domain::time::Timestamp;
 use crate::log::{CheckpointFile, FloorError, ReadError, SignedCheckpoint};
-use crate::merkle::{Checkpoint, CheckpointError, NoteSigner};
+use crate::merkle::{Checkpoint, CheckpointError};
 use crate::tiles::{Growing, TileError, Tiles};
 
 use super::Health;
+use super::signing::Signers;
 use super::writer::error_chain;
 
 /// Signatures are at least so far apart.
@@ -95,7 +97,7 @@ enum Next {
 /// What the thread signs with and into.
 pub(crate) struct Signing {
     pub(crate) origin: String,
-    pub(crate) signer: NoteSigner,
+    pub(crate) signers: Signers,
     pub(crate) file: CheckpointFile,
     pub(crate) clock: crate::clock::Clock,
     /// How long it waits from one checkpoint to the next.
@@ -162,8 +164,9 @@ impl Signing {
             size,
             root,
         };
-        let note = checkpoint.sign(&self.signer)?;
-        let seconds = u64::try_from(self.clock.now_ms() / 1_000).unwrap_or(0);
+        let now_ms = self.clock.now_ms();
+        let note = self.signers.sign(&checkpoint, Timestamp(now_ms))?;
+        let seconds = u64::try_from(now_ms / 1_000).unwrap_or(0);
         self.file.append(SignedCheckpoint {
             size,
             root,

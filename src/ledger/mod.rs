@@ -16,6 +16,7 @@ pub mod feed;
 pub mod history;
 pub mod lanes;
 pub mod past;
+pub mod signing;
 pub mod telling;
 
 mod checkpoints;
@@ -52,6 +53,7 @@ use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
 use lanes::Lanes;
+use signing::KnownKey;
 
 pub(crate) use stamp::open_personal;
 pub use status::Status;
@@ -199,7 +201,7 @@ pub struct Ledger {
     shared: Arc<Shared>,
     reader: Reader,
     tiles: Arc<Tiles>,
-    vkeys: Arc<[String]>,
+    vkeys: Arc<[KnownKey]>,
     usage_sealed_to: u64,
     threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
     /// What the writer decides on: looked into briefly, since that holds the writer.
@@ -274,12 +276,6 @@ impl Ledger {
     #[must_use]
     pub fn tiles(&self) -> &Arc<Tiles> {
         &self.tiles
-    }
-
-    /// The verifier keys that checkpoints are signed with.
-    #[must_use]
-    pub fn vkeys(&self) -> &[String] {
-        &self.vkeys
     }
 
     /// The instant for verifications: the later of the clock and the newest event, so that a clock

@@ -47,9 +47,10 @@ impl KeyName {
             "signing" => Some(FIRST_SIGNING),
             other => match other.strip_prefix("signing-") {
                 Some(number) => {
-                    let name = number.parse().ok().map(Self::Signing)?;
-                    // One key has one name: no zero ahead, and none for the first.
-                    (name != FIRST_SIGNING && name.to_string() == other).then_some(name)
+                    // One key has one name: no zero ahead, and no number for the first.
+                    let number = number.parse().ok().filter(|number| *number > 1)?;
+                    let name = Self::Signing(number);
+                    (name.to_string() == other).then_some(name)
                 }
                 None => other.parse().ok().map(Self::Data),
             },
@@ -171,4 +172,27 @@ pub(super) fn keyed_hash(key: &DataKey, bytes: &[u8]) -> [u8; 32] {
         Hmac::<Sha256>::new_from_slice(key.expose()).expect("HMAC takes keys of every length");
     mac.update(bytes);
     mac.finalize().into_bytes().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_one_name() {
+        for name in ["digest", "signing", "signing-2", "signing-10"] {
+            assert_eq!(KeyName::parse(name).unwrap().to_string(), name);
+        }
+        for wrong in [
+            "",
+            "signing-",
+            "signing-0",
+            "signing-1",
+            "signing-02",
+            "signing-+2",
+            "log",
+        ] {
+            assert_eq!(KeyName::parse(wrong), None, "{wrong}");
+        }
+    }
 }

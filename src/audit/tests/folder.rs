@@ -56,7 +56,7 @@ fn a_folder_is_checked_beside_its_server() {
 }
 
 /// A history that somebody has rewritten, and what an audit says of it: with the checkpoints as
-/// they were, with new ones by the log's own key, and that with a checkpoint that was kept elsewhere.
+/// they were, with new ones by the log's own key, and that with a checkpoint kept elsewhere.
 #[track_caller]
 fn check(original: &Original, payloads: &[Vec<u8>], expected: [&str; 3]) {
     let kept = original.rewritten(payloads, None);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::domain::catalogue::InvalidText;
 use crate::domain::event::UnreadableEvent;
 use crate::ledger::SubmitError;
+use crate::ledger::signing::SignersError;
 use crate::log::{CreateError, FileError, FloorError, LockError, OpenError, ReadError};
 use crate::merkle::{CheckpointError, NoteError};
 use crate::seal::SealError;
@@ -73,6 +74,9 @@ pub enum BootError {
     /// The signing key cannot be used under the origin.
     #[error("the signing key cannot be used")]
     Note(#[from] NoteError),
+    /// Nobody can sign.
+    #[error(transparent)]
+    Signers(#[from] SignersError),
     /// The views.
     #[error("the token view cannot be opened")]
     Tokens(#[from] TokensError),

@@ -13,6 +13,7 @@ use std::time::Duration;
 use std::{fs, io};
 
 use super::checkpoints::{BETWEEN_CHECKPOINTS, Signing};
+use super::signing::{Signers, verifiers};
 use super::snapshots::{self, EVENTS_BETWEEN, Loaded};
 use super::stamp::{StampError, open_personal};
 use super::{Ledger, Submission, erasure};
@@ -119,6 +120,7 @@ pub fn create_under(
     )?;
     let signer = NoteSigner::new(&origin, &keys.signing_key().to_bytes())?;
     let vkey = signer.verifier().to_string();
+    let signers = Signers::first(signer);
     let disk = settings.disk.clone();
     let file = CheckpointFile::create(disk.clone(), &folder.checkpoints(), log_id)?;
     let log = Log::create(disk, &folder.log(), log_id, settings.log)?;
@@ -133,7 +135,7 @@ pub fn create_under(
     };
     let signing = Signing {
         origin: origin.clone(),
-        signer,
+        signers,
         file,
         clock: settings.clock.clone(),
         between: settings.between_checkpoints,
@@ -186,10 +188,10 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let views = Views::new(tokens);
     catch_up(&views, &state, &log, applied)?;
     let origin = state.ledger().origin.clone();
-    let signer = NoteSigner::new(&origin, &keys.signing_key().to_bytes())?;
+    let signers = Signers::of(state.ledger(), &keys)?;
     let signing = Signing {
         origin,
-        signer,
+        signers,
         file,
         clock: settings.clock.clone(),
         between: settings.between_checkpoints,
@@ -239,11 +241,11 @@ fn recover(
     Err(BootError::NoLedger(folder.path().to_owned()))
 }
 
-/// The newest checkpoint, which must be signed by our own key under its origin.
+/// The newest checkpoint, which must be signed by a key of our own under its origin: whichever
+/// signed when it was made.
 fn floor_of(note: &str, keys: &KeyStore) -> Result<Floor, BootError> {
     let origin = note.lines().next().unwrap_or_default();
-    let signer = NoteSigner::new(origin, &keys.signing_key().to_bytes())?;
-    let checkpoint = Checkpoint::verify(note, origin, &[signer.verifier().clone()])?;
+    let checkpoint = Checkpoint::verify(note, origin, &verifiers(origin, keys)?)?;
     Ok(Floor {
         size: checkpoint.size,
         root: checkpoint.root,

@@ -63,7 +63,7 @@ pub(super) fn start(
     for kept in signing.file.hourly()? {
         tiles.remember(kept.size, &kept.note, kept.seconds);
     }
-    let vkeys = Arc::from([signing.signer.verifier().to_string()]);
+    let vkeys = signing.signers.known();
     let signed = announced(&log);
     let (snapshots, orders) = mpsc::sync_channel(0);
     let between = settings.events_between_snapshots.get();

@@ -18,6 +18,7 @@ mod lanes;
 mod restart;
 mod sealed;
 mod sessions;
+mod signing;
 mod telling;
 
 pub(crate) use company::found;

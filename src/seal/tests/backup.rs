@@ -88,6 +88,30 @@ fn an_import_restores_every_key_under_a_master_of_its_own() {
 }
 
 #[test]
+fn later_signing_keys_come_along_and_are_made_once() {
+    let (data, store, mut entropy) = store();
+    let second = store.signing_key_or_new(2, &mut entropy).unwrap();
+    let again = store.signing_key_or_new(2, &mut entropy).unwrap();
+    assert_eq!(second.verifying_key(), again.verifying_key());
+    let first = store.signing_key().verifying_key();
+    let store = KeyStore::open(&data.path().join("keys"), None).unwrap();
+    let dir = data.path().join("restored");
+    let imported = import(&dir, &export(&store)).unwrap();
+    assert_eq!((imported.data_keys, imported.written), (2, 6));
+    let restored = KeyStore::open(&dir, None).unwrap();
+    let found: Vec<_> = restored
+        .signing_keys()
+        .map(|key| key.verifying_key())
+        .collect();
+    assert_eq!(found, [first, second.verifying_key()]);
+    // An export made before lacks the newest one: nothing is imported beside it.
+    let later = restored.signing_key_or_new(3, &mut entropy).unwrap();
+    assert_ne!(later.verifying_key(), second.verifying_key());
+    let refused = import(&dir, &export(&store));
+    assert!(matches!(refused, Err(SealError::KeyDiffers { name }) if name == "signing-3"));
+}
+
+#[test]
 fn recipients_open_with_their_identities() {
     let (data, store, _) = store();
     let (mine, other) = (Identity::generate(), Identity::generate());
