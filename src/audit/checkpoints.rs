@@ -3,7 +3,7 @@
 //! Owns the comparison of every signed root with the log's own. Must never sign, nor believe a note
 //! by what its record says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Named, checkpoint_of};
 use super::verdict::{Finding, Kind};
@@ -21,7 +21,9 @@ pub(super) struct Kept {
 impl Kept {
     /// Those of a folder, and one that somebody has kept elsewhere.
     pub(super) fn new(kept: Vec<KeptCheckpoint>, since: Option<Checkpoint>) -> Self {
-        let count = kept.len();
+        // The newest of an hour may stand in two files.
+        let notes: BTreeSet<&str> = kept.iter().map(|one| one.signed.note.as_str()).collect();
+        let count = notes.len();
         let mut by_size: BTreeMap<u64, Vec<KeptCheckpoint>> = BTreeMap::new();
         for one in kept {
             by_size.entry(one.signed.size).or_default().push(one);
