@@ -6,6 +6,7 @@
 //! `log`, and `views` follow. Read the modules in the order in which they stand here.
 
 pub mod audit;
+pub mod backup;
 pub mod cli;
 pub mod client;
 pub mod clock;

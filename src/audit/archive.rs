@@ -1,8 +1,8 @@
 //! One file of many: a tar of regular files whose every byte follows from their names and contents.
 //!
 //! Owns the form in which bundles and backups are written, and its strict reading: each header must
-//! be the one that would be written, padding must be zero, nothing may stand behind the end, and the
-//! last member holds the digests of all before it. Must never know what a member means.
+//! be the one that would be written, padding must be zero, nothing may stand behind the end, and
+//! the last member holds the digests of all before it. Must never know what a member means.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -18,7 +18,7 @@ const BLOCK: u64 = 512;
 /// The same in RAM.
 const BLOCK_BYTES: usize = 512;
 /// The last member: a line a member, as `sha256sum` writes and reads them.
-pub(super) const SUMS: &str = "SHA256SUMS";
+pub(crate) const SUMS: &str = "SHA256SUMS";
 /// Bytes of a member that is read whole at most: names and digests of 100,000 files.
 const SMALL_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Members at most: a backup of a log of 6 TB.
@@ -39,19 +39,19 @@ fn header(name: &str, size: u64) -> io::Result<[u8; BLOCK_BYTES]> {
 }
 
 /// An archive that is being written.
-pub(super) struct Writing<W> {
+pub(crate) struct Writing<W> {
     out: W,
     sums: String,
 }
 
 impl<W: Write> Writing<W> {
-    pub(super) const fn new(out: W) -> Self {
+    pub(crate) const fn new(out: W) -> Self {
         let sums = String::new();
         Self { out, sums }
     }
 
     /// Adds a member, whose content must have the size that is stated before it.
-    pub(super) fn member<E: From<io::Error>>(
+    pub(crate) fn member<E: From<io::Error>>(
         &mut self,
         (name, size): (&str, u64),
         fill: impl FnOnce(&mut dyn Write) -> Result<(), E>,
@@ -75,13 +75,13 @@ impl<W: Write> Writing<W> {
     }
 
     /// Adds a member that is there already.
-    pub(super) fn whole(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
+    pub(crate) fn whole(&mut self, name: &str, content: &[u8]) -> io::Result<()> {
         let size = content.len() as u64;
         self.member((name, size), |out| out.write_all(content))
     }
 
     /// Adds the digests and ends the archive.
-    pub(super) fn finish(mut self) -> io::Result<W> {
+    pub(crate) fn finish(mut self) -> io::Result<W> {
         let sums = std::mem::take(&mut self.sums);
         self.whole(SUMS, sums.as_bytes())?;
         self.out.write_all(&[0; 2 * BLOCK_BYTES])?;
@@ -119,22 +119,22 @@ impl<W: Write> Write for Counted<'_, W> {
 
 /// An archive that is read; its form has been checked.
 #[derive(Debug)]
-pub(super) struct Archive {
+pub(crate) struct Archive {
     file: File,
-    pub(super) members: Vec<Member>,
+    pub(crate) members: Vec<Member>,
 }
 
 /// A file in an archive.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) struct Member {
-    pub(super) name: String,
+pub(crate) struct Member {
+    pub(crate) name: String,
     offset: u64,
-    pub(super) size: u64,
+    pub(crate) size: u64,
 }
 
 /// Why an archive was not taken.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ArchiveError {
+pub(crate) enum ArchiveError {
     /// The system refused something.
     #[error("the file cannot be read")]
     Io(#[from] io::Error),
@@ -155,7 +155,7 @@ fn refuse(kind: Kind, offset: u64, what: impl Into<String>) -> ArchiveError {
 
 impl Archive {
     /// Reads all headers, padding and the end.
-    pub(super) fn open(path: &Path) -> Result<Self, ArchiveError> {
+    pub(crate) fn open(path: &Path) -> Result<Self, ArchiveError> {
         let file = File::open(path)?;
         let length = file.metadata()?.len();
         let mut members = Vec::new();
@@ -196,7 +196,7 @@ impl Archive {
     }
 
     /// Holds every member against its digest. The last member must be that of the digests.
-    pub(super) fn check_digests(&self) -> Result<(), ArchiveError> {
+    pub(crate) fn check_digests(&self) -> Result<(), ArchiveError> {
         let Some((last, others)) = self
             .members
             .split_last()
@@ -241,12 +241,12 @@ impl Archive {
     }
 
     /// A member by its name.
-    pub(super) fn member(&self, name: &str) -> Option<&Member> {
+    pub(crate) fn member(&self, name: &str) -> Option<&Member> {
         self.members.iter().find(|member| member.name == name)
     }
 
     /// The content of a member.
-    pub(super) fn read(&self, member: &Member) -> BufReader<Content<'_>> {
+    pub(crate) fn read(&self, member: &Member) -> BufReader<Content<'_>> {
         let content = Content {
             file: &self.file,
             at: member.offset,
@@ -256,7 +256,7 @@ impl Archive {
     }
 
     /// The whole content of a member that is small.
-    pub(super) fn small(&self, member: &Member) -> Result<Vec<u8>, ArchiveError> {
+    pub(crate) fn small(&self, member: &Member) -> Result<Vec<u8>, ArchiveError> {
         if member.size > SMALL_BYTES_MAX {
             let what = format!("{} is larger than any is", member.name);
             return Err(refuse(Kind::BundleForm, member.offset, what));
@@ -267,7 +267,7 @@ impl Archive {
     }
 
     /// The whole content of a member that is small and text.
-    pub(super) fn text(&self, member: &Member) -> Result<String, ArchiveError> {
+    pub(crate) fn text(&self, member: &Member) -> Result<String, ArchiveError> {
         let text = String::from_utf8(self.small(member)?);
         text.map_err(|_bytes| {
             let what = format!("{} is not text", member.name);
@@ -313,7 +313,7 @@ fn is_plain(name: &str) -> bool {
 
 /// The bytes of one member.
 #[derive(Debug)]
-pub(super) struct Content<'a> {
+pub(crate) struct Content<'a> {
     file: &'a File,
     at: u64,
     left: u64,

@@ -1,8 +1,8 @@
 //! The check of a whole data folder, also beside a running server.
 //!
 //! Owns the order of the checks and the report. Must never write to the log, the checkpoints or the
-//! tiles: a walk over the log carries the tree, the chains, the checkpoints and the tiles along, and
-//! the first damage on the way is the verdict.
+//! tiles: a walk over the log carries the tree, the chains, the checkpoints and the tiles along,
+//! and the first damage on the way is the verdict.
 
 use crate::ledger::boot::Folder;
 use crate::log::{
@@ -142,7 +142,7 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
         keys,
         size,
         root: inspected.frontier.root(),
-        segments: inspected.segments,
+        segments: inspected.segments.len(),
         tail: inspected.tail,
         checkpoints: (kept.count(), kept.newest().map(|newest| newest.signed.size)),
         organizations: walk.chains.organizations(),

@@ -1,8 +1,8 @@
 //! The parts of a tree that are not shown, each by one hash.
 //!
 //! Owns how a gap between two leaves falls apart into perfect subtrees, the largest that fit, from
-//! left to right. With the leaves that are shown and these hashes anybody computes the root; nothing
-//! is told of what is in the gaps but how many leaves they hold.
+//! left to right. With the leaves that are shown and these hashes anybody computes the root;
+//! nothing is told of what is in the gaps but how many leaves they hold.
 
 use crate::merkle::{Hash, Subtree, node_hash};
 

@@ -7,9 +7,10 @@
 //!
 //! Reading order: [`verdict`] (what can be wrong), [`folder`] (a whole data folder, with what goes
 //! along with the walk over its log), [`past`] (what was true when), [`reading`] (the past of a
-//! folder), [`receipts`] (that one event is in the log), [`bundle`] (many, with all that proves them).
+//! folder), [`receipts`] (that one event is in the log), [`bundle`] (many events, with all that
+//! proves them), [`published`] (a tree that is served).
 
-mod archive;
+pub(crate) mod archive;
 pub mod bundle;
 mod chains;
 mod checkpoints;
@@ -17,6 +18,7 @@ pub mod folder;
 mod gaps;
 mod keys;
 pub mod past;
+pub mod published;
 pub mod reading;
 pub mod receipts;
 mod subtrees;

@@ -42,8 +42,8 @@ macro_rules! kinds {
 
 const KEEP: &str = "Keep a copy of everything as it is. Restore the folder from a backup, or find \
     another copy that verifies; what the newest checkpoint elsewhere says is the measure";
-const ASK: &str = "Do not rely on it. Ask for the whole again, compare it with checkpoints that you \
-    or others have kept from earlier, and ask the operator to explain the difference";
+const ASK: &str = "Do not rely on it. Ask for the whole again, compare it with checkpoints that \
+    you or others have kept from earlier, and ask the operator to explain the difference";
 const REMAKE: &str = "Keep a copy of it, then remove it: it is made again from the log, which is \
     whole";
 

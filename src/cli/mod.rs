@@ -5,6 +5,7 @@
 //! ledger as everybody does, by `ledger.submit`, with the operator as actor.
 
 mod audit;
+mod backup;
 mod bootstrap;
 mod catalogue;
 mod erase;
@@ -51,7 +52,9 @@ enum Command {
     Keys(keys::Keys),
     Erase(erase::Erase),
     Webhooks(listen::Webhooks),
-    Audit(audit::Audit),
+    Audit(Box<audit::Audit>),
+    Backup(backup::Backup),
+    Restore(backup::Restore),
 }
 
 impl Cli {
@@ -67,6 +70,8 @@ impl Cli {
             Command::Erase(erase) => erase.run(),
             Command::Webhooks(webhooks) => webhooks.run(),
             Command::Audit(audit) => return audit.run(),
+            Command::Backup(backup) => backup.run(),
+            Command::Restore(restore) => restore.run(),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

@@ -328,6 +328,27 @@ pub fn kept_in(
     Ok(kept)
 }
 
+/// The files of a folder of checkpoints by their names, each as far as it is whole: copies of them
+/// are opened as they are.
+///
+/// # Errors
+/// As [`kept_in`].
+pub fn copied_from(
+    disk: Disk,
+    folder: &Path,
+    log_id: [u8; 16],
+) -> Result<Vec<(String, Vec<u8>)>, FloorError> {
+    let place = Place::new(disk, folder, log_id, CHECKPOINT_FILE_BYTES);
+    let names = place.disk.list(folder).at("list", folder)?;
+    let is_ours = |name: &String| name == RECENT || hourly_numbers([name]).next().is_some();
+    let mut files = Vec::new();
+    for name in names.into_iter().filter(is_ours) {
+        let content = read_settled(&place, &folder.join(&name))?;
+        files.push((name, content.into_whole()));
+    }
+    Ok(files)
+}
+
 /// Reads a file that may be written to meanwhile.
 fn read_settled(place: &Place, path: &Path) -> Result<Content, Trouble> {
     let mut last = None;
@@ -362,8 +383,8 @@ fn hourly_path(folder: &Path, number: u64) -> PathBuf {
     folder.join(format!("hourly-{number:06}.notes"))
 }
 
-fn hourly_numbers(names: &[String]) -> impl Iterator<Item = u64> {
-    names.iter().filter_map(|name| {
+fn hourly_numbers<'a>(names: impl IntoIterator<Item = &'a String>) -> impl Iterator<Item = u64> {
+    names.into_iter().filter_map(|name| {
         let digits = name.strip_prefix("hourly-")?.strip_suffix(".notes")?;
         digits.parse().ok()
     })

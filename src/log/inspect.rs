@@ -32,8 +32,8 @@ pub struct Inspected {
     pub frontier: Frontier,
     /// What stands behind it.
     pub tail: LogTail,
-    /// Segments that were looked into.
-    pub segments: usize,
+    /// The segments that were looked into, each with where what is whole of it ends.
+    pub segments: Vec<(PathBuf, u64)>,
     /// Reads what is whole.
     pub reader: Reader,
 }
@@ -105,16 +105,17 @@ pub fn inspect(
     }
     let mut follow = Follow::new();
     let mut shared: Option<Shared> = None;
-    let mut last = (segment_path(folder, 0), 0);
-    let mut seen = 0;
+    let mut segments: Vec<(PathBuf, u64)> = Vec::new();
     let tail = loop {
         let first = follow.frontier.size();
+        let seen = segments.len();
         if seen == firsts.len() {
             // Another one may have been begun since the folder was read.
             firsts = listed(disk, folder)?.0;
         }
         let Some(&next) = firsts.get(seen) else {
-            let (file, offset) = last;
+            let first = || (segment_path(folder, 0), 0);
+            let (file, offset) = segments.last().cloned().unwrap_or_else(first);
             break LogTail::Clean { file, offset };
         };
         if next != first {
@@ -136,8 +137,12 @@ pub fn inspect(
         })?;
         shared.add(Arc::new(SegmentView::new(&segment, Some(offsets))));
         shared.publish(follow.frontier.size());
-        last = (segment.path, segment.header.segment_bytes);
-        seen += 1;
+        let whole = match &end {
+            None => segment.header.segment_bytes,
+            Some(LogTail::Clean { offset, .. } | LogTail::Torn { offset, .. }) => *offset,
+            Some(LogTail::Damaged(_, damage)) => damage.offset,
+        };
+        segments.push((segment.path, whole));
         if let Some(tail) = end {
             break tail;
         }
@@ -148,7 +153,7 @@ pub fn inspect(
         log_id: shared.log_id,
         frontier: follow.frontier,
         tail,
-        segments: seen,
+        segments,
         reader: Reader::new(Arc::new(shared)),
     })
 }

@@ -91,7 +91,9 @@ use std::sync::Arc;
 pub use append::Appended;
 pub use disk::Disk;
 pub use error::{AppendError, CreateError, Damage, FileError, OpenError, ReadError, Trouble};
-pub use floor::{CheckpointFile, FloorError, KeptCheckpoint, SignedCheckpoint, kept_in};
+pub use floor::{
+    CheckpointFile, FloorError, KeptCheckpoint, SignedCheckpoint, copied_from, kept_in,
+};
 pub use follow::{Failed, Followed};
 pub use inspect::{InspectError, Inspected, LogTail, inspect, log_id_in};
 pub use lock::{FolderLock, LockError};

@@ -54,6 +54,14 @@ pub(crate) struct Content {
     pub(crate) records: Vec<SignedCheckpoint>,
 }
 
+impl Content {
+    /// The bytes of the header and all whole records.
+    pub(crate) fn into_whole(mut self) -> Vec<u8> {
+        self.bytes.truncate(self.end);
+        self.bytes
+    }
+}
+
 impl Place {
     pub(crate) fn new(disk: Disk, folder: &Path, log_id: [u8; 16], file_bytes: u64) -> Self {
         Self {

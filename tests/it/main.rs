@@ -18,6 +18,7 @@ mod help;
 mod limits;
 mod listen;
 mod misplaced;
+mod past;
 mod secrets;
 mod seeds;
 mod sessions;

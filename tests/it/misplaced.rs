@@ -37,6 +37,8 @@ pub(crate) fn misplaced(
         "of_project",
         "endpoint_id",
         "delivery_id",
+        "event_id",
+        "tile",
     ] {
         ids.insert(id, secret.to_owned());
     }
@@ -47,6 +49,24 @@ pub(crate) fn misplaced(
         ("limit", request(&format!("{path}?limit={secret}"))),
         ("types", request(&format!("{path}?types={secret}"))),
         ("status", request(&format!("{path}?status={secret}"))),
+        ("type", request(&format!("{path}?type={secret}"))),
+        ("outcome", request(&format!("{path}?outcome={secret}"))),
+        ("subject", request(&format!("{path}?subject={secret}"))),
+        ("actor", request(&format!("{path}?actor={secret}"))),
+        ("scope", request(&format!("{path}?scope={secret}"))),
+        ("moment", request(&format!("{path}?as_of={secret}"))),
+        (
+            "span",
+            request(&format!("{path}?from={secret}&to={secret}")),
+        ),
+        ("size", request(&format!("{path}?size={secret}"))),
+        ("proofs", request(&format!("{path}?with_proofs={secret}"))),
+        (
+            "tenant",
+            request(&format!(
+                "{path}?organization_id={secret}&project_id={secret}"
+            )),
+        ),
         (
             "unknown filter",
             request(&format!("{path}?{secret}={secret}")),

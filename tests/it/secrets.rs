@@ -272,6 +272,8 @@ async fn build(api: &Api, seen: &mut Seen, name: &str) -> World {
     at_home(api, seen, name, &mut ids).await;
     ids.insert("session_id", "ses_01H2XA9CKEB7WZG8RMN2KPQV7D".to_owned());
     ids.insert("delivery_id", "dlv_01H2XA9CKEB7WZG8RMN2KPQV7D".to_owned());
+    ids.insert("event_id", "evt_01H2XA9CKEB7WZG8RMN2KPQV7D".to_owned());
+    ids.insert("tile", "0/000.p/1".to_owned());
     ids.insert("token", "0".repeat(RANDOM_CHARS));
     ids.insert("organization_id", organization);
     ids.insert("key_id", target.0);

@@ -1,7 +1,7 @@
 //! The events of a bundle, with the hashes that stand for all others.
 //!
-//! Owns the way from lines and hashes to the root of the tree, and the chains on the way. Must never
-//! hold more than a line and a frontier.
+//! Owns the way from lines and hashes to the root of the tree, and the chains on the way. Must
+//! never hold more than a line and a frontier.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, Read};

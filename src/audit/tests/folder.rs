@@ -55,8 +55,8 @@ fn a_folder_is_checked_beside_its_server() {
     drop(world);
 }
 
-/// A history that somebody has rewritten, and what an audit says of it: with the checkpoints as they
-/// were, with new ones by the log's own key, and that with a checkpoint that was kept elsewhere.
+/// A history that somebody has rewritten, and what an audit says of it: with the checkpoints as
+/// they were, with new ones by the log's own key, and that with a checkpoint that was kept elsewhere.
 #[track_caller]
 fn check(original: &Original, payloads: &[Vec<u8>], expected: [&str; 3]) {
     let kept = original.rewritten(payloads, None);

@@ -6,6 +6,7 @@
 mod export;
 mod past;
 mod progress;
+mod published;
 mod receipts;
 mod verify;
 
@@ -17,6 +18,8 @@ use clap::{Args, Subcommand};
 use super::exit::{Exit, Stop};
 use super::output;
 use verify::Verify;
+
+pub(super) use verify::read_note;
 
 /// The list in `--help`.
 const EXIT_CODES: &str = "\

@@ -7,10 +7,11 @@ use anyhow::Context;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use reqwest::Url;
 use serde_json::{Value, json};
 
 use super::progress::Progress;
-use super::{Outcome, cannot};
+use super::{Outcome, cannot, published};
 use crate::audit::ViewsFound;
 use crate::audit::bundle::check;
 use crate::audit::folder::{self, Asked, Report};
@@ -24,7 +25,7 @@ use crate::merkle::NoteVerifier;
 /// Bytes of a checkpoint file at most: those of a note.
 const NOTE_BYTES_MAX: u64 = 16 * 1024;
 
-/// Check a data folder, or a bundle: log, checkpoints, chains, tiles and views
+/// Check a data folder, a bundle or a published tree
 ///
 /// It runs beside a server too, and changes nothing but files of the token view, which is derived.
 #[derive(Args, Debug)]
@@ -38,6 +39,11 @@ pub(super) struct Verify {
     #[arg(long, value_name = "FILE")]
     #[arg(env = "KEYLEDGER_BUNDLE", hide_env_values = true)]
     bundle: Option<PathBuf>,
+
+    /// The address below which a tree is published, to be checked instead; needs --vkey
+    #[arg(long, value_name = "PREFIX")]
+    #[arg(env = "KEYLEDGER_AUDIT_URL", hide_env_values = true)]
+    url: Option<Url>,
 
     /// The verifier key that must have signed; without it, the log's own is believed
     #[arg(long, value_name = "VKEY", value_parser = NoteVerifier::parse)]
@@ -62,6 +68,12 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) fn run(self) -> Result<Outcome, Stop> {
         let since = self.since.as_deref().map(read_note).transpose()?;
+        if let Some(url) = &self.url {
+            let Some(vkey) = &self.vkey else {
+                return Err(Stop::refused("--url needs --vkey: whose log it is"));
+            };
+            return published::run(url, (vkey, since.as_deref()), self.json);
+        }
         if let Some(bundle) = &self.bundle {
             return self.bundle(bundle, since.as_deref());
         }
@@ -105,7 +117,8 @@ impl Verify {
     }
 }
 
-fn outcome(verdict: &Verdict) -> Outcome {
+/// How an audit ends that has come to this.
+pub(super) const fn outcome(verdict: &Verdict) -> Outcome {
     match verdict {
         Verdict::Whole => Outcome::Whole,
         Verdict::Damaged(_) => Outcome::Damaged,
@@ -151,7 +164,7 @@ fn bundle_words(report: &check::Report) -> String {
 }
 
 /// A checkpoint file.
-pub(super) fn read_note(path: &Path) -> Result<String, Stop> {
+pub(in crate::cli) fn read_note(path: &Path) -> Result<String, Stop> {
     let cannot = || format!("cannot read {}", path.display());
     let length = fs::metadata(path).with_context(cannot)?.len();
     if length > NOTE_BYTES_MAX {
