@@ -173,6 +173,7 @@ impl Signing {
             seconds,
             note: note.clone(),
         })?;
+        self.signers.kept(size);
         told.covered.store(size, Ordering::Release);
         growing.publish(checkpoint, &note, seconds)?;
         Ok(())
