@@ -223,7 +223,17 @@ async fn bundles_receipts_and_the_published_tree_verify_elsewhere() {
         (code(&cut), &said(&cut)["damage"]["code"]),
         (DAMAGED, &json!("bundle_truncated"))
     );
+}
 
+#[tokio::test]
+async fn a_receipt_is_checked_with_a_key_and_a_payload_and_tables_are_for_people() {
+    let company = Company::new();
+    let server = Server::start(&company.data(), &[]);
+    company
+        .work(&server.api(text(&company.made, "raw_key")))
+        .await;
+    assert_eq!(server.stop().status.code(), Some(0));
+    let vkey = company.vkey();
     let personal = company.file("personal.tar");
     let with = company.audit("export", &["--out", &personal, "--with-personal"]);
     assert_eq!(code(&with), WHOLE, "{}", stderr(&with));

@@ -80,7 +80,7 @@ fn a_restore_refuses_a_full_folder_an_old_backup_and_every_damage() {
     check("bundle_digest", &|bytes| bytes[600] ^= 1);
     check("bundle_form", &|bytes| bytes[5] ^= 1);
     check("bundle_truncated", &|bytes| {
-        bytes.truncate(bytes.len() - 600)
+        bytes.truncate(bytes.len() - 600);
     });
     check("bundle_trailing", &|bytes| bytes.push(0));
 }

@@ -109,7 +109,7 @@ fn every_edit_of_what_is_served_is_told() {
         check("tile_missing", &|served| drop(served.remove(path)));
     }
     check("checkpoint_missing", &|served| {
-        drop(served.remove("checkpoint"))
+        drop(served.remove("checkpoint"));
     });
     let serve = |note: String| {
         move |served: &mut Served| {
