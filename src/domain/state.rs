@@ -68,6 +68,8 @@ pub struct Checkpointed {
 pub struct LedgerKey {
     /// Its verifier key.
     pub vkey: String,
+    /// Position of the event that names it.
+    pub named_at: u64,
     /// Until when it signs; `None`: it is the newest one.
     pub signs_until: Option<Timestamp>,
 }

@@ -154,7 +154,7 @@ impl Signing {
     ) -> Result<(), SignError> {
         let growing = match growing {
             Some(growing) => growing,
-            None => growing.insert(Growing::at(Arc::clone(tiles), size)?),
+            None => growing.insert(Growing::at(Arc::clone(tiles), (size, root))?),
         };
         if growing.grow(size)? != root {
             return Err(SignError::Root { size });
@@ -173,6 +173,7 @@ impl Signing {
             seconds,
             note: note.clone(),
         })?;
+        self.signers.kept(size);
         told.covered.store(size, Ordering::Release);
         growing.publish(checkpoint, &note, seconds)?;
         Ok(())

@@ -1,7 +1,8 @@
 //! Which keys sign checkpoints, and the change from one to the next.
 //!
 //! Owns who signs at an instant: the log's newest key, and the one before it until their overlap
-//! is over. The log says which keys there are, by their public halves; the private halves stand in
+//! is over and until it has signed for the event that names the new one: whoever knows the old key
+//! alone learns the new one from what the old one has signed. The log says which keys there are, by their public halves; the private halves stand in
 //! the keys folder. A new key is durable before the event that tells of it, so that a crash
 //! between the two leaves a key that the next rotation takes. Must never sign by a key that the
 //! log does not tell of. The state's record flows in, signed notes flow out.
@@ -19,8 +20,15 @@ use crate::seal::{KeyStore, SealError};
 /// A verifier key, and until when its key signs; `None`: it is the newest one.
 pub(crate) type KnownKey = (String, Option<Timestamp>);
 
-/// The keys that sign, newest first, each with the end of its time.
-pub(crate) struct Signers(Vec<(NoteSigner, Option<Timestamp>)>);
+/// The keys that sign.
+pub(crate) struct Signers {
+    /// Newest first, each with the end of its time.
+    keys: Vec<(NoteSigner, Option<Timestamp>)>,
+    /// Where the newest one is named.
+    named_at: u64,
+    /// How many events have been signed for.
+    signed: u64,
+}
 
 /// Why nobody can sign.
 #[derive(Debug, thiserror::Error)]
@@ -69,14 +77,25 @@ pub(crate) fn verifiers(origin: &str, keys: &KeyStore) -> Result<Vec<NoteVerifie
 impl Signers {
     /// The one that a new ledger begins with.
     pub(crate) fn first(signer: NoteSigner) -> Self {
-        Self(vec![(signer, None)])
+        Self {
+            keys: vec![(signer, None)],
+            named_at: 0,
+            signed: 0,
+        }
     }
 
-    /// Those that the log tells of.
-    pub(crate) fn of(ledger: &LedgerHead, keys: &KeyStore) -> Result<Self, SignersError> {
+    /// Those that the log tells of; `signed` events have been signed for.
+    pub(crate) fn of(
+        ledger: &LedgerHead,
+        keys: &KeyStore,
+        signed: u64,
+    ) -> Result<Self, SignersError> {
         let own = in_folder(&ledger.origin, keys)?;
         let mut signers = Vec::new();
-        for LedgerKey { vkey, signs_until } in ledger.vkeys.iter().rev() {
+        for key in ledger.vkeys.iter().rev() {
+            let LedgerKey {
+                vkey, signs_until, ..
+            } = key;
             let found = own.iter().find(|own| own.verifier().to_string() == *vkey);
             match found {
                 Some(signer) => signers.push((signer.clone(), *signs_until)),
@@ -86,7 +105,12 @@ impl Signers {
                 None => {}
             }
         }
-        Ok(Self(signers))
+        let newest = ledger.vkeys.last();
+        Ok(Self {
+            keys: signers,
+            named_at: newest.map_or(0, |newest| newest.named_at),
+            signed,
+        })
     }
 
     /// A note over the checkpoint, signed by all whose time is not over.
@@ -95,9 +119,12 @@ impl Signers {
         checkpoint: &Checkpoint,
         now: Timestamp,
     ) -> Result<String, CheckpointError> {
-        let signing = self.0.iter().filter(|(_, until)| signs(*until, now));
+        // A crash may have come between the rotation and the old key's word for it.
+        let vouching = if self.signed <= self.named_at { 2 } else { 1 };
+        let signing = self.keys.iter().enumerate();
+        let signing = signing.filter(|(n, (_, until))| *n < vouching || signs(*until, now));
         let mut note: Option<String> = None;
-        for (signer, _) in signing {
+        for (_, (signer, _)) in signing {
             note = Some(match note {
                 None => checkpoint.sign(signer)?,
                 Some(note) => signer.cosign(&note)?,
@@ -106,9 +133,14 @@ impl Signers {
         note.ok_or(CheckpointError::Note(NoteError::NotSigned))
     }
 
+    /// A note over so many events is durable.
+    pub(crate) fn kept(&mut self, size: u64) {
+        self.signed = self.signed.max(size);
+    }
+
     /// Their public halves.
     pub(crate) fn known(&self) -> Arc<[KnownKey]> {
-        let signers = self.0.iter();
+        let signers = self.keys.iter();
         signers
             .map(|(signer, until)| (signer.verifier().to_string(), *until))
             .collect()

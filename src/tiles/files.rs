@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::TileError;
 use super::edge::FullTile;
+use crate::log::{HEADROOM_BYTES, free_bytes};
 use crate::merkle::TileId;
 
 /// The folder of tiles.
@@ -38,6 +39,7 @@ impl Files {
 
     /// Makes tiles durable. Those that are there already must be the same.
     pub(super) fn write(&self, tiles: &[FullTile]) -> Result<(), TileError> {
+        self.check_room(tiles)?;
         let mut folders = BTreeSet::new();
         for tile in tiles {
             if let Some(bytes) = self.read(tile.id)? {
@@ -57,6 +59,22 @@ impl Files {
         for folder in folders {
             let synced = File::open(&folder).and_then(|folder| folder.sync_all());
             synced.map_err(TileError::file("sync", &folder))?;
+        }
+        Ok(())
+    }
+
+    /// Tiles stop before the log itself lacks room: they can be made again.
+    fn check_room(&self, tiles: &[FullTile]) -> Result<(), TileError> {
+        if tiles.is_empty() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.0).map_err(TileError::file("create", &self.0))?;
+        let bytes: usize = tiles.iter().map(|tile| tile.bytes.len()).sum();
+        let needed = HEADROOM_BYTES.saturating_add(bytes as u64);
+        let free = free_bytes(&self.0).map_err(TileError::file("look for room in", &self.0))?;
+        if free < needed {
+            let full = io::Error::from(io::ErrorKind::StorageFull);
+            return Err(TileError::file("write to", &self.0)(full));
         }
         Ok(())
     }

@@ -233,7 +233,14 @@ impl Tiles {
                 FullTile::of_hashes(level, id.index, &below)
             }
         };
-        self.files.write(std::slice::from_ref(&made))?;
+        // Whoever asks for it gets it, also where it cannot be kept.
+        match self.files.write(std::slice::from_ref(&made)) {
+            Ok(()) => {}
+            Err(why @ TileError::File { .. }) => {
+                tracing::warn!(%why, "a tile that was missing cannot be kept");
+            }
+            Err(why) => return Err(why),
+        }
         Ok(made.bytes)
     }
 

@@ -50,7 +50,8 @@ impl World {
         let log = Log::create(disk, &dir.path().join("log"), [7; 16], settings).unwrap();
         let folder = dir.path().join("tiles");
         let tiles = Arc::new(Tiles::new(folder.clone(), log.reader()));
-        let growing = Growing::at(Arc::clone(&tiles), 0).unwrap();
+        let empty = (0, Frontier::new().root());
+        let growing = Growing::at(Arc::clone(&tiles), empty).unwrap();
         Self {
             _dir: dir,
             log,
@@ -237,7 +238,8 @@ fn tiles_that_are_gone_are_made_again_from_the_log() {
     check_proofs(&world, 66_000);
     assert_eq!(fs::read(&file).unwrap(), before);
     fs::remove_dir_all(&world.folder).unwrap();
-    let again = Growing::at(Arc::clone(&world.tiles), 66_000).unwrap();
+    let root = world.log.frontier().root();
+    let again = Growing::at(Arc::clone(&world.tiles), (66_000, root)).unwrap();
     assert_eq!(again.edge, world.growing.edge);
     assert_eq!(fs::read(&file).unwrap(), before);
 }
@@ -272,6 +274,40 @@ fn a_file_that_differs_from_the_log_stays_and_stops_what_would_overwrite_it() {
     assert!(matches!(&refused, TileError::Differs(path) if *path == file));
     assert_eq!(fs::read(&file).unwrap(), b"something else");
     assert_eq!(world.tiles.published().unwrap().checkpoint.size, 200);
+}
+
+#[test]
+fn a_file_that_somebody_has_changed_stops_publication_and_not_the_root() {
+    let mut world = World::new();
+    world.publish(700);
+    let root = world.log.frontier().root();
+    for (path, byte) in [("0/001", 8_191), ("entries/000", 0), ("0/000", 17)] {
+        let file = world.folder.join(path);
+        let whole = fs::read(&file).unwrap();
+        for changed in [
+            {
+                let mut changed = whole.clone();
+                changed[byte] ^= 1;
+                changed
+            },
+            whole[..whole.len() - 1].to_vec(),
+        ] {
+            File::create(&file).unwrap().write_all(&changed).unwrap();
+            let at = Growing::at(Arc::clone(&world.tiles), (700, root));
+            let mut growing = at.unwrap();
+            assert_eq!(growing.grow(700).unwrap(), root);
+            let checkpoint = world.tiles.published().unwrap().checkpoint.clone();
+            match growing.publish(checkpoint, "note", 1) {
+                Err(TileError::Differs(differs)) => assert_eq!(differs, file),
+                // A bundle is no part of the root, and is looked at by who fetches it.
+                Ok(()) => assert_eq!(path, "entries/000"),
+                other => panic!("{other:?}"),
+            }
+        }
+        File::create(&file).unwrap().write_all(&whole).unwrap();
+    }
+    let growing = Growing::at(Arc::clone(&world.tiles), (700, root)).unwrap();
+    assert_eq!(growing.edge, world.growing.edge);
 }
 
 #[test]

@@ -139,7 +139,8 @@ impl Seen {
                 if words.contains(random_part(secret)) {
                     found.push(format!("a secret in {what}"));
                 }
-                if words.contains(&hash) {
+                // Stored events are what the tree commits to: they hold hashes of tokens.
+                if words.contains(&hash) && !what.starts_with("get /v1/ledger/events, ") {
                     found.push(format!("a hash in {what}"));
                 }
             }

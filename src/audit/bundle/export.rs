@@ -3,7 +3,7 @@
 //! Owns the passes over the log: one to measure, one a member to write. What is exported is held
 //! against the newest checkpoint that the folder keeps; events behind it wait for the next one.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -20,6 +20,7 @@ use crate::audit::gaps::Gap;
 use crate::audit::keys::Named;
 use crate::audit::reading::Reading;
 use crate::audit::subtrees::Subtrees;
+use crate::domain::event_schemas::event_schemas;
 use crate::domain::heading::Whereabouts;
 use crate::ledger::boot::Folder;
 use crate::log::{Disk, FloorError, ReadError, SignedCheckpoint, kept_in};
@@ -132,6 +133,11 @@ pub fn export(
     })?;
     if let Some(personal) = personal {
         archive.whole(PERSONAL, &personal)?;
+    }
+    // In the order of their names, which is not that of the list.
+    let schemas: BTreeMap<_, _> = event_schemas().collect();
+    for (name, text) in schemas {
+        archive.whole(&format!("schemas/{name}.json"), text.as_bytes())?;
     }
     archive.whole(MANIFEST, &serde_json::to_vec(&manifest)?)?;
     archive.finish()?;

@@ -21,7 +21,6 @@ use crate::domain::record::{
     Member, Organization, OrganizationHead, Project, ServiceAccount, Stamp,
 };
 use crate::domain::state::{Checkpointed, Counts, LedgerKey, Remembered, State};
-use crate::domain::time::Timestamp;
 
 /// An event that does not fit the events before it.
 #[derive(Debug, thiserror::Error)]
@@ -118,6 +117,7 @@ impl State {
             self.ledger.origin.clone_from(&data.origin);
             self.ledger.vkeys = Arc::new(vec![LedgerKey {
                 vkey: data.vkey.clone(),
+                named_at: event.position,
                 signs_until: None,
             }]);
         } else if let Fact::CatalogueAdopted(data) = fact {
@@ -132,7 +132,7 @@ impl State {
                 at: event.occurred_at,
             });
         } else if let Fact::SigningKeyRotated(data) = fact {
-            self.signing_key_rotated(event.occurred_at, data);
+            self.signing_key_rotated(event, data);
         } else if !matches!(fact, Fact::LedgerRead(_)) {
             return Err(WRONG_SUBJECT);
         }
@@ -141,13 +141,15 @@ impl State {
     }
 
     /// The key before the new one signs on until its overlap ends, and none that is older.
-    fn signing_key_rotated(&mut self, at: Timestamp, data: &SigningKeyRotated) {
+    fn signing_key_rotated(&mut self, event: &Event, data: &SigningKeyRotated) {
+        let at = event.occurred_at;
         let vkeys = Arc::make_mut(&mut self.ledger.vkeys);
         for key in vkeys.iter_mut() {
             key.signs_until = Some(key.signs_until.map_or(data.overlap_until, |t| t.min(at)));
         }
         vkeys.push(LedgerKey {
             vkey: data.vkey.clone(),
+            named_at: event.position,
             signs_until: None,
         });
     }

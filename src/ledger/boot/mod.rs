@@ -188,7 +188,8 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let views = Views::new(tokens);
     catch_up(&views, &state, &log, applied)?;
     let origin = state.ledger().origin.clone();
-    let signers = Signers::of(state.ledger(), &keys)?;
+    let signed = floor.map_or(0, |floor| floor.size);
+    let signers = Signers::of(state.ledger(), &keys, signed)?;
     let signing = Signing {
         origin,
         signers,

@@ -7,7 +7,7 @@ use super::{DAY_MS, World};
 use crate::clock::Entropy;
 use crate::domain::event::Fact;
 use crate::ledger::boot::BootError;
-use crate::ledger::signing::SignersError;
+use crate::ledger::signing::{Signers, SignersError};
 use crate::merkle::{Checkpoint, Note, NoteVerifier};
 
 const ORIGIN: &str = "keyledger.example/log";
@@ -33,7 +33,7 @@ fn note(world: &World) -> String {
 }
 
 /// Which of the keys have signed a note.
-fn signed(note: &str, vkeys: &[String]) -> Vec<usize> {
+fn signed_by(note: &str, vkeys: &[String]) -> Vec<usize> {
     let signatures = Note::parse(note).unwrap().signatures().len();
     let keys = vkeys.iter().map(|vkey| NoteVerifier::parse(vkey).unwrap());
     let verifies =
@@ -52,28 +52,28 @@ fn both_keys_sign_until_the_overlap_is_over_and_then_the_new_one_alone() {
     let vkeys = rotate(&world, 30);
     assert_eq!(vkeys[0], old);
     // What runs on signs as it did: it has not told anybody of the new key yet.
-    assert_eq!(signed(&note(&world), &vkeys), [0]);
+    assert_eq!(signed_by(&note(&world), &vkeys), [0]);
 
     let mut world = world.restarted();
     world.key(of, "one");
-    assert_eq!(signed(&note(&world), &vkeys), [0, 1]);
+    assert_eq!(signed_by(&note(&world), &vkeys), [0, 1]);
     assert_eq!(world.ledger.vkeys(), [&vkeys[1], &vkeys[0]]);
     world.later(30 * DAY_MS - 1);
     world.key(of, "two");
-    assert_eq!(signed(&note(&world), &vkeys), [0, 1]);
+    assert_eq!(signed_by(&note(&world), &vkeys), [0, 1]);
     world.later(1);
     world.key(of, "three");
-    assert_eq!(signed(&note(&world), &vkeys), [1]);
+    assert_eq!(signed_by(&note(&world), &vkeys), [1]);
     assert_eq!(world.ledger.vkeys(), [&vkeys[1]]);
 
     // The floor is a note of the new key alone by now, and after a rotation without an overlap one
     // of a key that signs no more.
     let world = world.restarted();
     let vkeys = rotate(&world, 0);
-    assert_eq!(signed(&note(&world), &vkeys), [1]);
+    assert_eq!(signed_by(&note(&world), &vkeys), [1]);
     let world = world.restarted();
     world.key(of, "four");
-    assert_eq!(signed(&note(&world), &vkeys), [2]);
+    assert_eq!(signed_by(&note(&world), &vkeys), [2]);
     let next = world.ledger.reader().next_position();
     let events = (0..next).map(|position| world.ledger.event(position).unwrap().event);
     let told = events.filter_map(|event| {
@@ -97,7 +97,7 @@ fn a_key_whose_event_a_crash_prevented_signs_nothing_and_is_the_next_one() {
     world.run(create_organization("Acme", "ann@acme.example"));
     let old = world.ledger.vkeys()[0].to_owned();
     assert_eq!(world.ledger.vkeys().len(), 1);
-    assert_eq!(signed(&note(&world), &[old]), [0]);
+    assert_eq!(signed_by(&note(&world), &[old]), [0]);
     let vkeys = rotate(&world, 7);
     let taken = NoteVerifier::parse(&vkeys[1]).unwrap().to_string();
     let key = crate::merkle::NoteSigner::new(ORIGIN, &made.to_bytes()).unwrap();
@@ -118,4 +118,31 @@ fn a_ledger_whose_newest_key_is_lost_does_not_start() {
     assert!(why.to_string().contains(&vkeys[1]), "{why}");
     fs::write(&file, kept).unwrap();
     assert_eq!(setup.open().ledger.vkeys().len(), 2);
+}
+
+#[test]
+fn the_old_key_signs_for_the_event_that_names_the_new_one_even_after_a_crash() {
+    let world = World::new(4);
+    let vkeys = rotate(&world, 0);
+    let world = world.restarted();
+    let size = world.events();
+    let state = world.ledger.state.lock().unwrap();
+    let sign = |signed| {
+        let mut signers = Signers::of(state.ledger(), world.ledger.keys(), signed).unwrap();
+        let checkpoint = |size| Checkpoint {
+            origin: ORIGIN.to_owned(),
+            size,
+            root: [7; 32],
+        };
+        let now = world.ledger.now();
+        let first = signers.sign(&checkpoint(size), now).unwrap();
+        signers.kept(size);
+        let second = signers.sign(&checkpoint(size + 1), now).unwrap();
+        [first, second].map(|note| signed_by(&note, &vkeys))
+    };
+    // Nothing that was kept covers the event: a crash came first.
+    for signed in [0, size - 1] {
+        assert_eq!(sign(signed), [vec![0, 1], vec![1]], "{signed}");
+    }
+    assert_eq!(sign(size), [vec![1], vec![1]]);
 }
