@@ -16,6 +16,8 @@ pub(super) struct Kept {
     by_size: BTreeMap<u64, Vec<KeptCheckpoint>>,
     since: Option<(Checkpoint, Option<Hash>)>,
     count: usize,
+    /// The size of the next one that the tree will come to.
+    next: Option<u64>,
 }
 
 impl Kept {
@@ -29,10 +31,12 @@ impl Kept {
             by_size.entry(one.signed.size).or_default().push(one);
         }
         let since = since.map(|checkpoint| (checkpoint, None));
+        let next = by_size.keys().find(|size| **size > 0).copied();
         let mut new = Self {
             by_size,
             since,
             count,
+            next,
         };
         new.meet_since(&Frontier::new());
         new
@@ -51,10 +55,20 @@ impl Kept {
     pub(super) fn meet(&mut self, event: &Followed<'_>) -> Result<(), Finding> {
         self.meet_since(event.tree);
         let size = event.tree.size();
-        let Some(here) = self.by_size.get(&size) else {
+        if self.next != Some(size) {
             return Ok(());
-        };
-        let root = event.tree.root();
+        }
+        self.next = self.by_size.range(size + 1..).next().map(|(next, _)| *next);
+        self.agree(size, event.tree.root())
+    }
+
+    /// Whether those of a size have its root.
+    fn agree(&self, size: u64, root: Hash) -> Result<(), Finding> {
+        let here = self
+            .by_size
+            .get(&size)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let Some(wrong) = here.iter().find(|one| one.signed.root != root) else {
             return Ok(());
         };
@@ -77,6 +91,7 @@ impl Kept {
 
     /// Whether the log, which has been followed to its end, reaches as far as it was signed.
     pub(super) fn reach(&self, size: u64) -> Result<(), Finding> {
+        self.agree(0, Frontier::new().root())?;
         match self.newest() {
             Some(newest) if newest.signed.size > size => {
                 let what = format!(
