@@ -29,8 +29,8 @@ pub struct Followed<'a> {
     pub leaf: &'a Hash,
     /// The tree with it.
     pub tree: &'a Frontier,
-    /// The roots over the last 256 leaves, over the last 256 times 256, and so on, of those that the
-    /// leaf completes: what a tile of the level above holds.
+    /// The roots over the last 256 leaves, over the last 256 times 256, and so on, of those that
+    /// the leaf completes: what a tile of the level above holds.
     pub completed: &'a [Hash],
 }
 
