@@ -57,19 +57,23 @@ impl Chains {
             return Err(refuse(Kind::SubjectVersion, what));
         }
         if let Some((organization, sequence, previous)) = found.chain {
-            let before = self.organizations.get(&organization);
-            let next = before.map_or(0, |(last, _)| last + 1);
+            let before = self.organizations.get_mut(&organization);
+            let next = before.as_ref().map_or(0, |(last, _)| last + 1);
             if sequence != next {
                 let what =
                     format!("it is event {sequence} of {organization}, where {next} must stand");
                 return Err(refuse(Kind::OrganizationSequence, what));
             }
-            if previous.map(|digest| digest.0) != before.map(|(_, commitment)| *commitment) {
+            let named = previous.map(|digest| digest.0);
+            if named != before.as_ref().map(|(_, commitment)| *commitment) {
                 let what = format!("it does not follow the event before it of {organization}");
                 return Err(refuse(Kind::OrganizationPrevious, what));
             }
-            self.organizations
-                .insert(organization, (sequence, *commitment));
+            let here = (sequence, *commitment);
+            match before {
+                Some(before) => *before = here,
+                None => drop(self.organizations.insert(organization, here)),
+            }
         }
         Ok(found)
     }

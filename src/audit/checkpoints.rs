@@ -3,7 +3,7 @@
 //! Owns the comparison of every signed root with the log's own. Must never sign, nor believe a note
 //! by what its record says of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Named, checkpoint_of};
 use super::verdict::{Finding, Kind};
@@ -16,21 +16,27 @@ pub(super) struct Kept {
     by_size: BTreeMap<u64, Vec<KeptCheckpoint>>,
     since: Option<(Checkpoint, Option<Hash>)>,
     count: usize,
+    /// The size of the next one that the tree will come to.
+    next: Option<u64>,
 }
 
 impl Kept {
     /// Those of a folder, and one that somebody has kept elsewhere.
     pub(super) fn new(kept: Vec<KeptCheckpoint>, since: Option<Checkpoint>) -> Self {
-        let count = kept.len();
+        // The newest of an hour may stand in two files.
+        let notes: BTreeSet<&str> = kept.iter().map(|one| one.signed.note.as_str()).collect();
+        let count = notes.len();
         let mut by_size: BTreeMap<u64, Vec<KeptCheckpoint>> = BTreeMap::new();
         for one in kept {
             by_size.entry(one.signed.size).or_default().push(one);
         }
         let since = since.map(|checkpoint| (checkpoint, None));
+        let next = by_size.keys().find(|size| **size > 0).copied();
         let mut new = Self {
             by_size,
             since,
             count,
+            next,
         };
         new.meet_since(&Frontier::new());
         new
@@ -49,10 +55,20 @@ impl Kept {
     pub(super) fn meet(&mut self, event: &Followed<'_>) -> Result<(), Finding> {
         self.meet_since(event.tree);
         let size = event.tree.size();
-        let Some(here) = self.by_size.get(&size) else {
+        if self.next != Some(size) {
             return Ok(());
-        };
-        let root = event.tree.root();
+        }
+        self.next = self.by_size.range(size + 1..).next().map(|(next, _)| *next);
+        self.agree(size, event.tree.root())
+    }
+
+    /// Whether those of a size have its root.
+    fn agree(&self, size: u64, root: Hash) -> Result<(), Finding> {
+        let here = self
+            .by_size
+            .get(&size)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         let Some(wrong) = here.iter().find(|one| one.signed.root != root) else {
             return Ok(());
         };
@@ -75,6 +91,7 @@ impl Kept {
 
     /// Whether the log, which has been followed to its end, reaches as far as it was signed.
     pub(super) fn reach(&self, size: u64) -> Result<(), Finding> {
+        self.agree(0, Frontier::new().root())?;
         match self.newest() {
             Some(newest) if newest.signed.size > size => {
                 let what = format!(

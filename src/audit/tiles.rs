@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use super::verdict::{Finding, Kind};
 use crate::log::Followed;
-use crate::merkle::tile::{TILE_WIDTH, bundle, root_of};
+use crate::merkle::tile::{TILE_WIDTH, bundle};
 use crate::merkle::{Hash, TileId};
 
 /// The tiles of a folder, as far as the tree has come.
@@ -64,8 +64,8 @@ impl Tiles {
             *full += 1;
             let id = TileId::full(level, index);
             self.compare(id, hashes.as_flattened())?;
-            match root_of(&hashes) {
-                Some(root) => hash = root,
+            match event.completed.get(at) {
+                Some(root) => hash = *root,
                 None => break,
             }
         }

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::error::Damage;
 use super::segment::{HEADER_BYTES, Opened};
 use super::walk::{Fault, Standing, Step, Walk};
+use crate::merkle::tile::TILE_HEIGHT;
 use crate::merkle::{Frontier, Hash, leaf_hash};
 
 /// An event of a log that is followed.
@@ -28,6 +29,9 @@ pub struct Followed<'a> {
     pub leaf: &'a Hash,
     /// The tree with it.
     pub tree: &'a Frontier,
+    /// The roots over the last 256 leaves, over the last 256 times 256, and so on, of those that the
+    /// leaf completes: what a tile of the level above holds.
+    pub completed: &'a [Hash],
 }
 
 /// A log as far as it has been followed.
@@ -112,6 +116,7 @@ impl Follow {
         visit: &mut impl FnMut(&Followed<'_>),
     ) -> Result<End, Refused> {
         let mut walk = Walk::resume(segment.header.log_id, bytes, from);
+        let mut completed = Vec::new();
         loop {
             let behind = walk.standing();
             let (root, sealed) = match walk.step() {
@@ -130,7 +135,12 @@ impl Follow {
             };
             for event in &walk.events {
                 let leaf = leaf_hash(&event.commitment);
-                self.frontier.append_leaf(leaf);
+                completed.clear();
+                self.frontier.append_leaf_showing(leaf, |subtree, root| {
+                    if subtree.level > 0 && subtree.level % TILE_HEIGHT == 0 {
+                        completed.push(*root);
+                    }
+                });
                 visit(&Followed {
                     position: event.position,
                     file: &segment.path,
@@ -139,6 +149,7 @@ impl Follow {
                     commitment: &event.commitment,
                     leaf: &leaf,
                     tree: &self.frontier,
+                    completed: &completed,
                 });
             }
             if root != self.frontier.root() {
