@@ -136,7 +136,7 @@ fn a_receipt_is_read_as_it_is_written_and_holds_for_its_entry_alone() {
     let receipt = Receipt {
         index: 3,
         hashes: included(3, &leaves),
-        checkpoint: note.clone(),
+        checkpoint: note,
     };
     let text = receipt.text();
     assert!(text.starts_with("c2sp.org/tlog-proof@v1\nindex 3\n"));
@@ -198,12 +198,13 @@ proptest! {
         bit in 0_usize..256,
     ) {
         let all = leaves(size);
-        let index = at.index(all.len()) as u64;
-        let (leaf, root) = (all[index as usize], tree_hash(&all));
+        let place = at.index(all.len());
+        let index = place as u64;
+        let (leaf, root) = (all[place], tree_hash(&all));
         let proof = included(index, &all);
         prop_assert_eq!(check_inclusion(&proof, (index, leaf), (size, root)), Ok(()));
         let from = index + 1;
-        let old = tree_hash(&all[..from as usize]);
+        let old = tree_hash(&all[..=place]);
         let link = consistent(from, &all);
         prop_assert_eq!(check_consistency(&link, (from, old), (size, root)), Ok(()));
 

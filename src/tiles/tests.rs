@@ -104,8 +104,8 @@ impl World {
         let places = first..first + u64::from(width);
         let expected = match kind {
             TileKind::Entries => {
-                let (start, end) = (places.start as usize, places.end as usize);
-                bundle(&self.commitments[start..end])
+                let at = |place: u64| usize::try_from(place).unwrap();
+                bundle(&self.commitments[at(places.start)..at(places.end)])
             }
             TileKind::Hashes(level) => places
                 .flat_map(|at| self.theirs(level * 8, at))

@@ -37,6 +37,7 @@ mod usage;
 mod verification;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -106,6 +107,22 @@ struct Tenant {
 /// Threads of a runtime for what waits.
 const BLOCKING_THREADS: usize = 8;
 
+/// A new ledger, and the hands of its clock.
+fn ledger_in(folder: &Path) -> (Ledger, Arc<ManualClock>) {
+    let (clock, hands) = Clock::manual(START_MS);
+    let settings = Settings {
+        log: LogSettings {
+            segment_bytes: 1 << 20,
+            headroom_bytes: 0,
+            ..LogSettings::default()
+        },
+        clock,
+        entropy: Entropy::seeded(1),
+        ..Settings::usual(Folder::new(folder.join("data")))
+    };
+    (boot::create(settings, None).unwrap(), hands)
+}
+
 impl World {
     fn new() -> Self {
         Self::made(Guard::default(), None)
@@ -113,18 +130,7 @@ impl World {
 
     fn made(webhook_guard: Guard, client: Option<client::Settings>) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let (clock, hands) = Clock::manual(START_MS);
-        let settings = Settings {
-            log: LogSettings {
-                segment_bytes: 1 << 20,
-                headroom_bytes: 0,
-                ..LogSettings::default()
-            },
-            clock,
-            entropy: Entropy::seeded(1),
-            ..Settings::usual(Folder::new(folder.path().join("data")))
-        };
-        let ledger = boot::create(settings, None).unwrap();
+        let (ledger, hands) = ledger_in(folder.path());
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().max_blocking_threads(BLOCKING_THREADS);
         let runtime = runtime.build().unwrap();

@@ -1,5 +1,6 @@
 //! Starting the threads of an opened ledger: writer, signer, snapshots, scrub.
 
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
@@ -7,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use tokio::sync::watch;
 
 use super::{BootError, Settings, unusable};
-use crate::clock::ClockGuard;
+use crate::clock::{Clock, ClockGuard};
 use crate::domain::state::State;
 use crate::ledger::checkpoints::{Signed, Signing, Told};
 use crate::ledger::lanes::Lanes;
@@ -46,23 +47,9 @@ pub(super) fn start(
     let mut entropy = settings.entropy;
     // Ids go on behind those of the newest event, whatever the clock says now.
     entropy.ulids_after(state.last_id().map_or(ulid::Ulid::nil(), |id| id.0));
-    let shared = Arc::new(Shared {
-        lanes: Lanes::default(),
-        views,
-        keys,
-        clock: settings.clock,
-        last_ms: AtomicI64::new(last_ms.unwrap_or(0)),
-        clock_accepted: AtomicBool::new(false),
-        health: watch::Sender::new(Health::Good),
-        log_id: log.log_id(),
-        appended: Appended::default(),
-        checkpoint: AtomicU64::new(0),
-    });
     let reader = log.reader();
-    let tiles = Arc::new(Tiles::new(settings.folder.tiles(), reader.clone()));
-    for kept in signing.file.hourly()? {
-        tiles.remember(kept.size, &kept.note, kept.seconds);
-    }
+    let tiles = tiles(settings.folder.tiles(), &reader, &signing)?;
+    let shared = shared((views, keys), settings.clock, last_ms, log.log_id());
     let vkeys = signing.signers.known();
     let signed = announced(&log);
     let (snapshots, orders) = mpsc::sync_channel(0);
@@ -93,14 +80,7 @@ pub(super) fn start(
             drop(lock);
         })
     };
-    let (told, tree) = (Arc::clone(&shared), Arc::clone(&tiles));
-    let sign = move || {
-        let told = Told {
-            covered: &told.checkpoint,
-            health: &told.health,
-        };
-        signing.run(&signed, &tree, &told);
-    };
+    let sign = signer(signing, signed, (&shared, &tiles));
     let snapshot = move || snapshots::run(&snapshots, &state, &orders);
     let threads = [
         spawn_locked("ledger-writer", Box::new(move || writer.run())),
@@ -119,6 +99,52 @@ pub(super) fn start(
         threads: Arc::new(Mutex::new(threads)),
         state: state_of_writer,
     })
+}
+
+/// What the handle and the threads share, before anything has happened.
+fn shared(
+    (views, keys): (Views, KeyStore),
+    clock: Clock,
+    last_ms: Option<i64>,
+    log_id: [u8; 16],
+) -> Arc<Shared> {
+    Arc::new(Shared {
+        lanes: Lanes::default(),
+        views,
+        keys,
+        clock,
+        last_ms: AtomicI64::new(last_ms.unwrap_or(0)),
+        clock_accepted: AtomicBool::new(false),
+        health: watch::Sender::new(Health::Good),
+        log_id,
+        appended: Appended::default(),
+        checkpoint: AtomicU64::new(0),
+    })
+}
+
+/// The tree, with the checkpoints that were signed before.
+fn tiles(folder: PathBuf, reader: &Reader, signing: &Signing) -> Result<Arc<Tiles>, BootError> {
+    let tiles = Tiles::new(folder, reader.clone());
+    for kept in signing.file.hourly()? {
+        tiles.remember(kept.size, &kept.note, kept.seconds);
+    }
+    Ok(Arc::new(tiles))
+}
+
+/// The work of the thread that signs.
+fn signer(
+    signing: Signing,
+    signed: Signed,
+    (shared, tiles): (&Arc<Shared>, &Arc<Tiles>),
+) -> impl FnOnce() + use<> {
+    let (shared, tiles) = (Arc::clone(shared), Arc::clone(tiles));
+    move || {
+        let told = Told {
+            covered: &shared.checkpoint,
+            health: &shared.health,
+        };
+        signing.run(&signed, &tiles, &told);
+    }
 }
 
 /// The newest root, on its way to be signed.

@@ -9,11 +9,13 @@ const HOUR_MS: i64 = 60 * 60 * 1_000;
 fn told(world: &World) -> Vec<u64> {
     let next = world.ledger.reader().next_position();
     let events = (0..next).map(|position| world.ledger.event(position).unwrap().event);
-    let sizes = events.filter_map(|event| match event.fact {
-        Fact::LedgerCheckpointed(told) => Some(told.size),
-        _ => None,
-    });
-    sizes.collect()
+    let mut sizes = Vec::new();
+    for event in events {
+        if let Fact::LedgerCheckpointed(told) = event.fact {
+            sizes.push(told.size);
+        }
+    }
+    sizes
 }
 
 /// Waits until all that has happened is published.

@@ -375,15 +375,13 @@ impl Courier {
     }
 }
 
-/// Where the log is read from without a store: where the first of the endpoints begins. One reading
-/// for all, in place of one for each of thousands.
+/// Where the log is read from without a store: where the first of the endpoints begins, disabled
+/// ones too. One reading for all, in place of one for each of thousands.
 fn beginning(ledger: &Ledger) -> u64 {
     let endpoints = ledger.views().directory.all_endpoints();
-    let active = endpoints.iter().filter(|endpoint| endpoint.is_active());
-    active
-        .map(|endpoint| endpoint.from)
-        .min()
-        .unwrap_or(u64::MAX)
+    let kept = endpoints.iter().filter(|endpoint| !endpoint.is_deleted());
+    let begin = kept.map(|endpoint| endpoint.from);
+    begin.min().unwrap_or(u64::MAX)
 }
 
 /// How many events the views show.

@@ -1,6 +1,7 @@
 //! What was, what changed, and who could have done it.
 
 use std::collections::BTreeMap;
+use std::slice::from_ref;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -125,7 +126,7 @@ fn who_could_have_done_it_is_what_a_verification_would_have_said() {
         found.retain(|id| [&writer, &gone].contains(&id));
         found
     };
-    assert_eq!(writes("scope=cases:write"), [writer.clone()]);
+    assert_eq!(writes("scope=cases:write"), from_ref(&writer));
     let then = format!("scope=cases:write&as_of={before}");
     assert_eq!(writes(&then), [writer.clone(), gone.clone()]);
     // The administrator's own key covers everything.
