@@ -3,9 +3,10 @@
 //! Owns who signs at an instant: the log's newest key, and the one before it until their overlap
 //! is over and until it has signed for the event that names the new one: whoever knows the old key
 //! alone learns the new one from what the old one has signed. The log says which keys there are,
-//! by their public halves; the private halves stand in the keys folder. A new key is durable before the event that tells of it, so that a crash
-//! between the two leaves a key that the next rotation takes. Must never sign by a key that the
-//! log does not tell of. The state's record flows in, signed notes flow out.
+//! by their public halves; the private halves stand in the keys folder. A new key is durable before
+//! the event that tells of it, so that a crash between the two leaves a key that the next rotation
+//! takes. Must never sign by a key that the log does not tell of. The state's record flows in,
+//! signed notes flow out.
 
 use std::sync::{Arc, PoisonError};
 
