@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use axum::Router;
+use axum::serve::ListenerExt;
 use keyledger::audit::folder::{Asked, verify};
 use keyledger::audit::verdict::Verdict;
 use keyledger::ledger::boot::{self, Folder, Settings};
@@ -154,6 +155,12 @@ async fn listen_static(file: &Path) -> Result<SocketAddr> {
     let router = Router::new().route_service("/ledger/tile/0/000", ServeFile::new(file));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
+    // Otherwise each answer waits for the client's acknowledgement of its first part.
+    let listener = listener.tap_io(|stream| {
+        if stream.set_nodelay(true).is_err() {
+            eprintln!("a connection of the static file's server is slow");
+        }
+    });
     tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
