@@ -30,7 +30,7 @@ pub(super) async fn list(
     call.may_read(action, organization).await?;
     let asked = query.read()?;
     let status = asked.status(&ACCOUNT_STATUSES)?;
-    let then = Then::all(call, organization, asked.as_of.as_deref()).await?;
+    let then = Then::all(call, Some(organization), asked.as_of.as_deref()).await?;
     let found = then
         .directory()
         .accounts(organization, asked.ask()?, |record| {

@@ -58,17 +58,17 @@ impl Ledger {
         Ok(Event::from_payload(&payload)?.occurred_at)
     }
 
-    /// The records of an organization as they were when there were so many events.
+    /// The records of an organization, or of all, as they were when there were so many events.
     ///
     /// # Errors
     /// When the log cannot be read, or not within `within_ms` milliseconds.
     pub fn folded(
         &self,
-        organization: OrganizationId,
+        organization: Option<OrganizationId>,
         events: u64,
         within_ms: i64,
     ) -> Result<Fold, PastError> {
-        let mut fold = Fold::new(Some(organization));
+        let mut fold = Fold::new(organization);
         let until = self.until(within_ms);
         self.visit((0, events), until, |payload| {
             let mut open = |event: &mut Event| self.open(event);
@@ -88,7 +88,8 @@ impl Ledger {
         within_ms: i64,
     ) -> Result<Differences, PastError> {
         let until = self.until(within_ms);
-        let mut differences = Differences::since(self.folded(organization, from, within_ms)?);
+        let before = self.folded(Some(organization), from, within_ms)?;
+        let mut differences = Differences::since(before);
         self.visit((from, to), until, |payload| {
             let mut open = |event: &mut Event| self.open(event);
             differences.take(payload, &mut open)
@@ -106,7 +107,7 @@ impl Ledger {
         position: u64,
         within_ms: i64,
     ) -> Result<Vec<Arc<Credential>>, PastError> {
-        let fold = self.folded(organization, position + 1, within_ms)?;
+        let fold = self.folded(Some(organization), position + 1, within_ms)?;
         Ok(fold.credentials())
     }
 

@@ -107,6 +107,30 @@ fn proofs_are_those_of_the_definition_and_verify() {
 }
 
 #[test]
+fn a_checkpoint_is_read_by_another_implementation_of_notes() {
+    let key = NoteSigner::new("log.example/a", &[3; 32]).unwrap();
+    let next = NoteSigner::new("log.example/a", &[4; 32]).unwrap();
+    let checkpoint = Checkpoint {
+        origin: "log.example/a".to_owned(),
+        size: 12,
+        root: [9; 32],
+    };
+    let note = checkpoint.sign_twice(&key, &next).unwrap();
+    let theirs = signed_note::Note::from_bytes(note.as_bytes()).unwrap();
+    for signer in [&key, &next] {
+        let vkey = signer.verifier().to_string();
+        let verifier = signed_note::StandardVerifier::new(&vkey).unwrap();
+        let known = signed_note::VerifierList::new(vec![Box::new(verifier)]);
+        let (verified, unknown) = theirs.verify(&known).unwrap();
+        assert_eq!((verified.len(), unknown.len()), (1, 1));
+    }
+    assert_eq!(theirs.text(), checkpoint.text().as_bytes());
+    let read = tlog_tiles::Checkpoint::from_bytes(theirs.text()).unwrap();
+    assert_eq!((read.origin(), read.size()), ("log.example/a", 12));
+    assert_eq!(read.hash().0, [9; 32]);
+}
+
+#[test]
 fn what_no_tree_has_is_not_proven() {
     let all = leaves(5);
     let beyond = ProofError::Index { index: 5, size: 5 };

@@ -192,7 +192,7 @@ async fn fold_at(
 ) -> Result<Fold, Problem> {
     let events = moment.events();
     folded(call, organization, move |ledger| {
-        ledger.folded(organization, events, WITHIN_MS)
+        ledger.folded(Some(organization), events, WITHIN_MS)
     })
     .await
 }

@@ -104,7 +104,7 @@ pub(in crate::http) async fn list(
     call.may_read(Action::ReadPlatform, organization).await?;
     let asked = query.read()?;
     let status = asked.status(&MEMBER_STATUSES)?;
-    let then = Then::all(&call, organization, asked.as_of.as_deref()).await?;
+    let then = Then::all(&call, Some(organization), asked.as_of.as_deref()).await?;
     let found = then
         .directory()
         .members(organization, asked.ask()?, |record| {

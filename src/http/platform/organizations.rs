@@ -89,17 +89,19 @@ pub(in crate::http) async fn create(call: Call, request: Request) -> Result<Resp
 
 /// Lists all organizations, newest first.
 #[utoipa::path(get, path = "/platform/organizations", tag = "organizations",
-    params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query)),
+    params(("limit" = Option<usize>, Query), ("cursor" = Option<String>, Query),
+        ("as_of" = Option<String>, Query, description = "A position, or an instant.")),
     responses((status = 200, body = Vec<OrganizationRecord>),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn list(call: Call, query: Query<Pages>) -> Result<Response, Problem> {
     call.may_read_everywhere(Action::ManageOrganizations)
         .await?;
-    let directory = &call.views().directory;
-    let found = directory.organizations(query.read()?.ask()?, |_| true);
-    Ok(page(&query.uri, &found, |record| {
+    let asked = query.read()?;
+    let then = Then::all(&call, None, asked.as_of.as_deref()).await?;
+    let found = then.directory().organizations(asked.ask()?, |_| true);
+    Ok(then.stamped(page(&query.uri, &found, |record| {
         OrganizationRecord::from(record)
-    }))
+    })))
 }
 
 /// Shows an organization.

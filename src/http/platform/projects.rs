@@ -69,7 +69,7 @@ pub(in crate::http) async fn list(
 ) -> Result<Response, Problem> {
     call.may_read(Action::ReadPlatform, organization).await?;
     let asked = query.read()?;
-    let then = Then::all(&call, organization, asked.as_of.as_deref()).await?;
+    let then = Then::all(&call, Some(organization), asked.as_of.as_deref()).await?;
     let found = then
         .directory()
         .projects(organization, asked.ask()?, |_| true);

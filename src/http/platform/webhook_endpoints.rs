@@ -163,7 +163,7 @@ pub(in crate::http) async fn list(
     let access = call.may_read(Action::Webhooks, organization).await?;
     let asked = query.read()?;
     let status = asked.status(&ENDPOINT_STATUSES)?;
-    let then = Then::all(&call, organization, asked.as_of.as_deref()).await?;
+    let then = Then::all(&call, Some(organization), asked.as_of.as_deref()).await?;
     let found = then
         .directory()
         .endpoints(organization, asked.ask()?, |record| {

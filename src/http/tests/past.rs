@@ -172,6 +172,13 @@ fn members_projects_accounts_and_endpoints_are_shown_as_they_were_too() {
     for (position, expected) in [before, after] {
         assert_eq!(read(&format!("?as_of={position}")), expected, "{position}");
     }
+    let all = |query: &str| {
+        let path = format!("/platform/organizations{query}");
+        world.get(&world.platform, &path).expect(200)
+    };
+    assert_eq!(ids(&all("?as_of=0")), Vec::<String>::new());
+    let now = all("");
+    assert_eq!(all(&format!("?as_of={}", world.next_position() - 1)), now);
     let reply = world.get(admin, &format!("{member}?as_of=2026-04-24T15:30:00Z"));
     assert!(reply.header("ledger-position").is_some());
     let early = world.get(admin, &format!("{member}?as_of=0"));
