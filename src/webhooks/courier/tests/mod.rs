@@ -47,6 +47,32 @@ fn an_event_arrives_signed_with_the_record_as_it_was_after_it() {
 }
 
 #[test]
+fn what_the_ledger_is_goes_to_whoever_asks_for_it() {
+    block_on(async {
+        let world = World::new();
+        let (mut auditor, mut other) = (Receiver::start().await, Receiver::start().await);
+        world.endpoint(&auditor, &["ledger.checkpointed"], false);
+        world.endpoint(&other, &["api_key.*"], false);
+        let position = world.create_key("CI pipeline");
+        let tiles = world.ledger.tiles();
+        assert!(tiles.wait_for(position, PATIENCE).await);
+        let published = tiles.published().unwrap();
+        let told = world.ledger.tell(&published).await.unwrap();
+        let body = auditor.next().await.json();
+        assert_eq!(body["type"], "ledger.checkpointed");
+        assert_eq!(body["sequence"], told.position);
+        assert_eq!(body["data"]["size"], published.checkpoint.size);
+        assert_eq!(body["data"]["checkpoint"], *published.note);
+        // The key's event was the newest of the organization.
+        let payload = world.ledger.reader().read(position).unwrap();
+        let newest = hex::encode(crate::domain::envelope::commitment(&payload).0);
+        assert_eq!(body["data"]["organization_commitment"], newest);
+        world.create_key("another");
+        assert_eq!(other.names(2).await, ["api_key.created"; 2]);
+    });
+}
+
+#[test]
 fn days_of_failures_are_told_of_then_end_in_a_disabled_endpoint_that_loses_nothing() {
     block_on(async {
         let world = World::new();
