@@ -275,7 +275,7 @@ struct Reading {
 /// The answer is cut off: its client sees that it does not end.
 #[derive(Debug, thiserror::Error)]
 #[error("the answer is cut off")]
-struct CutOff;
+pub(super) struct CutOff;
 
 /// Lines, and where to go on.
 struct Piece {

@@ -13,13 +13,11 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
-use std::convert::Infallible;
-use std::sync::Arc;
 
-use super::events::NDJSON;
+use super::events::{CutOff, NDJSON};
 use super::proofs::WITHIN;
 use super::{noted, off_thread};
-use crate::audit::past::{Asked, Differences, Fold};
+use crate::audit::past::{Asked, Fold};
 use crate::domain::access::Action;
 use crate::domain::audit_event::LedgerReading;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -27,9 +25,11 @@ use crate::domain::time::Timestamp;
 use crate::http::call::Call;
 use crate::http::context::LEDGER_POSITION;
 use crate::http::lists::Query;
-use crate::http::past::{Moment, WITHIN_MS};
+use crate::http::past::{Moment, Running, WITHIN_MS};
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::streams::{Leave, Standing};
 use crate::ledger::Ledger;
+use crate::ledger::past::PastError;
 use crate::merkle::Frontier;
 
 /// The root of the tree over the events that an answer has taken into account, base64.
@@ -86,46 +86,75 @@ async fn moment(call: &Call, field: &str, text: Option<&str>) -> Result<Moment, 
     }
 }
 
-/// What is folded holds a place among the readings of its organization.
+/// What is folded, with its place among the readings of its organization: it is in RAM as long as
+/// the answer goes on.
 async fn folded<T: Send + 'static>(
     call: &Call,
     organization: OrganizationId,
-    fold: impl FnOnce(&Ledger) -> Result<T, crate::ledger::past::PastError> + Send + 'static,
-) -> Result<T, Problem> {
+    fold: impl FnOnce(&Ledger) -> Result<T, PastError> + Send + 'static,
+) -> Result<(T, Running), Problem> {
     let running = call.app.past.begin(organization)?;
     let read = move |ledger: &Ledger| {
         // It ends with the reading, also when nobody waits for that any more.
-        let _running = running;
-        fold(ledger)
+        Ok::<_, PastError>((fold(ledger)?, running))
     };
     Ok(off_thread(call, read).await??)
 }
 
-/// Lines as they are taken, as of `moment`.
-async fn answered(
-    call: &Call,
-    moment: Moment,
-    line: impl Fn(usize) -> Option<serde_json::Result<String>> + Send + Sync + 'static,
-) -> Result<Response, Problem> {
-    let line = Arc::new(line);
-    let lines = stream::unfold((line, 0_usize), |(line, first)| async move {
-        let mut piece = Vec::new();
-        let end = first + LINES_PER_PIECE;
-        for index in first..end {
-            match line(index) {
-                Some(Ok(text)) => {
-                    piece.extend_from_slice(text.as_bytes());
-                    piece.push(b'\n');
-                }
-                Some(Err(why)) => {
-                    tracing::error!(%why, "a record of the past cannot be written");
-                    return None;
-                }
-                None => break,
+/// An answer under way: lines are made as they are taken.
+struct Lines<L> {
+    caller: Standing,
+    line: L,
+    next: usize,
+    _running: Running,
+}
+
+impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
+    /// The next piece; none after the last one, or after one that is cut off.
+    async fn next(lines: Option<Self>) -> Option<(Result<Bytes, CutOff>, Option<Self>)> {
+        let mut lines = lines?;
+        // Whoever has ended meanwhile gets no more.
+        if !lines.caller.stands().await {
+            return Some((Err(CutOff), None));
+        }
+        match lines.piece() {
+            Ok(piece) if piece.is_empty() => None,
+            Ok(piece) => Some((Ok(Bytes::from(piece)), Some(lines))),
+            Err(why) => {
+                tracing::error!(%why, "a record of the past cannot be written");
+                Some((Err(CutOff), None))
             }
         }
-        (!piece.is_empty()).then(|| (Ok::<_, Infallible>(Bytes::from(piece)), (line, end)))
-    });
+    }
+
+    fn piece(&mut self) -> serde_json::Result<Vec<u8>> {
+        let mut piece = Vec::new();
+        let end = self.next + LINES_PER_PIECE;
+        while self.next < end
+            && let Some(line) = (self.line)(self.next)
+        {
+            piece.extend_from_slice(line?.as_bytes());
+            piece.push(b'\n');
+            self.next += 1;
+        }
+        Ok(piece)
+    }
+}
+
+/// The answer of an organization's lines as of a moment.
+async fn answered(
+    call: &Call,
+    (organization, moment): (OrganizationId, Moment),
+    running: Running,
+    line: impl Fn(usize) -> Option<serde_json::Result<String>> + Send + Sync + 'static,
+) -> Result<Response, Problem> {
+    let lines = Lines {
+        caller: Standing::of(call, Leave::Ledger(Some(organization))),
+        line,
+        next: 0,
+        _running: running,
+    };
+    let lines = stream::unfold(Some(lines), Lines::next);
     let mut response = Response::new(Body::from_stream(lines));
     let root = root(call, moment).await?;
     let headers = response.headers_mut();
@@ -174,10 +203,10 @@ pub(in crate::http) async fn state(
     call.wait().await?;
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
     noted::note(&call, Some(organization), LedgerReading::State).await?;
-    let fold = fold_at(&call, organization, moment).await?;
+    let (fold, running) = fold_at(&call, organization, moment).await?;
     let credentials = fold.credentials();
     let at = moment.at;
-    answered(&call, moment, move |index| {
+    answered(&call, (organization, moment), running, move |index| {
         credentials
             .get(index)
             .map(|credential| fold.line(credential, at))
@@ -189,7 +218,7 @@ async fn fold_at(
     call: &Call,
     organization: OrganizationId,
     moment: Moment,
-) -> Result<Fold, Problem> {
+) -> Result<(Fold, Running), Problem> {
     let events = moment.events();
     folded(call, organization, move |ledger| {
         ledger.folded(Some(organization), events, WITHIN_MS)
@@ -227,13 +256,13 @@ pub(in crate::http) async fn diff(
     }
     noted::note(&call, Some(organization), LedgerReading::Diff).await?;
     let span = (from.events(), to.events());
-    let differences: Differences = folded(&call, organization, move |ledger| {
+    let folding = folded(&call, organization, move |ledger| {
         ledger.differences(organization, span, WITHIN_MS)
-    })
-    .await?;
+    });
+    let (differences, running) = folding.await?;
     let all: Vec<_> = differences.all().collect();
     let moments: (Timestamp, Timestamp) = (from.at, to.at);
-    answered(&call, to, move |index| {
+    answered(&call, (organization, to), running, move |index| {
         let difference = all.get(index)?;
         Some(differences.line(difference, moments))
     })
@@ -272,7 +301,7 @@ pub(in crate::http) async fn who_could(
     let scopes: Vec<String> = scopes.map(str::to_owned).collect();
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
     noted::note(&call, Some(organization), LedgerReading::WhoCould).await?;
-    let fold = fold_at(&call, organization, moment).await?;
+    let (fold, running) = fold_at(&call, organization, moment).await?;
     let catalogue = fold.state().catalogue();
     if let Some(unknown) = scopes.iter().find(|scope| !catalogue.has_scope(scope)) {
         let message = format!("{unknown} was no scope of the catalogue then");
@@ -285,7 +314,7 @@ pub(in crate::http) async fn who_could(
     };
     let at = moment.at;
     let accepted = fold.who_could(&asked, at);
-    answered(&call, moment, move |index| {
+    answered(&call, (organization, moment), running, move |index| {
         accepted
             .get(index)
             .map(|accepted| fold.accepted_line(accepted, at))
