@@ -46,10 +46,10 @@ end
 
 pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
     let built = ledger_folder(folder);
-    check(
-        &built,
-        "audit verify of a folder without its view, per core",
-    )?;
+    let what = "audit verify of a folder without its view, per core";
+    check(&built, what, || {
+        Ok(format!("; {} MB of RAM at most", peak_mb()?))
+    })?;
     let ledger = boot::open(Settings::usual(built.clone()))?;
     let runtime = runtime()?;
     let last = ledger.reader().next_position() - 1;
