@@ -73,6 +73,8 @@ enum Group {
     Webhooks,
     /// What an auditor waits for.
     Auditor,
+    /// The check of a large folder.
+    AuditorLarge,
     /// Checking and replaying a log.
     Replay,
     /// Bytes a credential.
@@ -238,6 +240,7 @@ fn run_group(group: Group, folder: &Path, scale: Scale) -> Result<()> {
         Group::Feed => feed::run(folder, scale),
         Group::Webhooks => webhooks::run(folder, scale),
         Group::Auditor => auditor::run(folder, scale),
+        Group::AuditorLarge => auditor::run_large(folder, scale),
         Group::Replay => replay::run(folder, scale),
         Group::Memory => memory::run(folder, scale),
         Group::MemoryAccounts => memory::run_accounts(folder, scale),
