@@ -166,27 +166,15 @@ pub fn check_inclusion(
     if index >= size {
         return Err(ProofError::Index { index, size });
     }
-    let wrong_length = ProofError::Length { found: proof.len() };
-    let (mut at, mut last) = (index, size - 1);
     let mut hash = leaf;
-    for sibling in proof {
-        if last == 0 {
-            return Err(wrong_length);
-        }
-        if at % 2 == 1 || at == last {
-            hash = node_hash(sibling, &hash);
-            while at % 2 == 0 && at != 0 {
-                at /= 2;
-                last /= 2;
-            }
-        } else {
-            hash = node_hash(&hash, sibling);
-        }
-        at /= 2;
-        last /= 2;
-    }
-    if last != 0 {
-        return Err(wrong_length);
+    let at_the_root = climb(index, size - 1, proof, |sibling, side| {
+        hash = match side {
+            Side::Left => node_hash(sibling, &hash),
+            Side::Right => node_hash(&hash, sibling),
+        };
+    });
+    if !at_the_root {
+        return Err(ProofError::Length { found: proof.len() });
     }
     (hash == root).then_some(()).ok_or(ProofError::Root)
 }
@@ -223,27 +211,52 @@ pub fn check_consistency(
         last /= 2;
     }
     let (mut old_root, mut new_root) = (start, start);
-    for hash in hashes {
-        if last == 0 {
-            return Err(wrong_length);
+    let at_the_root = climb(at, last, hashes, |sibling, side| match side {
+        Side::Left => {
+            old_root = node_hash(sibling, &old_root);
+            new_root = node_hash(sibling, &new_root);
         }
-        if at % 2 == 1 || at == last {
-            old_root = node_hash(hash, &old_root);
-            new_root = node_hash(hash, &new_root);
-            while at % 2 == 0 && at != 0 {
-                at /= 2;
-                last /= 2;
-            }
-        } else {
-            new_root = node_hash(&new_root, hash);
-        }
-        at /= 2;
-        last /= 2;
-    }
-    if last != 0 {
+        // The old tree ends before it.
+        Side::Right => new_root = node_hash(&new_root, sibling),
+    });
+    if !at_the_root {
         return Err(wrong_length);
     }
     (old_root == old && new_root == new)
         .then_some(())
         .ok_or(ProofError::Root)
+}
+
+/// Where a sibling stands beside the node that is climbed from.
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Goes from the node `at` of a level whose last node is `last` up to the root, a sibling a step
+/// (RFC 9162 §2.1.3.2 and §2.1.4.2); false when there are too few siblings, or too many.
+fn climb<'proof>(
+    mut at: u64,
+    mut last: u64,
+    siblings: impl IntoIterator<Item = &'proof Hash>,
+    mut step: impl FnMut(&Hash, Side),
+) -> bool {
+    for sibling in siblings {
+        if last == 0 {
+            return false;
+        }
+        if at % 2 == 1 || at == last {
+            step(sibling, Side::Left);
+            while at.is_multiple_of(2) && at != 0 {
+                at /= 2;
+                last /= 2;
+            }
+        } else {
+            step(sibling, Side::Right);
+        }
+        at /= 2;
+        last /= 2;
+    }
+    last == 0
 }
