@@ -235,7 +235,7 @@ enum Side {
 }
 
 /// Goes from the node `at` of a level whose last node is `last` up to the root, a sibling a step
-/// (RFC 9162 §2.1.3.2 and §2.1.4.2); false when there are too few siblings, or too many.
+/// (RFC 9162, 2.1.3.2 and 2.1.4.2); false when there are too few siblings, or too many.
 fn climb<'proof>(
     mut at: u64,
     mut last: u64,
