@@ -18,6 +18,7 @@ use crate::audit::folder::{self as audit, Asked, AuditError, Report};
 use crate::audit::verdict::{Finding, Kind, Verdict};
 use crate::ledger::boot::Folder;
 use crate::log::{Disk, FloorError, InspectError, LogTail, copied_from, inspect, log_id_in};
+use crate::private;
 
 /// The form of backups that this program writes and reads.
 const FORMAT: &str = "keyledger-backup/1";
@@ -260,6 +261,7 @@ fn unpack(archive: &Archive, folder: &Folder) -> io::Result<()> {
         io::copy(&mut archive.read(member), &mut file)?;
         file.sync_all()?;
     }
+    private::restrict(root)?;
     for folder in folders {
         File::open(folder)?.sync_all()?;
     }

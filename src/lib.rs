@@ -16,6 +16,7 @@ pub mod http;
 pub mod ledger;
 pub mod log;
 pub mod merkle;
+pub mod private;
 mod records;
 pub mod seal;
 pub mod tiles;

@@ -18,6 +18,7 @@ use super::output::say;
 use super::signing;
 use crate::clock::Entropy;
 use crate::log::FolderLock;
+use crate::private;
 use crate::seal::export::WORK_FACTOR;
 use crate::seal::{DecryptWith, EncryptFor, ImportTarget, KeyStore, export_keys, import_keys};
 
@@ -152,6 +153,8 @@ impl Import {
         std::fs::create_dir_all(folder.path())
             .with_context(|| format!("cannot make {}", folder.path().display()))?;
         let _lock = FolderLock::take(&folder.lock())?;
+        private::restrict(folder.path())
+            .with_context(|| format!("cannot read {}", folder.path().display()))?;
         let keys = folder.keys();
         let target = ImportTarget {
             dir: &keys,

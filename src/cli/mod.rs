@@ -34,6 +34,8 @@ use clap::{Parser, Subcommand};
 
 use exit::{EXIT_CODES, Stop};
 
+use crate::private;
+
 /// An event-sourced ledger of machine credentials: issue, verify, rotate, revoke, prove.
 #[derive(Debug, Parser)]
 #[command(name = "keyledger", version, max_term_width = 100)]
@@ -61,6 +63,7 @@ impl Cli {
     /// Does what was asked and says how it ended.
     #[must_use]
     pub fn run(self) -> ExitCode {
+        private::restrict_umask();
         let outcome = match self.command {
             Command::Init(init) => init.run(),
             Command::Serve(serve) => serve.run(),

@@ -291,7 +291,7 @@ pub(super) fn install(
     folder::create_fresh(&work)?;
     let master = match master_file {
         Some(path) if path.try_exists().map_err(SealError::io("look for", path))? => {
-            read_master(path)?
+            read_master_outside(path)?
         }
         Some(path) => make_master(path, entropy)?,
         None => make_master(&work.join(MASTER_FILE), entropy)?,
@@ -315,9 +315,9 @@ pub(super) fn open_master(dir: &Path, master_file: Option<&Path>) -> Result<Mast
             path: dir.to_path_buf(),
         });
     }
-    folder::check_mode(dir, 0o077)?;
+    crate::private::restrict(dir).map_err(SealError::io("list", dir))?;
     match master_file {
-        Some(path) => read_master(path),
+        Some(path) => read_master_outside(path),
         None => read_master(&dir.join(MASTER_FILE)),
     }
 }
@@ -360,12 +360,18 @@ fn later_signing_keys(dir: &Path, master: &Master) -> Result<Vec<SigningKey>, Se
     Ok(keys)
 }
 
+/// A master key that is kept outside of the data folder, whose modes are not ours to set.
+fn read_master_outside(path: &Path) -> Result<Master, SealError> {
+    let master = read_master(path)?;
+    // A group may share a mounted secret with its service; the rest of the machine may not.
+    folder::check_mode(path, 0o007)?;
+    Ok(master)
+}
+
 fn read_master(path: &Path) -> Result<Master, SealError> {
     let text = folder::read(path)?.ok_or_else(|| SealError::FileMissing {
         path: path.to_path_buf(),
     })?;
-    // A group may share a mounted secret with its service; the rest of the machine may not.
-    folder::check_mode(path, 0o007)?;
     Master::parse(path, &text)
 }
 

@@ -19,6 +19,7 @@ mod help;
 mod limits;
 mod listen;
 mod misplaced;
+mod modes;
 mod past;
 mod secrets;
 mod seeds;

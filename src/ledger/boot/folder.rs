@@ -6,6 +6,8 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use crate::private::LOST_AND_FOUND;
+
 /// Where everything is in a data folder.
 #[derive(Clone, Debug)]
 pub struct Folder(PathBuf);
@@ -80,12 +82,18 @@ impl Folder {
         self.log().is_dir()
     }
 
-    /// Whether nothing at all is here.
+    /// Whether nothing at all is here, but for what the file system itself keeps.
     pub fn is_vacant(&self) -> io::Result<bool> {
-        match fs::read_dir(&self.0) {
-            Ok(mut entries) => Ok(entries.next().is_none()),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(why) => Err(why),
+        let entries = match fs::read_dir(&self.0) {
+            Ok(entries) => entries,
+            Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(why) => return Err(why),
+        };
+        for entry in entries {
+            if entry?.file_name() != LOST_AND_FOUND {
+                return Ok(false);
+            }
         }
+        Ok(true)
     }
 }

@@ -28,6 +28,7 @@ use crate::log::{
     StartFrom,
 };
 use crate::merkle::{Checkpoint, NoteSigner};
+use crate::private;
 use crate::seal::KeyStore;
 use crate::views::tokens::{Applied, TokenView};
 use crate::views::{Batch, Views};
@@ -111,6 +112,7 @@ pub fn create_under(
     NoteSigner::new(&origin, &[0; 32]).map_err(|_why| BootError::OriginInvalid)?;
     fs::create_dir_all(folder.path()).map_err(|source| unusable(&folder, source))?;
     let lock = FolderLock::take(&folder.lock())?;
+    private::restrict(folder.path()).map_err(|source| unusable(&folder, source))?;
     let master = settings.master_key_file.clone();
     let keys = KeyStore::create(
         &folder.keys(),
@@ -162,6 +164,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         return Err(BootError::NoLedger(folder.path().to_owned()));
     }
     let lock = FolderLock::take(&folder.lock())?;
+    private::restrict(folder.path()).map_err(|source| unusable(&folder, source))?;
     let keys = KeyStore::open(&folder.keys(), settings.master_key_file.as_deref())?;
     keys.remove_leftovers()?;
     let log_id = keys.log_id();

@@ -36,6 +36,20 @@ pub(crate) fn run<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) 
     keyledger(args).output().unwrap()
 }
 
+/// A command that is started with a umask.
+fn under_umask(umask: &str) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command.env_clear().stdin(Stdio::null());
+    let limited = format!("umask {umask}; exec \"$0\" \"$@\"");
+    command.args(["-c", &limited, BINARY]);
+    command
+}
+
+/// Runs a command to its end, started with a umask.
+pub(crate) fn run_under_umask(umask: &str, args: &[String]) -> Output {
+    under_umask(umask).args(args).output().unwrap()
+}
+
 /// The code that a command ended with.
 pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().expect("it ended by itself")

@@ -68,6 +68,13 @@ impl Server {
         Self::spawn(command).unwrap()
     }
 
+    /// The same, started with a umask.
+    pub(crate) fn start_under_umask(umask: &str, data: &Path, more: &[&str]) -> Self {
+        let mut command = super::under_umask(umask);
+        command.args(serve_args(data, more));
+        Self::spawn(command).unwrap()
+    }
+
     /// The same, with at most so many open files.
     pub(crate) fn start_with_files(data: &Path, more: &[&str], files: u32) -> Self {
         let mut command = Command::new("/bin/sh");

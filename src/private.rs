@@ -1,0 +1,183 @@
+//! What others on the machine may do with the data folder: nothing.
+//!
+//! Owns the modes of all that a command creates, folders 0700 and files 0600 whatever the umask it
+//! was started with, and sets wider modes back that something else has given since, such as the
+//! `fsGroup` of a container's volume. Must never look into a file, follow a link out of the folder,
+//! or refuse to go on: what belongs to another user is only reported.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::Mode;
+
+const FOLDER_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+/// What the group and everybody else may do.
+const OTHERS: u32 = 0o077;
+/// Folders within folders of a data folder: `tiles/data/x000/x000` has five.
+const DEPTH_MAX: usize = 16;
+
+/// The folder that file systems keep at the root of a volume; it is not ours.
+pub const LOST_AND_FOUND: &str = "lost+found";
+
+/// Has the process create every file and folder for its owner alone, those that libraries create
+/// too. To be called before there is a second thread.
+pub fn restrict_umask() {
+    rustix::process::umask(Mode::from_raw_mode(OTHERS));
+}
+
+/// What was found wider than it may be.
+#[derive(Debug, Default, Eq, PartialEq)]
+pub struct Restricted {
+    /// Paths whose mode was set back, and the first of them with the mode that it had.
+    pub set_back: usize,
+    /// See above.
+    pub first: Option<(PathBuf, u32)>,
+    /// Paths that others can reach and that belong to another user, and the first of them.
+    pub foreign: usize,
+    /// See above.
+    pub first_foreign: Option<(PathBuf, u32)>,
+}
+
+/// Sets the modes of a folder and of all in it back to the owner's alone, and logs what was wider.
+///
+/// # Errors
+/// When the folder cannot be read. What cannot be changed is no error.
+pub fn restrict(root: &Path) -> io::Result<()> {
+    let found = restricted(root)?;
+    if let Some((path, mode)) = &found.first {
+        tracing::warn!(
+            paths = found.set_back,
+            first = %path.display(),
+            mode = format!("{mode:o}"),
+            "other users had access to the data folder; it is the owner's alone again"
+        );
+    }
+    if let Some((path, mode)) = &found.first_foreign {
+        tracing::warn!(
+            paths = found.foreign,
+            first = %path.display(),
+            mode = format!("{mode:o}"),
+            "other users have access to the data folder; it belongs to another user, so its mode \
+             stays: set folders to 0700 and files to 0600"
+        );
+    }
+    Ok(())
+}
+
+/// The same without a word.
+///
+/// # Errors
+/// As of [`restrict`].
+pub fn restricted(root: &Path) -> io::Result<Restricted> {
+    let mut found = Restricted::default();
+    // The root may be a link to where the folder lies.
+    found.look_at(root, &fs::metadata(root)?);
+    found.walk(root, DEPTH_MAX)?;
+    Ok(found)
+}
+
+impl Restricted {
+    fn walk(&mut self, folder: &Path, depth: usize) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            // Does not follow links. A temporary file may go meanwhile.
+            let seen = match entry.metadata() {
+                Ok(seen) => seen,
+                Err(why) if why.kind() == io::ErrorKind::NotFound => continue,
+                Err(why) => return Err(why),
+            };
+            if entry.file_name() == LOST_AND_FOUND {
+                continue;
+            }
+            let path = entry.path();
+            self.look_at(&path, &seen);
+            if seen.is_dir() && depth > 0 {
+                match self.walk(&path, depth - 1) {
+                    // Another user's, which the process may not read.
+                    Err(why) if why.kind() == io::ErrorKind::PermissionDenied => {}
+                    done => done?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at(&mut self, path: &Path, seen: &Metadata) {
+        let mode = seen.mode() & 0o7777;
+        let wanted = if seen.is_dir() {
+            FOLDER_MODE
+        } else if seen.is_file() {
+            FILE_MODE
+        } else {
+            return;
+        };
+        if mode & OTHERS == 0 {
+            return;
+        }
+        let ours = seen.uid() == rustix::process::geteuid().as_raw();
+        if ours && fs::set_permissions(path, Permissions::from_mode(wanted)).is_ok() {
+            self.set_back += 1;
+            self.first.get_or_insert_with(|| (path.to_owned(), mode));
+        } else {
+            self.foreign += 1;
+            self.first_foreign
+                .get_or_insert_with(|| (path.to_owned(), mode));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().mode() & 0o7777
+    }
+
+    fn set(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn wider_modes_are_set_back_at_every_depth_and_links_are_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, outside) = (folder.path().join("data"), folder.path().join("outside"));
+        let deep = data.join("a").join("b");
+        fs::create_dir_all(&deep).unwrap();
+        fs::create_dir(data.join(LOST_AND_FOUND)).unwrap();
+        fs::write(&outside, "").unwrap();
+        std::os::unix::fs::symlink(&outside, deep.join("link")).unwrap();
+        fs::write(deep.join("file"), "").unwrap();
+        fs::write(data.join("narrow"), "").unwrap();
+        for (path, mode) in [
+            (&data, 0o2770),
+            (&data.join("a"), 0o755),
+            (&deep, 0o711),
+            (&deep.join("file"), 0o666),
+            (&data.join("narrow"), 0o400),
+            (&data.join(LOST_AND_FOUND), 0o755),
+            (&outside, 0o644),
+        ] {
+            set(path, mode);
+        }
+        let found = restricted(&data).unwrap();
+        assert_eq!((found.set_back, found.foreign), (4, 0));
+        assert_eq!(found.first, Some((data.clone(), 0o2770)));
+        for (path, expected) in [
+            (&data, 0o700),
+            (&data.join("a"), 0o700),
+            (&deep, 0o700),
+            (&deep.join("file"), 0o600),
+            (&data.join("narrow"), 0o400),
+            (&data.join(LOST_AND_FOUND), 0o755),
+            (&outside, 0o644),
+        ] {
+            assert_eq!(mode(path), expected, "{}", path.display());
+        }
+        assert_eq!(restricted(&data).unwrap(), Restricted::default());
+        assert!(restricted(&data.join("missing")).is_err());
+    }
+}
