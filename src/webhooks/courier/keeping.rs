@@ -3,10 +3,10 @@
 //! One batch is on its way to the disk at a time. One that the store could not take is given to it
 //! again, before anything newer.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Courier, News};
-use crate::domain::ids::EndpointId;
+use crate::domain::ids::{EndpointId, OrganizationId};
 use crate::domain::time::Timestamp;
 use crate::ledger::{Ledger, error_chain};
 use crate::webhooks::delivery::{Attempted, delivery_id};
@@ -19,14 +19,16 @@ const KEEP_EVERY_MS: i64 = 100;
 const KEEP_SEEN_EVERY_MS: i64 = 5_000;
 /// How soon a batch is tried again that could not be kept.
 const KEEP_AGAIN_MS: i64 = 1_000;
-/// Old attempts are looked for so often.
-const PRUNE_EVERY_MS: i64 = 600_000;
+/// Attempts that are to go are looked for so often, which costs one row where there are none.
+const PRUNE_EVERY_MS: i64 = 60_000;
 
 pub(super) struct Keeping {
     store: Store,
     ledger: Ledger,
     kept_for_ms: i64,
     attempts: Vec<Attempted>,
+    /// Whose the endpoints of these attempts are.
+    organizations: BTreeMap<EndpointId, OrganizationId>,
     skipped: BTreeSet<(EndpointId, u64)>,
     seen: u64,
     kept_seen: u64,
@@ -47,6 +49,7 @@ impl Keeping {
             ledger,
             kept_for_ms,
             attempts: Vec::new(),
+            organizations: BTreeMap::new(),
             skipped: BTreeSet::new(),
             seen,
             kept_seen: seen,
@@ -59,8 +62,9 @@ impl Keeping {
         }
     }
 
-    /// An attempt has ended.
-    pub(super) fn note(&mut self, attempted: Attempted) {
+    /// An attempt of an organization's endpoint has ended.
+    pub(super) fn note(&mut self, organization: OrganizationId, attempted: Attempted) {
+        self.organizations.insert(attempted.endpoint, organization);
         self.attempts.push(attempted);
         self.touched = true;
     }
@@ -149,6 +153,7 @@ impl Keeping {
                 changes: queue.take_changes(),
                 seen: self.seen,
                 attempts: std::mem::take(&mut self.attempts),
+                organizations: std::mem::take(&mut self.organizations),
                 skipped: Vec::new(),
             },
             skipped: std::mem::take(&mut self.skipped),

@@ -112,7 +112,7 @@ impl Courier {
             return;
         };
         self.counts.count(outcome, attempt.duration_ms);
-        self.keeping.note(Attempted {
+        let attempted = Attempted {
             endpoint: id,
             delivery: delivery_id(id, event),
             event,
@@ -126,7 +126,8 @@ impl Courier {
             failure: ended.attempt.failure,
             outcome,
             response: ended.attempt.response,
-        });
+        };
+        self.keeping.note(ended.endpoint.organization, attempted);
     }
 }
 

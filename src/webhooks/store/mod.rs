@@ -7,10 +7,12 @@
 //! was sent. All calls wait for the disk: they belong off the async threads.
 
 mod rows;
+mod shares;
 
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -26,9 +28,10 @@ use ulid::Ulid;
 
 use super::delivery::{Attempted, Outcome, Standing};
 use super::queue::{Changes, Kept, Progress};
-use crate::domain::ids::{DeliveryId, EndpointId};
+use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
 use crate::domain::time::Timestamp;
 use rows::{DELIVERIES, Row, note, note_skipped};
+use shares::COUNTS;
 
 pub use rows::Delivery;
 
@@ -51,14 +54,20 @@ const SEEN: &str = "seen";
 const NEXT_ATTEMPT: &str = "next_attempt";
 /// The version of these tables.
 const FORMAT: &str = "format";
-const FORMAT_NOW: u64 = 1;
+const FORMAT_NOW: u64 = 2;
+/// Without counts of each endpoint's attempts.
+const FORMAT_UNCOUNTED: u64 = 1;
 
-/// Attempts that are kept: with 4 KB of answer each, 2 GB; usually a tenth of it.
+/// Attempts that are kept: with 4 KB of answer each, 2 GB; usually a tenth of it. Beyond, those go
+/// who hold more than an even share: an organization of them all, an endpoint of its organization's.
 const ATTEMPTS_MAX: u64 = 500_000;
 /// Attempts that one listing looks at: with a filter that none passes, some 50 ms.
 const LOOKED_AT_MAX: usize = 10_000;
 /// Attempts that one call of [`Store::prune`] removes.
 const PRUNED_MAX: usize = 20_000;
+
+/// Stands for the organization of an endpoint while it is not known.
+const NO_ORGANIZATION: OrganizationId = OrganizationId(Ulid(0));
 
 /// Why the store could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +130,8 @@ pub struct Batch {
     pub seen: u64,
     /// Attempts that ended.
     pub attempts: Vec<Attempted>,
+    /// Whose the endpoints of these attempts are.
+    pub organizations: BTreeMap<EndpointId, OrganizationId>,
     /// Deliveries that are not going to be made.
     pub skipped: Vec<(EndpointId, DeliveryId)>,
 }
@@ -176,11 +187,16 @@ impl Store {
             writing.open_table(DELIVERIES)?;
             writing.open_table(ATTEMPTS)?;
             writing.open_table(ATTEMPTS_OF)?;
+            writing.open_table(COUNTS)?;
             let mut numbers = writing.open_table(NUMBERS)?;
             let found = numbers.get(FORMAT)?.map(|found| found.value());
             match found {
                 None => drop(numbers.insert(FORMAT, FORMAT_NOW)?),
                 Some(FORMAT_NOW) => {}
+                Some(FORMAT_UNCOUNTED) => {
+                    count_all(&writing)?;
+                    numbers.insert(FORMAT, FORMAT_NOW)?;
+                }
                 Some(found) => return Err(StoreError::Format { found }),
             }
         }
@@ -262,10 +278,14 @@ impl Store {
             let mut attempts = writing.open_table(ATTEMPTS)?;
             let mut of = writing.open_table(ATTEMPTS_OF)?;
             let mut deliveries = writing.open_table(DELIVERIES)?;
+            let mut counts = writing.open_table(COUNTS)?;
             for (number, attempted) in (next..).zip(&batch.attempts) {
                 attempts.insert(number, postcard::to_stdvec(attempted)?.as_slice())?;
                 of.insert((attempted.endpoint.ulid().0, number), ())?;
                 note(&mut deliveries, number, attempted)?;
+                let organization = batch.organizations.get(&attempted.endpoint);
+                let organization = organization.copied().unwrap_or(NO_ORGANIZATION);
+                shares::add(&mut counts, (organization, attempted.endpoint))?;
             }
             for (endpoint, delivery) in &batch.skipped {
                 note_skipped(&mut deliveries, *endpoint, *delivery)?;
@@ -328,41 +348,106 @@ impl Store {
         Ok(Some((found, made)))
     }
 
-    /// Removes attempts that began before `cutoff` and those beyond what is kept, oldest first, but
-    /// for the last ones of deliveries that are dead; whether there are more to remove.
+    /// Removes attempts that began before `cutoff`, oldest first, then those beyond what is kept,
+    /// of who holds more than an even share; whether there are more to remove.
     ///
     /// # Errors
     /// When that cannot be written.
     pub fn prune(&self, cutoff: Timestamp) -> Result<bool, StoreError> {
+        self.prune_to(cutoff, ATTEMPTS_MAX)
+    }
+
+    /// Costs what it removes: attempts are numbered as they end, so that old ones come first, and
+    /// nothing that stays is read but the first that is not old.
+    fn prune_to(&self, cutoff: Timestamp, room: u64) -> Result<bool, StoreError> {
+        let mut doomed = self.outdated(cutoff)?;
+        if doomed.len() < PRUNED_MAX {
+            self.add_surplus(&mut doomed, room)?;
+        }
+        if doomed.is_empty() {
+            return Ok(false);
+        }
         let writing = self.writing()?;
-        let mut removed = 0;
         {
             let mut attempts = writing.open_table(ATTEMPTS)?;
             let mut of = writing.open_table(ATTEMPTS_OF)?;
             let mut deliveries = writing.open_table(DELIVERIES)?;
-            let mut beyond = attempts.len()?.saturating_sub(ATTEMPTS_MAX);
-            let mut old = Vec::new();
-            for attempt in attempts.iter()? {
-                let (number, attempted) = attempt?;
-                let attempted: Attempted = postcard::from_bytes(attempted.value())?;
-                if (attempted.at >= cutoff && beyond == 0) || old.len() == PRUNED_MAX {
-                    break;
+            let mut counts = writing.open_table(COUNTS)?;
+            for (number, endpoint) in &doomed {
+                let removed: Option<Attempted> = row(attempts.remove(*number)?)?;
+                of.remove((endpoint.ulid().0, *number))?;
+                shares::subtract(&mut counts, *endpoint, 1)?;
+                if let Some(removed) = removed {
+                    rows::forget(&mut deliveries, (*endpoint, removed.delivery), *number)?;
                 }
-                beyond = beyond.saturating_sub(1);
-                if attempted.outcome != Outcome::Dead {
-                    old.push((number.value(), attempted.endpoint, attempted.delivery));
-                }
-            }
-            for (number, endpoint, delivery) in old {
-                removed += 1;
-                attempts.remove(number)?;
-                of.remove((endpoint.ulid().0, number))?;
-                rows::forget(&mut deliveries, (endpoint, delivery), number)?;
             }
         }
         writing.commit()?;
-        Ok(removed == PRUNED_MAX)
+        Ok(doomed.len() == PRUNED_MAX)
     }
+
+    /// The first attempts, as long as they began before `cutoff`.
+    fn outdated(&self, cutoff: Timestamp) -> Result<BTreeMap<u64, EndpointId>, StoreError> {
+        let reading = self.reading()?;
+        let mut doomed = BTreeMap::new();
+        for attempt in reading.open_table(ATTEMPTS)?.iter()? {
+            let (number, attempted) = attempt?;
+            let attempted: Attempted = postcard::from_bytes(attempted.value())?;
+            if attempted.at >= cutoff || doomed.len() == PRUNED_MAX {
+                break;
+            }
+            doomed.insert(number.value(), attempted.endpoint);
+        }
+        Ok(doomed)
+    }
+
+    /// Adds the oldest attempts of endpoints that hold more than their share, where there are more
+    /// than `room` in all.
+    fn add_surplus(
+        &self,
+        doomed: &mut BTreeMap<u64, EndpointId>,
+        room: u64,
+    ) -> Result<(), StoreError> {
+        let reading = self.reading()?;
+        if reading.open_table(ATTEMPTS)?.len()? - doomed.len() as u64 <= room {
+            return Ok(());
+        }
+        let mut held = shares::all(&reading)?;
+        for one in &mut held {
+            let gone = doomed
+                .values()
+                .filter(|endpoint| **endpoint == one.endpoint);
+            one.attempts = one.attempts.saturating_sub(gone.count() as u64);
+        }
+        let of = reading.open_table(ATTEMPTS_OF)?;
+        for (endpoint, attempts) in shares::surplus(&held, room) {
+            let key = endpoint.ulid().0;
+            let mut left = attempts;
+            for number in of.range((key, 0)..=(key, u64::MAX))? {
+                if left == 0 || doomed.len() == PRUNED_MAX {
+                    break;
+                }
+                let (_, number) = number?.0.value();
+                if doomed.insert(number, endpoint).is_none() {
+                    left -= 1;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Counts the attempts of a file that has no counts; whose endpoints they are of is learned with
+/// the next attempt.
+fn count_all(writing: &WriteTransaction) -> Result<(), StoreError> {
+    let of = writing.open_table(ATTEMPTS_OF)?;
+    let mut counts = writing.open_table(COUNTS)?;
+    for attempt in of.iter()? {
+        let (endpoint, _) = attempt?.0.value();
+        let endpoint = EndpointId(Ulid(endpoint));
+        shares::add(&mut counts, (NO_ORGANIZATION, endpoint))?;
+    }
+    Ok(())
 }
 
 fn keep_lines(writing: &WriteTransaction, changes: &Changes) -> Result<(), StoreError> {

@@ -175,8 +175,19 @@ fn what_is_asked_for_once_more_makes_a_delivery_arrive_and_never_worse() {
     }
 }
 
+/// The positions of the attempts that are left of an endpoint, newest first.
+fn left(store: &Store, endpoint: EndpointId) -> Vec<u64> {
+    let ask = Ask {
+        limit: 1_000,
+        ..Ask::default()
+    };
+    let page = store.attempts(endpoint, &ask).unwrap();
+    let positions = page.found.iter().map(|(_, found)| found.position.unwrap());
+    positions.collect()
+}
+
 #[test]
-fn old_attempts_go_and_dead_deliveries_stay_listed() {
+fn old_attempts_go_whatever_became_of_their_deliveries() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path()).unwrap();
     let attempts = vec![
@@ -184,6 +195,7 @@ fn old_attempts_go_and_dead_deliveries_stay_listed() {
         attempted(1, 2, Outcome::Dead),
         attempted(0, 3, Outcome::Delivered),
         attempted(2, 4, failed(9)),
+        attempted(3, 5, Outcome::Dead),
     ];
     let batch = Batch {
         attempts: attempts.clone(),
@@ -191,17 +203,74 @@ fn old_attempts_go_and_dead_deliveries_stay_listed() {
     };
     store.keep(&batch).unwrap();
     assert!(!store.prune(Timestamp(4)).unwrap());
-    let ask = Ask {
-        limit: 10,
-        ..Ask::default()
-    };
-    let page = store.attempts(ENDPOINT, &ask).unwrap();
-    let left: Vec<_> = page.found.into_iter().map(|(_, found)| found).collect();
-    assert_eq!(left, [attempts[3].clone(), attempts[1].clone()]);
+    assert_eq!(left(&store, ENDPOINT), [3, 2]);
     let delivery = |at: usize| store.delivery(ENDPOINT, attempts[at].delivery).unwrap();
-    assert_eq!(delivery(0), None);
-    assert_eq!(delivery(1).unwrap().0.standing, Standing::Dead);
+    assert_eq!((delivery(0), delivery(1)), (None, None));
     assert_eq!(delivery(3).unwrap().0.standing, Standing::Pending);
+    assert_eq!(delivery(4).unwrap().0.standing, Standing::Dead);
+}
+
+/// Attempts of an organization's endpoint, the first at `from`.
+fn batch_of(organization: u128, endpoint: EndpointId, positions: std::ops::Range<u64>) -> Batch {
+    let attempts = positions.map(|position| Attempted {
+        endpoint,
+        ..attempted(position, 100, Outcome::Dead)
+    });
+    Batch {
+        attempts: attempts.collect(),
+        organizations: [(endpoint, OrganizationId(Ulid(organization)))].into(),
+        ..Batch::default()
+    }
+}
+
+#[test]
+fn one_who_is_sent_much_pushes_nobody_elses_attempts_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = Store::open(folder.path()).unwrap();
+    let (loud, beside, quiet) = (
+        EndpointId(Ulid(1)),
+        EndpointId(Ulid(2)),
+        EndpointId(Ulid(3)),
+    );
+    store.keep(&batch_of(2, quiet, 0..4)).unwrap();
+    store.keep(&batch_of(1, beside, 0..3)).unwrap();
+    for round in 0..5 {
+        let positions = round * 20..(round + 1) * 20;
+        store.keep(&batch_of(1, loud, positions)).unwrap();
+        assert!(!store.prune_to(Timestamp(0), 20).unwrap());
+        assert_eq!(left(&store, quiet).len(), 4);
+        assert_eq!(left(&store, beside).len(), 3);
+        // The newest of its own, as many as there is room for.
+        let newest: Vec<u64> = (round * 20 + 7..(round + 1) * 20).rev().collect();
+        assert_eq!(left(&store, loud), newest);
+        drop(store);
+        store = Store::open(folder.path()).unwrap();
+    }
+    // What is too old is no share of anybody's.
+    assert!(!store.prune_to(Timestamp(101), 20).unwrap());
+    assert_eq!(left(&store, quiet), [0; 0]);
+    store.keep(&batch_of(1, loud, 0..20)).unwrap();
+    assert!(!store.prune_to(Timestamp(0), 20).unwrap());
+    assert_eq!(left(&store, loud).len(), 20);
+}
+
+#[test]
+fn a_file_without_counts_is_counted_when_it_is_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    store.keep(&batch_of(1, ENDPOINT, 0..30)).unwrap();
+    let writing = store.writing().unwrap();
+    writing.delete_table(COUNTS).unwrap();
+    let mut numbers = writing.open_table(NUMBERS).unwrap();
+    numbers.insert(FORMAT, FORMAT_UNCOUNTED).unwrap();
+    drop(numbers);
+    writing.commit().unwrap();
+    drop(store);
+    let store = Store::open(folder.path()).unwrap();
+    store.keep(&batch_of(2, OTHER, 0..3)).unwrap();
+    assert!(!store.prune_to(Timestamp(0), 10).unwrap());
+    assert_eq!(left(&store, OTHER).len(), 3);
+    assert_eq!(left(&store, ENDPOINT), [29, 28, 27, 26, 25, 24, 23]);
 }
 
 #[test]
