@@ -1,6 +1,7 @@
 //! What is kept is there after a stop, and goes when its time is over.
 
 use super::*;
+use crate::domain::time::Timestamp;
 use crate::webhooks::delivery::{Cause, delivery_id};
 use crate::webhooks::queue::Range;
 
