@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod clock;
 pub mod config;
+pub mod degraded;
 pub mod domain;
 pub mod http;
 pub mod ledger;

@@ -2,12 +2,18 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::extract::State;
+use axum::Json;
+use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 
+use serde::Serialize;
+use utoipa::ToSchema;
+
 use super::App;
+use super::metrics::is_local;
 use super::problem::{Problem, ProblemBody};
+use crate::domain::time::Timestamp;
 use crate::ledger::Health;
 
 /// The process is there.
@@ -17,16 +23,73 @@ pub(super) async fn livez() -> &'static str {
     "ok\n"
 }
 
-/// The process takes requests.
+/// Whether the process takes requests, and which of its parts are degraded.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Readiness {
+    /// `ready` or `degraded`; either takes requests.
+    #[schema(examples("ready", "degraded"))]
+    status: &'static str,
+    /// The parts that do not work as they should.
+    degraded: Vec<DegradedPart>,
+}
+
+/// A part that does not work as it should.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DegradedPart)]
+struct DegradedPart {
+    /// `views`, `signing`, `publishing`, `snapshots`, `deliveries`, `usage`, `keys` or `restore`.
+    part: &'static str,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    since: Timestamp,
+    /// What is wrong; only for clients that may read the metrics without a credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// What to do; only for clients that may read the metrics without a credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<&'static str>,
+}
+
+/// The process takes requests. Degraded parts are listed and do not make it unready:
+/// verifications, and the revocation of credentials, do not depend on them.
 #[utoipa::path(get, path = "/readyz", tag = "service", security(()),
-    responses((status = 200, body = String), (status = 503, body = ProblemBody)))]
-pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Problem> {
+    responses((status = 200, body = Readiness), (status = 503, body = ProblemBody)))]
+pub(super) async fn readyz(
+    State(app): State<App>,
+    request: Request,
+) -> Result<Json<Readiness>, Problem> {
+    // Reasons name files and records: not for the network.
+    let detailed = is_local(&app, &request);
+    readiness(&app, detailed)
+}
+
+/// The same on a listener of its own, whose clients need no credential.
+pub(super) async fn readyz_in_detail(State(app): State<App>) -> Result<Json<Readiness>, Problem> {
+    readiness(&app, true)
+}
+
+fn readiness(app: &App, detailed: bool) -> Result<Json<Readiness>, Problem> {
     let good = *app.ledger.health().borrow() == Health::Good;
-    if good && app.ready.load(Ordering::Acquire) {
-        Ok("ok\n")
-    } else {
-        Err(Problem::not_ready())
+    if !good || !app.ready.load(Ordering::Acquire) {
+        return Err(Problem::not_ready());
     }
+    let degraded = app.ledger.degraded().list();
+    Ok(Json(Readiness {
+        status: if degraded.is_empty() {
+            "ready"
+        } else {
+            "degraded"
+        },
+        degraded: degraded
+            .into_iter()
+            .map(|one| DegradedPart {
+                part: one.part.name(),
+                since: one.since,
+                reason: detailed.then_some(one.reason),
+                remedy: detailed.then_some(one.remedy),
+            })
+            .collect(),
+    }))
 }
 
 /// The OpenAPI document.

@@ -23,6 +23,7 @@ use prometheus_client::registry::{Registry, Unit};
 use super::App;
 use super::auth::Caller;
 use super::problem::{Problem, ProblemBody};
+use crate::degraded::{DegradedParts, Part};
 use crate::domain::access::Action;
 use crate::ledger::Ledger;
 use crate::usage::{Numbers, Usage};
@@ -341,6 +342,7 @@ impl Collector for Told {
             status.appended.into_iter(),
             ConstCounter::new,
         )?;
+        encode_degraded(&mut to, self.ledger.degraded())?;
         if let Some(usage) = &self.usage {
             encode_usage(&mut to, &usage.numbers())?;
         }
@@ -349,6 +351,32 @@ impl Collector for Told {
             None => Ok(()),
         }
     }
+}
+
+fn encode_degraded(
+    to: &mut DescriptorEncoder<'_>,
+    degraded: &DegradedParts,
+) -> Result<(), fmt::Error> {
+    labelled(
+        to,
+        ("degraded", "Whether a part is degraded: 1 or 0", "part"),
+        Part::ALL
+            .into_iter()
+            .map(|part| (part.name(), u64::from(degraded.is_degraded(part)))),
+        |number| ConstGauge::new(signed(number)),
+    )?;
+    labelled(
+        to,
+        (
+            "files_set_aside",
+            "Damaged files and folders that were set aside since the start",
+            "part",
+        ),
+        Part::ALL
+            .into_iter()
+            .map(|part| (part.name(), degraded.set_aside_count(part))),
+        ConstCounter::new,
+    )
 }
 
 fn encode_webhooks(
@@ -471,7 +499,7 @@ async fn answer(app: App) -> Result<Response, Problem> {
 
 /// Whether a request comes from this machine itself. A proxy on it forwards those of others: where
 /// there is one, or what asks says that it forwards, the address says nothing.
-fn is_local(app: &App, request: &Request) -> bool {
+pub(super) fn is_local(app: &App, request: &Request) -> bool {
     let peer = request
         .extensions()
         .get::<ConnectInfo<std::net::SocketAddr>>();

@@ -59,7 +59,7 @@ pub(super) fn about_itself() -> Router<App> {
     Router::new()
         .route("/metrics", get(metrics::show_all))
         .route("/livez", get(meta::livez))
-        .route("/readyz", get(meta::readyz))
+        .route("/readyz", get(meta::readyz_in_detail))
 }
 
 fn platform_routes() -> OpenApiRouter<App> {

@@ -37,6 +37,7 @@ use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, occurred_at};
+use crate::degraded::DegradedParts;
 use crate::domain::command::Request;
 use crate::domain::endpoint_secret::EndpointSecretText;
 use crate::domain::envelope::Digest32;
@@ -189,6 +190,7 @@ pub(crate) struct Shared {
     pub(crate) last_ms: AtomicI64,
     pub(crate) clock_accepted: AtomicBool,
     pub(crate) health: watch::Sender<Health>,
+    pub(crate) degraded: DegradedParts,
     pub(crate) log_id: [u8; 16],
     pub(crate) appended: status::Appended,
     /// Events that the newest signed checkpoint covers.
@@ -325,6 +327,12 @@ impl Ledger {
     #[must_use]
     pub fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+
+    /// Which parts of the service are degraded while the ledger goes on.
+    #[must_use]
+    pub fn degraded(&self) -> &DegradedParts {
+        &self.shared.degraded
     }
 
     /// Takes no more, finishes what was taken, flushes, and waits for the threads.

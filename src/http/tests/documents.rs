@@ -5,8 +5,11 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::CODES;
+use super::calls::Reply;
+use super::metrics::from;
 use super::routes::documented;
 use super::{World, ask};
+use crate::degraded::Part;
 use crate::webhooks::examples::Example;
 
 /// Set to write the file instead of comparing it.
@@ -170,9 +173,10 @@ fn the_page_needs_nothing_from_elsewhere() {
 #[test]
 fn the_service_says_whether_it_lives_and_is_ready() {
     let mut world = World::new();
-    for path in ["/livez", "/readyz"] {
+    let ready = r#"{"status":"ready","degraded":[]}"#;
+    for (path, text) in [("/livez", "ok\n"), ("/readyz", ready)] {
         let reply = world.send(ask("GET", path));
-        assert_eq!((reply.status, reply.text.as_str()), (200, "ok\n"), "{path}");
+        assert_eq!((reply.status, reply.text.as_str()), (200, text), "{path}");
         let head = world.send(ask("HEAD", path));
         assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
     }
@@ -184,6 +188,46 @@ fn the_service_says_whether_it_lives_and_is_ready() {
     assert_eq!(reply.refused(503), "not_ready");
     assert_eq!(reply.header("retry-after"), Some("1"));
     assert_eq!(world.send(ask("GET", "/livez")).status, 200);
+}
+
+#[test]
+fn degraded_parts_are_listed_and_do_not_make_the_service_unready() {
+    let world = World::new();
+    let degraded = world.ledger.degraded();
+    degraded.begin(Part::Deliveries, "a.redb: page 3", "it is tried again");
+    degraded.begin(Part::Keys, "dk_1 is missing", "import the keys");
+    let shown = |reply: Reply| {
+        assert_eq!(reply.status, 200);
+        assert_eq!(reply.json()["status"], "degraded");
+        reply.json()["degraded"].clone()
+    };
+    let list = shown(world.send(ask("GET", "/readyz")));
+    let parts: Vec<_> = list.as_array().unwrap().iter().collect();
+    assert_eq!(
+        [&parts[0]["part"], &parts[1]["part"]],
+        ["deliveries", "keys"]
+    );
+    // The network learns which parts, this machine learns what to do.
+    for part in parts {
+        assert!(part["since"].is_string());
+        assert_eq!(part["reason"], Value::Null);
+        assert_eq!(part["remedy"], Value::Null);
+    }
+    let list = shown(world.send(from("127.0.0.1:9", "/readyz")));
+    assert_eq!(list[1]["reason"], "dk_1 is missing");
+    assert_eq!(list[1]["remedy"], "import the keys");
+    let text = world.send(from("127.0.0.1:9", "/metrics")).text;
+    for line in [
+        "keyledger_degraded{part=\"keys\"} 1",
+        "keyledger_degraded{part=\"views\"} 0",
+        "keyledger_files_set_aside_total{part=\"usage\"} 0",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+    degraded.end(Part::Keys);
+    degraded.end(Part::Deliveries);
+    let reply = world.send(ask("GET", "/readyz"));
+    assert_eq!(reply.json()["status"], "ready");
 }
 
 /// Routes that anybody may call.

@@ -10,7 +10,7 @@ use super::deliveries::{Receiver, begun, endpoint, inside, key};
 use super::{Ask, World, answered, ask};
 use crate::http::{HttpSettings, router};
 
-fn from(address: &str, path: &str) -> Ask {
+pub(super) fn from(address: &str, path: &str) -> Ask {
     let mut asked = ask("GET", path);
     let address: SocketAddr = address.parse().unwrap();
     asked.0.extensions_mut().insert(ConnectInfo(address));

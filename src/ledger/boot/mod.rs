@@ -18,6 +18,7 @@ use super::snapshots::{self, EVENTS_BETWEEN, Loaded};
 use super::stamp::{StampError, open_personal};
 use super::{Ledger, Submission, erasure};
 use crate::clock::{Clock, Entropy};
+use crate::degraded::DegradedParts;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{Actor, Command, OpenLedger, Request};
 use crate::domain::envelope::{Event, commitment};
@@ -134,6 +135,7 @@ pub fn create_under(
         views,
         state: State::default(),
         lock,
+        degraded: DegradedParts::new(settings.clock.clone()),
     };
     let signing = Signing {
         origin: origin.clone(),
@@ -165,6 +167,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     }
     let lock = FolderLock::take(&folder.lock())?;
     private::restrict(folder.path()).map_err(|source| unusable(&folder, source))?;
+    let degraded = DegradedParts::new(settings.clock.clone());
     let keys = KeyStore::open(&folder.keys(), settings.master_key_file.as_deref())?;
     keys.remove_leftovers()?;
     let log_id = keys.log_id();
@@ -207,6 +210,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
             views,
             state,
             lock,
+            degraded,
         },
         signing,
         settings,

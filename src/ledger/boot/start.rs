@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use super::{BootError, Settings, unusable};
 use crate::clock::{Clock, ClockGuard};
+use crate::degraded::DegradedParts;
 use crate::domain::state::State;
 use crate::ledger::checkpoints::{Signed, Signing, Told};
 use crate::ledger::lanes::Lanes;
@@ -28,6 +29,7 @@ pub(super) struct Parts {
     pub(super) views: Views,
     pub(super) state: State,
     pub(super) lock: FolderLock,
+    pub(super) degraded: DegradedParts,
 }
 
 pub(super) fn start(
@@ -41,6 +43,7 @@ pub(super) fn start(
         views,
         state,
         lock,
+        degraded,
     } = parts;
     let last_ms = state.last_at().map(|at| at.0);
     let guard = guard(&settings, last_ms);
@@ -49,7 +52,12 @@ pub(super) fn start(
     entropy.ulids_after(state.last_id().map_or(ulid::Ulid::nil(), |id| id.0));
     let reader = log.reader();
     let tiles = tiles(settings.folder.tiles(), &reader, &signing)?;
-    let shared = shared((views, keys), settings.clock, last_ms, log.log_id());
+    let shared = shared(
+        (views, keys, degraded),
+        settings.clock,
+        last_ms,
+        log.log_id(),
+    );
     let vkeys = signing.signers.known();
     let signed = announced(&log);
     let (snapshots, orders) = mpsc::sync_channel(0);
@@ -103,7 +111,7 @@ pub(super) fn start(
 
 /// What the handle and the threads share, before anything has happened.
 fn shared(
-    (views, keys): (Views, KeyStore),
+    (views, keys, degraded): (Views, KeyStore, DegradedParts),
     clock: Clock,
     last_ms: Option<i64>,
     log_id: [u8; 16],
@@ -116,6 +124,7 @@ fn shared(
         last_ms: AtomicI64::new(last_ms.unwrap_or(0)),
         clock_accepted: AtomicBool::new(false),
         health: watch::Sender::new(Health::Good),
+        degraded,
         log_id,
         appended: Appended::default(),
         checkpoint: AtomicU64::new(0),

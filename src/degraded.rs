@@ -1,0 +1,225 @@
+//! Which parts of the service are degraded: what is wrong, since when, and what to do about it.
+//!
+//! Owns one entry for each part that does not work as it should although the ledger goes on:
+//! damage to anything but the log never stops the ledger, and none passes in silence. Each part
+//! reports here when its trouble begins and when it ends; both are logged here and nowhere else.
+//! `/readyz` and `/metrics` read it. Must never decide anything, nor hold a secret.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::clock::Clock;
+use crate::domain::time::Timestamp;
+
+/// A part of the service that can be degraded while the ledger goes on.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Part {
+    /// The view on disk that finds the events of a record.
+    Views,
+    /// Signed checkpoints.
+    Signing,
+    /// Tiles and published checkpoints.
+    Publishing,
+    /// Snapshots of the state.
+    Snapshots,
+    /// What webhooks have delivered.
+    Deliveries,
+    /// The usage history.
+    Usage,
+    /// Data keys.
+    Keys,
+    /// A ledger that was restored from an older copy.
+    Restore,
+}
+
+impl Part {
+    /// All parts, in the order in which they are listed.
+    pub const ALL: [Self; 8] = [
+        Self::Views,
+        Self::Signing,
+        Self::Publishing,
+        Self::Snapshots,
+        Self::Deliveries,
+        Self::Usage,
+        Self::Keys,
+        Self::Restore,
+    ];
+
+    /// The name in `/readyz`, metrics and log lines.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Views => "views",
+            Self::Signing => "signing",
+            Self::Publishing => "publishing",
+            Self::Snapshots => "snapshots",
+            Self::Deliveries => "deliveries",
+            Self::Usage => "usage",
+            Self::Keys => "keys",
+            Self::Restore => "restore",
+        }
+    }
+
+    const fn number(self) -> usize {
+        match self {
+            Self::Views => 0,
+            Self::Signing => 1,
+            Self::Publishing => 2,
+            Self::Snapshots => 3,
+            Self::Deliveries => 4,
+            Self::Usage => 5,
+            Self::Keys => 6,
+            Self::Restore => 7,
+        }
+    }
+}
+
+/// What is wrong with a part.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Degradation {
+    /// The part.
+    pub part: Part,
+    /// When it began.
+    pub since: Timestamp,
+    /// What is wrong, with the file's name.
+    pub reason: String,
+    /// What to do, or what the service does by itself.
+    pub remedy: &'static str,
+}
+
+/// The parts that are degraded. Clones are handles to the same list.
+#[derive(Clone)]
+pub struct DegradedParts(Arc<Shared>);
+
+struct Shared {
+    clock: Clock,
+    parts: Mutex<BTreeMap<Part, Degradation>>,
+    set_aside: [AtomicU64; Part::ALL.len()],
+}
+
+impl fmt::Debug for DegradedParts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
+    }
+}
+
+impl DegradedParts {
+    /// No part is degraded yet.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        Self(Arc::new(Shared {
+            clock,
+            parts: Mutex::default(),
+            set_aside: Default::default(),
+        }))
+    }
+
+    /// A part is degraded. One that was already keeps its beginning; only news is logged.
+    pub fn begin(&self, part: Part, reason: impl Into<String>, remedy: &'static str) {
+        let reason = reason.into();
+        let mut parts = self.lock();
+        let known = parts.get(&part);
+        if known.is_some_and(|known| known.reason == reason && known.remedy == remedy) {
+            return;
+        }
+        let now = Timestamp(self.0.clock.now_ms());
+        let since = known.map_or(now, |known| known.since);
+        let degradation = Degradation {
+            part,
+            since,
+            reason: reason.clone(),
+            remedy,
+        };
+        parts.insert(part, degradation);
+        drop(parts);
+        tracing::error!(part = part.name(), reason, remedy, "a part is degraded");
+    }
+
+    /// A part works as it should, again or still.
+    pub fn end(&self, part: Part) {
+        if self.lock().remove(&part).is_some() {
+            tracing::info!(part = part.name(), "a part has recovered");
+        }
+    }
+
+    /// A damaged file or folder of a part was moved to `to` and is being made anew.
+    pub fn note_set_aside(&self, part: Part, (from, to): (&Path, &Path), why: &str) {
+        if let Some(count) = self.0.set_aside.get(part.number()) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let (part, file, kept_as) = (part.name(), from.display(), to.display());
+        tracing::error!(part, %file, %kept_as, why, "a damaged file was set aside");
+    }
+
+    /// Whether a part is degraded.
+    #[must_use]
+    pub fn is_degraded(&self, part: Part) -> bool {
+        self.lock().contains_key(&part)
+    }
+
+    /// All parts that are degraded now.
+    #[must_use]
+    pub fn list(&self) -> Vec<Degradation> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// How many files and folders of a part were set aside since the start.
+    #[must_use]
+    pub fn set_aside_count(&self, part: Part) -> u64 {
+        let count = self.0.set_aside.get(part.number());
+        count.map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    /// One insertion or removal is whole, so that a poisoned lock is still good.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, Degradation>> {
+        self.0.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_listed_from_its_first_trouble_until_it_recovers() {
+        let (clock, by_hand) = Clock::manual(1_000);
+        let degraded = DegradedParts::new(clock);
+        assert_eq!(degraded.list(), []);
+        degraded.begin(Part::Usage, "a.seg cannot be read", "look at the disk");
+        by_hand.set_wall_ms(2_000);
+        degraded.begin(Part::Usage, "b.seg cannot be read", "look at the disk");
+        degraded.begin(Part::Views, "sled failed", "it is rebuilt");
+        let shown: Vec<_> = degraded
+            .list()
+            .into_iter()
+            .map(|one| (one.part.name(), one.since.0, one.reason))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("views", 2_000, "sled failed".to_owned()),
+                ("usage", 1_000, "b.seg cannot be read".to_owned()),
+            ]
+        );
+        degraded.end(Part::Usage);
+        degraded.end(Part::Usage);
+        assert!(!degraded.is_degraded(Part::Usage));
+        assert!(degraded.is_degraded(Part::Views));
+    }
+
+    #[test]
+    fn every_part_has_its_own_name_and_count() {
+        let degraded = DegradedParts::new(Clock::system());
+        for (number, part) in Part::ALL.into_iter().enumerate() {
+            assert_eq!(part.number(), number);
+            let others = Part::ALL.into_iter().filter(|other| *other != part);
+            assert!(others.clone().all(|other| other.name() != part.name()));
+            assert_eq!(degraded.set_aside_count(part), 0);
+            degraded.note_set_aside(part, (Path::new("a"), Path::new("b")), "a test");
+            assert_eq!(degraded.set_aside_count(part), 1);
+        }
+    }
+}
