@@ -4,6 +4,8 @@
 //! already is read when it is asked for. No label has a tenant, a credential or an address: routes
 //! are templates, methods and statuses are few.
 
+mod degraded;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -23,7 +25,6 @@ use prometheus_client::registry::{Registry, Unit};
 use super::App;
 use super::auth::Caller;
 use super::problem::{Problem, ProblemBody};
-use crate::degraded::{DegradedParts, Part};
 use crate::domain::access::Action;
 use crate::ledger::Ledger;
 use crate::usage::{Numbers, Usage};
@@ -342,7 +343,7 @@ impl Collector for Told {
             status.appended.into_iter(),
             ConstCounter::new,
         )?;
-        encode_degraded(&mut to, self.ledger.degraded())?;
+        degraded::encode(&mut to, self.ledger.degraded())?;
         if let Some(usage) = &self.usage {
             encode_usage(&mut to, &usage.numbers())?;
         }
@@ -351,32 +352,6 @@ impl Collector for Told {
             None => Ok(()),
         }
     }
-}
-
-fn encode_degraded(
-    to: &mut DescriptorEncoder<'_>,
-    degraded: &DegradedParts,
-) -> Result<(), fmt::Error> {
-    labelled(
-        to,
-        ("degraded", "Whether a part is degraded: 1 or 0", "part"),
-        Part::ALL
-            .into_iter()
-            .map(|part| (part.name(), u64::from(degraded.is_degraded(part)))),
-        |number| ConstGauge::new(signed(number)),
-    )?;
-    labelled(
-        to,
-        (
-            "files_set_aside",
-            "Damaged files and folders that were set aside since the start",
-            "part",
-        ),
-        Part::ALL
-            .into_iter()
-            .map(|part| (part.name(), degraded.set_aside_count(part))),
-        ConstCounter::new,
-    )
 }
 
 fn encode_webhooks(
