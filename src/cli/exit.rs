@@ -59,6 +59,14 @@ impl Stop {
         }
     }
 
+    /// Stored bytes are not what was written.
+    pub(super) fn damaged(why: impl std::fmt::Display) -> Self {
+        Self {
+            exit: Exit::Damaged,
+            why: anyhow!("{why}"),
+        }
+    }
+
     /// The ledger failed while it ran.
     pub(super) fn poisoned(why: &str) -> Self {
         Self {
@@ -152,7 +160,9 @@ fn of_submit(why: &SubmitError) -> Exit {
             Exit::Refused
         }
         SubmitError::OutcomeUnknown => Exit::Poisoned,
+        SubmitError::KeyUnusable(_) => Exit::Damaged,
         SubmitError::QueueFull
+        | SubmitError::KeyNotDestroyed
         | SubmitError::ViewsBehind
         | SubmitError::DiskFull
         | SubmitError::Stopping => Exit::Failed,

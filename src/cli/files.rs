@@ -13,40 +13,49 @@ use super::exit::Stop;
 /// Bytes of a passphrase or identity file at most: a few hundred identities.
 const SECRET_FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// A new file that only its owner can read. It goes again unless it is finished.
+/// A new file that only its owner can read. It is written beside its place and gets its name when
+/// it is finished: a file of that name is always whole.
 #[derive(Debug)]
 pub(super) struct NewFile {
     path: PathBuf,
+    partial: PathBuf,
     file: File,
     finished: bool,
 }
 
 impl NewFile {
-    /// Makes it; there must be none yet.
+    /// Makes it; there must be none yet. What an interrupted run left beside it is replaced.
     pub(super) fn create(path: &Path) -> Result<Self, Stop> {
+        let cannot = || format!("cannot make {}", path.display());
+        if fs::symlink_metadata(path).is_ok() {
+            return Err(exists(path));
+        }
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let partial = path.with_file_name(format!(".{name}.partial"));
+        match fs::remove_file(&partial) {
+            Err(why) if why.kind() != io::ErrorKind::NotFound => {
+                return Err(anyhow::Error::from(why).context(cannot()).into());
+            }
+            Ok(()) | Err(_) => {}
+        }
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        match options.open(path) {
-            Ok(file) => Ok(Self {
-                path: path.to_owned(),
-                file,
-                finished: false,
-            }),
-            Err(why) if why.kind() == io::ErrorKind::AlreadyExists => Err(Stop::refused(format!(
-                "{} exists; it is never written over",
-                path.display()
-            ))),
-            Err(why) => {
-                let made = Err(why).with_context(|| format!("cannot make {}", path.display()));
-                made.map_err(Stop::from)
-            }
-        }
+        let file = options.open(&partial).with_context(cannot)?;
+        Ok(Self {
+            path: path.to_owned(),
+            partial,
+            file,
+            finished: false,
+        })
     }
 
-    /// Makes what was written durable, and its name too.
+    /// Makes what was written durable, then gives it its name, unless that is taken by now.
     pub(super) fn finish(mut self) -> anyhow::Result<()> {
         let cannot = || format!("cannot write {}", self.path.display());
         self.file.sync_all().with_context(cannot)?;
+        // A link, since a rename would replace a file that was made meanwhile.
+        fs::hard_link(&self.partial, &self.path).with_context(cannot)?;
+        fs::remove_file(&self.partial).with_context(cannot)?;
         File::open(parent(&self.path))
             .and_then(|folder| folder.sync_all())
             .with_context(cannot)?;
@@ -68,11 +77,19 @@ impl Write for NewFile {
 impl Drop for NewFile {
     fn drop(&mut self) {
         if !self.finished
-            && let Err(why) = fs::remove_file(&self.path)
+            && let Err(why) = fs::remove_file(&self.partial)
+            && why.kind() != io::ErrorKind::NotFound
         {
-            super::output::say(&format!("cannot remove {}: {why}", self.path.display()));
+            super::output::say(&format!("cannot remove {}: {why}", self.partial.display()));
         }
     }
+}
+
+fn exists(path: &Path) -> Stop {
+    Stop::refused(format!(
+        "{} exists; it is never written over",
+        path.display()
+    ))
 }
 
 /// The text of a file that holds a secret, without the line end that editors add.
@@ -159,9 +176,14 @@ mod tests {
         let path = root.path().join("key");
         drop(NewFile::create(&path).unwrap());
         assert!(!path.exists());
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+        // What an interrupted run left is no obstacle, and nothing has the name before it is whole.
+        fs::write(root.path().join(".key.partial"), "half").unwrap();
         let mut file = NewFile::create(&path).unwrap();
         file.write_all(b"secret\n").unwrap();
+        assert!(!path.exists());
         file.finish().unwrap();
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(NewFile::create(&path).is_err());

@@ -13,10 +13,13 @@ use clap::{Args, Subcommand};
 
 use super::exit::Stop;
 use super::files::{NewFile, read_secret};
-use super::folder::FolderArgs;
+use super::folder::{FolderArgs, SegmentArgs};
 use super::output::say;
 use super::signing;
 use crate::clock::Entropy;
+use crate::domain::ids::OrganizationId;
+use crate::ledger::unusable_keys::KeyHolder;
+use crate::ledger::{boot, error_chain};
 use crate::log::FolderLock;
 use crate::private;
 use crate::seal::export::WORK_FACTOR;
@@ -34,7 +37,16 @@ Examples:
   keyledger keys import --data-dir /restored --in keys.age --identity-file key.txt
   keyledger keys import --data-dir /restored --in keys.age --passphrase-file /run/secrets/passphrase
 
-The server must be stopped. Keys that are there already are never replaced.";
+The server must be stopped. Missing and damaged keys are restored; a key that can be read is never
+replaced, so an older export does no harm.";
+
+const RENEW_EXAMPLES: &str = "\
+Examples:
+  keyledger keys renew --organization org_01H2XA9CKEB7WZG8RMN2KPQV7D
+
+The server must be stopped. Only for a key that is missing or damaged and in no export: the network
+addresses that it sealed stay unavailable. A member whose key is lost is erased and added again; the
+secret of a webhook endpoint is rotated.";
 
 /// Back up the keys that seal and sign, or bring them back
 #[derive(Args, Debug)]
@@ -47,6 +59,7 @@ pub(super) struct Keys {
 enum Command {
     Export(Export),
     Import(Import),
+    Renew(Renew),
     RotateSigning(signing::RotateSigning),
 }
 
@@ -102,6 +115,22 @@ struct Import {
     identity_file: Option<PathBuf>,
 }
 
+/// Give an organization a new data key in the place of one that is lost
+#[derive(Args, Debug)]
+#[command(after_long_help = RENEW_EXAMPLES)]
+struct Renew {
+    #[command(flatten)]
+    folder: FolderArgs,
+
+    #[command(flatten)]
+    segments: SegmentArgs,
+
+    /// The organization whose key is missing or damaged
+    #[arg(long, value_name = "ID")]
+    #[arg(env = "KEYLEDGER_ORGANIZATION_ID", hide_env_values = true)]
+    organization: OrganizationId,
+}
+
 fn recipient(text: &str) -> Result<age::x25519::Recipient, &'static str> {
     text.parse()
 }
@@ -111,6 +140,7 @@ impl Keys {
         match self.command {
             Command::Export(export) => export.run(),
             Command::Import(import) => import.run(),
+            Command::Renew(renew) => renew.run(),
             Command::RotateSigning(rotate) => rotate.run(),
         }
     }
@@ -129,12 +159,23 @@ impl Export {
         let keys = self.folder.folder().keys();
         let store = KeyStore::open(&keys, self.folder.master_key_file.as_deref())?;
         let mut file = NewFile::create(&self.out)?;
-        let data_keys = export_keys(&store, &to, &mut file)?;
+        let exported = export_keys(&store, &to, &mut file)?;
         file.finish()?;
         let (log, out) = (hex::encode(store.log_id()), self.out.display());
+        let data_keys = exported.data_keys;
         say(&format!(
             "the keys of log {log}, {data_keys} of them data keys, are in {out}"
         ));
+        let left_out = exported.left_out.len();
+        for why in exported.left_out {
+            say(&format!("left out: {}", error_chain(&why)));
+        }
+        if left_out > 0 {
+            return Err(Stop::damaged(format!(
+                "{left_out} data keys are not in the export, because their files are damaged; \
+                 keep earlier exports"
+            )));
+        }
         Ok(())
     }
 }
@@ -170,6 +211,48 @@ impl Import {
             done.written,
             keys.display()
         ));
+        if done.replaced > 0 || done.kept > 0 {
+            say(&format!(
+                "{} damaged files were replaced; {} keys that the export lacks, or has otherwise, \
+                 were kept",
+                done.replaced, done.kept
+            ));
+        }
+        if let Some(aside) = &done.set_aside {
+            say(&format!(
+                "the master key was lost: the old folder is now {}; remove it when nothing in it \
+                 is needed any more",
+                aside.display()
+            ));
+        }
+        for file in &done.damaged {
+            say(&format!(
+                "still damaged, not in the export: {}",
+                file.display()
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Renew {
+    fn run(self) -> Result<(), Stop> {
+        let holder = KeyHolder::Organization(self.organization);
+        let ledger = boot::open(self.folder.settings(self.segments)?)?;
+        let unusable = ledger.unusable_keys();
+        let unusable = unusable.iter().any(|key| key.holder == holder);
+        let id = holder.data_key();
+        let renewed = unusable.then(|| ledger.keys().renew_data_key(id, &mut Entropy::system()));
+        ledger.stop();
+        match renewed {
+            Some(renewed) => renewed?,
+            None => {
+                return Err(Stop::refused(format!(
+                    "{holder} is unknown, or its data key can be used; nothing was changed"
+                )));
+            }
+        }
+        say(&format!("{holder} has a new data key"));
         Ok(())
     }
 }

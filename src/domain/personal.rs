@@ -20,6 +20,8 @@ use crate::seal::Sealed;
 pub struct Personal {
     opened: Option<Zeroizing<String>>,
     sealed: Option<Sealed>,
+    /// Blank because its key is missing or damaged. For display alone: nothing is decided by it.
+    unavailable: bool,
 }
 
 impl Personal {
@@ -29,10 +31,11 @@ impl Personal {
         Self {
             opened: Some(text.into()),
             sealed: None,
+            unavailable: false,
         }
     }
 
-    /// The plain text; `None` where it has been erased.
+    /// The plain text; `None` where it has been erased or is unavailable.
     #[must_use]
     pub fn text(&self) -> Option<&str> {
         self.opened.as_ref().map(|text| text.as_str())
@@ -52,6 +55,19 @@ impl Personal {
     /// Adds what a read value says, or that its key is gone.
     pub fn open(&mut self, text: Option<String>) {
         self.opened = text.map(Zeroizing::new);
+        self.unavailable = false;
+    }
+
+    /// Notes that the value cannot be opened, since its key is missing or damaged.
+    pub fn mark_unavailable(&mut self) {
+        self.opened = None;
+        self.unavailable = true;
+    }
+
+    /// Whether the value is blank without having been erased.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        self.unavailable
     }
 }
 
@@ -87,6 +103,7 @@ impl<'de> Deserialize<'de> for Personal {
         Ok(Self {
             opened: None,
             sealed: Some(sealed),
+            unavailable: false,
         })
     }
 }

@@ -1,8 +1,12 @@
 //! Which values of a fact are sealed, where they stand, and what has a data key of its own.
 
+use std::sync::Arc;
+
 use super::event::Fact;
-use super::ids::SecretId;
+use super::ids::{OrganizationId, SecretId};
 use super::personal::Personal;
+use super::record::{Member, WebhookEndpoint};
+use super::state::State;
 
 /// Where a password's hash stands in its event.
 pub const PASSWORD_FIELD: &str = "data.password";
@@ -44,5 +48,26 @@ impl Fact {
             None
         };
         secret.map(|secret| secret.id)
+    }
+}
+
+impl State {
+    /// Every organization.
+    pub fn organization_ids(&self) -> impl Iterator<Item = OrganizationId> {
+        self.organizations.settled_after(None).map(|(id, _)| *id)
+    }
+
+    /// The members who were not erased, of all organizations, removed ones too.
+    pub fn members_not_erased(&self) -> impl Iterator<Item = &Arc<Member>> {
+        let members = self.members.settled_after(None);
+        let members = members.map(|(_, member)| member);
+        members.filter(|member| member.erased_at.is_none())
+    }
+
+    /// The webhook endpoints that were not deleted, of all organizations.
+    pub fn endpoints_not_deleted(&self) -> impl Iterator<Item = &Arc<WebhookEndpoint>> {
+        let endpoints = self.endpoints.settled_after(None);
+        let endpoints = endpoints.map(|(_, endpoint)| endpoint);
+        endpoints.filter(|endpoint| !endpoint.is_deleted())
     }
 }

@@ -343,6 +343,16 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         503,
+        "erasure_unfinished",
+        "the erasure is recorded, but the key file could not be removed; see the server log",
+    ),
+    (
+        503,
+        "key_unusable",
+        "a data key that the command needs is missing or damaged; see the server log",
+    ),
+    (
+        503,
         "not_published",
         "no published checkpoint covers that yet; one comes every second",
     ),

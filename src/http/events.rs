@@ -20,6 +20,8 @@ use crate::ledger::history::{Past, PastNetwork};
 
 /// What stands where a person stood who has been erased.
 const ERASED: &str = "erased";
+/// Shown in the place of a value whose data key is missing or damaged.
+const UNAVAILABLE: &str = "unavailable";
 
 /// An event as clients see it.
 #[derive(Serialize, ToSchema)]
@@ -51,7 +53,8 @@ struct EventActor {
     /// The credential or session used.
     via: Option<String>,
     /// `{"ip", "user_agent"}` where it was kept, `erased` where that was a person's who has been
-    /// erased; for auditors, administrators and the actor alone.
+    /// erased, `unavailable` where its data key is missing or damaged; for auditors,
+    /// administrators and the actor alone.
     network: Option<Value>,
 }
 
@@ -165,6 +168,7 @@ fn network(past: &Past) -> Option<Value> {
     match &past.network {
         PastNetwork::NotKept => None,
         PastNetwork::Erased => Some(Value::from(ERASED)),
+        PastNetwork::Unavailable => Some(Value::from(UNAVAILABLE)),
         PastNetwork::Shown(network) => Some(network.clone()),
     }
 }
@@ -191,6 +195,10 @@ fn without_hashes(fact: &Fact) -> Value {
 
 /// Null where there never was a value.
 fn show(fields: &mut Map<String, Value>, name: &str, value: Option<&Personal>) {
-    let text = value.map(|value| value.text().unwrap_or(ERASED));
+    let text = value.map(|value| match value.text() {
+        Some(text) => text,
+        None if value.is_unavailable() => UNAVAILABLE,
+        None => ERASED,
+    });
     fields.insert(name.to_owned(), text.map_or(Value::Null, Value::from));
 }

@@ -218,7 +218,7 @@ impl Problem {
     }
 
     /// 503: later it may be possible.
-    pub(super) fn unavailable(code: &'static str, detail: &'static str) -> Self {
+    pub(super) fn unavailable(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
             .with_header(header::RETRY_AFTER, RETRY_AFTER_SECONDS)
     }
@@ -435,6 +435,10 @@ impl From<SubmitError> for Problem {
             }
             SubmitError::ViewsBehind => {
                 Self::unavailable("views_behind", "the views are too far behind")
+            }
+            SubmitError::KeyUnusable(_) => Self::unavailable("key_unusable", why.to_string()),
+            SubmitError::KeyNotDestroyed => {
+                Self::unavailable("erasure_unfinished", why.to_string())
             }
             SubmitError::ClockSuspect => Self::unavailable(
                 "clock_suspect",

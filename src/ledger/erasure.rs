@@ -9,33 +9,64 @@
 //! and so does the log; both are blank without the key. Views on disk hold none. What stands
 //! opened in memory goes with the event itself: the record becomes blank when it is applied.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::stamp::data_key;
+use super::unusable_keys::{KeyHolder, KeyProblem, UnusableKey, UnusableKeys};
+use super::writer::error_chain;
+use crate::domain::ids::UserId;
 use crate::domain::record::Member;
 use crate::domain::state::State;
-use crate::seal::{DataKeyId, KeyStore, SealError};
+use crate::seal::{KeyStore, SealError};
 
-/// Destroys the keys of those among the changed members who were erased.
-pub(super) fn destroy_keys(keys: &KeyStore, members: &[Arc<Member>]) -> Result<(), SealError> {
-    let mut erased = members.iter().filter(|member| member.erased_at.is_some());
-    erased.try_for_each(|member| keys.destroy(data_key(member.id.0)))
+/// Destroys the keys of those among the changed members who were erased. Returns those whose file
+/// could not be removed: it opens nothing here any more, and the next start tries again.
+pub(super) fn destroy_keys(
+    keys: &KeyStore,
+    unusable: &UnusableKeys,
+    members: &[Arc<Member>],
+) -> Vec<UserId> {
+    let erased = members.iter().filter(|member| member.erased_at.is_some());
+    let erased = erased.map(|member| member.id);
+    erased.filter(|id| !destroy(keys, unusable, *id)).collect()
 }
 
 /// Destroys what a crash, or the import of an older backup of the keys, has left.
-pub(super) fn finish(keys: &KeyStore, state: &State) -> Result<(), SealError> {
-    let erased = state.erased_members().map(|id| data_key(id.0));
-    let erased: BTreeSet<DataKeyId> = erased.collect();
+pub(super) fn finish(
+    keys: &KeyStore,
+    unusable: &UnusableKeys,
+    state: &State,
+) -> Result<(), SealError> {
+    let erased = state.erased_members();
+    let erased: BTreeMap<_, _> = erased.map(|id| (data_key(id.0), id)).collect();
+    keys.mark_destroyed(erased.keys().copied());
     // The folder may be large: it is listed where somebody was erased, and then alone.
     if erased.is_empty() {
         return Ok(());
     }
     for left in keys.data_key_ids()? {
-        if erased.contains(&left) {
+        if let Some(member) = erased.get(&left) {
             tracing::warn!(key = %left, "the key of an erased person was still there");
-            keys.destroy(left)?;
+            destroy(keys, unusable, *member);
         }
     }
     Ok(())
+}
+
+/// Whether the member's key is gone now.
+fn destroy(keys: &KeyStore, unusable: &UnusableKeys, member: UserId) -> bool {
+    let holder = KeyHolder::Member(member);
+    match keys.destroy(holder.data_key()) {
+        Ok(()) => {
+            unusable.forget(holder.data_key());
+            true
+        }
+        Err(why) => {
+            unusable.forget(holder.data_key());
+            let problem = KeyProblem::NotDestroyed(error_chain(&why));
+            unusable.add(UnusableKey::new(holder, keys, problem));
+            false
+        }
+    }
 }

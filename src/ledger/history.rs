@@ -60,6 +60,8 @@ pub enum PastNetwork {
     NotKept,
     /// It was kept, and has been erased with the person.
     Erased,
+    /// It was kept, and the key that opens it is missing or damaged.
+    Unavailable,
     /// `{"ip", "user_agent"}`.
     Shown(Value),
 }

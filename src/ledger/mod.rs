@@ -18,6 +18,7 @@ pub mod lanes;
 pub mod past;
 pub mod signing;
 pub mod telling;
+pub mod unusable_keys;
 
 mod checkpoints;
 mod erasure;
@@ -55,6 +56,7 @@ use crate::tiles::Tiles;
 use crate::views::Views;
 use lanes::Lanes;
 use signing::KnownKey;
+use unusable_keys::{KeyHolder, UnusableKey, UnusableKeys};
 
 pub(crate) use stamp::open_personal;
 pub use status::Status;
@@ -157,6 +159,15 @@ pub enum SubmitError {
     /// No room on the disk for what could be refused.
     #[error("the disk is full; only ends are taken")]
     DiskFull,
+    /// A data key that the command needs is missing or damaged.
+    #[error(
+        "the data key of {0} is missing or damaged; only revoke, disable, delete and rotate are \
+         accepted there until the operator has restored it"
+    )]
+    KeyUnusable(KeyHolder),
+    /// The person is erased in the log, and the file of the key could not be removed.
+    #[error("the erasure is recorded, but the operator must remove the key file")]
+    KeyNotDestroyed,
     /// The clock cannot be believed; only ends are taken.
     #[error("the clock is suspect; only ends are taken until it is accepted")]
     ClockSuspect,
@@ -186,6 +197,7 @@ pub(crate) struct Shared {
     pub(crate) lanes: Lanes,
     pub(crate) views: Views,
     pub(crate) keys: KeyStore,
+    pub(crate) unusable_keys: UnusableKeys,
     pub(crate) clock: Clock,
     pub(crate) last_ms: AtomicI64,
     pub(crate) clock_accepted: AtomicBool,
@@ -266,6 +278,12 @@ impl Ledger {
     #[must_use]
     pub fn keys(&self) -> &KeyStore {
         &self.shared.keys
+    }
+
+    /// The data keys that cannot be used, as far as is known.
+    #[must_use]
+    pub fn unusable_keys(&self) -> Vec<UnusableKey> {
+        self.shared.unusable_keys.all()
     }
 
     /// A reader of the committed log.

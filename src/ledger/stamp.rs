@@ -1,13 +1,15 @@
 //! From a decision to payloads: places, ids, seals.
 //!
-//! Owns the order in which an event gets its position, its place in its organization's chain and
-//! its sealed values. Personal values are sealed here and opened here, nowhere else.
+//! Owns the order in which an event gets its sealed values, its position and its place in its
+//! organization's chain. Personal values are sealed here and opened here, nowhere else. All of a
+//! decision is sealed before any of it is staged, so that a key that cannot be used is a refusal.
 
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
 use super::history::PastNetwork;
-use super::{Idempotency, Network, Submission};
+use super::unusable_keys::{KeyHolder, KeyProblem, UnusableKey};
+use super::{Idempotency, Submission};
 use crate::clock::Entropy;
 use crate::domain::access::Authority;
 use crate::domain::command::Actor;
@@ -15,7 +17,8 @@ use crate::domain::decide::{Change, Decision, Facts};
 use crate::domain::envelope::{
     ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, commitment,
 };
-use crate::domain::ids::{EventId, OrganizationId, Principal, Subject};
+use crate::domain::event::Fact;
+use crate::domain::ids::{EventId, Principal, Subject};
 use crate::domain::personal::Personal;
 use crate::domain::record::{Member, WebhookEndpoint};
 use crate::domain::sealed_values::{ENDPOINT_KEY_FIELD, PASSWORD_FIELD};
@@ -27,8 +30,6 @@ use crate::views::revocations::Entry;
 /// Why a decision could not become payloads.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StampError {
-    #[error("a value could not be sealed")]
-    Seal(#[from] SealError),
     #[error("an event could not be written as JSON")]
     Json(#[from] serde_json::Error),
     #[error("an event does not fit the state it was decided on")]
@@ -37,10 +38,30 @@ pub(crate) enum StampError {
     NotText(#[from] std::str::Utf8Error),
 }
 
+/// Where the sealed network is in an envelope.
+const NETWORK_FIELD: &str = "actor.network";
+
 /// The data key of a person, of an organization's own networks, or of an endpoint's secret: its id
 /// is its holder's.
 pub(crate) fn data_key(holder: Ulid) -> DataKeyId {
     DataKeyId::new(holder)
+}
+
+/// Why a decision could not be sealed. Nothing has been staged.
+#[derive(Debug)]
+pub(crate) enum SealRefusal {
+    /// A key that the command needs cannot be used.
+    KeyUnusable(UnusableKey),
+    /// A new key could not be written.
+    KeyNotWritten(SealError),
+    /// A value cannot be sealed at all.
+    Value(SealError),
+}
+
+/// A decision whose values are sealed, with the sealed network of its first event.
+pub(crate) struct SealedDecision {
+    decision: Decision,
+    network: Option<Sealed>,
 }
 
 /// Seals and stamps.
@@ -61,42 +82,75 @@ pub(crate) struct Stamped {
 }
 
 impl Stamper<'_> {
-    /// Makes the data keys that a decision needs, durable before the events that use them.
-    pub(crate) fn make_keys(&mut self, decision: &Decision) -> Result<(), SealError> {
-        use crate::domain::event::Fact;
-        for change in &decision.changes {
-            let holder = match (&change.fact, change.subject) {
-                (Fact::MemberAdded(_), Subject::Member(id)) => Some(id.0),
-                (Fact::OrganizationCreated(_), Subject::Organization(id)) => Some(id.0),
-                (fact, _) => fact.endpoint_secret().map(|secret| secret.0),
-            };
-            if let Some(holder) = holder {
-                self.keys.new_data_key(data_key(holder), self.entropy)?;
+    /// Seals all values of a decision, and the network of its first event. Keys that exist are
+    /// looked at first, then the new ones are made, durable before the events that use them.
+    pub(crate) fn seal_all(
+        &mut self,
+        mut decision: Decision,
+        submission: &Submission,
+        facts: &Facts,
+    ) -> Result<SealedDecision, SealRefusal> {
+        let new = new_keys(&decision);
+        for change in &mut decision.changes {
+            if let Some(holder) = value_holder(change)
+                && !new.contains(&holder)
+            {
+                self.usable(holder).map_err(SealRefusal::KeyUnusable)?;
             }
         }
-        Ok(())
+        let network_holder = network_holder(&decision, submission);
+        let network_holder = match network_holder {
+            Some(holder) if !new.contains(&holder) => match self.usable(holder) {
+                Ok(()) => Some(holder),
+                Err(_) if submission.request.command.goes_without_network() => None,
+                Err(why) => return Err(SealRefusal::KeyUnusable(why)),
+            },
+            other => other,
+        };
+        for holder in &new {
+            self.keys
+                .new_data_key(holder.data_key(), self.entropy)
+                .map_err(SealRefusal::KeyNotWritten)?;
+        }
+        for (index, change) in decision.changes.iter_mut().enumerate() {
+            self.seal_values(change, facts.event_id(index))?;
+        }
+        let network = network_holder.zip(submission.network.as_ref());
+        let network = network.map(|(holder, network)| {
+            // Texts alone: this cannot fail.
+            let text = serde_json::to_vec(network).unwrap_or_default();
+            self.seal(holder, &text, facts.event_id(0), NETWORK_FIELD)
+        });
+        let network = network.transpose()?;
+        Ok(SealedDecision { decision, network })
     }
 
-    /// Gives each change its place from `position` on, and stages it in the state.
-    pub(crate) fn stamp(
+    /// Gives each change of a sealed decision its place from `position` on, and stages it in the
+    /// state.
+    pub(crate) fn stamp_and_stage(
         &mut self,
         state: &mut State,
-        decision: Decision,
+        sealed: SealedDecision,
         (submission, facts): (&Submission, &Facts),
         position: u64,
     ) -> Result<Vec<Stamped>, StampError> {
-        let actor = actor_stamp(submission.request.actor, &decision.authority);
+        let SealedDecision { decision, network } = sealed;
+        let mut actor = actor_stamp(submission.request.actor, &decision.authority);
+        actor.network = network;
         let mut stamped = Vec::with_capacity(decision.changes.len());
         for (index, change) in decision.changes.into_iter().enumerate() {
-            let id = facts.event_id(index);
-            let mut actor = actor.clone();
+            let place = (
+                position + stamped.len() as u64,
+                facts.event_id(index),
+                facts.now,
+            );
             // In a cascade the first event alone carries the network.
-            if let (0, Some(network)) = (index, &submission.network) {
-                let organization = change.organization.or(decision.authority.organization);
-                actor.network = self.seal_network(network, &actor, organization, id)?;
-            }
-            let place = (position + stamped.len() as u64, id, facts.now);
-            let event = self.event(state, change, actor, place)?;
+            let bare = ActorStamp {
+                network: None,
+                ..actor.clone()
+            };
+            let actor = std::mem::replace(&mut actor, bare);
+            let event = self.event(state, change, actor, place);
             let event = with_request(event, submission);
             let payload = event.to_payload()?;
             state.apply(&event, commitment(&payload))?;
@@ -116,25 +170,10 @@ impl Stamper<'_> {
     fn event(
         &mut self,
         state: &State,
-        mut change: Change,
+        change: Change,
         actor: ActorStamp,
         (position, id, now): (u64, EventId, crate::domain::time::Timestamp),
-    ) -> Result<Event, StampError> {
-        let holder = match change.subject {
-            Subject::Member(id) => Some(id.0),
-            Subject::WebhookEndpoint(_) => change.fact.endpoint_secret().map(|secret| secret.0),
-            Subject::Ledger(_)
-            | Subject::Organization(_)
-            | Subject::Project(_)
-            | Subject::ServiceAccount(_)
-            | Subject::Credential(_)
-            | Subject::Session(_) => None,
-        };
-        for (field, value) in change.fact.personal_mut() {
-            let plain = Zeroizing::new(value.text().unwrap_or_default().to_owned());
-            let key = data_key(holder.unwrap_or_default());
-            value.seal(self.seal(key, plain.as_bytes(), id, field)?);
-        }
+    ) -> Event {
         let organization = change.organization.map(|id| match state.head(id) {
             Some(head) => OrganizationPlace {
                 id,
@@ -147,7 +186,7 @@ impl Stamper<'_> {
                 previous: None,
             },
         });
-        Ok(Event {
+        Event {
             position,
             id,
             occurred_at: now,
@@ -160,38 +199,37 @@ impl Stamper<'_> {
             command_digest: None,
             nonce: Nonce16(self.entropy.bytes()),
             fact: change.fact,
-        })
+        }
     }
 
-    /// A network address belongs to the person behind the actor, else to the organization.
-    fn seal_network(
-        &mut self,
-        network: &Network,
-        actor: &ActorStamp,
-        organization: Option<OrganizationId>,
-        id: EventId,
-    ) -> Result<Option<Sealed>, StampError> {
-        let person = match actor.id {
-            Some(Principal::User(user)) => Some(user.0),
-            Some(Principal::ServiceAccount(_) | Principal::Credential(_)) | None => None,
+    fn seal_values(&mut self, change: &mut Change, id: EventId) -> Result<(), SealRefusal> {
+        let Some(holder) = value_holder(change) else {
+            return Ok(());
         };
-        let holders = [person, organization.map(|id| id.0)];
-        for key in holders.into_iter().flatten().map(data_key) {
-            if self.keys.data_key(key)?.is_some() {
-                let text = serde_json::to_vec(network)?;
-                return Ok(Some(self.seal(key, &text, id, "actor.network")?));
-            }
+        for (field, value) in change.fact.personal_mut() {
+            let plain = Zeroizing::new(value.text().unwrap_or_default().to_owned());
+            value.seal(self.seal(holder, plain.as_bytes(), id, field)?);
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// Whether a holder's key is there and can be read.
+    fn usable(&self, holder: KeyHolder) -> Result<(), UnusableKey> {
+        let problem = match self.keys.data_key(holder.data_key()) {
+            Ok(Some(_)) => return Ok(()),
+            Ok(None) => KeyProblem::Missing,
+            Err(why) => KeyProblem::of(&why),
+        };
+        Err(UnusableKey::new(holder, self.keys, problem))
     }
 
     fn seal(
         &mut self,
-        key: DataKeyId,
+        holder: KeyHolder,
         plain: &[u8],
         id: EventId,
         field: &str,
-    ) -> Result<Sealed, SealError> {
+    ) -> Result<Sealed, SealRefusal> {
         let nonce = self.entropy.bytes();
         let event_id = id.to_string();
         let context = Context {
@@ -199,7 +237,60 @@ impl Stamper<'_> {
             event_id: &event_id,
             field,
         };
-        self.keys.seal(key, plain, nonce, context)
+        let sealed = self.keys.seal(holder.data_key(), plain, nonce, context);
+        sealed.map_err(SealRefusal::Value)
+    }
+}
+
+/// Whose data keys a decision makes.
+fn new_keys(decision: &Decision) -> Vec<KeyHolder> {
+    let changes = decision.changes.iter();
+    let holders = changes.map(|change| match (&change.fact, change.subject) {
+        (Fact::MemberAdded(_), Subject::Member(id)) => Some(KeyHolder::Member(id)),
+        (Fact::OrganizationCreated(_), Subject::Organization(id)) => {
+            Some(KeyHolder::Organization(id))
+        }
+        (fact, subject) => secret_holder(fact, subject),
+    });
+    holders.flatten().collect()
+}
+
+/// Whose data key seals the values of a change, if it has any.
+fn value_holder(change: &mut Change) -> Option<KeyHolder> {
+    if change.fact.personal_mut().is_empty() {
+        return None;
+    }
+    match change.subject {
+        Subject::Member(id) => Some(KeyHolder::Member(id)),
+        subject @ Subject::WebhookEndpoint(_) => secret_holder(&change.fact, subject),
+        Subject::Ledger(_)
+        | Subject::Organization(_)
+        | Subject::Project(_)
+        | Subject::ServiceAccount(_)
+        | Subject::Credential(_)
+        | Subject::Session(_) => None,
+    }
+}
+
+fn secret_holder(fact: &Fact, subject: Subject) -> Option<KeyHolder> {
+    match (fact.endpoint_secret(), subject) {
+        (Some(secret), Subject::WebhookEndpoint(endpoint)) => {
+            Some(KeyHolder::EndpointSecret { endpoint, secret })
+        }
+        (Some(_) | None, _) => None,
+    }
+}
+
+/// A network address belongs to the person behind the actor, else to the organization.
+fn network_holder(decision: &Decision, submission: &Submission) -> Option<KeyHolder> {
+    submission.network.as_ref()?;
+    let first = decision.changes.first()?;
+    match decision.authority.principal {
+        Some(Principal::User(user)) => Some(KeyHolder::Member(user)),
+        Some(Principal::ServiceAccount(_) | Principal::Credential(_)) | None => first
+            .organization
+            .or(decision.authority.organization)
+            .map(KeyHolder::Organization),
     }
 }
 
@@ -289,11 +380,12 @@ fn open_values<'a>(
                 event_id,
                 field,
             };
-            let text = match keys.open_sealed(sealed, context)? {
-                Opened::Text(text) => Some(text.expose_str()?.to_owned()),
-                Opened::Erased => None,
-            };
-            value.open(text);
+            match keys.open_sealed(sealed, context) {
+                Ok(Opened::Text(text)) => value.open(Some(text.expose_str()?.to_owned())),
+                Ok(Opened::Erased) => value.open(None),
+                // Damage to a key is no damage to the log; the start reports it.
+                Ok(Opened::Missing) | Err(_) => value.mark_unavailable(),
+            }
         }
     }
     Ok(())
@@ -312,10 +404,11 @@ pub(crate) fn open_network(
     let context = Context {
         log_id,
         event_id: &event_id,
-        field: "actor.network",
+        field: NETWORK_FIELD,
     };
-    match keys.open_sealed(sealed, context)? {
-        Opened::Text(text) => Ok(PastNetwork::Shown(serde_json::from_slice(text.expose())?)),
-        Opened::Erased => Ok(PastNetwork::Erased),
-    }
+    Ok(match keys.open_sealed(sealed, context) {
+        Ok(Opened::Text(text)) => PastNetwork::Shown(serde_json::from_slice(text.expose())?),
+        Ok(Opened::Erased) => PastNetwork::Erased,
+        Ok(Opened::Missing) | Err(_) => PastNetwork::Unavailable,
+    })
 }

@@ -38,6 +38,8 @@ pub struct Status {
     pub checkpoint: u64,
     /// Events appended since the start, by type.
     pub appended: Vec<(&'static str, u64)>,
+    /// Data keys that are missing or damaged, by whose they are.
+    pub unusable_keys: [(&'static str, u64); 3],
     /// Secrets that the verification index knows.
     pub secrets: u64,
 }
@@ -59,6 +61,7 @@ impl Ledger {
             appended: appended
                 .map(|(name, count)| (*name, count.load(Ordering::Relaxed)))
                 .collect(),
+            unusable_keys: self.shared.unusable_keys.counts(),
             secrets: count(self.views().index.secrets_len()),
         }
     }

@@ -22,7 +22,6 @@ use crate::domain::sign_in::OpaqueToken;
 use crate::domain::state::{Changes, State};
 use crate::domain::time::Timestamp;
 use crate::log::{AppendError, Lane, Log};
-use crate::seal::SealError;
 use crate::views::Batch;
 use crate::views::revocations::Entry;
 use crate::views::snapshot::Head;
@@ -217,12 +216,11 @@ impl Writer {
             entropy: &mut self.entropy,
             log_id: self.shared.log_id,
         };
-        stamper
-            .make_keys(&decision)
-            .map_err(|why| refused_key(&why))?;
+        let sealed = stamper.seal_all(decision, submission, facts);
+        let sealed = sealed.map_err(|why| self.shared.unusable_keys.refuse(why))?;
         let place = (submission, facts);
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let stamped = stamper.stamp(&mut state, decision, place, position);
+        let stamped = stamper.stamp_and_stage(&mut state, sealed, place, position);
         drop(state);
         self.entropy.ulids_after(last_event.0);
         // From here on the overlay holds part of the command: no way back but a restart.
@@ -276,7 +274,8 @@ impl Writer {
             Ok(appended) => {
                 let changes = self.state().settle();
                 self.publish(&changes, &pending, appended.root);
-                self.destroy_keys(&changes, pending)
+                self.destroy_keys(&changes, pending);
+                Ok(())
             }
             Err(AppendError::Full(why)) => {
                 tracing::warn!(%why, "the log has no room");
@@ -305,21 +304,28 @@ impl Writer {
         }
     }
 
-    /// Destroys the keys of who was erased, and answers: the batch is durable by now, so that a
-    /// crash here is made good at the next start. A key that does not go ends the process, too.
-    fn destroy_keys(&mut self, changes: &Changes, pending: Pending) -> Result<(), Poisoned> {
-        if let Err(why) = erasure::destroy_keys(&self.shared.keys, &changes.members) {
-            let text = error_chain(&why);
-            tracing::error!(
-                why = text,
-                "the key of an erased person could not be destroyed"
-            );
-            self.shared.health.send_replace(Health::Failed(text));
-            self.answer_all(pending.decided, Err(SubmitError::OutcomeUnknown));
-            return Err(Poisoned);
+    /// Destroys the keys of erased persons, and answers: the batch is durable by now, so that a
+    /// crash here is made good at the next start, and so is a file that cannot be removed.
+    fn destroy_keys(&mut self, changes: &Changes, pending: Pending) {
+        let (keys, unusable) = (&self.shared.keys, &self.shared.unusable_keys);
+        let left = erasure::destroy_keys(keys, unusable, &changes.members);
+        let mut decided = pending.decided;
+        for (_, outcome) in &mut decided {
+            let erases = |record: &Record| match record {
+                Record::Member(member) => left.contains(&member.id),
+                Record::Ledger
+                | Record::Organization(_)
+                | Record::Project(_)
+                | Record::ServiceAccount(_)
+                | Record::Credential(_)
+                | Record::Session(_)
+                | Record::WebhookEndpoint(_) => false,
+            };
+            if matches!(outcome, Ok(Decided::Done { records, .. }) if records.iter().any(erases)) {
+                *outcome = Err(SubmitError::KeyNotDestroyed);
+            }
         }
-        self.answer(pending.decided);
-        Ok(())
+        self.answer(decided);
     }
 
     fn publish(&mut self, changes: &Changes, pending: &Pending, root: [u8; 32]) {
@@ -470,12 +476,6 @@ impl Writer {
 
 /// The log has failed and the process must end.
 struct Poisoned;
-
-/// A data key that could not be written is a refusal: nothing has been staged yet.
-fn refused_key(why: &SealError) -> SubmitError {
-    tracing::warn!(why = error_chain(why), "a data key could not be written");
-    SubmitError::DiskFull
-}
 
 /// An error with its causes, for the log.
 pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {

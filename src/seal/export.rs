@@ -60,13 +60,25 @@ impl fmt::Debug for EncryptFor {
     }
 }
 
-/// Writes every key of the store to `out`, encrypted, and returns how many data keys that were.
-/// A file is durable when the caller has synced it.
+/// What an export holds.
+#[derive(Debug, Default)]
+pub struct Exported {
+    /// How many data keys.
+    pub data_keys: usize,
+    /// Why the others are not in it: their files are damaged.
+    pub left_out: Vec<SealError>,
+}
+
+/// Writes every key of the store to `out`, encrypted. Damaged data keys are left out, so that one
+/// does not keep the others from being backed up. A file is durable when the caller has synced it.
 ///
 /// # Errors
-/// When a key file cannot be read, there are too many, or the stream fails; then what is
-/// written so far is no export.
-pub fn export_keys(store: &KeyStore, to: &EncryptFor, out: impl Write) -> Result<usize, SealError> {
+/// When there are too many keys, or the stream fails; then what is written so far is no export.
+pub fn export_keys(
+    store: &KeyStore,
+    to: &EncryptFor,
+    out: impl Write,
+) -> Result<Exported, SealError> {
     let ids = store.data_key_ids()?;
     if ids.len() > EXPORT_KEYS_MAX {
         return Err(SealError::TooManyKeys {
@@ -93,20 +105,27 @@ pub fn export_keys(store: &KeyStore, to: &EncryptFor, out: impl Write) -> Result
     };
     lines.write(HEAD_LINE)?;
     lines.write(&format!("log {}\n", hex::encode(store.log_id())))?;
-    let mut data_keys = 0;
+    let mut exported = Exported::default();
     let signing = (1..).zip(store.signing_keys());
     let signing = signing.map(|(number, _)| KeyName::Signing(number));
     let fixed = std::iter::once(KeyName::Digest).chain(signing);
     for name in fixed.chain(ids.into_iter().map(KeyName::Data)) {
-        // A data key destroyed since the listing is erased, here too.
-        let Some(key) = store.read(name)? else {
-            continue;
+        let is_data_key = matches!(name, KeyName::Data(_));
+        let key = match store.read(name) {
+            Ok(Some(key)) => key,
+            // A data key destroyed since the listing is erased, here too.
+            Ok(None) => continue,
+            Err(why) if is_data_key => {
+                exported.left_out.push(why);
+                continue;
+            }
+            Err(why) => return Err(why),
         };
         lines.write(&key_line(name, &key))?;
-        data_keys += usize::from(matches!(name, KeyName::Data(_)));
+        exported.data_keys += usize::from(is_data_key);
     }
     lines.finish()?;
-    Ok(data_keys)
+    Ok(exported)
 }
 
 /// Put together in a buffer that never grows, so that no copy stays behind.

@@ -1,5 +1,6 @@
 //! Files and folders of keys on disk: modes 0600 and 0700, and each file by temporary name, sync,
-//! rename and sync of the folder. Must never look into a file and never replace one.
+//! rename and sync of the folder. Must never look into a file, and replaces none unless
+//! [`publish_over`] is asked to.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -111,6 +112,33 @@ pub(super) fn publish(dir: &Path, name: &str) -> Result<(), SealError> {
     fs::rename(temporary(dir, name), &path).map_err(SealError::io("rename to", &path))
 }
 
+/// Gives a staged file its name, also in the place of a damaged one. What is not a file there is
+/// set aside.
+pub(super) fn publish_over(dir: &Path, name: &str) -> Result<(), SealError> {
+    let path = dir.join(name);
+    if fs::symlink_metadata(&path).is_ok_and(|found| found.is_dir()) {
+        set_aside(&path)?;
+    }
+    fs::rename(temporary(dir, name), &path).map_err(SealError::io("rename to", &path))
+}
+
+/// Renames what is at a path to the first free `NAME.unusable-NUMBER` beside it.
+pub(super) fn set_aside(path: &Path) -> Result<PathBuf, SealError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let mut number = 1_u32;
+    let aside = loop {
+        let aside = path.with_file_name(format!("{name}.unusable-{number}"));
+        match fs::symlink_metadata(&aside) {
+            Err(why) if why.kind() == io::ErrorKind::NotFound => break aside,
+            Err(why) => return Err(SealError::io("look for", &aside)(why)),
+            Ok(_) => number += 1,
+        }
+    };
+    fs::rename(path, &aside).map_err(SealError::io("rename to", &aside))?;
+    sync_folder(parent(path))?;
+    Ok(aside)
+}
+
 /// Stages, publishes and syncs one file.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
     let dir = parent(path);
@@ -123,6 +151,8 @@ pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), SealError> {
 /// A whole file, or `None` when there is none.
 pub(super) fn read(path: &Path) -> Result<Option<zeroize::Zeroizing<Vec<u8>>>, SealError> {
     match fs::metadata(path) {
+        // A folder cannot be read as a file, and a pipe would be waited for without end.
+        Ok(found) if !found.is_file() => Err(SealError::damaged(path, "not a regular file")),
         Ok(found) if found.len() > FILE_BYTES_MAX => Err(SealError::damaged(path, "too long")),
         Ok(_) => match fs::read(path) {
             Ok(bytes) => Ok(Some(zeroize::Zeroizing::new(bytes))),
@@ -159,6 +189,14 @@ pub(super) fn remove(path: &Path) -> Result<(), SealError> {
         }
         _ => Ok(()),
     }
+}
+
+/// Removes whatever has a key's name: a key's file, or a folder that someone put in its place.
+pub(super) fn remove_any(path: &Path) -> Result<(), SealError> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_dir()) {
+        return remove_tree(path);
+    }
+    remove(path)
 }
 
 pub(super) fn sync_folder(dir: &Path) -> Result<(), SealError> {

@@ -2,16 +2,18 @@
 //!
 //! Everything is read, checked and compared before
 //! anything is written. A new folder is built beside its place and appears whole. In a folder
-//! with keys nothing is ever replaced: the missing files are staged and synced first and then
-//! named, so a crash between leaves a folder that the same import completes.
+//! with keys no key that can be read is ever replaced, whether the export has it or not: files that
+//! are missing or damaged are staged and synced first and then named, so a crash between leaves a
+//! folder that the same import completes. A folder whose own master key is lost is set aside whole
+//! and made anew.
 //!
 //! An export may hold keys that were destroyed after it was made. Whoever imports one beside an
 //! existing log must destroy again every key that the log says is erased.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use age::secrecy::SecretString;
 use sha2::{Digest, Sha256};
@@ -22,7 +24,7 @@ use super::export::{EXPORT_KEYS_MAX, HEAD_LINE, WORK_FACTOR_MAX};
 use super::folder::{self, Found};
 use super::keys::{Contents, LOG_FILE, install, open_master, read_key, read_log_id};
 use super::secret::DataKey;
-use super::wrapped::{FIRST_SIGNING, KeyName};
+use super::wrapped::{FIRST_SIGNING, KeyName, Master};
 use crate::clock::Entropy;
 
 /// The longest line is a data key's: `key`, 29 of id, 64 of hex, two spaces and the end.
@@ -60,7 +62,7 @@ pub struct ImportTarget<'a> {
 }
 
 /// What an import did.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Imported {
     /// The log whose keys these are.
     pub log_id: [u8; 16],
@@ -68,13 +70,22 @@ pub struct Imported {
     pub data_keys: usize,
     /// How many files were written; 0 when the folder had them all.
     pub written: usize,
+    /// How many of those took the place of a damaged file.
+    pub replaced: usize,
+    /// How many data and signing keys of the folder the export lacks or has otherwise: kept.
+    pub kept: usize,
+    /// The files that are damaged still, since the export lacks their keys.
+    pub damaged: Vec<PathBuf>,
+    /// Where the old folder is now, if its master key was lost.
+    pub set_aside: Option<PathBuf>,
 }
 
 /// Imports an export.
 ///
 /// # Errors
-/// [`SealError::Decrypt`], [`SealError::BadExport`], [`SealError::OtherLog`] and
-/// [`SealError::KeyDiffers`], after which nothing is changed; and what the file system says.
+/// [`SealError::Decrypt`], [`SealError::BadExport`], [`SealError::OtherLog`], those of a master key
+/// outside the folder, and [`SealError::KeyDiffers`], after which nothing is
+/// changed; and what the file system says.
 pub fn import_keys(
     target: ImportTarget<'_>,
     with: &DecryptWith,
@@ -85,60 +96,106 @@ pub fn import_keys(
     if let Some(log_id) = target.log_id {
         same_log(contents.log_id, log_id)?;
     }
-    let written = match folder::look(target.dir)? {
-        Found::Nothing | Found::Empty => {
-            install(target.dir, target.master_file, &contents, entropy)?;
-            contents.keys.len() + 1
-        }
-        Found::Full => complete(target, &contents, entropy)?,
+    let master = match folder::look(target.dir)? {
+        Found::Nothing | Found::Empty => None,
+        Found::Full => usable_master(target)?,
     };
+    let mut done = match master {
+        Some(master) => complete(target.dir, &master, &contents, entropy)?,
+        None => install_anew(target, &contents, entropy)?,
+    };
+    done.log_id = contents.log_id;
     let names = contents.keys.keys();
     let data_keys = names.filter(|name| matches!(name, KeyName::Data(_)));
-    Ok(Imported {
-        log_id: contents.log_id,
-        data_keys: data_keys.count(),
-        written,
-    })
+    done.data_keys = data_keys.count();
+    Ok(done)
 }
 
-/// Adds what a folder lacks, provided that it has nothing that the export has not.
-fn complete(
+/// The master key of a folder with keys; `None` when it lay in the folder and is lost.
+fn usable_master(target: ImportTarget<'_>) -> Result<Option<Master>, SealError> {
+    let is_inside = target.master_file.is_none();
+    let master = match open_master(target.dir, target.master_file) {
+        Err(SealError::FileMissing { .. } | SealError::Damaged { .. }) if is_inside => {
+            return Ok(None);
+        }
+        other => other?,
+    };
+    match read_log_id(target.dir, &master) {
+        Err(SealError::WrongMaster { .. }) if is_inside => Ok(None),
+        Err(why @ SealError::WrongMaster { .. }) => Err(why),
+        Ok(_) | Err(_) => Ok(Some(master)),
+    }
+}
+
+/// Makes the folder, after what is there was set aside.
+fn install_anew(
     target: ImportTarget<'_>,
     contents: &Contents,
     entropy: &mut Entropy,
-) -> Result<usize, SealError> {
-    let dir = target.dir;
-    let master = open_master(dir, target.master_file)?;
-    let mut missing = Vec::new();
-    match read_log_id(dir, &master)? {
-        Some(log_id) => same_log(contents.log_id, log_id)?,
-        None => missing.push((LOG_FILE.to_owned(), contents.log_id.as_slice())),
+) -> Result<Imported, SealError> {
+    let set_aside = match folder::look(target.dir)? {
+        Found::Nothing | Found::Empty => None,
+        Found::Full => Some(folder::set_aside(target.dir)?),
+    };
+    install(target.dir, target.master_file, contents, entropy)?;
+    Ok(Imported {
+        written: contents.keys.len() + 1,
+        set_aside,
+        ..Imported::default()
+    })
+}
+
+/// Adds what a folder lacks and replaces what is damaged.
+fn complete(
+    dir: &Path,
+    master: &Master,
+    contents: &Contents,
+    entropy: &mut Entropy,
+) -> Result<Imported, SealError> {
+    let mut done = Imported::default();
+    let mut write = Vec::new();
+    match read_log_id(dir, master) {
+        Ok(Some(log_id)) => same_log(contents.log_id, log_id)?,
+        Ok(None) => write.push((LOG_FILE.to_owned(), contents.log_id.as_slice())),
+        Err(_) => {
+            done.replaced += 1;
+            write.push((LOG_FILE.to_owned(), contents.log_id.as_slice()));
+        }
     }
     let present = folder::names(dir)?;
-    for name in present.iter().filter_map(|name| KeyName::parse(name)) {
-        let ours = read_key(dir, &master, name)?;
+    let present = present.iter().filter_map(|name| KeyName::parse(name));
+    let mut names: BTreeSet<KeyName> = present.collect();
+    names.extend(contents.keys.keys().copied());
+    for name in names {
         let theirs = contents.keys.get(&name);
-        if ours.as_ref().map(DataKey::expose) != theirs.map(DataKey::expose) {
-            return Err(SealError::KeyDiffers {
-                name: name.to_string(),
-            });
+        match (read_key(dir, master, name), theirs) {
+            (Ok(Some(ours)), Some(theirs)) if ours.expose() == theirs.expose() => {}
+            // One that was made later, or in the place of one that was lost.
+            (Ok(Some(_)), None) => done.kept += 1,
+            (Ok(Some(_)), Some(_)) if matches!(name, KeyName::Data(_)) => done.kept += 1,
+            (Ok(Some(_)), Some(_)) => {
+                let name = name.to_string();
+                return Err(SealError::KeyDiffers { name });
+            }
+            (Ok(None), Some(theirs)) => write.push((name.to_string(), theirs.expose().as_slice())),
+            (Err(_), Some(theirs)) => {
+                done.replaced += 1;
+                write.push((name.to_string(), theirs.expose().as_slice()));
+            }
+            (Err(_), None) => done.damaged.push(dir.join(name.to_string())),
+            (Ok(None), None) => {}
         }
     }
-    for (name, key) in &contents.keys {
-        let name = name.to_string();
-        if !present.contains(&name) {
-            missing.push((name, key.expose().as_slice()));
-        }
-    }
-    for (name, secret) in &missing {
+    for (name, secret) in &write {
         let text = master.wrap(name, secret, entropy.bytes());
         folder::stage(dir, name, text.as_bytes())?;
     }
-    for (name, _) in &missing {
-        folder::publish(dir, name)?;
+    for (name, _) in &write {
+        folder::publish_over(dir, name)?;
     }
     folder::sync_folder(dir)?;
-    Ok(missing.len())
+    done.written = write.len();
+    Ok(done)
 }
 
 fn same_log(export: [u8; 16], folder: [u8; 16]) -> Result<(), SealError> {

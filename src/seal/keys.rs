@@ -2,11 +2,11 @@
 //!
 //! It holds `master` (unless it lies outside), `log` (the log's id), `digest`, `signing` (after
 //! rotations `signing-2`, `signing-3` too), and one file per data key named by its id, each
-//! wrapped by the master key. A data key that is absent is erased; nothing here ever writes one
-//! again. Data keys are read when they are first needed, so a start costs the same with none and
-//! with a million.
+//! wrapped by the master key. A data key that was destroyed is never written again; one that is
+//! absent without that is missing, which the ledger reports. Data keys are read when they are first
+//! needed; the ledger asks for each when it is opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -34,6 +34,8 @@ pub enum Opened {
     Text(SecretBytes),
     /// Its data key is destroyed.
     Erased,
+    /// Its data key is not there, although it was not destroyed.
+    Missing,
 }
 
 /// The open keys folder. Shared behind an `Arc`.
@@ -47,6 +49,8 @@ pub struct KeyStore {
     /// Held while files come or go, before the cache's lock.
     changing: Mutex<()>,
     cache: RwLock<BTreeMap<DataKeyId, Arc<DataKey>>>,
+    /// Keys that are destroyed for ever: 16 bytes for each erased person.
+    destroyed: RwLock<BTreeSet<DataKeyId>>,
 }
 
 impl KeyStore {
@@ -96,6 +100,7 @@ impl KeyStore {
             digest,
             changing: Mutex::new(()),
             cache: RwLock::new(BTreeMap::new()),
+            destroyed: RwLock::new(BTreeSet::new()),
         })
     }
 
@@ -127,7 +132,40 @@ impl KeyStore {
         Ok(())
     }
 
-    /// A data key, or `None` when it is erased.
+    /// Makes a data key in the place of one that is missing or damaged. What the old one sealed
+    /// stays unavailable.
+    ///
+    /// # Errors
+    /// [`SealError::KeyExists`] when the old one can be read, and what the file system says.
+    pub fn renew_data_key(&self, id: DataKeyId, entropy: &mut Entropy) -> Result<(), SealError> {
+        let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.is_destroyed(id) || matches!(self.read(KeyName::Data(id)), Ok(Some(_))) {
+            return Err(SealError::KeyExists(id));
+        }
+        let name = id.to_string();
+        let text = self
+            .master
+            .wrap(&name, new_key(entropy).expose(), entropy.bytes());
+        folder::stage(&self.dir, &name, text.as_bytes())?;
+        folder::publish_over(&self.dir, &name)?;
+        folder::sync_folder(&self.dir)
+    }
+
+    /// Where the file of a data key is.
+    pub fn data_key_path(&self, id: DataKeyId) -> PathBuf {
+        self.dir.join(id.to_string())
+    }
+
+    /// Whether a data key is destroyed for ever.
+    pub fn is_destroyed(&self, id: DataKeyId) -> bool {
+        let destroyed = self
+            .destroyed
+            .read()
+            .unwrap_or_else(PoisonError::into_inner);
+        destroyed.contains(&id)
+    }
+
+    /// A data key, or `None` when it is destroyed or missing.
     ///
     /// # Errors
     /// When its file is there and cannot be used, or the whole folder is gone.
@@ -137,6 +175,9 @@ impl KeyStore {
             if let Some(key) = cache.get(&id) {
                 return Ok(Some(Arc::clone(key)));
             }
+        }
+        if self.is_destroyed(id) {
+            return Ok(None);
         }
         // The file is read under the lock that `destroy` unlinks under: a key read just before
         // it went must not be remembered just after.
@@ -160,15 +201,29 @@ impl KeyStore {
     /// Whoever holds the master key and the disk's freed blocks may still find the wrapped form.
     ///
     /// # Errors
-    /// What the file system says; then the erasure is not certain and must be repeated.
+    /// What the file system says; then the file is still there, must be removed, and opens
+    /// nothing here meanwhile.
     pub fn destroy(&self, id: DataKeyId) -> Result<(), SealError> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         {
             let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
             cache.remove(&id);
-            folder::remove(&self.dir.join(id.to_string()))?;
+            self.destroyed
+                .write()
+                .unwrap_or_else(PoisonError::into_inner)
+                .insert(id);
+            folder::remove_any(&self.dir.join(id.to_string()))?;
         }
         folder::sync_folder(&self.dir)
+    }
+
+    /// Notes which keys are destroyed, as the log says; [`Self::destroy`] notes its own.
+    pub fn mark_destroyed(&self, ids: impl IntoIterator<Item = DataKeyId>) {
+        let mut destroyed = self
+            .destroyed
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        destroyed.extend(ids);
     }
 
     /// The ids of all data keys, in order. Lists the folder.
@@ -254,8 +309,11 @@ impl KeyStore {
     /// # Errors
     /// [`SealError::NotAuthentic`], and those of [`Self::data_key`].
     pub fn open_sealed(&self, sealed: &Sealed, context: Context<'_>) -> Result<Opened, SealError> {
-        let key = self.data_key(sealed.key)?;
-        sealed.open(key.as_deref(), context)
+        match self.data_key(sealed.key)? {
+            Some(key) => sealed.open(&key, context),
+            None if self.is_destroyed(sealed.key) => Ok(Opened::Erased),
+            None => Ok(Opened::Missing),
+        }
     }
 
     /// The secret behind a name, past the cache.

@@ -16,14 +16,14 @@ mod folder;
 mod wrapped;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use export::{EncryptFor, export_keys};
+pub use export::{EncryptFor, Exported, export_keys};
 pub use import::{DecryptWith, ImportTarget, Imported, import_keys};
 pub use keys::{KeyStore, Opened};
 pub use sealed::{Context, Sealed};
@@ -33,7 +33,10 @@ pub use secret::{DataKey, DataKeyId, SecretBytes};
 #[derive(Debug, Error)]
 pub enum SealError {
     /// There is no keys folder.
-    #[error("the keys folder {} is missing", path.display())]
+    #[error(
+        "the keys folder {} is missing; put it back, or run `keyledger keys import` with an export \
+         of the keys", path.display()
+    )]
     FolderMissing {
         /// Where it should be.
         path: PathBuf,
@@ -45,7 +48,7 @@ pub enum SealError {
         path: PathBuf,
     },
     /// Others than the owner may read what only the owner may.
-    #[error("{} has mode {mode:o}: others can reach it", path.display())]
+    #[error("{} has mode {mode:o}: others can reach it; run `chmod go=` on it", path.display())]
     Exposed {
         /// The folder or file.
         path: PathBuf,
@@ -53,19 +56,29 @@ pub enum SealError {
         mode: u32,
     },
     /// A file that every keys folder has is not there.
-    #[error("the key file {} is missing", path.display())]
+    #[error(
+        "the key file {} is missing; put it back, or stop the server and run `keyledger keys \
+         import` with an export of the keys", path.display()
+    )]
     FileMissing {
         /// The file.
         path: PathBuf,
     },
     /// The key file is whole and was wrapped by another master key.
-    #[error("{} was wrapped by another master key", path.display())]
+    #[error(
+        "{} was wrapped by another master key; put the right master key back (`keys/master`, or \
+         the file of `--master-key-file`), or, if it is lost, run `keyledger keys import` with an \
+         export of the keys", path.display()
+    )]
     WrongMaster {
         /// The first file that showed it.
         path: PathBuf,
     },
     /// The key file is not what was written.
-    #[error("the key file {} is damaged: {what}", path.display())]
+    #[error(
+        "the key file {} is damaged: {what}; put an undamaged copy back, or stop the server and \
+         run `keyledger keys import` with an export of the keys", path.display()
+    )]
     Damaged {
         /// The file.
         path: PathBuf,
@@ -75,8 +88,8 @@ pub enum SealError {
     /// A data key of this id exists; writing another would lose what the first one sealed.
     #[error("the data key {0} exists")]
     KeyExists(DataKeyId),
-    /// The data key is not there: erased.
-    #[error("the data key {0} is erased")]
+    /// The data key is not there.
+    #[error("the data key {0} is missing or erased")]
     KeyErased(DataKeyId),
     /// The data key is there and the text is not what it sealed in this place.
     #[error("a value sealed under {0} does not authenticate in its place")]
@@ -115,8 +128,11 @@ pub enum SealError {
         /// The folder's log id, hex.
         folder: String,
     },
-    /// The keys folder has a key that the export lacks or has otherwise.
-    #[error("the keys folder has a different {name}, nothing was imported")]
+    /// The keys folder has another digest or signing key than the export.
+    #[error(
+        "the keys folder has a different {name}, nothing was imported; if the export is the right \
+         one, move the keys folder away and import again"
+    )]
     KeyDiffers {
         /// The key's file name.
         name: String,

@@ -88,15 +88,11 @@ impl Sealed {
         })
     }
 
-    /// Opens the value with its key, or says that there is no key any more.
+    /// Opens the value with its key.
     ///
     /// # Errors
-    /// [`SealError::NotAuthentic`] when the key is there and the text is not what it sealed in
-    /// this place.
-    pub fn open(&self, key: Option<&DataKey>, context: Context<'_>) -> Result<Opened, SealError> {
-        let Some(key) = key else {
-            return Ok(Opened::Erased);
-        };
+    /// [`SealError::NotAuthentic`] when the text is not what the key sealed in this place.
+    pub fn open(&self, key: &DataKey, context: Context<'_>) -> Result<Opened, SealError> {
         decrypt(key, self.nonce, &self.text, &context.associated_data())
             .map(|plain| Opened::Text(SecretBytes::new(plain)))
             .ok_or(SealError::NotAuthentic(self.key))

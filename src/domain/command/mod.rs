@@ -255,4 +255,21 @@ impl Command {
             | Self::RotateSigningKey(_) => Urgency::Ordinary,
         }
     }
+
+    /// Whether the command is taken although where it came from cannot be recorded, because the
+    /// data key for it is missing or damaged: whatever ends something, replaces a secret that may
+    /// have leaked, or lets a member in, and what the program notes itself.
+    #[must_use]
+    pub fn goes_without_network(&self) -> bool {
+        matches!(self.urgency(), Urgency::Ends)
+            || matches!(
+                self,
+                Self::RotateKey(_)
+                    | Self::ReplaceKey(_)
+                    | Self::RotateEndpointSecret(_)
+                    | Self::SignIn(_)
+                    | Self::NoteSignInFailure(_)
+                    | Self::NoteEndedSecretUse(_)
+            )
+    }
 }

@@ -330,6 +330,12 @@ impl Collector for Told {
         ] {
             gauge(&mut to, name, help, number)?;
         }
+        let (name, help) = (
+            "ledger_unusable_keys",
+            "Data keys missing or damaged, by holder",
+        );
+        let unusable = status.unusable_keys.iter().copied();
+        labelled(&mut to, (name, help, "holder"), unusable, ConstGauge::new)?;
         let [ends, ordinary] = status.waiting;
         labelled(
             &mut to,

@@ -16,6 +16,7 @@ use super::checkpoints::{BETWEEN_CHECKPOINTS, Signing};
 use super::signing::{Signers, verifiers};
 use super::snapshots::{self, EVENTS_BETWEEN, Loaded};
 use super::stamp::{StampError, open_personal};
+use super::unusable_keys::UnusableKeys;
 use super::{Ledger, Submission, erasure};
 use crate::clock::{Clock, Entropy};
 use crate::degraded::DegradedParts;
@@ -129,13 +130,15 @@ pub fn create_under(
     let log = Log::create(disk, &folder.log(), log_id, settings.log)?;
     let (tokens, _nothing) = TokenView::open(&folder.views())?;
     let views = Views::new(tokens);
+    let degraded = DegradedParts::new(settings.clock.clone());
     let parts = Parts {
         keys,
+        unusable_keys: UnusableKeys::new(degraded.clone()),
         log,
         views,
         state: State::default(),
         lock,
-        degraded: DegradedParts::new(settings.clock.clone()),
+        degraded,
     };
     let signing = Signing {
         origin: origin.clone(),
@@ -189,7 +192,9 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     if state.ledger().log_id != Some(LogId(log.log_id())) || log.log_id() != log_id {
         return Err(BootError::Mixed { what: "keys" });
     }
-    erasure::finish(&keys, &state)?;
+    let unusable_keys = UnusableKeys::new(degraded.clone());
+    erasure::finish(&keys, &unusable_keys, &state)?;
+    unusable_keys.check(&keys, &state);
     let (tokens, applied) = TokenView::open(&folder.views())?;
     let views = Views::new(tokens);
     catch_up(&views, &state, &log, applied)?;
@@ -206,6 +211,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     start(
         Parts {
             keys,
+            unusable_keys,
             log,
             views,
             state,

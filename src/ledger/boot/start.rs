@@ -15,6 +15,7 @@ use crate::ledger::checkpoints::{Signed, Signing, Told};
 use crate::ledger::lanes::Lanes;
 use crate::ledger::snapshots;
 use crate::ledger::status::Appended;
+use crate::ledger::unusable_keys::UnusableKeys;
 use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
 use crate::log::{FolderLock, Log, Reader};
@@ -25,6 +26,7 @@ use crate::views::Views;
 /// What opening has made.
 pub(super) struct Parts {
     pub(super) keys: KeyStore,
+    pub(super) unusable_keys: UnusableKeys,
     pub(super) log: Log,
     pub(super) views: Views,
     pub(super) state: State,
@@ -39,6 +41,7 @@ pub(super) fn start(
 ) -> Result<Ledger, BootError> {
     let Parts {
         keys,
+        unusable_keys,
         log,
         views,
         state,
@@ -53,7 +56,7 @@ pub(super) fn start(
     let reader = log.reader();
     let tiles = tiles(settings.folder.tiles(), &reader, &signing)?;
     let shared = shared(
-        (views, keys, degraded),
+        (views, (keys, unusable_keys), degraded),
         settings.clock,
         last_ms,
         log.log_id(),
@@ -111,7 +114,7 @@ pub(super) fn start(
 
 /// What the handle and the threads share, before anything has happened.
 fn shared(
-    (views, keys, degraded): (Views, KeyStore, DegradedParts),
+    (views, (keys, unusable_keys), degraded): (Views, (KeyStore, UnusableKeys), DegradedParts),
     clock: Clock,
     last_ms: Option<i64>,
     log_id: [u8; 16],
@@ -120,6 +123,7 @@ fn shared(
         lanes: Lanes::default(),
         views,
         keys,
+        unusable_keys,
         clock,
         last_ms: AtomicI64::new(last_ms.unwrap_or(0)),
         clock_accepted: AtomicBool::new(false),

@@ -84,6 +84,8 @@ impl Sweeper {
             SubmitError::Rejected(_) | SubmitError::QueueFull | SubmitError::Stopping => {}
             SubmitError::ViewsBehind
             | SubmitError::DiskFull
+            | SubmitError::KeyUnusable(_)
+            | SubmitError::KeyNotDestroyed
             | SubmitError::ClockSuspect
             | SubmitError::TooLarge
             | SubmitError::OutcomeUnknown => {

@@ -99,7 +99,7 @@ fn history(text: &mut String, ledger: &Ledger, subject: Subject) {
         let event = &past.event;
         let network = match past.network {
             PastNetwork::Shown(network) => format!(" {network}"),
-            PastNetwork::NotKept | PastNetwork::Erased => String::new(),
+            PastNetwork::NotKept | PastNetwork::Erased | PastNetwork::Unavailable => String::new(),
         };
         let actor = (event.actor.kind, event.actor.id, event.actor.via);
         write!(

@@ -20,6 +20,7 @@ mod sealed;
 mod sessions;
 mod signing;
 mod telling;
+mod unusable_keys;
 
 pub(crate) use company::found;
 

@@ -68,6 +68,7 @@ fn an_import_restores_every_key_under_a_master_of_its_own() {
         log_id: LOG_ID,
         data_keys: 2,
         written: 5,
+        ..Imported::default()
     };
     assert_eq!(import(&dir, &file).unwrap(), expected);
     assert_eq!(mode(&dir), 0o700);
@@ -104,11 +105,13 @@ fn later_signing_keys_come_along_and_are_made_once() {
         .map(|key| key.verifying_key())
         .collect();
     assert_eq!(found, [first, second.verifying_key()]);
-    // An export made before lacks the newest one: nothing is imported beside it.
+    // An export made before lacks the newest one, which is kept.
     let later = restored.signing_key_or_new(3, &mut entropy).unwrap();
     assert_ne!(later.verifying_key(), second.verifying_key());
-    let refused = import(&dir, &export(&store));
-    assert!(matches!(refused, Err(SealError::KeyDiffers { name }) if name == "signing-3"));
+    let before = files(&dir);
+    let imported = import(&dir, &export(&store)).unwrap();
+    assert_eq!((imported.written, imported.kept), (0, 1));
+    assert_eq!(files(&dir), before);
 }
 
 #[test]
@@ -117,7 +120,7 @@ fn recipients_open_with_their_identities() {
     let (mine, other) = (Identity::generate(), Identity::generate());
     let to = EncryptFor::Recipients(vec![other.to_public(), mine.to_public()]);
     let mut file = Vec::new();
-    assert_eq!(export_keys(&store, &to, &mut file).unwrap(), 2);
+    assert_eq!(export_keys(&store, &to, &mut file).unwrap().data_keys, 2);
 
     let dir = data.path().join("restored");
     let target = ImportTarget {
@@ -186,21 +189,98 @@ fn a_refused_import_changes_nothing() {
     assert!(matches!(refused, Err(SealError::OtherLog { .. })));
     assert!(!fresh.exists());
 
-    // The folder has a key that the export lacks, or another key under the same name.
-    let newer = id(3);
-    store.new_data_key(newer, &mut entropy).unwrap();
+    // Another digest key under the same master.
+    for name in ["digest", "signing"] {
+        let other = data.path().join("changed");
+        KeyStore::create(&other, Some(&dir.join("master")), LOG_ID, &mut entropy).unwrap();
+        let changed = data.path().join(format!("with-other-{name}"));
+        import(&changed, &file).unwrap();
+        fs::copy(dir.join("master"), changed.join("master")).unwrap();
+        for same in files(&dir).keys() {
+            fs::copy(dir.join(same), changed.join(same)).unwrap();
+        }
+        fs::copy(other.join(name), changed.join(name)).unwrap();
+        let before = files(&changed);
+        let refused = import(&changed, &file);
+        assert!(matches!(refused, Err(SealError::KeyDiffers { name: at }) if at == name));
+        assert_eq!(files(&changed), before);
+        fs::remove_dir_all(other).unwrap();
+    }
+}
+
+#[test]
+fn an_older_export_mends_what_is_missing_or_damaged_and_keeps_what_is_newer() {
+    let (data, store, mut entropy) = store();
+    let dir = data.path().join("keys");
+    let file = export(&store);
+    let digest = store.digest(b"body");
+    // Made after the export: new ones, and one in the place of a key that was lost.
+    store.new_data_key(id(3), &mut entropy).unwrap();
+    fs::remove_file(dir.join(id(2).to_string())).unwrap();
+    store.renew_data_key(id(2), &mut entropy).unwrap();
+    let newer = [id(2), id(3)].map(|id| fs::read(dir.join(id.to_string())).unwrap());
+    for name in ["log", "digest", "signing", &id(1).to_string()] {
+        for (how, damage) in DAMAGE {
+            damage(&dir.join(name));
+            let imported = import(&dir, &file).unwrap();
+            let expected = (1, usize::from(how != "missing"), 2);
+            let found = (imported.written, imported.replaced, imported.kept);
+            assert_eq!(found, expected, "{name}: {how}");
+            assert_eq!((imported.damaged, imported.set_aside), (vec![], None));
+            let reopened = KeyStore::open(&dir, None).unwrap();
+            assert_eq!(reopened.digest(b"body"), digest);
+            assert!(reopened.data_key(id(1)).unwrap().is_some());
+            let kept = [id(2), id(3)].map(|id| fs::read(dir.join(id.to_string())).unwrap());
+            assert_eq!(kept, newer);
+        }
+    }
+    // What the export lacks stays damaged, is said so, and is left out of a new export.
+    fs::write(dir.join(id(3).to_string()), "").unwrap();
+    let imported = import(&dir, &file).unwrap();
+    assert_eq!(imported.damaged, [dir.join(id(3).to_string())]);
+    let reopened = KeyStore::open(&dir, None).unwrap();
+    let exported = export_keys(&reopened, &passphrase().0, &mut Vec::new()).unwrap();
+    assert_eq!((exported.data_keys, exported.left_out.len()), (2, 1));
+}
+
+#[test]
+fn a_lost_master_key_is_named_and_an_import_makes_the_folder_anew() {
+    for (how, damage) in DAMAGE {
+        let (data, store, _) = store();
+        let dir = data.path().join("keys");
+        let file = export(&store);
+        let master = dir.join("master");
+        if how == "one bit" {
+            // Still 64 hex digits: another key.
+            let text = fs::read_to_string(&master).unwrap();
+            let turned = if text.starts_with('0') { "1" } else { "0" };
+            fs::write(&master, format!("{turned}{}", &text[1..])).unwrap();
+        } else {
+            damage(&master);
+        }
+        let refused = KeyStore::open(&dir, None).unwrap_err().to_string();
+        assert!(refused.contains("keys import"), "{how}: {refused}");
+        assert!(refused.contains(dir.to_str().unwrap()), "{how}: {refused}");
+        let imported = import(&dir, &file).unwrap();
+        assert_eq!(
+            imported.set_aside,
+            Some(data.path().join("keys.unusable-1")),
+            "{how}"
+        );
+        let reopened = KeyStore::open(&dir, None).unwrap();
+        assert!(reopened.data_key(id(1)).unwrap().is_some(), "{how}");
+    }
+}
+
+#[test]
+fn a_key_that_can_be_read_is_not_renewed() {
+    let (data, store, mut entropy) = store();
+    let renewed = store.renew_data_key(id(1), &mut entropy);
+    assert!(matches!(renewed, Err(SealError::KeyExists(_))));
     store.destroy(id(1)).unwrap();
-    let before = files(&dir);
-    let refused = import(&dir, &file);
-    assert!(matches!(refused, Err(SealError::KeyDiffers { name }) if name == newer.to_string()));
-    assert_eq!(files(&dir), before);
-    store.destroy(newer).unwrap();
-    store.destroy(id(2)).unwrap();
-    store.new_data_key(id(2), &mut entropy).unwrap();
-    let before = files(&dir);
-    let refused = import(&dir, &file);
-    assert!(matches!(refused, Err(SealError::KeyDiffers { name }) if name == id(2).to_string()));
-    assert_eq!(files(&dir), before);
+    let renewed = store.renew_data_key(id(1), &mut entropy);
+    assert!(matches!(renewed, Err(SealError::KeyExists(_))));
+    assert!(!data.path().join("keys").join(id(1).to_string()).exists());
 }
 
 #[test]
