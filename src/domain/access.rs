@@ -4,6 +4,7 @@
 //! owner's present standing and the catalogue. Commands pass [`may`] in `decide`; reads get an
 //! [`Access`], which only [`may`] can make.
 
+pub use super::action::Action;
 use super::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM, ScopeSet};
 use super::ids::{
     CredentialId, OrganizationId, Owner, Principal, ProjectId, SessionId, UserId, Via,
@@ -12,71 +13,6 @@ use super::kind::{Deed, Kind};
 use super::record::{Credential, Grant, Member, ServiceAccount};
 use super::rejection::{Beyond, Rejection};
 use super::time::Timestamp;
-
-/// What an actor wants to do, one variant a row of the permission table.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Action {
-    /// Make and list organizations.
-    ManageOrganizations,
-    /// Read the platform surface: members, projects, service accounts, organization keys.
-    ReadPlatform,
-    /// Write on the platform surface: members and projects.
-    WritePlatform,
-    /// See and manage service accounts, on whichever surface.
-    ManageServiceAccounts,
-    /// See and manage service accounts on the workspace's surface.
-    WorkspaceServiceAccounts,
-    /// Something with the credentials of a kind.
-    Keys(Kind, Deed),
-    /// See and end every credential of the organization.
-    Oversee,
-    /// Verify credentials.
-    Verify,
-    /// Report calls made with credentials elsewhere.
-    ReportUsage,
-    /// End the credential that is presented: whoever has its secret could do worse with it.
-    EndItself,
-    /// Read the history across records, and where people called from.
-    ReadLedger,
-    /// See and manage webhook endpoints, and read what is delivered to them.
-    Webhooks,
-}
-
-impl Action {
-    /// The scope that is named when the action is refused.
-    #[must_use]
-    pub const fn needs(self) -> &'static str {
-        match self {
-            Self::ManageOrganizations => PLATFORM,
-            Self::ReadPlatform => "keys:read",
-            Self::WritePlatform | Self::Oversee => "member:manage",
-            Self::ManageServiceAccounts | Self::WorkspaceServiceAccounts => "workspace:admin",
-            Self::Verify => "keys:verify",
-            Self::ReportUsage => "usage:write",
-            Self::EndItself => "a credential",
-            Self::ReadLedger => "ledger:read",
-            Self::Webhooks => "webhooks:write",
-            Self::Keys(kind, deed) => needs(kind, deed),
-        }
-    }
-}
-
-/// The scope that opens a kind's surface for a deed.
-const fn needs(kind: Kind, deed: Deed) -> &'static str {
-    match (kind, deed) {
-        (Kind::Organization, Deed::Read) => "keys:read",
-        (Kind::Organization, _) => "member:manage",
-        (Kind::Personal, _) => EVERYTHING,
-        (Kind::ServiceAccount, _) => "workspace:admin",
-        (Kind::Access, Deed::Read) => "access_tokens:read",
-        (Kind::Access, Deed::Create) => "access_tokens:create",
-        (Kind::Access, Deed::Edit | Deed::Renew) => "access_tokens:edit",
-        (Kind::Access, Deed::Switch | Deed::End) => "access_tokens:manage",
-        (Kind::Admin, _) => ADMIN,
-        (Kind::Project, Deed::Read) => "projects:read",
-        (Kind::Project, _) => "projects:write",
-    }
-}
 
 /// Whether a credential's owner stands behind it.
 #[derive(Clone, Debug)]
@@ -135,9 +71,8 @@ impl Rights {
     #[must_use]
     pub fn under(self, ceiling: Ceiling, catalogue: &Catalogue) -> Self {
         match ceiling {
-            // Owners are people: an access token with their role has its scopes alone.
+            // An access token of an owner's role has an owner's authority.
             Ceiling::Organization => Self {
-                owner: false,
                 everything: false,
                 ..self
             },
@@ -160,6 +95,20 @@ impl Rights {
                 }
             }
             Ceiling::Nothing => Self::default(),
+        }
+    }
+
+    /// What is left of rights that are bound to a project: `platform:*` reaches no farther than
+    /// every scope of that project's organization.
+    #[must_use]
+    pub fn within(self, project: Option<ProjectId>, catalogue: &Catalogue) -> Self {
+        match project {
+            Some(_) if self.platform => Self {
+                scopes: catalogue.all(),
+                platform: false,
+                ..self
+            },
+            Some(_) | None => self,
         }
     }
 }
@@ -237,6 +186,7 @@ impl Authority {
             OwnerStanding::Unknown => Ceiling::Nothing,
         };
         let rights = authority.rights().under(ceiling, catalogue);
+        let rights = rights.within(authority.project, catalogue);
         authority.scopes = rights.scopes;
         authority.owner = rights.owner;
         authority.platform = rights.platform;
@@ -347,15 +297,57 @@ impl Authority {
         self.organization.is_none()
     }
 
-    /// The table of permissions: whether it may do `action` in its own organization.
+    /// Whether it may do `action` in its own organization.
     #[must_use]
     pub fn allows(&self, catalogue: &Catalogue, action: Action) -> bool {
+        self.permit(catalogue, action).is_ok()
+    }
+
+    /// Whether what belongs to `project`, or to none, is in its reach: all of an organization,
+    /// unless it is bound to one project.
+    #[must_use]
+    pub fn reaches(&self, project: Option<ProjectId>) -> bool {
+        self.project.is_none() || self.project == project
+    }
+
+    /// The scope that `action` is refused without, and recorded as used with.
+    #[must_use]
+    pub const fn scope_for(&self, action: Action) -> &'static str {
+        if self.project.is_some() && matches!(action, Action::ReadProjects) {
+            "projects:read"
+        } else if self.project.is_some() && matches!(action, Action::UpdateProject) {
+            "projects:write"
+        } else {
+            action.needs()
+        }
+    }
+
+    /// Refuses an action that its scopes do not allow, or that its project does not.
+    fn permit(&self, catalogue: &Catalogue, action: Action) -> Result<(), Rejection> {
+        if !self.holds_permission(catalogue, action) {
+            return Err(Rejection::Forbidden {
+                needs: self.scope_for(action),
+            });
+        }
+        if self.project.is_some() && !action.is_narrowed_to_project() {
+            return Err(Rejection::WrongProject);
+        }
+        Ok(())
+    }
+
+    /// The table of permissions: whether its scopes allow `action`.
+    fn holds_permission(&self, catalogue: &Catalogue, action: Action) -> bool {
         let admin = self.platform || catalogue.holds(self.scopes, ADMIN);
         let holds = |scope| admin || catalogue.holds(self.scopes, scope);
         let reads = || holds("keys:read") || holds("member:manage") || self.everything;
         match action {
             Action::ManageOrganizations => self.platform,
             Action::ReadPlatform | Action::Keys(Kind::Organization, Deed::Read) => reads(),
+            // A project's own credential does on its project what its scopes say.
+            Action::ReadProjects => reads() || (self.project.is_some() && holds("projects:read")),
+            Action::UpdateProject => {
+                holds("member:manage") || (self.project.is_some() && holds("projects:write"))
+            }
             Action::ManageServiceAccounts => holds("workspace:admin") || holds("member:manage"),
             // A member's own and nobody else's, whatever else somebody holds.
             Action::Keys(Kind::Personal, Deed::Read) => {
@@ -372,6 +364,7 @@ impl Authority {
             | Action::Verify
             | Action::ReportUsage
             | Action::ReadLedger
+            | Action::ReceiveAllEvents
             | Action::Webhooks
             | Action::Keys(..) => holds(action.needs()),
         }
@@ -384,19 +377,28 @@ impl Authority {
         if target.platform && !self.platform {
             return beyond(Beyond::Platform);
         }
-        if target.owner && !self.owner && !self.platform {
-            return beyond(Beyond::OwnerRole);
-        }
+        self.cover_owner(target)?;
         if !self.platform && !self.scopes.covers(target.scopes) {
             return beyond(Beyond::Scopes);
         }
-        if self.project.is_some() && self.project != target.project {
+        if !self.reaches(target.project) {
             return beyond(Beyond::Project);
         }
         Ok(())
     }
 
-    /// A credential never makes one that outlives it.
+    /// An owner is removed, erased, given another role or a way in by an owner alone. Ending
+    /// anything else asks for no dominance.
+    pub fn cover_owner(&self, target: &Self) -> Result<(), Rejection> {
+        if target.owner && !self.owner && !self.platform {
+            let why = Beyond::OwnerRole;
+            return Err(Rejection::BeyondYourAuthority { why });
+        }
+        Ok(())
+    }
+
+    /// A credential leaves no power behind that lasts longer than it does, by itself or by what it
+    /// enables, promotes or sends out; `None`: power without an end.
     pub fn outlive(&self, expires_at: Option<Timestamp>) -> Result<(), Rejection> {
         match (self.expires_at, expires_at) {
             (Some(own), Some(new)) if new <= own => Ok(()),
@@ -445,14 +447,9 @@ pub fn may(
             });
         }
     }
-    if authority.allows(catalogue, action) {
-        Ok(Access {
-            authority,
-            organization,
-        })
-    } else {
-        Err(Rejection::Forbidden {
-            needs: action.needs(),
-        })
-    }
+    authority.permit(catalogue, action)?;
+    Ok(Access {
+        authority,
+        organization,
+    })
 }

@@ -5,6 +5,7 @@
 //! [`event`]s or a [`rejection`]; the events are applied to the state, live and in replay alike.
 
 pub mod access;
+pub mod action;
 mod apply;
 pub mod audit_event;
 pub mod blot;

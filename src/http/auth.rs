@@ -130,7 +130,7 @@ impl Caller {
         )?;
         match app.ledger.views().directory.organization(organization) {
             Some(_) => {
-                self.slot.exercise(action.needs());
+                self.slot.exercise(self.authority.scope_for(action));
                 Ok(access)
             }
             None => Err(Problem::not_found("organization")),
@@ -142,7 +142,7 @@ impl Caller {
         let catalogue = app.ledger.views().index.catalogue();
         let home = self.authority.organization;
         let access = may(self.authority.clone(), &catalogue, action, home)?;
-        self.slot.exercise(action.needs());
+        self.slot.exercise(self.authority.scope_for(action));
         Ok(access)
     }
 
@@ -150,7 +150,7 @@ impl Caller {
     pub(super) fn may_everywhere(&self, app: &App, action: Action) -> Result<Access, Problem> {
         let catalogue = app.ledger.views().index.catalogue();
         let access = may(self.authority.clone(), &catalogue, action, None)?;
-        self.slot.exercise(action.needs());
+        self.slot.exercise(self.authority.scope_for(action));
         Ok(access)
     }
 }

@@ -248,6 +248,8 @@ fn weakest(route: &str) -> Option<Weakest> {
     let platform = tail.map(|tail| match tail.strip_prefix("/{organization_id}") {
         Some(tail) if tail.starts_with("/credentials") => Weakest::In(Action::Oversee),
         Some(tail) if tail.starts_with("/webhook-endpoints") => Weakest::In(Action::Webhooks),
+        Some(tail) if tail.starts_with("/projects/") => Weakest::In(Action::ReadProjects),
+        Some(tail) if tail.starts_with("/api-keys") => Weakest::In(read(Kind::Organization)),
         Some(_) => Weakest::In(Action::ReadPlatform),
         None => Weakest::Everywhere(Action::ManageOrganizations),
     });

@@ -34,12 +34,14 @@ pub(super) fn may_want(endpoint: &WebhookEndpoint, name: &str) -> bool {
 
 /// Whether an endpoint gets an event.
 pub(super) fn wants(endpoint: &WebhookEndpoint, body: &Body) -> bool {
+    if endpoint.project.is_some() && endpoint.project != body.project {
+        return false;
+    }
     let is_itself = body.subject == Subject::WebhookEndpoint(endpoint.id);
     if body.is_notice {
         return !is_itself;
     }
-    let of_project = endpoint.project.is_none() || endpoint.project == body.project;
-    of_project && endpoint.event_types.matches(body.name)
+    endpoint.event_types.matches(body.name)
 }
 
 /// Calls `found` with the position and the type of each event of a range, up to before `to`, that

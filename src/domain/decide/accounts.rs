@@ -40,6 +40,8 @@ pub(super) fn add_member(
     access
         .authority()
         .cover(&Authority::of_role(&role, state.catalogue()))?;
+    // A membership has no end.
+    access.authority().outlive(None)?;
     if state
         .emails
         .contains(&(organization, fold_case(&command.email)))
@@ -99,12 +101,13 @@ pub(super) fn change_member_role(
     let access = admit(state, request, facts, Action::WritePlatform, organization)?;
     let record = member(state, organization, command.member)?;
     let role = checks::role(&command.role, state.catalogue())?;
-    access
-        .authority()
-        .cover(&Authority::of_role(&record.role, state.catalogue()))?;
-    access
-        .authority()
-        .cover(&Authority::of_role(&role, state.catalogue()))?;
+    let before = Authority::of_role(&record.role, state.catalogue());
+    let after = Authority::of_role(&role, state.catalogue());
+    access.authority().cover(&before)?;
+    access.authority().cover(&after)?;
+    if before.cover(&after).is_err() {
+        access.authority().outlive(None)?;
+    }
     checks::version(request.if_match, record.stamp.version)?;
     if record.removed {
         return Err(Rejection::MemberRemoved);
@@ -134,12 +137,23 @@ pub(super) fn remove_member(
     let organization = command.organization;
     let access = admit(state, request, facts, Action::WritePlatform, organization)?;
     let record = member(state, organization, command.member)?;
+    check_owners_are_covered(state, &access, record)?;
     checks::version(request.if_match, record.stamp.version)?;
     let subject = Subject::Member(record.id);
     if record.removed {
         return Ok(decision(&access, organization, subject, vec![]));
     }
     removed_with_all(state, &access, record, facts)
+}
+
+/// Administrators manage everybody but owners, former ones too.
+pub(super) fn check_owners_are_covered(
+    state: &State,
+    access: &Access,
+    record: &Member,
+) -> Result<(), Rejection> {
+    let role = Authority::of_role(&record.role, state.catalogue());
+    access.authority().cover_owner(&role)
 }
 
 /// The end of a membership, with its tokens and sessions.
@@ -315,10 +329,8 @@ pub(super) fn update_account(
         .unwrap_or_else(|| record.scopes.clone());
     check_scopes(command.scopes.as_ref().and_then(Option::as_ref), state)?;
     if command.urgency() == Urgency::Ordinary {
-        access.authority().cover(&worth_of(record, state))?;
-        access
-            .authority()
-            .cover(&worth(role.as_deref(), scopes.as_deref(), state))?;
+        let after = (role.as_deref(), scopes.as_deref());
+        check_edit_is_covered(state, access.authority(), record, after)?;
     }
     if command.is_active == Some(true) && record.disabled {
         check_tokens_covered(state, access.authority(), record, facts)?;
@@ -358,6 +370,23 @@ pub(super) fn update_account(
     ))
 }
 
+/// Who edits an account covers it as it was and as it becomes. A role is the ceiling of tokens that
+/// are there already, so that a stronger one lasts; scopes are for tokens to come.
+fn check_edit_is_covered(
+    state: &State,
+    authority: &Authority,
+    record: &ServiceAccount,
+    (role, scopes): (Option<&str>, Option<&[String]>),
+) -> Result<(), Rejection> {
+    authority.cover(&worth_of(record, state))?;
+    authority.cover(&worth(role, scopes, state))?;
+    let before = worth(record.role.as_deref(), None, state);
+    match before.cover(&worth(role, None, state)) {
+        Ok(()) => Ok(()),
+        Err(_stronger) => authority.outlive(None),
+    }
+}
+
 /// Who enables an account revives its tokens, whose scopes may be more than the account has now.
 fn check_tokens_covered(
     state: &State,
@@ -368,7 +397,10 @@ fn check_tokens_covered(
     let tokens = state.live_credentials_of(Owner::ServiceAccount(account.id), facts.now);
     let tokens = tokens.into_iter().filter_map(|id| state.credential(id));
     let mut tokens = tokens.filter(|token| token.status(facts.now) == Status::Active);
-    tokens.try_for_each(|token| authority.cover(&keys::worth(state, token)))
+    tokens.try_for_each(|token| {
+        authority.cover(&keys::worth(state, token))?;
+        authority.outlive(token.expires_at())
+    })
 }
 
 /// The edit with the list of what it changes; `None` if that is nothing.

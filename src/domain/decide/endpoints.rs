@@ -56,12 +56,13 @@ pub(super) fn create(
     if project.is_some_and(|found| found.is_none_or(|found| found.organization != organization)) {
         return Err(Rejection::UnknownProject);
     }
-    let own = access.authority().project;
-    if own.is_some() && own != command.project {
+    if !access.authority().reaches(command.project) {
         let why = Beyond::Project;
         return Err(Rejection::BeyondYourAuthority { why });
     }
     check_filter(state, &access, &event_types)?;
+    // It goes on receiving when its maker has ended.
+    access.authority().outlive(None)?;
     check_project_in_use(state, command.project)?;
     if state.counts(organization).endpoints >= ENDPOINTS_MAX {
         return Err(Rejection::TooManyEndpoints { max: ENDPOINTS_MAX });
@@ -120,6 +121,9 @@ pub(super) fn update(
     if after.url != record.url || after.event_types != record.event_types {
         check_filter(state, &access, &after.event_types)?;
     }
+    if after.url != record.url || !record.event_types.covers(&after.event_types) {
+        access.authority().outlive(None)?;
+    }
     checks::version(request.if_match, record.stamp.version)?;
     live(record)?;
     if after.changed.is_empty() {
@@ -151,6 +155,7 @@ pub(super) fn rotate(
     }
     let key = new_key(record.signature, command.secret.as_ref(), facts)?;
     check_filter(state, &access, &record.event_types)?;
+    access.authority().outlive(None)?;
     checks::version(request.if_match, record.stamp.version)?;
     live(record)?;
     let (secret, shown) = new_secret(&key, SecretId(facts.ids[0]));
@@ -173,6 +178,9 @@ pub(super) fn enable(
 ) -> Result<Decision, Rejection> {
     let (access, record) = admit_endpoint(state, request, facts, command.target)?;
     check_filter(state, &access, &record.event_types)?;
+    if !record.is_active() {
+        access.authority().outlive(None)?;
+    }
     checks::version(request.if_match, record.stamp.version)?;
     live(record)?;
     let changes = if record.is_active() {
@@ -330,10 +338,10 @@ fn admit_endpoint<'a>(
 fn check_filter(state: &State, access: &Access, filter: &EventFilter) -> Result<(), Rejection> {
     let reads = access
         .authority()
-        .allows(state.catalogue(), Action::ReadLedger);
+        .allows(state.catalogue(), Action::ReceiveAllEvents);
     if filter.needs_ledger_read() && !reads {
         return Err(Rejection::Forbidden {
-            needs: Action::ReadLedger.needs(),
+            needs: Action::ReceiveAllEvents.needs(),
         });
     }
     Ok(())

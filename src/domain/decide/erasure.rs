@@ -3,7 +3,7 @@
 //! Nothing here destroys a key. The ledger does that once the event is durable, so that no crash
 //! leaves a person erased of whom the log does not say so.
 
-use super::accounts::{member, removed_with_all};
+use super::accounts::{check_owners_are_covered, member, removed_with_all};
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::Action;
 use crate::domain::audit_event::SubjectErased;
@@ -21,6 +21,7 @@ pub(super) fn erase_member(
     let organization = command.organization;
     let access = admit(state, request, facts, Action::WritePlatform, organization)?;
     let record = member(state, organization, command.member)?;
+    check_owners_are_covered(state, &access, record)?;
     let reason = &command.reason;
     if reason.trim().is_empty() {
         return Err(Rejection::FieldEmpty { field: "reason" });

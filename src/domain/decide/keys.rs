@@ -40,10 +40,13 @@ pub(super) fn admit_key<'a>(
         (None, _, Some(key)) => Action::Keys(key.kind(), deed),
     };
     let access = admit(state, request, facts, action, target.organization)?;
+    if let (Some(kind), Some(_)) = (target.place.kind, target.place.project) {
+        check_own_project(access.authority(), kind, target.place.project)?;
+    }
+    let authority = access.authority();
     let key = found
-        .filter(|key| is_theirs(access.authority(), action, key))
+        .filter(|key| is_theirs(authority, action, key) && authority.reaches(key.project()))
         .ok_or(Rejection::NotFound { what: "key" })?;
-    check_own_project(access.authority(), key.kind(), key.project())?;
     Ok((access, key))
 }
 
@@ -55,14 +58,13 @@ fn is_theirs(authority: &Authority, action: Action, key: &Credential) -> bool {
     authority.is_operator() || authority.member().map(Owner::User) == Some(key.owner())
 }
 
-/// A project's token manages that project's tokens alone.
+/// Whoever is bound to a project finds nothing under the path of another one.
 pub(super) fn check_own_project(
     authority: &Authority,
     kind: Kind,
     project: Option<ProjectId>,
 ) -> Result<(), Rejection> {
-    let bound = kind == Kind::Project && authority.project.is_some();
-    if bound && authority.project != project {
+    if kind == Kind::Project && !authority.reaches(project) {
         return Err(Rejection::WrongProject);
     }
     Ok(())

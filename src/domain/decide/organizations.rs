@@ -1,7 +1,7 @@
 //! Organizations and their projects.
 
 use super::{Change, Decision, Facts, admit, checks, decision, issue, sessions};
-use crate::domain::access::{Access, Action, Authority, may};
+use crate::domain::access::{Action, Authority, may};
 use crate::domain::command::{
     CreateOrganization, CreateProject, Request, UpdateOrganization, UpdateProject,
 };
@@ -15,7 +15,7 @@ use crate::domain::ids::{
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
-use crate::domain::rejection::{Beyond, Rejection};
+use crate::domain::rejection::Rejection;
 use crate::domain::secret::{DEFAULT_PREFIX, Token, prefix_is_valid};
 use crate::domain::session::SESSIONS_PER_USER_MAX;
 use crate::domain::state::State;
@@ -132,7 +132,6 @@ pub(super) fn update(
     {
         return Err(Rejection::TokenPrefixInvalid);
     }
-    check_within_project(&access, None)?;
     checks::version(request.if_match, record.stamp.version)?;
     let name = command.name.clone().filter(|name| *name != record.name);
     let token_prefix = command
@@ -161,7 +160,6 @@ pub(super) fn create_project(
         command.organization,
     )?;
     checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
-    check_within_project(&access, None)?;
     if state.counts(command.organization).projects >= PROJECTS_MAX {
         return Err(Rejection::QuotaReached {
             what: "projects",
@@ -192,17 +190,17 @@ pub(super) fn update_project(
         state,
         request,
         facts,
-        Action::WritePlatform,
+        Action::UpdateProject,
         command.organization,
     )?;
     let record = state
         .project(command.project)
         .filter(|project| project.organization == command.organization)
+        .filter(|project| access.authority().reaches(Some(project.id)))
         .ok_or(Rejection::NotFound { what: "project" })?;
     if let Some(name) = &command.name {
         checks::line("name", name, checks::NAME_CHARS_MAX)?;
     }
-    check_within_project(&access, Some(command.project))?;
     checks::version(request.if_match, record.stamp.version)?;
     let mut changes: Vec<Fact> = Vec::new();
     if let Some(name) = command.name.clone().filter(|name| *name != record.name) {
@@ -219,16 +217,6 @@ pub(super) fn update_project(
         Subject::Project(record.id),
         changes,
     ))
-}
-
-/// An actor that is bound to a project changes nothing but that project.
-fn check_within_project(access: &Access, project: Option<ProjectId>) -> Result<(), Rejection> {
-    let own = access.authority().project;
-    if own.is_some() && own != project {
-        let why = Beyond::Project;
-        return Err(Rejection::BeyondYourAuthority { why });
-    }
-    Ok(())
 }
 
 /// Limits of one organization that `accounts` checks, kept beside the others.

@@ -88,6 +88,12 @@ impl EventFilter {
         })
     }
 
+    /// Whether everything that another filter wants is wanted here: names, families, everything.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        other.0.iter().all(|entry| self.matches(entry))
+    }
+
     /// Whether it asks for more than credentials, service accounts and jobs: for what only those
     /// see who may read the ledger.
     #[must_use]

@@ -170,7 +170,7 @@ impl WebhookEndpoint {
     /// project finds those of the project.
     #[must_use]
     pub fn is_shown_to(&self, authority: &Authority) -> bool {
-        authority.project.is_none() || authority.project == self.project
+        authority.reaches(self.project)
     }
 
     /// Whether it is delivered to.

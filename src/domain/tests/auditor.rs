@@ -248,9 +248,11 @@ fn who_was_removed_can_still_be_erased_and_the_last_owner_cannot() {
     for actor in [acme.owner, acme.platform, Actor::Operator] {
         acme.when(actor, last.clone()).refused(Rejection::LastOwner);
     }
-    // With another owner there, the management permission is enough, as for a removal.
+    // An owner is for owners to erase, as to remove.
     acme.member("second@acme.example", "owner");
-    acme.when(acme.admin, last).accepted();
+    let refused = acme.when(acme.admin, last.clone());
+    assert_eq!(refused.code(), "beyond_your_authority");
+    acme.when(acme.owner, last).accepted();
 }
 
 #[test]

@@ -121,10 +121,15 @@ fn rights(state: &State, key: &Credential, now: Timestamp) -> Rights {
         return Rights::default();
     }
     match key.owner() {
-        Owner::Organization(_) => Rights {
-            owner: false,
+        Owner::Organization(_) if key.project().is_some() && most.platform => Rights {
+            scopes: bits(
+                state,
+                state.catalogue().text().scopes.iter().map(|s| &s.name),
+            ),
+            platform: false,
             ..most
         },
+        Owner::Organization(_) => most,
         Owner::User(id) => {
             let member = state.member(id).unwrap();
             let role = of_role(state, &member.role);
@@ -400,7 +405,8 @@ proptest! {
                 platform: authority.platform,
             };
             prop_assert_eq!(actual, expected, "{:?}", key);
-            prop_assert!(!actual.owner || key.kind() == Kind::Personal);
+            let of_owners = matches!(key.kind(), Kind::Personal | Kind::Access);
+            prop_assert!(!actual.owner || of_owners);
         }
     }
 }

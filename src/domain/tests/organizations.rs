@@ -7,7 +7,7 @@ use crate::domain::command::{
 };
 use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::record::Status;
-use crate::domain::rejection::{Beyond, Rejection};
+use crate::domain::rejection::Rejection;
 
 fn create_organization(name: &str, email: &str, scopes: &[&str]) -> CreateOrganization {
     CreateOrganization {
@@ -151,21 +151,21 @@ fn a_credential_bound_to_a_project_makes_and_edits_nothing_beside_it() {
     let key = acme.make(command);
     let bound = acme.holder_of(key);
     let other = acme.project("Shop");
-    let beyond = || Rejection::BeyondYourAuthority {
-        why: Beyond::Project,
-    };
+    let wrong = || Rejection::WrongProject;
     let renamed = UpdateOrganization {
         name: Some(String::from("Other")),
         ..edit(acme.organization)
     };
     let initech = create_organization("Initech", "peter@initech.example", &["admin:*"]);
-    acme.when(bound, initech).refused(beyond());
-    acme.when(bound, renamed).refused(beyond());
+    let needs = "platform:*";
+    acme.when(bound, initech)
+        .refused(Rejection::Forbidden { needs });
+    acme.when(bound, renamed).refused(wrong());
     let command = CreateProject {
         organization: acme.organization,
         name: String::from("Third"),
     };
-    acme.when(bound, command).refused(beyond());
+    acme.when(bound, command).refused(wrong());
     let archived = UpdateProject {
         archived: Some(true),
         ..edit_project(&acme)
@@ -174,12 +174,13 @@ fn a_credential_bound_to_a_project_makes_and_edits_nothing_beside_it() {
         project: other,
         ..archived.clone()
     };
-    acme.when(bound, elsewhere).refused(beyond());
+    acme.when(bound, elsewhere)
+        .refused(Rejection::NotFound { what: "project" });
     acme.when(bound, archived).accepted();
     let member = acme.add_member("carl@acme.example", "viewer");
-    acme.when(bound, member).refused(beyond());
+    acme.when(bound, member).refused(wrong());
     let account = acme.service_account("CI Bot");
-    acme.when(bound, account).refused(beyond());
+    acme.when(bound, account).refused(wrong());
 }
 
 #[test]

@@ -142,9 +142,11 @@ fn a_projects_token_manages_the_tokens_of_its_own_project_alone() {
     end.target.place = Place::of(Kind::Project);
     acme.when(holder, end.clone()).accepted();
     end.target.key = foreign;
-    acme.when(holder, end).refused(Rejection::WrongProject);
+    let what = "key";
+    acme.when(holder, end).refused(Rejection::NotFound { what });
     let command = replace(&acme, foreign);
-    acme.when(holder, command).refused(Rejection::WrongProject);
+    acme.when(holder, command)
+        .refused(Rejection::NotFound { what });
 }
 
 #[test]

@@ -53,7 +53,12 @@ pub(super) struct Found {
 }
 
 impl Surface {
+    /// Whoever is bound to a project finds that project's credentials alone, on every surface.
     pub(super) fn new(call: Call, organization: OrganizationId, place: Place) -> Self {
+        let place = match (place.project, call.caller.authority.project) {
+            (None, Some(own)) => place.on(own),
+            (Some(_), _) | (None, None) => place,
+        };
         Self {
             call,
             organization,
@@ -68,8 +73,7 @@ impl Surface {
             None => Action::Oversee,
         };
         let access = self.call.may(action, self.organization)?;
-        let bound = access.authority().project.filter(|_| self.is_of_projects());
-        if bound.is_some() && bound != self.place.project {
+        if self.is_of_projects() && !access.authority().reaches(self.place.project) {
             return Err(Rejection::WrongProject.into());
         }
         Ok(access)
@@ -139,6 +143,7 @@ impl Surface {
     ) -> Result<Response, Problem> {
         let filter = Filter {
             kind: self.place.kind,
+            project: self.place.project,
             ..Filter::all(self.call.now())
         };
         let tokens = &self.call.views().tokens;
@@ -229,7 +234,7 @@ impl Surface {
             organization: self.organization,
             kind: self.place.kind.unwrap_or(Kind::Organization),
             owner: self.place.owner.unwrap_or(organization),
-            project: self.place.project,
+            project: self.place.project.filter(|_| self.is_of_projects()),
             name,
             description: None,
             grant,

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 use super::{not_published, off_thread};
 use crate::domain::access::Action;
-use crate::domain::ids::EventId;
+use crate::domain::ids::{EventId, OrganizationId, ProjectId, Subject};
 use crate::http::call::Call;
 use crate::http::lists::Query;
 use crate::http::path::Path;
@@ -69,6 +69,9 @@ pub(in crate::http) async fn receipt(
     if !authority.platform && of.is_some() && of != authority.organization {
         return Err(unknown());
     }
+    if authority.project.is_some() && !authority.reaches(project_of(&call, of, event.subject)?) {
+        return Err(unknown());
+    }
     // Who gets events by webhook or by pull may prove them; what is nobody's is the auditor's.
     if of.is_none() || call.may_at_home(Action::Webhooks).is_err() {
         call.may_at_home(Action::ReadLedger)?;
@@ -90,6 +93,34 @@ pub(in crate::http) async fn receipt(
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
     Ok((headers, receipt.text()).into_response())
+}
+
+/// The project whose record an event changed.
+fn project_of(
+    call: &Call,
+    organization: Option<OrganizationId>,
+    subject: Subject,
+) -> Result<Option<ProjectId>, Problem> {
+    let Some(organization) = organization else {
+        return Ok(None);
+    };
+    let views = call.views();
+    Ok(match subject {
+        Subject::Project(id) => Some(id),
+        Subject::Credential(id) => {
+            let found = views.tokens.get(organization, id)?;
+            found.and_then(|key| key.project())
+        }
+        Subject::WebhookEndpoint(id) => {
+            let found = views.directory.endpoint(organization, id);
+            found.and_then(|endpoint| endpoint.project)
+        }
+        Subject::Ledger(_)
+        | Subject::Organization(_)
+        | Subject::Member(_)
+        | Subject::ServiceAccount(_)
+        | Subject::Session(_) => None,
+    })
 }
 
 /// The receipts of several events, once the newest of them is covered.

@@ -67,12 +67,14 @@ pub(in crate::http) async fn list(
     Path(organization): Path<OrganizationId>,
     query: Query<Pages>,
 ) -> Result<Response, Problem> {
-    call.may_read(Action::ReadPlatform, organization).await?;
+    let access = call.may_read(Action::ReadProjects, organization).await?;
     let asked = query.read()?;
     let then = Then::all(&call, Some(organization), asked.as_of.as_deref()).await?;
     let found = then
         .directory()
-        .projects(organization, asked.ask()?, |_| true);
+        .projects(organization, asked.ask()?, |project| {
+            access.authority().reaches(Some(project.id))
+        });
     Ok(then.stamped(page(&query.uri, &found, |record| {
         ProjectRecord::from(record)
     })))
@@ -88,10 +90,11 @@ pub(in crate::http) async fn show(
     Path((organization, id)): Path<(OrganizationId, ProjectId)>,
     query: Query<AsOf>,
 ) -> Result<Response, Problem> {
-    call.may_read(Action::ReadPlatform, organization).await?;
+    let access = call.may_read(Action::ReadProjects, organization).await?;
     let as_of = query.read()?.as_of;
     let then = Then::one(&call, Subject::Project(id), as_of.as_deref()).await?;
     let record = then.directory().project(organization, id);
+    let record = record.filter(|project| access.authority().reaches(Some(project.id)));
     let record = record.ok_or_else(|| Problem::not_found("project"))?;
     let body = ProjectRecord::from(&record);
     Ok(then.stamped(shown(record.stamp.version, &body)))
@@ -107,13 +110,9 @@ pub(in crate::http) async fn update(
     Path((organization, project)): Path<(OrganizationId, ProjectId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    call.may(Action::WritePlatform, organization)?;
-    if call
-        .views()
-        .directory
-        .project(organization, project)
-        .is_none()
-    {
+    let access = call.may(Action::UpdateProject, organization)?;
+    let known = call.views().directory.project(organization, project);
+    if known.is_none() || !access.authority().reaches(Some(project)) {
         return Err(Problem::not_found("project"));
     }
     let ProjectPatch { name, archived } = call.json(request).await?.value;

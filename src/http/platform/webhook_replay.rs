@@ -136,7 +136,7 @@ async fn check_authority(
     record: &Arc<WebhookEndpoint>,
     from: u64,
 ) -> Result<(), Problem> {
-    let Err(refused) = call.may(Action::ReadLedger, record.organization) else {
+    let Err(refused) = call.may(Action::ReceiveAllEvents, record.organization) else {
         return Ok(());
     };
     if record.event_types.needs_ledger_read() {

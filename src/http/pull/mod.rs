@@ -130,7 +130,7 @@ pub(super) fn wanted(
     let home = caller.authority.organization;
     let organization = home.ok_or_else(|| Problem::not_found("organization"))?;
     let access = caller.may(app, Action::Webhooks, organization)?;
-    let reads = caller.may(app, Action::ReadLedger, organization);
+    let reads = caller.may(app, Action::ReceiveAllEvents, organization);
     let types = match (asked, reads) {
         (Some(filter), Err(refused)) if filter.needs_ledger_read() => return Err(refused),
         (Some(filter), _) => filter.clone(),

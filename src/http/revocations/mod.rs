@@ -24,7 +24,7 @@ use super::lists::{self, Query, number};
 use super::problem::{Problem, ProblemBody};
 use super::streams::Streams;
 use crate::domain::access::Action;
-use crate::domain::ids::{CredentialId, OrganizationId, Owner};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
 use crate::views::revocations::{Entry, FeedPage, Reach, Scope};
 
 /// Readings of the log for the feed that run at once: one core stays free on two.
@@ -98,6 +98,31 @@ pub(super) struct Range {
     limit: Option<usize>,
 }
 
+/// What of the feed a caller sees.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Visible {
+    scope: Scope,
+    /// The one project whose credentials it sees, and their organization.
+    project: Option<(OrganizationId, ProjectId)>,
+}
+
+impl Visible {
+    /// Whether an entry is shown. Credentials of members and service accounts are never bound.
+    fn sees(&self, app: &App, entry: &Entry) -> Result<bool, Problem> {
+        let Some((organization, project)) = self.project else {
+            return Ok(true);
+        };
+        match &entry.reach {
+            Reach::All => Ok(true),
+            Reach::OfOwner(..) => Ok(false),
+            Reach::One(id) => {
+                let found = app.ledger.views().tokens.get(organization, *id)?;
+                Ok(found.is_some_and(|key| key.project() == Some(project)))
+            }
+        }
+    }
+}
+
 /// Entries after a position, oldest first.
 #[utoipa::path(get, path = "/v1/revocations", tag = "revocations",
     params(
@@ -107,12 +132,12 @@ pub(super) struct Range {
     ),
     responses((status = 200, body = Vec<Revocation>), (status = "4XX", body = ProblemBody)))]
 pub(super) async fn list(call: Call, query: Query<Range>) -> Result<Response, Problem> {
-    let scope = scope_of(&call.app, &call.caller)?;
+    let visible = visible_to(&call.app, &call.caller)?;
     let range = query.read()?;
     let limit = lists::limit(range.limit)?;
     let from = lists::first_after(&call.app, range.after.as_deref())?.unwrap_or(0);
     call.wait().await?;
-    let page = read(&call.app, from, scope, limit).await?;
+    let page = read(&call.app, from, visible, limit).await?;
     let entries: Vec<_> = page
         .entries
         .iter()
@@ -135,18 +160,34 @@ pub(super) async fn list(call: Call, query: Query<Range>) -> Result<Response, Pr
 }
 
 /// What a caller may see.
-pub(super) fn scope_of(app: &App, caller: &Caller) -> Result<Scope, Problem> {
+pub(super) fn visible_to(app: &App, caller: &Caller) -> Result<Visible, Problem> {
     let access = caller.may_at_home(app, Action::Verify)?;
     let authority = access.authority();
-    match authority.organization {
-        _ if authority.platform => Ok(Scope::All),
-        Some(home) => Ok(Scope::Of(home)),
-        None => Err(Problem::not_found("organization")),
+    let scope = match authority.organization {
+        _ if authority.platform => Scope::All,
+        Some(home) => Scope::Of(home),
+        None => return Err(Problem::not_found("organization")),
+    };
+    let project = authority.organization.zip(authority.project);
+    Ok(Visible { scope, project })
+}
+
+/// A page of the entries that a caller sees, from `from` on. What it does not see is left out of
+/// the page, not of how far the page reaches.
+async fn read(app: &App, from: u64, visible: Visible, limit: usize) -> Result<FeedPage, Problem> {
+    let mut page = read_all(app, from, visible.scope, limit).await?;
+    let mut seen = Vec::with_capacity(page.entries.len());
+    for entry in page.entries {
+        if visible.sees(app, &entry)? {
+            seen.push(entry);
+        }
     }
+    page.entries = seen;
+    Ok(page)
 }
 
 /// A page of entries from `from` on: from RAM, else a piece of the log.
-async fn read(app: &App, from: u64, scope: Scope, limit: usize) -> Result<FeedPage, Problem> {
+async fn read_all(app: &App, from: u64, scope: Scope, limit: usize) -> Result<FeedPage, Problem> {
     if let Some(page) = app.ledger.feed_in_ram(from, scope, limit) {
         return Ok(page);
     }

@@ -18,7 +18,7 @@ use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use utoipa::ToSchema;
 
-use super::{busy, scope_of};
+use super::{Visible, busy, visible_to};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
 use crate::domain::record::{Credential, Status};
 use crate::domain::time::Timestamp;
@@ -54,7 +54,7 @@ pub(in crate::http) struct Refused {
             after P. Expired credentials and secrets that a rotation ended are not in it."),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
-    let scope = scope_of(&call.app, &call.caller)?;
+    let visible = visible_to(&call.app, &call.caller)?;
     call.wait().await?;
     let place = Arc::clone(&call.app.feed.snapshots).try_acquire_owned();
     let place = place.map_err(|_all_taken| busy())?;
@@ -68,8 +68,8 @@ pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
         of: None,
         after: None,
     };
-    let caller = Standing::of(&call, Leave::Revocations(scope));
-    tokio::spawn(send((caller, scope), walk, position, pages, place));
+    let caller = Standing::of(&call, Leave::Revocations(visible));
+    tokio::spawn(send((caller, visible), walk, position, pages, place));
     let pages = stream::unfold(taken, |mut taken: mpsc::Receiver<Bytes>| async {
         let page = taken.recv().await?;
         Some((Ok::<_, Infallible>(page), taken))
@@ -85,7 +85,7 @@ pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
 
 /// Sends one page after the other, while there is somebody to take them who may.
 async fn send(
-    (caller, scope): (Standing, Scope),
+    (caller, visible): (Standing, Visible),
     mut walk: Walk,
     position: u64,
     pages: mpsc::Sender<Bytes>,
@@ -94,7 +94,7 @@ async fn send(
     let mut text = format!("{{\"position\":{position}}}\n").into_bytes();
     loop {
         let read = tokio::task::spawn_blocking(move || {
-            let outcome = walk.page(scope, &mut text);
+            let outcome = walk.page(visible, &mut text);
             (walk, text, outcome)
         });
         let Ok((walked, mut page, Ok(goes_on))) = read.await else {
@@ -126,8 +126,8 @@ struct Walk {
 
 impl Walk {
     /// Writes the lines of one page; `false` after the last.
-    fn page(&mut self, scope: Scope, text: &mut Vec<u8>) -> Result<bool, BrokenView> {
-        let Some(of) = self.of.or_else(|| self.begin(scope)) else {
+    fn page(&mut self, visible: Visible, text: &mut Vec<u8>) -> Result<bool, BrokenView> {
+        let Some(of) = self.of.or_else(|| self.begin(visible.scope)) else {
             return Ok(false);
         };
         self.of = Some(of);
@@ -136,7 +136,11 @@ impl Walk {
             after: self.after,
             limit: PAGE_LEN,
         };
-        let page = views.tokens.list(of, &Filter::all(self.now), ask)?;
+        let filter = Filter {
+            project: visible.project.map(|(_, project)| project),
+            ..Filter::all(self.now)
+        };
+        let page = views.tokens.list(of, &filter, ask)?;
         for record in &page.records {
             if let Some(effect) = self.refused(record) {
                 let line = Refused {
@@ -153,7 +157,7 @@ impl Walk {
             return Ok(true);
         }
         self.of = None;
-        Ok(match scope {
+        Ok(match visible.scope {
             Scope::Of(_) => false,
             Scope::All => self.organizations.is_some(),
         })

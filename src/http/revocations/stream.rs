@@ -13,12 +13,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::{Revocation, read, scope_of};
+use super::{Revocation, Visible, read, visible_to};
 use crate::http::call::Call;
 use crate::http::lists::Query;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::streams::{LOOK_EVERY, Leave, Line, Over, Standing, resumed};
-use crate::views::revocations::Scope;
 
 /// From one heartbeat to the next: 250 ms are promised, the rest is for a busy machine.
 const HEARTBEAT: Duration = LOOK_EVERY;
@@ -56,16 +55,20 @@ pub(in crate::http) struct Heartbeat {
             least every 250 ms. Their `id` is a position. A stream ends within an hour: resume."),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn stream(call: Call, query: Query<Start>) -> Result<Response, Problem> {
-    let scope = scope_of(&call.app, &call.caller)?;
+    let visible = visible_to(&call.app, &call.caller)?;
     let start = query.read()?;
     let from = resumed(&call, start.after.as_deref())?;
     call.wait().await?;
     let home = call.caller.authority.organization;
     let open = call.app.feed.streams.open(home)?;
     let next = from.unwrap_or_else(|| call.app.shown());
-    let caller = Standing::of(&call, Leave::Revocations(scope));
+    let caller = Standing::of(&call, Leave::Revocations(visible));
     let (line, response) = Line::open(caller, open);
-    let follower = Follower { line, scope, next };
+    let follower = Follower {
+        line,
+        visible,
+        next,
+    };
     tokio::spawn(follower.run());
     Ok(response)
 }
@@ -73,7 +76,7 @@ pub(in crate::http) async fn stream(call: Call, query: Query<Start>) -> Result<R
 /// What follows the feed for one connection.
 struct Follower {
     line: Line,
-    scope: Scope,
+    visible: Visible,
     next: u64,
 }
 
@@ -91,7 +94,7 @@ impl Follower {
             self.line.check().await?;
             news.mark_unchanged();
             let (asked, shown) = (Instant::now(), self.line.shown());
-            let page = read(self.line.app(), self.next, self.scope, PAGE_LEN).await;
+            let page = read(self.line.app(), self.next, self.visible, PAGE_LEN).await;
             let page = page.map_err(|_unreadable| Over)?;
             for entry in &page.entries {
                 let event = Event::default().event("revocation");

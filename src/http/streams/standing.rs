@@ -13,13 +13,12 @@ use crate::http::auth::Caller;
 use crate::http::call::Call;
 use crate::http::problem::Problem;
 use crate::http::{pull, revocations};
-use crate::views::revocations::Scope;
 use crate::webhooks::pull::Wanted;
 
 /// What somebody was let in to.
 pub(in crate::http) enum Leave {
     /// The revocation feed, and whose.
-    Revocations(Scope),
+    Revocations(revocations::Visible),
     /// Events by pull: what was asked for, and what that comes to for the caller.
     Events(Option<EventFilter>, Wanted),
     /// Stored events of an organization, or of all.
@@ -30,7 +29,7 @@ impl Leave {
     /// Whether a caller gets the same now; a refusal if nothing.
     fn is_had_by(&self, app: &App, caller: &Caller) -> Result<bool, Problem> {
         match self {
-            Self::Revocations(scope) => Ok(revocations::scope_of(app, caller)? == *scope),
+            Self::Revocations(visible) => Ok(revocations::visible_to(app, caller)? == *visible),
             Self::Events(asked, wanted) => {
                 Ok(pull::wanted(app, caller, asked.as_ref())? == *wanted)
             }

@@ -158,7 +158,7 @@ fn if_match_names_the_version_that_is_changed() {
         ),
     ] {
         let request = ask("DELETE", &path)
-            .by(&world.acme.admin)
+            .by(&world.platform)
             .with("if-match", "\"2\"");
         assert_eq!(
             world.send(request).refused(412),

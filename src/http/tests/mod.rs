@@ -5,6 +5,7 @@
 
 mod api_keys;
 mod bodies;
+mod bound;
 mod calls;
 mod conventions;
 mod deliveries;
@@ -19,6 +20,7 @@ mod lists;
 mod metrics;
 mod oauth;
 mod order;
+mod outlasting;
 mod passwords;
 mod past;
 mod permissions;

@@ -186,8 +186,7 @@ impl Keys<'_> {
         let (call, organization) = (self.call, authority.organization?);
         let found = self.known.entry(id).or_insert_with(|| {
             let found = call.views().tokens.get(organization, id).ok()??;
-            let fits = authority.project.is_none() || found.project() == authority.project;
-            fits.then_some(found)
+            authority.reaches(found.project()).then_some(found)
         });
         found.clone()
     }

@@ -120,12 +120,14 @@ pub struct Refused {
 }
 
 impl Ask<'_> {
-    /// Whether credentials of `organization` exist for who asks. Only the platform is told that a
-    /// credential belongs to another organization than the one named.
-    fn sees(&self, organization: OrganizationId) -> bool {
+    /// Whether a credential exists for the caller: one that is bound to a project sees those of
+    /// the project. Only the platform is told that a credential belongs to another organization
+    /// than the one named.
+    fn sees(&self, credential: &Credential) -> bool {
+        let organization = credential.organization();
         let own = self.authority.organization == Some(organization);
         let named = self.organization.is_none_or(|named| named == organization);
-        self.authority.platform || (own && named)
+        self.authority.platform || (own && named && self.authority.reaches(credential.project()))
     }
 }
 
@@ -187,7 +189,7 @@ impl Index {
             valid_until,
             key,
         };
-        let Some(entry) = entry.filter(|entry| ask.sees(entry.credential.organization())) else {
+        let Some(entry) = entry.filter(|entry| ask.sees(&entry.credential)) else {
             return verdict(absent(form), None, None);
         };
         match self.judge(entry, ask, now) {
@@ -241,6 +243,7 @@ impl Index {
         let ceiling = self.ceiling(credential.owner(), &catalogue);
         let ceiling = ceiling.ok_or_else(|| refused(Code::OwnerInactive))?;
         let rights = entry.worth.rights(&catalogue).under(ceiling, &catalogue);
+        let rights = rights.within(credential.project(), &catalogue);
         Ok(Caller {
             actor: Actor::Bearer {
                 credential: credential.id(),
