@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::audit::archive::{Archive, ArchiveError, SUMS, Writing};
 use crate::audit::folder::{self as audit, Asked, AuditError, Report};
 use crate::audit::verdict::{Finding, Kind, Verdict};
-use crate::ledger::boot::Folder;
+use crate::ledger::boot::{Folder, RestoreMark};
 use crate::log::{Disk, FloorError, InspectError, LogTail, copied_from, inspect, log_id_in};
 use crate::private;
 
@@ -168,7 +168,9 @@ impl From<ArchiveError> for RestoreError {
 }
 
 /// Restores a backup into an empty folder, and gives what an audit says of it. With `floor`, a
-/// checkpoint from elsewhere, a backup that does not reach it is refused.
+/// checkpoint from elsewhere, a backup that does not reach it is refused. The folder is marked as
+/// restored: its first opening gives up `positions` positions, or as many as the usual rate of
+/// events suggests, since clients know those of the events that came after the backup.
 ///
 /// # Errors
 /// Any of [`RestoreError`]; then the folder is as empty as it was.
@@ -176,6 +178,7 @@ pub fn restore(
     from: &Path,
     folder: &Folder,
     floor: Option<&str>,
+    positions: Option<u64>,
 ) -> Result<(Manifest, Report), RestoreError> {
     if !folder.is_vacant()? {
         return Err(RestoreError::NotVacant(folder.path().to_owned()));
@@ -187,7 +190,12 @@ pub fn restore(
     let existed = folder.path().exists();
     let restored = unpack(&archive, folder)
         .map_err(RestoreError::from)
-        .and_then(|()| believed(folder, &manifest, floor));
+        .and_then(|()| believed(folder, &manifest, floor))
+        .and_then(|report| {
+            let size = report.size;
+            RestoreMark { size, positions }.write(folder)?;
+            Ok(report)
+        });
     if restored.is_err() {
         remove(folder, existed)?;
     }

@@ -4,12 +4,13 @@
 //! tiles: a walk over the log carries the tree, the chains, the checkpoints and the tiles along,
 //! and the first damage on the way is the verdict.
 
-use crate::ledger::boot::Folder;
+use crate::ledger::boot::{Folder, tile_beyond};
 use crate::log::{
     Disk, FloorError, FolderLock, InspectError, Inspected, LockError, LogTail, ReadError, inspect,
     kept_in,
 };
 use crate::merkle::{Checkpoint, Hash, NoteVerifier};
+use crate::views::snapshot::newest_of;
 
 use super::chains::Chains;
 use super::checkpoints::Kept;
@@ -130,7 +131,16 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
         .or(unsigned)
         .or(since_form)
         .or_else(|| since_signed(asked, &walk.named, &keys).err())
-        .or_else(|| kept.continues(size).err());
+        .or_else(|| kept.continues(size).err())
+        .or_else(|| {
+            let beyond = tile_beyond(&folder.tiles(), size)?;
+            Some(views::rolled_back(&beyond.path, beyond.position))
+        })
+        .or_else(|| {
+            let snapshot = newest_of(&folder.snapshots(), inspected.log_id)?;
+            let position = snapshot.position.checked_sub(1).filter(|at| *at >= size)?;
+            Some(views::rolled_back(&snapshot.path, position))
+        });
     let (views, first) = match first {
         Some(first) => (ViewsFound::Skipped("the log comes first"), Some(first)),
         None => compare_views(asked, &inspected)?,

@@ -13,12 +13,12 @@ use memchr::memmem::Finder;
 use crate::domain::Misfit;
 use crate::domain::access::Authority;
 use crate::domain::envelope::{ActorStamp, Event, commitment};
-use crate::domain::event::UnreadableEvent;
 use crate::domain::heading::Heading;
 use crate::domain::ids::{CredentialId, EventId, OrganizationId, ProjectId, SecretId, Subject};
 use crate::domain::record::Credential;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
+use crate::domain::unreadable::UnreadableEvent;
 use crate::records::{AcceptedRecord, DeedRecord, DifferenceRecord, DoerRecord, KeyRecord, Use};
 use crate::views::index::{Ask, Code, Index};
 

@@ -103,7 +103,7 @@ kinds! {
          the log has shown two histories", ASK;
     /// The log ends below a signed checkpoint.
     RolledBack = "rolled_back",
-        "the log ends below a size that was signed: its end is missing", ASK;
+        "the log ends before an event that was signed, published or shown: its end is missing", ASK;
     /// There is no checkpoint.
     CheckpointMissing = "checkpoint_missing",
         "nothing is signed: there is no checkpoint", ASK;

@@ -37,7 +37,10 @@ pub(super) fn compare(
         return Ok(Ok(ViewsFound::Skipped(UNREADABLE)));
     };
     let position = applied.position;
-    if position >= reader.next_position() || reader.root_after(position)? != Some(applied.root) {
+    if position >= reader.next_position() {
+        return Ok(Err(rolled_back(folder, position)));
+    }
+    if reader.root_after(position)? != Some(applied.root) {
         let what = "the view is of another log; the next start makes it again";
         return Ok(Ok(ViewsFound::Skipped(what)));
     }
@@ -104,6 +107,13 @@ fn wrong_history(
         }
         Err(why) => Some(differs(error_chain(why)).at_position(position)),
     }
+}
+
+/// The log ends before an event that something derived from it holds.
+pub(super) fn rolled_back(holder: &Path, position: u64) -> Finding {
+    let what = "it holds an event that is missing from the end of the log";
+    let finding = Finding::new(Kind::RolledBack, what);
+    finding.in_file(holder).at_position(position)
 }
 
 fn differs(what: String) -> Finding {

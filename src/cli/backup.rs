@@ -3,13 +3,14 @@
 use std::io::BufWriter;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, value_parser};
 
 use super::audit::read_note;
 use super::exit::{Exit, Stop};
 use super::files::NewFile;
 use super::output::{print, say};
 use crate::backup::{BackupError, RestoreError, backup, restore};
+use crate::domain::decide::POSITIONS_GIVEN_UP_MAX;
 use crate::ledger::boot::Folder;
 
 const BACKUP_EXAMPLES: &str = "\
@@ -24,7 +25,9 @@ Examples:
   keyledger restore --in ledger.backup --data-dir /restored --floor checkpoint
   keyledger keys import --data-dir /restored --in keys.age --identity-file key.txt
 
-A checkpoint that has left the machine, given as --floor, shows whether the backup is too old.";
+A checkpoint that has left the machine, given as --floor, shows whether the backup is too old.
+Events after the backup are lost, but clients know their positions: the first start skips so many
+that none names two events, and answers 410 `ledger_restored` to clients that name a lost one.";
 
 /// Write log, checkpoints and usage history into one file
 #[derive(Args, Debug)]
@@ -92,13 +95,32 @@ pub(super) struct Restore {
     #[arg(long, value_name = "CHECKPOINT_FILE")]
     #[arg(env = "KEYLEDGER_FLOOR", hide_env_values = true)]
     floor: Option<PathBuf>,
+
+    #[command(flatten)]
+    skip: SkipArgs,
+}
+
+/// How many positions a restored ledger gives up
+#[derive(Args, Clone, Copy, Debug)]
+pub(super) struct SkipArgs {
+    /// How many positions to skip: at least as many as events may have been lost, since clients
+    /// remember their positions [default: twice the usual rate of events, 10000 or more]
+    #[arg(long, value_name = "N")]
+    #[arg(value_parser = value_parser!(u64).range(1..=POSITIONS_GIVEN_UP_MAX))]
+    #[arg(env = "KEYLEDGER_SKIP_POSITIONS", hide_env_values = true)]
+    pub(super) skip_positions: Option<u64>,
 }
 
 impl Restore {
     pub(super) fn run(self) -> Result<(), Stop> {
         let floor = self.floor.as_deref().map(read_note).transpose()?;
         let folder = Folder::new(&self.data_dir);
-        let restored = restore(&self.input, &folder, floor.as_deref());
+        let restored = restore(
+            &self.input,
+            &folder,
+            floor.as_deref(),
+            self.skip.skip_positions,
+        );
         let (made, report) = restored.map_err(|why| Stop {
             exit: match &why {
                 RestoreError::NotVacant(_) => Exit::Refused,

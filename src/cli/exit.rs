@@ -183,7 +183,7 @@ fn of_boot(why: &BootError) -> Exit {
         BootError::Open(why) => of_open(why),
         BootError::Read(why) => of_read(why),
         BootError::Floor(why) => of_floor(why),
-        BootError::Checkpoint(_) => Exit::Damaged,
+        BootError::Checkpoint(_) | BootError::RolledBack { .. } => Exit::Damaged,
         BootError::Folder { .. }
         | BootError::Create(_)
         | BootError::File(_)

@@ -17,6 +17,7 @@ mod init;
 mod keys;
 mod listen;
 mod logging;
+mod mark_restored;
 mod otlp;
 mod output;
 mod recover;
@@ -57,6 +58,7 @@ enum Command {
     Audit(Box<audit::Audit>),
     Backup(backup::Backup),
     Restore(backup::Restore),
+    MarkRestored(mark_restored::MarkRestored),
 }
 
 impl Cli {
@@ -75,6 +77,7 @@ impl Cli {
             Command::Audit(audit) => return audit.run(),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
+            Command::MarkRestored(mark) => mark.run(),
         };
         match outcome {
             Ok(()) => ExitCode::SUCCESS,

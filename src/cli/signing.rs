@@ -8,7 +8,7 @@ use super::exit::Stop;
 use super::folder::{FolderArgs, SegmentArgs};
 use super::output;
 use crate::clock::Entropy;
-use crate::domain::state::LedgerKey;
+use crate::domain::ledger_head::LedgerKey;
 use crate::ledger::boot;
 
 /// The longest overlap that the ledger takes.

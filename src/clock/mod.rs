@@ -152,6 +152,15 @@ pub enum Suspicion {
         /// When the last event was.
         last_ms: i64,
     },
+    /// The last event at start is more than [`DRIFT_MS_MAX`] ahead of the wall clock: the clock is
+    /// wrong now, or was wrong when the event was written.
+    #[error("the clock says {wall_ms} ms, the last event at start is ahead of it, at {last_ms} ms")]
+    BehindLastEvent {
+        /// What the wall clock says.
+        wall_ms: i64,
+        /// When the last event at start was.
+        last_ms: i64,
+    },
 }
 
 /// Judges readings against the first one. Pure: it is fed readings and reads nothing itself.
@@ -160,15 +169,18 @@ pub struct ClockGuard {
     anchor: Reading,
     /// The last event's time, when the clock at start was too far past it.
     far_past_ms: Option<i64>,
+    /// The last event's time, when the clock at start was too far behind it.
+    ahead_ms: Option<i64>,
 }
 
 impl ClockGuard {
     /// Anchors the guard at start, with the time of the log's last event if there is one.
     pub fn start(at: Reading, last_ms: Option<i64>) -> Self {
-        let far_past_ms = last_ms.filter(|last| at.wall_ms.saturating_sub(*last) > IDLE_MS_MAX);
+        let since = |last: i64| at.wall_ms.saturating_sub(last);
         Self {
             anchor: at,
-            far_past_ms,
+            far_past_ms: last_ms.filter(|last| since(*last) > IDLE_MS_MAX),
+            ahead_ms: last_ms.filter(|last| since(*last) < -DRIFT_MS_MAX),
         }
     }
 
@@ -177,6 +189,15 @@ impl ClockGuard {
         if let Some(last_ms) = self.far_past_ms {
             return Some(Suspicion::FarPastLastEvent {
                 wall_ms: self.anchor.wall_ms,
+                last_ms,
+            });
+        }
+        // A clock that has caught up with the log, or was set right, is no longer behind it.
+        if let Some(last_ms) = self.ahead_ms
+            && last_ms.saturating_sub(at.wall_ms) > DRIFT_MS_MAX
+        {
+            return Some(Suspicion::BehindLastEvent {
+                wall_ms: at.wall_ms,
                 last_ms,
             });
         }
@@ -193,6 +214,7 @@ impl ClockGuard {
         *self = Self {
             anchor: at,
             far_past_ms: None,
+            ahead_ms: None,
         };
     }
 
@@ -203,7 +225,7 @@ impl ClockGuard {
     /// would drag every later event there, and each expiry before it would be past for ever.
     pub fn occurred_at(&self, at: Reading, last_ms: i64) -> i64 {
         let believed_ms = match self.suspect(at) {
-            None => at.wall_ms,
+            None | Some(Suspicion::BehindLastEvent { .. }) => at.wall_ms,
             Some(Suspicion::Stepped { expected_ms, .. }) => expected_ms,
             Some(Suspicion::FarPastLastEvent { last_ms, .. }) => {
                 last_ms.saturating_add(self.elapsed_ms(at))
@@ -280,6 +302,26 @@ mod tests {
         guard.accept(later);
         assert_eq!(guard.suspect(later), None);
         assert_eq!(guard.occurred_at(later, last_ms), START_MS + 50);
+    }
+
+    #[test]
+    fn a_start_behind_the_last_event_is_suspect_until_it_catches_up_or_is_accepted() {
+        let year = 365 * 24 * 3_600_000;
+        for (last_ms, suspect) in [
+            (START_MS + DRIFT_MS_MAX, false),
+            (START_MS + DRIFT_MS_MAX + 1, true),
+            (START_MS + 2 * year, true),
+        ] {
+            let mut guard = ClockGuard::start(reading(START_MS, 0), Some(last_ms));
+            assert_eq!(guard.suspect(reading(START_MS, 0)).is_some(), suspect);
+            // Nothing is dated before the last event, whether the clock is believed or not.
+            assert_eq!(guard.occurred_at(reading(START_MS, 0), last_ms), last_ms);
+            let caught_up = last_ms - START_MS - DRIFT_MS_MAX;
+            let later = reading(START_MS + caught_up, caught_up);
+            assert_eq!(guard.suspect(later), None);
+            guard.accept(reading(START_MS, 0));
+            assert_eq!(guard.suspect(reading(START_MS, 0)), None);
+        }
     }
 
     #[test]

@@ -65,6 +65,27 @@ pub struct SigningKeyRotated {
     pub overlap_until: Timestamp,
 }
 
+/// `ledger.restored`: the ledger was put back from an older copy, and what the lost events had
+/// been called must name nothing else. Events of this type, all alike, take up the positions from
+/// `size` to `resumes_at`: no client is ever given one of those before the last.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+pub struct LedgerRestored {
+    /// How many events the copy held.
+    pub size: u64,
+    /// The position of the last event of this restore.
+    pub resumes_at: u64,
+}
+
+impl LedgerRestored {
+    /// Whether a position may have named an event that was lost.
+    #[must_use]
+    pub const fn lost(self, position: u64) -> bool {
+        self.size <= position && position < self.resumes_at
+    }
+}
+
 /// `subject.erased`: the key of a person's values is destroyed once this event is durable.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]

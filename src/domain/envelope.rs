@@ -20,9 +20,10 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::event::{Fact, UnreadableEvent};
+use super::event::Fact;
 use super::ids::{EventId, OrganizationId, Principal, Subject, Via};
 use super::time::Timestamp;
+use super::unreadable::UnreadableEvent;
 use crate::seal::Sealed;
 
 /// The longest stored payload: an entry of a C2SP tile has a 16-bit length.

@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::audit_event::{LedgerCheckpointed, LedgerRead, SigningKeyRotated, SubjectErased};
+use super::audit_event::{
+    LedgerCheckpointed, LedgerRead, LedgerRestored, SigningKeyRotated, SubjectErased,
+};
 use super::catalogue::CatalogueText;
 use super::endpoint_event::{
     EndpointCreated, EndpointDeleted, EndpointDisabled, EndpointEnabled, EndpointFailing,
@@ -23,25 +25,6 @@ use super::secret::{KeyHint, SecretHash};
 use super::session::{SessionEnd, SignedInBy};
 use super::time::Timestamp;
 use super::upcast::older;
-
-/// A stored event that this program cannot read.
-#[derive(Debug, thiserror::Error)]
-pub enum UnreadableEvent {
-    /// A type or version from a newer program.
-    #[error("event type {name} version {version} is unknown to this program")]
-    UnknownType {
-        /// The type's wire name.
-        name: String,
-        /// Its version.
-        version: u16,
-    },
-    /// Organization, sequence and previous commitment do not make one place in one chain.
-    #[error("the stored payload names half a place in an organization's chain")]
-    OrganizationPlace,
-    /// Not the JSON that the type has.
-    #[error("the stored payload is not an event")]
-    Form(#[from] serde_json::Error),
-}
 
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident = $wire:literal $version:literal,)*) => {
@@ -185,6 +168,8 @@ events! {
     SigningKeyRotated = "signing_key.rotated" 1,
     /// A person's values are gone.
     SubjectErased = "subject.erased" 1,
+    /// The ledger was put back from an older copy.
+    LedgerRestored = "ledger.restored" 1,
 }
 
 macro_rules! data {

@@ -59,6 +59,7 @@ schemas! {
     "ledger.read.v1",
     "signing_key.rotated.v1",
     "subject.erased.v1",
+    "ledger.restored.v1",
     "api_key.created.v1",
     "api_key.updated.v1",
 }

@@ -23,6 +23,7 @@ mod hex_text;
 pub mod ids;
 pub mod in_use;
 pub mod kind;
+pub mod ledger_head;
 pub mod personal;
 pub mod pieces;
 pub mod record;
@@ -35,6 +36,7 @@ pub mod sign_in;
 pub mod staged;
 pub mod state;
 pub mod time;
+pub mod unreadable;
 mod upcast;
 
 #[cfg(test)]

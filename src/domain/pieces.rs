@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::audit_event::LedgerRestored;
 use super::catalogue::{CatalogueText, InvalidCatalogue};
 use super::decide::fold_case;
 use super::envelope::{Digest32, Event};
@@ -16,11 +17,12 @@ use super::ids::{
     CredentialId, EndpointId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId,
     SessionId, UserId,
 };
+use super::ledger_head::{Checkpointed, LedgerHead, LedgerKey};
 use super::record::{
     Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, WebhookEndpoint,
 };
 use super::session::{Session, SignInMeans};
-use super::state::{Checkpointed, LedgerHead, LedgerKey, Remembered, State};
+use super::state::{Remembered, State};
 use super::time::Timestamp;
 
 /// What stands once in a ledger.
@@ -34,6 +36,7 @@ pub struct Once {
     events: u64,
     checkpointed: Option<Checkpointed>,
     vkeys: Arc<Vec<LedgerKey>>,
+    restores: Arc<Vec<LedgerRestored>>,
     /// As JSON: the stored form leaves out what snapshots' own encoding could not miss.
     catalogue: String,
     last_at: Option<Timestamp>,
@@ -124,6 +127,7 @@ impl State {
             events: self.ledger.events,
             checkpointed: self.ledger.checkpointed,
             vkeys: Arc::clone(&self.ledger.vkeys),
+            restores: Arc::clone(&self.ledger.restores),
             catalogue: self.catalogue.text().to_json(),
             last_at: self.last_at,
             last_id: self.last_id,
@@ -196,6 +200,7 @@ impl State {
             events: once.events,
             checkpointed: once.checkpointed,
             vkeys: once.vkeys,
+            restores: once.restores,
         };
         state.last_at = once.last_at;
         state.last_id = once.last_id;

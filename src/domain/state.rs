@@ -16,9 +16,10 @@ use super::command::Actor;
 use super::envelope::Digest32;
 use super::expiry::{Seen, Turn};
 use super::ids::{
-    CredentialId, EndpointId, EventId, LogId, OrganizationId, Owner, ProjectId, ServiceAccountId,
+    CredentialId, EndpointId, EventId, OrganizationId, Owner, ProjectId, ServiceAccountId,
     SessionId, Subject, UserId,
 };
+use super::ledger_head::LedgerHead;
 use super::record::{
     Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, Shared, Stamp,
     Status, WebhookEndpoint,
@@ -31,48 +32,6 @@ use super::time::Timestamp;
 
 /// How many commands with an idempotency key are remembered: at 80 bytes each, 80 MB.
 pub const COMMANDS_REMEMBERED: usize = 1_000_000;
-
-/// What the ledger is.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct LedgerHead {
-    /// Its id, once it has been opened.
-    pub log_id: Option<LogId>,
-    /// The origin of its checkpoints.
-    pub origin: String,
-    /// Counts the ledger's own events.
-    pub version: u32,
-    /// Up to where the usage history is anchored.
-    pub usage_sealed_to: u64,
-    /// The last of the notices of expiries that have been given, and with it all before.
-    pub timed_to: Option<Turn>,
-    /// How many events there are.
-    pub events: u64,
-    /// The newest checkpoint that was told of.
-    pub checkpointed: Option<Checkpointed>,
-    /// Its signing keys, the newest one last. They change once a year, and every batch looks back
-    /// at them.
-    pub vkeys: Arc<Vec<LedgerKey>>,
-}
-
-/// A checkpoint that was told of.
-#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Checkpointed {
-    /// How many events it covers.
-    pub size: u64,
-    /// When it was told of.
-    pub at: Timestamp,
-}
-
-/// A key that signs checkpoints, or once did.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct LedgerKey {
-    /// Its verifier key.
-    pub vkey: String,
-    /// Position of the event that names it.
-    pub named_at: u64,
-    /// Until when it signs; `None`: it is the newest one.
-    pub signs_until: Option<Timestamp>,
-}
 
 /// Counts that limits are checked against.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]

@@ -176,6 +176,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "nothing is replayed to a disabled webhook endpoint",
     ),
     (
+        410,
+        "ledger_restored",
+        "the position is of an event that was lost when the ledger was restored from a backup",
+    ),
+    (
         412,
         "version_mismatch",
         "the record has another version than `If-Match` names",

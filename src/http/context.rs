@@ -201,9 +201,7 @@ impl Context {
         let Some(position) = self.min_position()? else {
             return Ok(());
         };
-        if position >= app.ledger.reader().next_position() {
-            return Err(Problem::position_unknown());
-        }
+        app.ledger.check_position(position)?;
         if app.ledger.views().wait_for(position, POSITION_WAIT).await {
             Ok(())
         } else {

@@ -136,9 +136,7 @@ pub(super) fn first_after(app: &App, after: Option<&str>) -> Result<Option<u64>,
     let after: u64 = text
         .parse()
         .map_err(|_too_long| Problem::position_unknown())?;
-    if after >= app.ledger.reader().next_position() {
-        return Err(Problem::position_unknown());
-    }
+    app.ledger.check_position(after)?;
     Ok(Some(after + 1))
 }
 

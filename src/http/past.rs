@@ -52,9 +52,7 @@ impl Moment {
             let position = as_of
                 .parse()
                 .map_err(|_too_long| Problem::position_unknown())?;
-            if position >= call.app.ledger.reader().next_position() {
-                return Err(Problem::position_unknown());
-            }
+            call.app.ledger.check_position(position)?;
             let at = off_thread(call, move |ledger| ledger.happened_at(position)).await??;
             let position = Some(position);
             return Ok(Self { position, at });

@@ -10,7 +10,9 @@ use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, Type};
 use super::call::Call;
 use super::past::off_thread;
 use super::problem::Problem;
+use crate::domain::audit_event::LedgerRestored;
 use crate::domain::time::Timestamp;
+use crate::ledger::PositionError;
 
 /// A place in the log, as it is asked for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -77,12 +79,34 @@ impl Place {
     pub(super) async fn position(self, call: &Call) -> Result<u64, Problem> {
         let end = call.app.ledger.reader().next_position();
         match self {
-            Self::Position(position) if position > end => Err(Problem::position_unknown()),
-            Self::Position(position) => Ok(position),
+            // Before this position: everything after the one ahead of it may be lost.
+            Self::Position(position) if position == end => Ok(position),
+            Self::Position(position) => match call.app.ledger.check_position(position) {
+                Err(PositionError::Lost(restore)) if restore.size == position => Ok(position),
+                checked => Ok(checked.map(|()| position)?),
+            },
             Self::Instant(instant) => {
                 let before = Timestamp(instant.0.saturating_sub(1));
                 let found = off_thread(call, move |ledger| ledger.position_at(before)).await??;
                 Ok(found.map_or(0, |last| last + 1).min(end))
+            }
+        }
+    }
+}
+
+impl From<PositionError> for Problem {
+    fn from(why: PositionError) -> Self {
+        match why {
+            PositionError::Unknown => Self::position_unknown(),
+            PositionError::Lost(LedgerRestored { size, resumes_at }) => {
+                let kept = size.saturating_sub(1);
+                let detail = format!(
+                    "this position is from before the ledger was restored from a backup: events \
+                     after position {kept} were lost. Discard what you learned from later ones, \
+                     cached verifications included, and go on from position {kept}; new events \
+                     follow position {resumes_at}"
+                );
+                Self::gone("ledger_restored", detail)
             }
         }
     }

@@ -233,6 +233,11 @@ impl Problem {
         )
     }
 
+    /// 410: what is named is lost for good.
+    pub(super) fn gone(code: &'static str, detail: String) -> Self {
+        Self::new(StatusCode::GONE, code, detail)
+    }
+
     /// 503: more work of a sort than there are places for.
     #[must_use]
     pub(super) fn busy(detail: &'static str) -> Self {

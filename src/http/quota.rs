@@ -105,7 +105,8 @@ pub(super) fn creates(command: &Command) -> bool {
         | Command::StopEndpoint(_)
         | Command::NoteCheckpoint(_)
         | Command::NoteLedgerRead(_)
-        | Command::RotateSigningKey(_) => false,
+        | Command::RotateSigningKey(_)
+        | Command::RecordRestore(_) => false,
     }
 }
 

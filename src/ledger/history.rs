@@ -11,10 +11,10 @@ use super::stamp::{StampError, open_network, open_personal};
 use super::{Answer, Ledger, Record, SubmitError};
 use crate::domain::Misfit;
 use crate::domain::envelope::{Digest32, Event, commitment};
-use crate::domain::event::UnreadableEvent;
 use crate::domain::heading::Heading;
 use crate::domain::ids::{EventId, OrganizationId, Subject};
 use crate::domain::state::State;
+use crate::domain::unreadable::UnreadableEvent;
 use crate::log::ReadError;
 use crate::views::tokens::BrokenView;
 

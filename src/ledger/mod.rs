@@ -39,6 +39,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, occurred_at};
 use crate::degraded::DegradedParts;
+use crate::domain::audit_event::LedgerRestored;
 use crate::domain::command::Request;
 use crate::domain::endpoint_secret::EndpointSecretText;
 use crate::domain::envelope::Digest32;
@@ -209,6 +210,20 @@ pub(crate) struct Shared {
     pub(crate) checkpoint: AtomicU64,
 }
 
+/// Why a position that a client names is none of an event here.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum PositionError {
+    /// No event has it yet.
+    #[error("the position is beyond the end of this ledger")]
+    Unknown,
+    /// An event may have had it that was lost when the ledger was restored.
+    #[error(
+        "the position is from before this ledger was restored from a backup: events after \
+         position {} were lost", .0.size.saturating_sub(1)
+    )]
+    Lost(LedgerRestored),
+}
+
 /// The ledger, open. Clones are handles to the same one.
 #[derive(Clone, Debug)]
 pub struct Ledger {
@@ -217,6 +232,8 @@ pub struct Ledger {
     tiles: Arc<Tiles>,
     vkeys: Arc<[KnownKey]>,
     usage_sealed_to: u64,
+    /// Restores from older copies: they are recorded before anything is served.
+    restores: Arc<Vec<LedgerRestored>>,
     threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
     /// What the writer decides on: looked into briefly, since that holds the writer.
     state: Arc<std::sync::Mutex<crate::domain::state::State>>,
@@ -296,6 +313,30 @@ impl Ledger {
     #[must_use]
     pub fn tiles(&self) -> &Arc<Tiles> {
         &self.tiles
+    }
+
+    /// Checks a position that a client names: that of an event here, not of one that was lost when
+    /// the ledger was restored from an older copy.
+    ///
+    /// # Errors
+    /// When no event has it yet, or a lost one had it.
+    pub fn check_position(&self, position: u64) -> Result<(), PositionError> {
+        if let Some(restore) = self.restores.iter().find(|restore| restore.lost(position)) {
+            return Err(PositionError::Lost(*restore));
+        }
+        if position < self.reader.next_position() {
+            return Ok(());
+        }
+        match self.restores.last() {
+            Some(restore) => Err(PositionError::Lost(*restore)),
+            None => Err(PositionError::Unknown),
+        }
+    }
+
+    /// Restores from older copies, the newest last.
+    #[must_use]
+    pub fn restores(&self) -> &[LedgerRestored] {
+        &self.restores
     }
 
     /// The instant for verifications: the later of the clock and the newest event, so that a clock

@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError};
 use super::{Ledger, Submission, SubmitError};
 use crate::clock::Entropy;
 use crate::domain::command::{Actor, Command, Request, RotateSigningKey};
-use crate::domain::state::{LedgerHead, LedgerKey};
+use crate::domain::ledger_head::{LedgerHead, LedgerKey};
 use crate::domain::time::Timestamp;
 use crate::merkle::{Checkpoint, CheckpointError, NoteError, NoteSigner, NoteVerifier};
 use crate::seal::{KeyStore, SealError};

@@ -22,7 +22,7 @@ use crate::merkle::Hash;
 const MAGIC: &[u8; 8] = b"KLSNAP01";
 
 /// Snapshots of other versions of the code are passed over: raise it with any record's form.
-const CODE_VERSION: u32 = 9;
+const CODE_VERSION: u32 = 10;
 
 /// The longest block: 4,096 records of at most 16 KiB each. What is longer goes in two.
 const BLOCK_BYTES_MAX: u32 = 64 * 1024 * 1024;
@@ -213,17 +213,7 @@ pub fn read(
     mut take: impl FnMut(Piece) -> Result<(), SnapshotError>,
 ) -> Result<Head, SnapshotError> {
     let mut from = BufReader::with_capacity(1 << 20, File::open(path)?);
-    let mut magic = [0; 8];
-    from.read_exact(&mut magic)?;
-    if magic != *MAGIC {
-        return Err(SnapshotError::Unfit("another magic"));
-    }
-    let Block::Head(head) = next(&mut from)? else {
-        return Err(SnapshotError::Unfit("no head"));
-    };
-    if head.code_version != CODE_VERSION || head.log_id != log_id {
-        return Err(SnapshotError::Unfit("another version or log"));
-    }
+    let head = read_head(&mut from, log_id)?;
     begin(&head)?;
     thread::scope(|scope| {
         let (decoded, blocks) = mpsc::sync_channel(BLOCKS_AHEAD);
@@ -237,6 +227,41 @@ pub fn read(
         }
         Err(SnapshotError::Unfit("blocks are missing"))
     })
+}
+
+/// A snapshot's file, and the position from which to replay after it.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SnapshotFile {
+    /// The file.
+    pub path: PathBuf,
+    /// The size of the tree at its beginning.
+    pub position: u64,
+}
+
+/// The newest snapshot of a log by its head alone; what cannot be read is passed over.
+#[must_use]
+pub fn newest_of(folder: &Path, log_id: [u8; 16]) -> Option<SnapshotFile> {
+    let paths = list(folder).unwrap_or_default();
+    paths.into_iter().find_map(|path| {
+        let head = read_head(&mut File::open(&path).ok()?, log_id).ok()?;
+        let position = head.position;
+        Some(SnapshotFile { path, position })
+    })
+}
+
+fn read_head(from: &mut impl Read, log_id: [u8; 16]) -> Result<Box<Head>, SnapshotError> {
+    let mut magic = [0; 8];
+    from.read_exact(&mut magic)?;
+    if magic != *MAGIC {
+        return Err(SnapshotError::Unfit("another magic"));
+    }
+    let Block::Head(head) = next(from)? else {
+        return Err(SnapshotError::Unfit("no head"));
+    };
+    if head.code_version != CODE_VERSION || head.log_id != log_id {
+        return Err(SnapshotError::Unfit("another version or log"));
+    }
+    Ok(head)
 }
 
 /// Decodes blocks up to the last one or the first that cannot be read, while those before are

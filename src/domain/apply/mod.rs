@@ -17,10 +17,11 @@ use crate::domain::envelope::{Digest32, Event};
 use crate::domain::event::{Fact, MemberAdded, ServiceAccountCreated, ServiceAccountUpdated};
 use crate::domain::expiry::Turn;
 use crate::domain::ids::{OrganizationId, Principal, ProjectId, ServiceAccountId, Subject, UserId};
+use crate::domain::ledger_head::{Checkpointed, LedgerKey};
 use crate::domain::record::{
     Member, Organization, OrganizationHead, Project, ServiceAccount, Stamp,
 };
-use crate::domain::state::{Checkpointed, Counts, LedgerKey, Remembered, State};
+use crate::domain::state::{Counts, Remembered, State};
 
 /// An event that does not fit the events before it.
 #[derive(Debug, thiserror::Error)]
@@ -133,6 +134,11 @@ impl State {
             });
         } else if let Fact::SigningKeyRotated(data) = fact {
             self.signing_key_rotated(event, data);
+        } else if let Fact::LedgerRestored(data) = fact {
+            // All events of one restore say the same.
+            if self.ledger.restores.last() != Some(data) {
+                Arc::make_mut(&mut self.ledger.restores).push(*data);
+            }
         } else if !matches!(fact, Fact::LedgerRead(_)) {
             return Err(WRONG_SUBJECT);
         }

@@ -24,6 +24,15 @@ pub struct NoteLedgerRead {
     pub what: LedgerReading,
 }
 
+/// See [`super::Command::RecordRestore`].
+#[derive(Clone, Copy, Debug)]
+pub struct RecordRestore {
+    /// How many positions are given up, since the lost events may have had them.
+    pub positions: u64,
+    /// How many of them this command takes up at most: as many events as fit one batch.
+    pub at_once: u64,
+}
+
 /// See [`super::Command::RotateSigningKey`].
 #[derive(Clone, Debug)]
 pub struct RotateSigningKey {

@@ -20,7 +20,7 @@ pub use endpoints::{
 };
 pub use expiry::NoteExpiries;
 pub use keys::{CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey};
-pub use ledger::{NoteCheckpoint, NoteLedgerRead, RotateSigningKey};
+pub use ledger::{NoteCheckpoint, NoteLedgerRead, RecordRestore, RotateSigningKey};
 pub use organizations::{
     AdoptCatalogue, CreateOrganization, CreateProject, OpenLedger, UpdateOrganization,
     UpdateProject,
@@ -142,6 +142,8 @@ pub enum Command {
     NoteLedgerRead(NoteLedgerRead),
     /// Another key signs checkpoints; of the operator alone.
     RotateSigningKey(RotateSigningKey),
+    /// Gives up the positions that events had which a restore has lost; of the operator alone.
+    RecordRestore(RecordRestore),
 }
 
 /// Which lane of the queue a command takes.
@@ -165,7 +167,8 @@ impl Command {
             | Self::SealUsage(_)
             | Self::NoteExpiries(_)
             | Self::NoteCheckpoint(_)
-            | Self::RotateSigningKey(_) => None,
+            | Self::RotateSigningKey(_)
+            | Self::RecordRestore(_) => None,
             Self::UpdateOrganization(c) => Some(c.organization),
             Self::CreateProject(c) => Some(c.organization),
             Self::UpdateProject(c) => Some(c.organization),
@@ -252,7 +255,8 @@ impl Command {
             | Self::NoteEndpointFailing(_)
             | Self::NoteCheckpoint(_)
             | Self::NoteLedgerRead(_)
-            | Self::RotateSigningKey(_) => Urgency::Ordinary,
+            | Self::RotateSigningKey(_)
+            | Self::RecordRestore(_) => Urgency::Ordinary,
         }
     }
 

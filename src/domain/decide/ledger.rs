@@ -3,9 +3,13 @@
 use super::usage::{by_the_program, noted_by_the_program};
 use super::{Change, Decision, Facts, admit, checks};
 use crate::domain::access::{Action, Authority, may};
-use crate::domain::audit_event::{LedgerCheckpointed, LedgerRead, SigningKeyRotated};
+use crate::domain::audit_event::{
+    LedgerCheckpointed, LedgerRead, LedgerRestored, SigningKeyRotated,
+};
 use crate::domain::catalogue::PLATFORM;
-use crate::domain::command::{Actor, NoteCheckpoint, NoteLedgerRead, Request, RotateSigningKey};
+use crate::domain::command::{
+    Actor, NoteCheckpoint, NoteLedgerRead, RecordRestore, Request, RotateSigningKey,
+};
 use crate::domain::event::Fact;
 use crate::domain::ids::Subject;
 use crate::domain::rejection::Rejection;
@@ -20,6 +24,10 @@ const VKEY_CHARS_MAX: usize = 400;
 const OVERLAP_DAYS_MAX: u32 = 365;
 /// Most signing keys of one ledger: one a month for eight years.
 const SIGNING_KEYS_MAX: usize = 100;
+/// Most positions that one restore gives up: at some 500 bytes each, 5 GB.
+pub const POSITIONS_GIVEN_UP_MAX: u64 = 10_000_000;
+/// Most restores of one ledger: each lost something.
+const RESTORES_MAX: usize = 100;
 const DAY_MS: i64 = 24 * 60 * 60 * 1_000;
 
 /// Tells what the ledger was, once for each size and never backwards.
@@ -136,6 +144,51 @@ pub(super) fn rotate_signing_key(
         overlap_until: facts.now.plus_ms(overlap_ms),
     };
     Ok(of_ledger(subject, vec![rotated.into()], authority))
+}
+
+/// Gives up positions that lost events may have had, a piece at a time: the same command again goes
+/// on with a restore that is under way.
+pub(super) fn record_restore(
+    state: &State,
+    request: &Request,
+    command: RecordRestore,
+    facts: &Facts,
+) -> Result<Decision, Rejection> {
+    let authority = state.authority(request.actor, facts.now)?;
+    if request.actor != Actor::Operator {
+        return Err(Rejection::Forbidden {
+            needs: "the command line",
+        });
+    }
+    let subject = ledger(state)?;
+    let known = state.ledger();
+    let restore = match known.unfinished_restore() {
+        Some(under_way) => under_way,
+        None => begin_restore(state, command)?,
+    };
+    let left = restore.resumes_at + 1 - known.events;
+    let events = (0..left.min(command.at_once)).map(|_| restore.into());
+    Ok(of_ledger(subject, events.collect(), authority))
+}
+
+fn begin_restore(state: &State, command: RecordRestore) -> Result<LedgerRestored, Rejection> {
+    let known = state.ledger();
+    if !(1..=POSITIONS_GIVEN_UP_MAX).contains(&command.positions) {
+        return Err(Rejection::LimitReached {
+            what: "positions given up by a restore",
+            max: POSITIONS_GIVEN_UP_MAX,
+        });
+    }
+    if known.restores.len() >= RESTORES_MAX {
+        return Err(Rejection::LimitReached {
+            what: "restores of a ledger",
+            max: RESTORES_MAX as u64,
+        });
+    }
+    Ok(LedgerRestored {
+        size: known.events,
+        resumes_at: known.events + command.positions,
+    })
 }
 
 fn ledger(state: &State) -> Result<Subject, Rejection> {

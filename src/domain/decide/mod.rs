@@ -20,6 +20,7 @@ mod sessions;
 mod usage;
 
 pub use checks::fold_case;
+pub use ledger::POSITIONS_GIVEN_UP_MAX;
 pub use usage::ENDED_USE_NOTED_EVERY_MS;
 
 use ulid::Ulid;
@@ -154,6 +155,7 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
         Command::StopEndpoint(command) => endpoints::stop(state, request, *command),
         Command::NoteCheckpoint(command) => ledger::note_checkpoint(state, request, command),
         Command::NoteLedgerRead(command) => ledger::note_read(state, request, *command, facts),
+        Command::RecordRestore(command) => ledger::record_restore(state, request, *command, facts),
         Command::RotateSigningKey(command) => {
             ledger::rotate_signing_key(state, request, command, facts)
         }

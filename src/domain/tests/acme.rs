@@ -319,6 +319,7 @@ commands! {
     NoteCheckpoint = NoteCheckpoint,
     NoteLedgerRead = NoteLedgerRead,
     RotateSigningKey = RotateSigningKey,
+    RecordRestore = RecordRestore,
     CreateServiceAccount = CreateServiceAccount,
     UpdateServiceAccount = UpdateServiceAccount,
     DeleteServiceAccount = DeleteServiceAccount,

@@ -4,14 +4,16 @@
 use super::acme::Acme;
 use super::history::{Step, pick};
 use super::{Ledger, fingerprint};
-use crate::domain::audit_event::LedgerReading;
+use crate::domain::audit_event::{LedgerReading, LedgerRestored};
 use crate::domain::command::{
-    Actor, AddMember, Command, EraseMember, NoteCheckpoint, NoteLedgerRead, RotateSigningKey,
+    Actor, AddMember, Command, EraseMember, NoteCheckpoint, NoteLedgerRead, RecordRestore,
+    RotateSigningKey,
 };
 use crate::domain::envelope::{Digest32, commitment};
 use crate::domain::ids::{OrganizationId, Owner, Subject, UserId};
+use crate::domain::ledger_head::{Checkpointed, LedgerKey};
 use crate::domain::rejection::Rejection;
-use crate::domain::state::{Checkpointed, LedgerKey, State};
+use crate::domain::state::State;
 
 const VKEYS: [&str; 4] = [
     "keyledger.example/log+00000000+AA==",
@@ -53,10 +55,15 @@ fn erase(acme: &Acme, member: UserId, reason: &str) -> EraseMember {
 /// Random commands on the ledger as a whole, for [`super::history`].
 pub(super) fn ledger_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Command {
     let how = step.how;
-    match how % 3 {
-        0 => checkpoint((acme.log.len() as u64).saturating_sub(u64::from(how / 3))).into(),
+    match how % 4 {
+        0 => checkpoint((acme.log.len() as u64).saturating_sub(u64::from(how / 4))).into(),
         1 => reading((how > 99).then_some(organization), LedgerReading::Events).into(),
-        _ => rotate(pick(&VKEYS, how / 3), u32::from(how)).into(),
+        2 => RecordRestore {
+            positions: u64::from(how / 4),
+            at_once: 100,
+        }
+        .into(),
+        _ => rotate(pick(&VKEYS, how / 4), u32::from(how)).into(),
     }
 }
 
@@ -79,6 +86,10 @@ pub(super) fn everything_for_auditors(ledger: &mut Ledger, organization: Organiz
         organization,
         member,
         reason: String::from("Request 17 of 2026"),
+    });
+    ledger.submit(RecordRestore {
+        positions: 1,
+        at_once: 2,
     });
 }
 
@@ -303,4 +314,42 @@ fn an_erasure_is_the_same_with_the_key_and_without() {
     assert_eq!(fingerprint(&state), fingerprint(&acme.state));
     let erased: Vec<UserId> = state.erased_members().collect();
     assert_eq!(erased, [carl, dora]);
+}
+
+#[test]
+fn a_restore_gives_up_positions_in_pieces_and_goes_on_where_it_was() {
+    let mut acme = Acme::new();
+    let size = acme.log.len() as u64;
+    let at_once = 1_000;
+    let record = |positions| Command::RecordRestore(RecordRestore { positions, at_once });
+    for (actor, positions, code) in [
+        (acme.owner, 2_500, "forbidden"),
+        (Actor::Nobody, 2_500, "credential_not_accepted"),
+        (Actor::Operator, 0, "limit_reached"),
+        (Actor::Operator, 10_000_001, "limit_reached"),
+        (Actor::Operator, 2_500, "accepted"),
+    ] {
+        assert_eq!(
+            acme.when(actor, record(positions)).code(),
+            code,
+            "{positions}"
+        );
+    }
+    let restore = LedgerRestored {
+        size,
+        resumes_at: size + 2_500,
+    };
+    assert_eq!(acme.state.ledger().unfinished_restore(), Some(restore));
+    // What is asked for a second time is what is under way.
+    acme.when(Actor::Operator, record(7)).accepted();
+    acme.when(Actor::Operator, record(7)).accepted();
+    assert_eq!(acme.state.ledger().unfinished_restore(), None);
+    assert_eq!(acme.state.ledger().events, size + 2_501);
+    assert_eq!(*acme.state.ledger().restores, [restore]);
+    let lost = [size - 1, size, size + 2_499, size + 2_500];
+    assert_eq!(lost.map(|at| restore.lost(at)), [false, true, true, false]);
+    // Another one is another restore.
+    acme.when(Actor::Operator, record(1)).accepted();
+    assert_eq!(acme.state.ledger().restores.len(), 2);
+    assert_eq!(acme.replayed().ledger(), acme.state.ledger());
 }

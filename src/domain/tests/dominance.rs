@@ -285,6 +285,7 @@ fn only_ends(fact: &Fact) -> bool {
             | Fact::SubjectErased(_)
             | Fact::LedgerCheckpointed(_)
             | Fact::LedgerRead(_)
+            | Fact::LedgerRestored(_)
             | Fact::KeyExpiring(_)
             | Fact::KeyExpired(_)
             | Fact::EndpointDisabled(_)

@@ -17,7 +17,7 @@ use crate::domain::command::{
     SignInFailure, SignInProof, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::envelope::{ActorStamp, ActorType, Digest32, Event, Nonce16, commitment};
-use crate::domain::event::{EndedCode, Fact, MemberAdded, UnreadableEvent};
+use crate::domain::event::{EndedCode, Fact, MemberAdded};
 use crate::domain::ids::{
     CredentialId, EventId, LogId, OrganizationId, Owner, Principal, ServiceAccountId, Subject,
     UserId, Via,
@@ -25,17 +25,20 @@ use crate::domain::ids::{
 use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
+use crate::domain::unreadable::UnreadableEvent;
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v6.ndjson");
+const PINNED: &str = include_str!("payloads_v7.ndjson");
 /// Before credentials could replace each other; before usage was told of; before webhooks; before
-/// expiries were told of; before checkpoints were, and before people could be erased.
-const OLDER: [&str; 5] = [
+/// expiries were told of; before checkpoints were, and before people could be erased; before
+/// restores were recorded.
+const OLDER: [&str; 6] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
     include_str!("payloads_v4.ndjson"),
     include_str!("payloads_v5.ndjson"),
+    include_str!("payloads_v6.ndjson"),
 ];
 
 const CATALOGUE: &str = r#"

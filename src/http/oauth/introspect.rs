@@ -129,9 +129,12 @@ async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<Abo
         took_us,
     };
     used::record(&call.app, &verdict, &presented);
-    let keep = max_age(client.credential.as_deref());
+    // By the wall clock, as the client's is: the ledger's own time may be ahead of it.
+    let wall = Timestamp(call.app.ledger.clock().now_ms());
+    let kept_until =
+        max_age(client.credential.as_deref()).map(|seconds| wall.plus_ms(seconds * 1_000));
     let about = match &verdict.key {
-        Some(key) if verdict.code == Code::Valid => about(&call.app, &verdict, key, (now, keep)),
+        Some(key) if verdict.code == Code::Valid => about(&call.app, &verdict, key, kept_until),
         Some(_) | None => None,
     };
     Ok((verdict, about))
@@ -148,7 +151,7 @@ fn about(
     app: &App,
     verdict: &Verdict,
     key: &Shown,
-    (now, keep): (Timestamp, Option<i64>),
+    kept_until: Option<Timestamp>,
 ) -> Option<About> {
     let Shown::Whole {
         credential, secret, ..
@@ -157,8 +160,7 @@ fn about(
         return None;
     };
     let shown = credential.secrets().find(|known| known.id == *secret);
-    let kept = keep.map(|seconds| now.plus_ms(seconds * 1_000));
-    let exp = kept.map(|kept| verdict.valid_until.map_or(kept, |end| end.min(kept)));
+    let exp = kept_until.map(|kept| verdict.valid_until.map_or(kept, |end| end.min(kept)));
     let scopes = app.ledger.views().index.scopes_in_force(key);
     Some(About {
         scope: scopes.join(" "),

@@ -3,8 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use super::restored::SeenBeyond;
 use crate::domain::catalogue::InvalidText;
-use crate::domain::event::UnreadableEvent;
+use crate::domain::unreadable::UnreadableEvent;
 use crate::ledger::SubmitError;
 use crate::ledger::signing::SignersError;
 use crate::log::{CreateError, FileError, FloorError, LockError, OpenError, ReadError};
@@ -34,6 +35,19 @@ pub enum BootError {
     Mixed {
         /// What is foreign.
         what: &'static str,
+    },
+    /// Something derived from the log knows of events that the log does not hold.
+    #[error(
+        "the log ends before position {next}, but {} holds the event at position {}: the log was \
+         rolled back, and keys that were revoked since may be accepted again. Put the newer log \
+         back, or, if it is lost, run `keyledger mark-restored` on this folder to go on from here",
+        beyond.path.display(), beyond.position
+    )]
+    RolledBack {
+        /// The position after the log's last event.
+        next: u64,
+        /// What holds more.
+        beyond: SeenBeyond,
     },
     /// The origin cannot be the name of a signing key.
     #[error("an origin has 1 to 255 bytes, no white space and no plus sign")]

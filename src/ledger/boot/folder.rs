@@ -42,7 +42,9 @@ impl Folder {
         self.0.join("keys")
     }
 
-    pub(super) fn snapshots(&self) -> PathBuf {
+    /// The snapshots of the state.
+    #[must_use]
+    pub fn snapshots(&self) -> PathBuf {
         self.0.join("snapshots")
     }
 
@@ -68,6 +70,11 @@ impl Folder {
     #[must_use]
     pub fn views(&self) -> PathBuf {
         self.0.join("views")
+    }
+
+    /// The mark of a folder that was put back from an older copy.
+    pub(super) fn restore_mark(&self) -> PathBuf {
+        self.0.join("restored")
     }
 
     /// The lock file: whoever writes holds it.

@@ -5,6 +5,7 @@
 
 mod error;
 mod folder;
+mod restored;
 mod start;
 
 use std::num::NonZeroU64;
@@ -34,10 +35,12 @@ use crate::private;
 use crate::seal::KeyStore;
 use crate::views::tokens::{Applied, TokenView};
 use crate::views::{Batch, Views};
+use restored::Pending;
 use start::{Parts, start};
 
 pub use error::{BootError, ReplayError};
 pub use folder::Folder;
+pub use restored::{RestoreMark, SeenBeyond, tile_beyond};
 
 /// Events applied between two settlings of a replay: the overlay stays small.
 const REPLAY_STRIDE: u64 = 10_000;
@@ -62,6 +65,8 @@ pub struct Settings {
     pub between_checkpoints: Duration,
     /// The operator vouches for the clock.
     pub accept_clock: bool,
+    /// The folder was put back from an older copy, and the operator says so.
+    pub restored: Option<Restored>,
     /// What tells the time.
     pub clock: Clock,
     /// Where ids and secrets come from.
@@ -80,11 +85,17 @@ impl Settings {
             events_between_snapshots: EVENTS_BETWEEN,
             between_checkpoints: BETWEEN_CHECKPOINTS,
             accept_clock: false,
+            restored: None,
             clock: Clock::system(),
             entropy: Entropy::system(),
         }
     }
 }
+
+/// How many positions to give up in a folder that was put back from an older copy; `None`: as many
+/// as the usual rate of events suggests.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Restored(pub Option<u64>);
 
 /// Makes a ledger in an empty folder and opens it, under the default catalogue. `origin` names its
 /// checkpoints.
@@ -180,7 +191,12 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         .newest()
         .map(|newest| floor_of(&newest.note, &keys))
         .transpose()?;
-    let (log, mut state, recovered) = recover(&settings, &keys, floor)?;
+    let Recovery {
+        log,
+        mut state,
+        recovered,
+        snapshot_ahead,
+    } = recover(&settings, &keys, floor)?;
     if let Some(torn) = &recovered.torn {
         let copy = torn.copy.display();
         tracing::warn!(position = torn.position, %copy, "a torn batch was copied aside and cut");
@@ -196,6 +212,18 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     erasure::finish(&keys, &unusable_keys, &state)?;
     unusable_keys.check(&keys, &state);
     let (tokens, applied) = TokenView::open(&folder.views())?;
+    let beyond = beyond(&folder, log.next_position(), applied, snapshot_ahead);
+    let mark = restore_mark(&settings, log.next_position())?;
+    let acknowledged = mark.is_some() || state.ledger().unfinished_restore().is_some();
+    if let (Some(beyond), false) = (&beyond, acknowledged) {
+        let next = log.next_position();
+        let beyond = beyond.clone();
+        return Err(BootError::RolledBack { next, beyond });
+    }
+    if mark.is_some() {
+        restored::remove_derived(&folder).map_err(|source| unusable(&folder, source))?;
+    }
+    let pending = Pending::new(mark, beyond, settings.log.segment_bytes);
     let views = Views::new(tokens);
     catch_up(&views, &state, &log, applied)?;
     let origin = state.ledger().origin.clone();
@@ -208,7 +236,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         clock: settings.clock.clone(),
         between: settings.between_checkpoints,
     };
-    start(
+    let mut ledger = start(
         Parts {
             keys,
             unusable_keys,
@@ -220,7 +248,51 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         },
         signing,
         settings,
-    )
+    )?;
+    let finished = restored::finish(&mut ledger, &folder, pending);
+    if let Err(why) = finished {
+        ledger.stop();
+        return Err(why);
+    }
+    Ok(ledger)
+}
+
+/// The mark of a restore: the folder's own, or the one that the operator makes now.
+fn restore_mark(settings: &Settings, size: u64) -> Result<Option<RestoreMark>, BootError> {
+    let folder = &settings.folder;
+    let Some(Restored(positions)) = settings.restored else {
+        return RestoreMark::read(folder);
+    };
+    let mark = RestoreMark { size, positions };
+    mark.write(folder)
+        .map_err(|source| unusable(folder, source))?;
+    Ok(Some(mark))
+}
+
+/// What in the folder knows of an event that the log does not hold.
+fn beyond(
+    folder: &Folder,
+    next: u64,
+    applied: Option<Applied>,
+    snapshot_ahead: Option<u64>,
+) -> Option<SeenBeyond> {
+    let seen = |path, position| SeenBeyond { path, position };
+    let view = applied.map(|applied| seen(folder.views(), applied.position));
+    let snapshot = snapshot_ahead.map(|position| seen(folder.snapshots(), position));
+    let beyond = [view, snapshot].into_iter().flatten();
+    beyond
+        .filter(|seen| seen.position >= next)
+        .chain(tile_beyond(&folder.tiles(), next))
+        .max_by_key(|seen| seen.position)
+}
+
+/// A log that was opened, and the state that its events make.
+struct Recovery {
+    log: Log,
+    state: State,
+    recovered: Recovered,
+    /// The newest event that a snapshot knows of which did not fit the log.
+    snapshot_ahead: Option<u64>,
 }
 
 /// Opens the log from the newest snapshot that fits it, and replays the rest.
@@ -228,8 +300,9 @@ fn recover(
     settings: &Settings,
     keys: &KeyStore,
     floor: Option<Floor>,
-) -> Result<(Log, State, Recovered), BootError> {
+) -> Result<Recovery, BootError> {
     let folder = &settings.folder;
+    let mut snapshot_ahead = None;
     for skipped in 0.. {
         let Loaded {
             mut state,
@@ -244,9 +317,19 @@ fn recover(
             Ok((log, _)) if log.next_position() < next_position_min => {
                 let position = log.next_position();
                 tracing::warn!(position, "a snapshot holds what the log does not");
+                snapshot_ahead = snapshot_ahead.max(next_position_min.checked_sub(1));
             }
-            Ok((log, recovered)) => return Ok((log, state, recovered)),
+            Ok((log, recovered)) => {
+                return Ok(Recovery {
+                    log,
+                    state,
+                    recovered,
+                    snapshot_ahead,
+                });
+            }
             Err(OpenError::Snapshot { position, what }) => {
+                let newest = next_position_min.max(position).checked_sub(1);
+                snapshot_ahead = snapshot_ahead.max(newest);
                 tracing::warn!(position, what, "a snapshot does not fit the log");
             }
             Err(why) => return Err(why.into()),

@@ -107,6 +107,7 @@ pub(super) fn start(
         tiles,
         vkeys,
         usage_sealed_to,
+        restores: Arc::default(),
         threads: Arc::new(Mutex::new(threads)),
         state: state_of_writer,
     })
@@ -173,6 +174,13 @@ fn guard(settings: &Settings, last_ms: Option<i64>) -> ClockGuard {
     let mut guard = ClockGuard::start(settings.clock.read(), last_ms);
     if settings.accept_clock {
         guard.accept(settings.clock.read());
+    }
+    if let Some(why) = guard.suspect(settings.clock.read()) {
+        tracing::warn!(
+            %why,
+            "the clock is suspect: only revoke, disable and delete are accepted; set the clock \
+             right and restart, or confirm it with --accept-clock"
+        );
     }
     guard
 }

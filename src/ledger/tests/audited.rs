@@ -4,7 +4,8 @@ use super::company::{Company, member};
 use crate::clock::Entropy;
 use crate::domain::audit_event::LedgerReading;
 use crate::domain::command::{
-    Actor, AddMember, Command, EraseMember, NoteCheckpoint, NoteLedgerRead, RotateSigningKey,
+    Actor, AddMember, Command, EraseMember, NoteCheckpoint, NoteLedgerRead, RecordRestore,
+    RotateSigningKey,
 };
 use crate::domain::envelope::Digest32;
 use crate::domain::ids::Owner;
@@ -14,7 +15,8 @@ use crate::merkle::{Checkpoint, NoteSigner};
 const ORIGIN: &str = "keyledger.example/log";
 
 impl Company<'_> {
-    /// A checkpoint is told, somebody reads, another key signs, and a person is erased.
+    /// A checkpoint is told, somebody reads, another key signs, a person is erased, and a restore
+    /// gives up a position.
     pub(super) fn audited(&mut self) {
         let ledger = &self.world.ledger;
         let size = self.world.events();
@@ -38,6 +40,11 @@ impl Company<'_> {
         self.run(Actor::Operator, Command::NoteLedgerRead(read));
         self.another_signing_key();
         self.erased();
+        let restore = RecordRestore {
+            positions: 1,
+            at_once: 2,
+        };
+        self.run(Actor::Operator, Command::RecordRestore(restore));
     }
 
     fn another_signing_key(&mut self) {

@@ -16,6 +16,7 @@ mod idempotency;
 mod image;
 mod lanes;
 mod restart;
+mod restored;
 mod sealed;
 mod sessions;
 mod signing;
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::boot::{self, BootError, Folder, Settings};
+use super::boot::{self, BootError, Folder, Restored, Settings};
 use super::{Answer, Idempotency, Ledger, Network, Record, Submission, SubmitError};
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::domain::command::{
@@ -57,6 +58,7 @@ struct Setup {
     now_ms: i64,
     seed: u64,
     accept_clock: bool,
+    restored: Option<Restored>,
 }
 
 /// An open ledger.
@@ -80,6 +82,7 @@ impl Setup {
             now_ms: START_MS,
             seed: seed * 1_000,
             accept_clock: false,
+            restored: None,
         }
     }
 
@@ -95,6 +98,7 @@ impl Setup {
             events_between_snapshots: NonZeroU64::new(self.events_between_snapshots).unwrap(),
             between_checkpoints: Duration::from_millis(10),
             accept_clock: self.accept_clock,
+            restored: self.restored,
             clock,
             entropy: Entropy::seeded(self.seed),
             ..Settings::usual(self.folder())

@@ -19,7 +19,7 @@ fn told(world: &World) -> Vec<u64> {
 }
 
 /// Waits until all that has happened is published.
-fn published(world: &World) {
+pub(super) fn published(world: &World) {
     let next = world.ledger.reader().next_position();
     while world
         .ledger

@@ -165,13 +165,14 @@ pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
         | Fact::LedgerCheckpointed(_)
         | Fact::LedgerRead(_)
         | Fact::SigningKeyRotated(_)
-        | Fact::SubjectErased(_) => None,
+        | Fact::SubjectErased(_)
+        | Fact::LedgerRestored(_) => None,
     }
 }
 
 /// Types that never have an entry, as they stand in a stored payload: most events of a log are
 /// these, and reading it again passes them by unparsed.
-const WITHOUT_ENTRY: [&str; 30] = [
+const WITHOUT_ENTRY: [&str; 31] = [
     "ledger.opened",
     "organization.created",
     "organization.updated",
@@ -202,6 +203,7 @@ const WITHOUT_ENTRY: [&str; 30] = [
     "ledger.read",
     "signing_key.rotated",
     "subject.erased",
+    "ledger.restored",
 ];
 
 /// Whether events of this type may have an entry; one that is unknown may.

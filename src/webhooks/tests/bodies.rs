@@ -141,6 +141,7 @@ fn every_type_of_an_organization_is_delivered() {
         "catalogue.adopted",
         "ledger.opened",
         "ledger.read",
+        "ledger.restored",
         "signing_key.rotated",
         "usage.sealed",
     ];
