@@ -132,15 +132,7 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
         .or(since_form)
         .or_else(|| since_signed(asked, &walk.named, &keys).err())
         .or_else(|| kept.continues(size).err())
-        .or_else(|| {
-            let beyond = tile_beyond(&folder.tiles(), size)?;
-            Some(views::rolled_back(&beyond.path, beyond.position))
-        })
-        .or_else(|| {
-            let snapshot = newest_of(&folder.snapshots(), inspected.log_id)?;
-            let position = snapshot.position.checked_sub(1).filter(|at| *at >= size)?;
-            Some(views::rolled_back(&snapshot.path, position))
-        });
+        .or_else(|| rolled_back(folder, inspected.log_id, size));
     let (views, first) = match first {
         Some(first) => (ViewsFound::Skipped("the log comes first"), Some(first)),
         None => compare_views(asked, &inspected)?,
@@ -236,6 +228,16 @@ fn earlier(walked: Option<Finding>, damage: Option<Finding>) -> Option<Finding> 
         (Some(walked), Some(damage)) if walked.position <= damage.position => Some(walked),
         (walked, damage) => damage.or(walked),
     }
+}
+
+/// What was derived from events that the log does not hold.
+fn rolled_back(folder: &Folder, log_id: [u8; 16], size: u64) -> Option<Finding> {
+    let tile = tile_beyond(&folder.tiles(), size).map(|tile| (tile.path, tile.position));
+    let snapshot = newest_of(&folder.snapshots(), log_id)
+        .and_then(|found| Some((found.path, found.position.checked_sub(1)?)))
+        .filter(|(_, position)| *position >= size);
+    let (path, position) = tile.or(snapshot)?;
+    Some(views::rolled_back(&path, position))
 }
 
 fn compare_views(

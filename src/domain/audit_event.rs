@@ -65,9 +65,10 @@ pub struct SigningKeyRotated {
     pub overlap_until: Timestamp,
 }
 
-/// `ledger.restored`: the ledger was put back from an older copy, and what the lost events had
-/// been called must name nothing else. Events of this type, all alike, take up the positions from
-/// `size` to `resumes_at`: no client is ever given one of those before the last.
+/// `ledger.restored`: the ledger was put back from an older copy.
+///
+/// Events of this type, all alike, take up the positions from `size` to `resumes_at`, since clients
+/// may know those of the lost events: none is ever given one of them before the last.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]

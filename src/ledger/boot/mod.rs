@@ -213,17 +213,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     unusable_keys.check(&keys, &state);
     let (tokens, applied) = TokenView::open(&folder.views())?;
     let beyond = beyond(&folder, log.next_position(), applied, snapshot_ahead);
-    let mark = restore_mark(&settings, log.next_position())?;
-    let acknowledged = mark.is_some() || state.ledger().unfinished_restore().is_some();
-    if let (Some(beyond), false) = (&beyond, acknowledged) {
-        let next = log.next_position();
-        let beyond = beyond.clone();
-        return Err(BootError::RolledBack { next, beyond });
-    }
-    if mark.is_some() {
-        restored::remove_derived(&folder).map_err(|source| unusable(&folder, source))?;
-    }
-    let pending = Pending::new(mark, beyond, settings.log.segment_bytes);
+    let pending = acknowledged(&settings, &state, beyond)?;
     let views = Views::new(tokens);
     catch_up(&views, &state, &log, applied)?;
     let origin = state.ledger().origin.clone();
@@ -255,6 +245,26 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         return Err(why);
     }
     Ok(ledger)
+}
+
+/// A rollback is gone on with only where the operator knows of it.
+fn acknowledged(
+    settings: &Settings,
+    state: &State,
+    beyond: Option<SeenBeyond>,
+) -> Result<Pending, BootError> {
+    let folder = &settings.folder;
+    let next = state.ledger().events;
+    let mark = restore_mark(settings, next)?;
+    let is_known = mark.is_some() || state.ledger().unfinished_restore().is_some();
+    if let (Some(beyond), false) = (&beyond, is_known) {
+        let beyond = beyond.clone();
+        return Err(BootError::RolledBack { next, beyond });
+    }
+    if mark.is_some() {
+        restored::remove_derived(folder).map_err(|source| unusable(folder, source))?;
+    }
+    Ok(Pending::new(mark, beyond, settings.log.segment_bytes))
 }
 
 /// The mark of a restore: the folder's own, or the one that the operator makes now.
