@@ -169,9 +169,9 @@ impl From<ArchiveError> for RestoreError {
 
 /// Restores a backup into an empty folder, and gives what an audit says of it.
 ///
-/// With `floor`, a checkpoint from elsewhere, a backup that does not reach it is refused. The folder
-/// is marked as restored: its first opening gives up `positions` positions, or as many as the usual
-/// rate of events suggests, since clients know those of the events that came after the backup.
+/// With `floor`, a checkpoint from elsewhere, a backup that does not reach it is refused. The
+/// folder is marked as restored: its first opening gives up `positions` positions, or as many as
+/// the usual rate of events suggests, since clients know those of events after the backup.
 ///
 /// # Errors
 /// Any of [`RestoreError`]; then the folder is as empty as it was.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use super::body::{ShapeError, Tree};
 use super::problem::Problem;
-use crate::views::page::{Page, PageAsk};
+use crate::views::page::{InvalidCursor, Page, PageAsk};
 
 /// Most records of a page, and as many as there are unless fewer are asked for.
 pub(super) const PAGE_MAX: usize = 200;
@@ -195,6 +195,12 @@ fn plain(target: &str) -> String {
         text.push_str(&format!("%{byte:02X}"));
     }
     text
+}
+
+impl From<InvalidCursor> for Problem {
+    fn from(why: InvalidCursor) -> Self {
+        Self::bad_request("cursor_invalid", why.to_string())
+    }
 }
 
 #[cfg(test)]

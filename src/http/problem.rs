@@ -14,7 +14,6 @@ use crate::domain::blot::without_secrets;
 use crate::domain::rejection::Rejection;
 use crate::ledger::SubmitError;
 use crate::ledger::history::HistoryError;
-use crate::views::page::InvalidCursor;
 use crate::views::tokens::BrokenView;
 
 /// Seconds that a client should wait after a 503.
@@ -477,12 +476,6 @@ impl From<HistoryError> for Problem {
 impl From<BrokenView> for Problem {
     fn from(why: BrokenView) -> Self {
         Self::internal("the token view could not be read", &why)
-    }
-}
-
-impl From<InvalidCursor> for Problem {
-    fn from(why: InvalidCursor) -> Self {
-        Self::bad_request("cursor_invalid", why.to_string())
     }
 }
 
