@@ -10,9 +10,11 @@ use crate::log::{
     kept_in,
 };
 use crate::merkle::{Checkpoint, Hash, NoteVerifier};
+use crate::seal::{KeyFiles, SealError};
 
 use super::chains::Chains;
 use super::checkpoints::Kept;
+use super::data_keys::NeededKeys;
 use super::keys::{Named, checkpoint_of, claimed};
 use super::tiles::Tiles;
 use super::verdict::{Finding, Kind, Verdict};
@@ -77,6 +79,9 @@ pub enum AuditError {
     /// The log cannot be read again.
     #[error("the log cannot be read")]
     Read(#[from] ReadError),
+    /// The keys folder cannot be listed.
+    #[error(transparent)]
+    Keys(#[from] SealError),
 }
 
 /// Checks a folder. `progress` is told how many events have been checked, and of how many the
@@ -93,6 +98,8 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
     };
     let (mut kept, kept_form) = kept(folder, since)?;
     let expected = kept.newest().map_or(0, |newest| newest.signed.size);
+    // Before the log is read, since a running server may erase someone meanwhile.
+    let key_files = KeyFiles::look(&folder.keys())?;
     let mut walk = Walked::new(folder);
     let inspected = inspect(&Disk::Real, &folder.log(), |event| {
         if event.position % EVENTS_PER_WORD == 0 {
@@ -131,6 +138,7 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
         .or(since_form)
         .or_else(|| since_signed(asked, &walk.named, &keys).err())
         .or_else(|| kept.continues(size).err());
+    let first = first.or_else(|| walk.data_keys.check(key_files.as_ref()).err());
     let (views, first) = match first {
         Some(first) => (ViewsFound::Skipped("the log comes first"), Some(first)),
         None => compare_views(asked, &inspected)?,
@@ -156,6 +164,7 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
 struct Walked {
     chains: Chains,
     named: Named,
+    data_keys: NeededKeys,
     tiles: Tiles,
     first: Option<Finding>,
 }
@@ -165,6 +174,7 @@ impl Walked {
         Self {
             chains: Chains::default(),
             named: Named::default(),
+            data_keys: NeededKeys::default(),
             tiles: Tiles::new(folder.tiles()),
             first: None,
         }
@@ -174,6 +184,7 @@ impl Walked {
         let (position, payload) = (event.position, event.payload);
         let found = self.chains.take(position, payload, event.commitment)?;
         self.named.take((position, found.name), payload);
+        self.data_keys.take((found.subject, found.name), payload);
         self.tiles.take(event)?;
         kept.meet(event)
     }
