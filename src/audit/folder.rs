@@ -10,10 +10,12 @@ use crate::log::{
     kept_in,
 };
 use crate::merkle::{Checkpoint, Hash, NoteVerifier};
+use crate::seal::{KeyFiles, SealError};
 use crate::views::snapshot::newest_of;
 
 use super::chains::Chains;
 use super::checkpoints::Kept;
+use super::data_keys::NeededKeys;
 use super::keys::{Named, checkpoint_of, claimed};
 use super::tiles::Tiles;
 use super::verdict::{Finding, Kind, Verdict};
@@ -78,6 +80,9 @@ pub enum AuditError {
     /// The log cannot be read again.
     #[error("the log cannot be read")]
     Read(#[from] ReadError),
+    /// The keys folder cannot be listed.
+    #[error(transparent)]
+    Keys(#[from] SealError),
 }
 
 /// Checks a folder. `progress` is told how many events have been checked, and of how many the
@@ -94,6 +99,8 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
     };
     let (mut kept, kept_form) = kept(folder, since)?;
     let expected = kept.newest().map_or(0, |newest| newest.signed.size);
+    // Before the log is read, since a running server may erase someone meanwhile.
+    let key_files = KeyFiles::look(&folder.keys())?;
     let mut walk = Walked::new(folder);
     let inspected = inspect(&Disk::Real, &folder.log(), |event| {
         if event.position % EVENTS_PER_WORD == 0 {
@@ -133,6 +140,7 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
         .or_else(|| since_signed(asked, &walk.named, &keys).err())
         .or_else(|| kept.continues(size).err())
         .or_else(|| rolled_back(folder, inspected.log_id, size));
+    let first = first.or_else(|| walk.data_keys.check(key_files.as_ref()).err());
     let (views, first) = match first {
         Some(first) => (ViewsFound::Skipped("the log comes first"), Some(first)),
         None => compare_views(asked, &inspected)?,
@@ -158,6 +166,7 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
 struct Walked {
     chains: Chains,
     named: Named,
+    data_keys: NeededKeys,
     tiles: Tiles,
     first: Option<Finding>,
 }
@@ -167,6 +176,7 @@ impl Walked {
         Self {
             chains: Chains::default(),
             named: Named::default(),
+            data_keys: NeededKeys::default(),
             tiles: Tiles::new(folder.tiles()),
             first: None,
         }
@@ -176,6 +186,7 @@ impl Walked {
         let (position, payload) = (event.position, event.payload);
         let found = self.chains.take(position, payload, event.commitment)?;
         self.named.take((position, found.name), payload);
+        self.data_keys.take((found.subject, found.name), payload);
         self.tiles.take(event)?;
         kept.meet(event)
     }

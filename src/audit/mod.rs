@@ -14,6 +14,7 @@ pub(crate) mod archive;
 pub mod bundle;
 mod chains;
 mod checkpoints;
+mod data_keys;
 pub mod folder;
 mod gaps;
 mod keys;

@@ -44,6 +44,8 @@ const KEEP: &str = "Keep a copy of everything as it is. Restore the folder from 
     another copy that verifies; what the newest checkpoint elsewhere says is the measure";
 const ASK: &str = "Do not rely on it. Ask for the whole again, compare it with checkpoints that \
     you or others have kept from earlier, and ask the operator to explain the difference";
+const MEND: &str = "Run `keyledger keys import` with an export of the keys that holds it. The \
+    start of the server says what to do when there is none. The log itself is whole";
 const REMAKE: &str = "Keep a copy of it, then remove it: it is made again from the log, which is \
     whole";
 
@@ -130,6 +132,12 @@ kinds! {
     /// The served tree has another root than its checkpoint.
     TreeRoot = "tree_root",
         "the entries that are served have another root than the checkpoint", ASK;
+    /// A data key is not there, although nobody was erased.
+    DataKeyMissing = "data_key_missing",
+        "a key of sealed values is missing although nothing was erased", MEND;
+    /// A data key's file is not what was written.
+    DataKeyDamaged = "data_key_damaged",
+        "the key of sealed values is damaged: they cannot be read", MEND;
     /// A view differs.
     Views = "views",
         "the token view is not what a replay of the log gives", REMAKE;

@@ -426,7 +426,7 @@ fn read_master_outside(path: &Path) -> Result<Master, SealError> {
     Ok(master)
 }
 
-fn read_master(path: &Path) -> Result<Master, SealError> {
+pub(super) fn read_master(path: &Path) -> Result<Master, SealError> {
     let text = folder::read(path)?.ok_or_else(|| SealError::FileMissing {
         path: path.to_path_buf(),
     })?;

@@ -6,6 +6,7 @@
 //! log; back on the way from it, as text or as erased.
 
 pub mod export;
+pub mod files;
 pub mod import;
 pub mod keys;
 pub mod password;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 pub use export::{EncryptFor, Exported, export_keys};
+pub use files::KeyFiles;
 pub use import::{DecryptWith, ImportTarget, Imported, import_keys};
 pub use keys::{KeyStore, Opened};
 pub use sealed::{Context, Sealed};

@@ -128,15 +128,7 @@ impl Master {
         text: &[u8],
     ) -> Result<Zeroizing<[u8; N]>, SealError> {
         let damaged = |what| SealError::damaged(path, what);
-        let text = std::str::from_utf8(text).ok();
-        let text = text.ok_or_else(|| damaged("not text"))?;
-        let (body, check) = text
-            .strip_suffix('\n')
-            .and_then(|text| text.rsplit_once("check "))
-            .ok_or_else(|| damaged("no checksum"))?;
-        if format!("{:08x}", crc32fast::hash(body.as_bytes())) != check {
-            return Err(damaged("the checksum does not fit"));
-        }
+        let body = checked_body(path, text)?;
         let mut lines = body.lines();
         if lines.next() != Some("keyledger-key 1") {
             return Err(damaged("another version of key file"));
@@ -164,6 +156,21 @@ impl Master {
         secret.copy_from_slice(&plain);
         Ok(secret)
     }
+}
+
+/// The lines of a key file above its checksum, which fits them.
+pub(super) fn checked_body<'a>(path: &Path, text: &'a [u8]) -> Result<&'a str, SealError> {
+    let damaged = |what| SealError::damaged(path, what);
+    let text = std::str::from_utf8(text).ok();
+    let text = text.ok_or_else(|| damaged("not text"))?;
+    let (body, check) = text
+        .strip_suffix('\n')
+        .and_then(|text| text.rsplit_once("check "))
+        .ok_or_else(|| damaged("no checksum"))?;
+    if format!("{:08x}", crc32fast::hash(body.as_bytes())) != check {
+        return Err(damaged("the checksum does not fit"));
+    }
+    Ok(body)
 }
 
 /// HMAC-SHA-256.

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bundle;
+mod data_keys;
 mod folder;
 mod forger;
 mod past;
