@@ -139,8 +139,8 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
         .or(since_form)
         .or_else(|| since_signed(asked, &walk.named, &keys).err())
         .or_else(|| kept.continues(size).err())
-        .or_else(|| rolled_back(folder, inspected.log_id, size));
-    let first = first.or_else(|| walk.data_keys.check(key_files.as_ref()).err());
+        .or_else(|| rolled_back(folder, inspected.log_id, size))
+        .or_else(|| walk.data_keys.check(key_files.as_ref()).err());
     let (views, first) = match first {
         Some(first) => (ViewsFound::Skipped("the log comes first"), Some(first)),
         None => compare_views(asked, &inspected)?,
