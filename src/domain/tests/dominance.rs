@@ -185,7 +185,13 @@ pub(super) fn accepted_scopes(
     let held = rights(state, key, now).scopes;
     let all = state.catalogue().text().scopes.iter().enumerate();
     let held = all.filter(|(n, _)| held & (1 << n) != 0);
-    let names = held.map(|(_, scope)| scope.name.clone()).collect();
+    // A project takes from `platform:*` what reaches beyond it; on this service every scope of the
+    // organization is left. To others it still says no scope that was not granted.
+    let granted = &key.grant().scopes;
+    let holds = |name: &str| granted.iter().any(|scope| scope == name);
+    let narrowed = key.project().is_some() && holds("platform:*") && !holds("admin:*");
+    let names = held.map(|(_, scope)| scope.name.clone());
+    let names = names.filter(|name| !narrowed || holds(name)).collect();
     (stands && key.status(now) == Status::Active).then_some(names)
 }
 
