@@ -42,6 +42,7 @@ mod routes;
 mod service_account_tokens;
 mod service_accounts;
 mod sessions;
+mod shares;
 mod streams;
 mod tls;
 mod trace;

@@ -10,10 +10,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::past;
 use crate::domain::blot::without_secrets;
 use crate::domain::rejection::Rejection;
 use crate::ledger::SubmitError;
-use crate::ledger::history::HistoryError;
 use crate::views::page::InvalidCursor;
 use crate::views::tokens::BrokenView;
 
@@ -448,6 +448,7 @@ impl From<SubmitError> for Problem {
                 "outcome_unknown",
                 "whether the command has been written is unknown; read before you repeat it",
             ),
+            SubmitError::ReplayTooLong => past::too_long(),
             SubmitError::Stopping => Self::unavailable("stopping", "the service is stopping"),
             SubmitError::DiskFull => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,
@@ -460,12 +461,6 @@ impl From<SubmitError> for Problem {
                 "the command makes an event beyond 65,535 bytes",
             ),
         }
-    }
-}
-
-impl From<HistoryError> for Problem {
-    fn from(why: HistoryError) -> Self {
-        Self::internal("the past could not be read", &why)
     }
 }
 
