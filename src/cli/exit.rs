@@ -153,6 +153,8 @@ fn of_submit(why: &SubmitError) -> Exit {
         }
         SubmitError::OutcomeUnknown => Exit::Poisoned,
         SubmitError::QueueFull
+        | SubmitError::TooManyCreations(_)
+        | SubmitError::TooManyBytes(_)
         | SubmitError::ViewsBehind
         | SubmitError::DiskFull
         | SubmitError::Stopping => Exit::Failed,

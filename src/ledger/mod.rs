@@ -5,7 +5,7 @@
 //! views change and answers go out. Every answer that saw the overlay, refusals too, waits for the
 //! batch. Data flows one way; nothing here knows HTTP.
 //!
-//! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
+//! Reading order: [`lanes`] (the queue), [`quota`] (how much each organization may write), `stamp` (from a decision to payloads), `writer` (the
 //! loop), `checkpoints` (signed and published), [`boot`] (make and open), [`history`], [`past`]
 //! and [`feed`] (reading it back), [`expiry`] and [`telling`]
 //! (what it tells itself as time goes on).
@@ -16,9 +16,11 @@ pub mod feed;
 pub mod history;
 pub mod lanes;
 pub mod past;
+pub mod quota;
 pub mod signing;
 pub mod telling;
 
+mod answers;
 mod checkpoints;
 mod erasure;
 mod snapshots;
@@ -32,6 +34,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
@@ -41,6 +44,7 @@ use crate::degraded::DegradedParts;
 use crate::domain::command::Request;
 use crate::domain::endpoint_secret::EndpointSecretText;
 use crate::domain::envelope::Digest32;
+use crate::domain::ids::OrganizationId;
 use crate::domain::record::{
     Credential, Member, Organization, Project, ServiceAccount, WebhookEndpoint,
 };
@@ -89,6 +93,9 @@ pub struct Submission {
     pub network: Option<Network>,
     /// The client's idempotency key.
     pub idempotency: Option<Idempotency>,
+    /// The organization of the client, whose quotas may refuse it; `None`: nothing refuses it for
+    /// how much has been written.
+    pub client_of: Option<OrganizationId>,
 }
 
 impl Submission {
@@ -100,6 +107,7 @@ impl Submission {
             request_id: None,
             network: None,
             idempotency: None,
+            client_of: None,
         }
     }
 }
@@ -160,6 +168,12 @@ pub enum SubmitError {
     /// The clock cannot be believed; only ends are taken.
     #[error("the clock is suspect; only ends are taken until it is accepted")]
     ClockSuspect,
+    /// The organization's clients make records faster than they may.
+    #[error("too many creations at once")]
+    TooManyCreations(Duration),
+    /// The organization's clients have written more bytes than they may.
+    #[error("too much was written at once")]
+    TooManyBytes(Duration),
     /// The command makes an event or a batch beyond the log's limits.
     #[error("the command is too large for one batch")]
     TooLarge,

@@ -85,6 +85,8 @@ impl Sweeper {
             SubmitError::ViewsBehind
             | SubmitError::DiskFull
             | SubmitError::ClockSuspect
+            | SubmitError::TooManyCreations(_)
+            | SubmitError::TooManyBytes(_)
             | SubmitError::TooLarge
             | SubmitError::OutcomeUnknown => {
                 if self.again_at_ms == 0 {

@@ -15,6 +15,7 @@ mod fixture;
 mod idempotency;
 mod image;
 mod lanes;
+mod quota;
 mod restart;
 mod sealed;
 mod sessions;
