@@ -5,10 +5,10 @@
 //! views change and answers go out. Every answer that saw the overlay, refusals too, waits for the
 //! batch. Data flows one way; nothing here knows HTTP.
 //!
-//! Reading order: [`lanes`] (the queue), [`quota`] (how much each organization may write), `stamp` (from a decision to payloads), `writer` (the
-//! loop), `checkpoints` (signed and published), [`boot`] (make and open), [`history`], [`past`]
-//! and [`feed`] (reading it back), [`expiry`] and [`telling`]
-//! (what it tells itself as time goes on).
+//! Reading order: [`lanes`] (the queue), [`quota`] (how much each organization may write), `stamp`
+//! (from a decision to payloads), `writer` (the loop) with `answers`, `checkpoints` (signed and
+//! published), [`boot`] (make and open), [`history`], [`past`] and [`feed`] (reading it back),
+//! [`expiry`] and [`telling`] (what it tells itself as time goes on).
 
 pub mod boot;
 pub mod expiry;
