@@ -13,9 +13,7 @@ use utoipa::ToSchema;
 use crate::domain::blot::without_secrets;
 use crate::domain::rejection::Rejection;
 use crate::ledger::SubmitError;
-use crate::ledger::history::HistoryError;
 use crate::views::page::InvalidCursor;
-use crate::views::tokens::BrokenView;
 
 /// Seconds that a client should wait after a 503.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -460,18 +458,6 @@ impl From<SubmitError> for Problem {
                 "the command makes an event beyond 65,535 bytes",
             ),
         }
-    }
-}
-
-impl From<HistoryError> for Problem {
-    fn from(why: HistoryError) -> Self {
-        Self::internal("the past could not be read", &why)
-    }
-}
-
-impl From<BrokenView> for Problem {
-    fn from(why: BrokenView) -> Self {
-        Self::internal("the token view could not be read", &why)
     }
 }
 

@@ -258,7 +258,13 @@ async fn off_thread<T: Send + 'static>(
     let store = webhooks(call)?.store().clone();
     let done = tokio::task::spawn_blocking(move || read(&store)).await;
     let done = done.map_err(|why| Problem::internal("a read of deliveries panicked", &why))?;
-    done.map_err(|why| Problem::internal("what webhooks have delivered cannot be read", &why))
+    // The store has reported what is wrong with it.
+    done.map_err(|_why| {
+        Problem::unavailable(
+            "deliveries_unavailable",
+            "what webhooks have delivered cannot be read now; retry in a few seconds",
+        )
+    })
 }
 
 fn no_delivery() -> Problem {

@@ -6,6 +6,7 @@
 //! of a second at once and no attempt waits for the disk. Must never hold a secret or a body that
 //! was sent. All calls wait for the disk: they belong off the async threads.
 
+mod damage;
 mod prune;
 mod rows;
 mod shares;
@@ -14,10 +15,9 @@ mod shares;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{
@@ -28,6 +28,7 @@ use ulid::Ulid;
 
 use super::delivery::{Attempted, Outcome, Standing};
 use super::queue::{Changes, Kept, Progress};
+use crate::degraded::DegradedParts;
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
 use rows::{DELIVERIES, Row, note, note_skipped};
 use shares::COUNTS;
@@ -72,9 +73,18 @@ pub enum StoreError {
     /// The database.
     #[error("the deliveries' file cannot be used")]
     Database(#[source] Box<redb::Error>),
-    /// It could not be opened again after a failed write.
+    /// It could not be opened, at the start or again after a failed write.
     #[error("the deliveries' file is closed")]
     Closed,
+    /// It is there and is no file, or is empty.
+    #[error("the deliveries' file is {0}")]
+    NotAFile(&'static str),
+    /// The database stopped with a panic.
+    #[error("the deliveries' file is damaged: {0}")]
+    Panicked(String),
+    /// Damage was found while reading.
+    #[error("the deliveries' file is damaged")]
+    Damaged,
     /// A row.
     #[error("a row of the deliveries' file cannot be read")]
     Row(#[from] postcard::Error),
@@ -158,63 +168,12 @@ pub struct Store {
     path: Arc<Path>,
     /// Gone while it is opened again, and where that failed.
     database: Arc<RwLock<Option<Database>>>,
+    /// Something has found damage: the file is to be replaced.
+    is_damaged: Arc<AtomicBool>,
+    degraded: DegradedParts,
 }
 
 impl Store {
-    /// Opens the file in a folder, or makes both.
-    ///
-    /// # Errors
-    /// When that fails, or the file is of another format.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        // URLs and answers of receivers are in it.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-        let path = folder.join("deliveries.redb");
-        let database = Database::create(&path)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        let writing = database.begin_write()?;
-        {
-            writing.open_table(LINES)?;
-            writing.open_table(OUTSTANDING)?;
-            writing.open_table(DELIVERIES)?;
-            writing.open_table(ATTEMPTS)?;
-            writing.open_table(ATTEMPTS_OF)?;
-            writing.open_table(COUNTS)?;
-            let mut numbers = writing.open_table(NUMBERS)?;
-            let found = numbers.get(FORMAT)?.map(|found| found.value());
-            match found {
-                None => drop(numbers.insert(FORMAT, FORMAT_NOW)?),
-                Some(FORMAT_NOW) => {}
-                Some(FORMAT_UNCOUNTED) => {
-                    count_all(&writing)?;
-                    numbers.insert(FORMAT, FORMAT_NOW)?;
-                }
-                Some(found) => return Err(StoreError::Format { found }),
-            }
-        }
-        writing.commit()?;
-        Ok(Self {
-            path: path.into(),
-            database: Arc::new(RwLock::new(Some(database))),
-        })
-    }
-
-    /// Opens the file again, after a write has failed.
-    ///
-    /// # Errors
-    /// When that fails; the next call tries it again.
-    pub fn open_again(&self) -> Result<(), StoreError> {
-        let mut database = self
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        drop(database.take());
-        *database = Some(Database::create(&self.path)?);
-        Ok(())
-    }
-
     fn reading(&self) -> Result<ReadTransaction, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(StoreError::Closed)?;
@@ -227,11 +186,7 @@ impl Store {
         Ok(database.begin_write()?)
     }
 
-    /// What was kept.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn load(&self) -> Result<Loaded, StoreError> {
+    fn read_all(&self) -> Result<Loaded, StoreError> {
         let reading = self.reading()?;
         let mut loaded = Loaded::default();
         let numbers = reading.open_table(NUMBERS)?;
@@ -257,11 +212,7 @@ impl Store {
         Ok(loaded)
     }
 
-    /// Keeps what happened, all of it or nothing, and returns when it is on the disk.
-    ///
-    /// # Errors
-    /// When it cannot be written; what is there stays as it was.
-    pub fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         let writing = self.writing()?;
         keep_lines(&writing, &batch.changes)?;
         {
@@ -289,11 +240,7 @@ impl Store {
         Ok(())
     }
 
-    /// The attempts of an endpoint, newest first.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn attempts(&self, endpoint: EndpointId, ask: &Ask) -> Result<Attempts, StoreError> {
+    fn read_attempts(&self, endpoint: EndpointId, ask: &Ask) -> Result<Attempts, StoreError> {
         let reading = self.reading()?;
         let of = reading.open_table(ATTEMPTS_OF)?;
         let attempts = reading.open_table(ATTEMPTS)?;
@@ -319,11 +266,7 @@ impl Store {
         Ok(page)
     }
 
-    /// A delivery, with those of its attempts that are kept, oldest first.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn delivery(
+    fn read_delivery(
         &self,
         endpoint: EndpointId,
         delivery: DeliveryId,
