@@ -7,9 +7,14 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::exit::Stop;
+use crate::degraded::{DegradedParts, Part};
 use crate::ledger::Ledger;
 use crate::ledger::boot::Folder;
-use crate::usage::{Retention, Usage, UsageSettings};
+use crate::usage::misplaced::set_aside_misplaced;
+use crate::usage::{Retention, Usage, UsageError, UsageSettings};
+
+const NOT_RECORDED: &str = "no use of credentials is recorded. Make room on the disk, or correct \
+    the folder's mode and owner, and restart";
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -48,8 +53,33 @@ impl UsageArgs {
             retention,
             ..settings(ledger, folder)
         };
-        let usage = Usage::open(settings).context("cannot open the usage history")?;
-        Ok(Some(usage))
+        Ok(open_or_replace(&settings, ledger.degraded()))
+    }
+}
+
+/// Opens the history. One that cannot be read is set aside whole and begun anew; where that fails
+/// too, nothing is recorded, which is no reason not to start.
+fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option<Usage> {
+    let folder = &settings.folder;
+    let open = || {
+        set_aside_misplaced(folder, degraded)?;
+        Usage::open(settings.clone())
+    };
+    let opened = open().or_else(|why| match why {
+        UsageError::Failed(_) => {
+            let why = format!("{why}; the history begins anew");
+            degraded.set_aside(Part::Usage, folder, &why)?;
+            open()
+        }
+        UsageError::DiskFull | UsageError::Busy => Err(why),
+    });
+    match opened {
+        Ok(usage) => Some(usage),
+        Err(why) => {
+            let reason = format!("{}: {why}", folder.display());
+            degraded.begin(Part::Usage, reason, NOT_RECORDED);
+            None
+        }
     }
 }
 

@@ -21,7 +21,9 @@ pub mod telling;
 pub mod unusable_keys;
 
 mod checkpoints;
+mod credentials;
 mod erasure;
+mod rebuild;
 mod snapshots;
 mod stamp;
 mod status;
@@ -356,6 +358,7 @@ impl Ledger {
     /// Takes no more, finishes what was taken, flushes, and waits for the threads.
     pub fn stop(&self) {
         self.shared.lanes.close();
+        self.shared.views.tokens.stop_rebuilding();
         let threads = match self.threads.lock() {
             Ok(mut threads) => std::mem::take(&mut *threads),
             Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),

@@ -23,6 +23,7 @@ mod call;
 mod checkpoint;
 mod ended;
 mod keys;
+pub(crate) mod misplaced;
 pub mod notes;
 mod open;
 mod pending;

@@ -104,7 +104,7 @@ impl Surface {
 
     /// The credential that a path names.
     fn find(&self, key: CredentialId) -> Result<Arc<Credential>, Problem> {
-        let found = self.call.views().tokens.get(self.organization, key)?;
+        let found = self.call.app.ledger.credential(self.organization, key)?;
         found
             .filter(|record| self.place.holds(record))
             .ok_or_else(|| Problem::not_found("key"))
@@ -122,8 +122,8 @@ impl Surface {
             return Ok(array::<()>(&query.uri, &[], None));
         };
         let Some(moment) = moment else {
-            let tokens = &self.call.views().tokens;
-            let found = tokens.list(self.organization, &filter, ask)?;
+            let ledger = &self.call.app.ledger;
+            let found = ledger.credentials(self.organization, &filter, ask)?;
             return Ok(page(&query.uri, &found, |key| self.record(key)));
         };
         let all = moment.credentials(&self.call, self.organization).await?;
@@ -146,8 +146,8 @@ impl Surface {
             project: self.place.project,
             ..Filter::all(self.call.now())
         };
-        let tokens = &self.call.views().tokens;
-        let mut found = tokens.list(self.organization, &filter, ask)?;
+        let ledger = &self.call.app.ledger;
+        let mut found = ledger.credentials(self.organization, &filter, ask)?;
         let now = self.call.now();
         found.records.retain(|key| match key.status(now) {
             Status::Active | Status::Disabled => true,
@@ -256,7 +256,7 @@ impl Surface {
     /// view that cannot be read must not keep anybody from ending a credential.
     pub(super) fn change(self, key: CredentialId, deed: Deed) -> Result<Found, Problem> {
         self.may(deed)?;
-        match self.call.views().tokens.get(self.organization, key) {
+        match self.call.app.ledger.credential(self.organization, key) {
             Ok(Some(record)) if self.place.holds(&record) => {}
             Ok(_) => return Err(Problem::not_found("key")),
             Err(why) => {

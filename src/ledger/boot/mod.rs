@@ -131,6 +131,7 @@ pub fn create_under(
     let (tokens, _nothing) = TokenView::open(&folder.views())?;
     let views = Views::new(tokens);
     let degraded = DegradedParts::new(settings.clock.clone());
+    snapshots::set_aside_misplaced(&folder.snapshots(), &degraded);
     let parts = Parts {
         keys,
         unusable_keys: UnusableKeys::new(degraded.clone()),
@@ -195,7 +196,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let unusable_keys = UnusableKeys::new(degraded.clone());
     erasure::finish(&keys, &unusable_keys, &state)?;
     unusable_keys.check(&keys, &state);
-    let (tokens, applied) = TokenView::open(&folder.views())?;
+    let (tokens, applied) = TokenView::open_reporting(&folder.views(), degraded.clone())?;
     let views = Views::new(tokens);
     catch_up(&views, &state, &log, applied)?;
     let origin = state.ledger().origin.clone();
@@ -321,7 +322,10 @@ fn catch_up(
     views.calendar.apply(&changes);
     views.newest.apply(&changes);
     views.newest.begin(next);
-    if kept.is_some() {
+    if views.tokens.is_broken() {
+        // It is rebuilt once everything runs.
+        tracing::debug!("the token view is broken already");
+    } else if kept.is_some() {
         changes
             .credentials
             .retain(|record| record.stamp().position >= from);
@@ -333,11 +337,13 @@ fn catch_up(
             root,
         });
     } else {
-        views.tokens.clear()?;
         let credentials = changes.credentials.into_iter();
-        views
-            .tokens
-            .load(credentials, events.into_iter(), Applied { position, root })?;
+        let (tokens, applied) = (&views.tokens, Applied { position, root });
+        let loaded = tokens
+            .clear()
+            .and_then(|()| tokens.load(credentials, events.into_iter(), applied));
+        // One that cannot be loaded now has been reported, and is rebuilt once everything runs.
+        drop(loaded);
     }
     views.publish(position);
     Ok(())

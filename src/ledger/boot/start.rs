@@ -13,11 +13,11 @@ use crate::degraded::DegradedParts;
 use crate::domain::state::State;
 use crate::ledger::checkpoints::{Signed, Signing, Told};
 use crate::ledger::lanes::Lanes;
-use crate::ledger::snapshots;
 use crate::ledger::status::Appended;
 use crate::ledger::unusable_keys::UnusableKeys;
 use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
+use crate::ledger::{rebuild, snapshots};
 use crate::log::{FolderLock, Log, Reader};
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
@@ -81,6 +81,9 @@ pub(super) fn start(
     };
     let state_of_writer = Arc::clone(&state);
     let snapshots = settings.folder.snapshots();
+    let degraded_snapshots = shared.degraded.clone();
+    let rebuilt = (reader.clone(), Arc::clone(&shared));
+    let state_of_rebuilding = Arc::clone(&state);
     let scrubbed = (reader.clone(), Arc::clone(&shared));
     // The lock goes with the last thread that writes: the folder is free when nothing does.
     let lock = Arc::new(lock);
@@ -92,11 +95,14 @@ pub(super) fn start(
         })
     };
     let sign = signer(signing, signed, (&shared, &tiles));
-    let snapshot = move || snapshots::run(&snapshots, &state, &orders);
+    let snapshot = move || snapshots::run(&snapshots, &state, &orders, &degraded_snapshots);
     let threads = [
         spawn_locked("ledger-writer", Box::new(move || writer.run())),
         spawn_locked("ledger-signer", Box::new(sign)),
         spawn_locked("ledger-snapshot", Box::new(snapshot)),
+        spawn("ledger-views", move || {
+            rebuild::run(&rebuilt.1, &rebuilt.0, &state_of_rebuilding);
+        }),
         spawn("ledger-scrub", move || scrub(&scrubbed.0, &scrubbed.1)),
     ];
     let threads = threads.into_iter().collect::<Result<_, _>>();
