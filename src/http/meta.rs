@@ -2,11 +2,13 @@
 
 use std::sync::atomic::Ordering;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 
 use super::App;
+use super::budget::SharedBytes;
 use super::problem::{Problem, ProblemBody};
 use crate::ledger::Health;
 
@@ -35,7 +37,8 @@ pub(super) async fn readyz(State(app): State<App>) -> Result<&'static str, Probl
 pub(super) async fn openapi(State(app): State<App>) -> Response {
     (
         [(header::CONTENT_TYPE, "application/json")],
-        app.document.to_string(),
+        Extension(SharedBytes),
+        app.document.clone(),
     )
         .into_response()
 }
@@ -48,6 +51,7 @@ pub(super) async fn docs() -> Response {
         script-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
     (
         [(header::CONTENT_SECURITY_POLICY, policy)],
+        Extension(SharedBytes),
         Html(include_str!("docs.html")),
     )
         .into_response()

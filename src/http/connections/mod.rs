@@ -1,15 +1,26 @@
-//! Connections: how many, how long their headers may take, and their orderly end.
+//! Connections: how many, what each may hold in memory, and their orderly end.
 //!
 //! Owns the accepting of connections, plain and with TLS alike. A connection beyond the limits is
 //! answered 503 where it speaks plainly, and closed. Requests are none of its business.
+//!
+//! What one address can make the process and the kernel hold, at worst:
+//!
+//! | what | each | of 1,000 connections |
+//! |---|---|---|
+//! | written, not yet taken: twice [`SEND_BUFFER_BYTES`] and one packet more | 128 KiB | 128 MB |
+//! | received, not yet read: twice [`RECEIVE_BUFFER_BYTES`] | 64 KiB | 64 MB |
+//! | a request's headers, or the next one's: [`HEADER_BYTES_MAX`] | 32 KiB | 32 MB |
+//! | a body and an answer too small for the budget: [`budget::SMALL_BYTES`] each | 128 KiB | 128 MB |
+//! | TLS and the connection's task | 64 KiB | 64 MB |
+//! | larger bodies and answers: [`budget::EACH_BYTES_MAX`] each | | 80 MB |
+//!
+//! Together 496 MB, below the 512 MB that the README states.
 
-use std::collections::BTreeMap;
+mod stream;
+
 use std::future::{Ready, ready};
-use std::io::{self, IoSlice};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -17,18 +28,27 @@ use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsAcceptor;
 use axum_server::{Handle, Server};
 use hyper_util::rt::TokioTimer;
+use rustix::net::sockopt;
 use rustix::process::{Resource, getrlimit};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 
+#[cfg(doc)]
+use super::budget;
+use super::shares::{Client, FairShares, Share, ShareLimits};
 use super::{App, Tls};
+use stream::{Connection, InTurn, WRITE_STALL_MAX};
 
 /// How long connections may go on after the end was asked for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections at once: each takes some 20 KB, so 200 MB.
+/// Connections at once: an idle one takes some 20 KB, so 200 MB.
 pub(super) const CONNECTIONS_MAX: usize = 10_000;
-/// Those of one address, unless it is a proxy's: nobody keeps out all others.
-pub(super) const CONNECTIONS_EACH_MAX: usize = CONNECTIONS_MAX / 4;
+/// Those of one address, unless it is a proxy's; a quarter of all where there are few.
+pub(super) const CONNECTIONS_EACH_MAX: usize = CONNECTIONS_MAX / 10;
+/// What the kernel may hold of what was written to a connection; it counts twice as much, for
+/// itself. Enough for any usual answer, so that writing it does not wait.
+const SEND_BUFFER_BYTES: usize = 32 * 1_024;
+/// The same of what has arrived and was not yet read.
+const RECEIVE_BUFFER_BYTES: usize = 32 * 1_024;
 /// Files for all else than connections: the log, its views, the usage history, listeners.
 pub(super) const FILES_RESERVED: usize = 512;
 /// How long the headers of a request may take, and a connection may idle before the next.
@@ -46,6 +66,7 @@ pub(super) async fn serve(
     (router, app): (Router, App),
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    bound_buffers(&listener)?;
     let server = axum_server::from_tcp(listener.into_std()?)?;
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let handle = Handle::new();
@@ -88,47 +109,41 @@ async fn until(
     serving.await
 }
 
-/// How many connections there may be.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Limits {
-    all: usize,
-    each: usize,
-}
-
-impl Limits {
-    /// As many as are allowed and as the limit on open files has room for: one that is refused is
-    /// told so, while one that cannot be accepted waits, and then no file of ours can be opened.
-    fn of(open_files: Option<u64>) -> Self {
-        let files = open_files.and_then(|files| usize::try_from(files).ok());
-        let files = files.unwrap_or(usize::MAX);
-        let all = CONNECTIONS_MAX.min(files - FILES_RESERVED.min(files / 4));
-        Self {
-            all,
-            each: all * CONNECTIONS_EACH_MAX / CONNECTIONS_MAX,
-        }
+/// How many connections there may be: as many as are allowed and as the limit on open files has
+/// room for. One that is refused is told so, while one that cannot be accepted waits, and then no
+/// file of ours can be opened.
+fn limits_for(open_files: Option<u64>) -> ShareLimits {
+    let files = open_files.and_then(|files| usize::try_from(files).ok());
+    let files = files.unwrap_or(usize::MAX);
+    let all = CONNECTIONS_MAX.min(files - FILES_RESERVED.min(files / 4));
+    ShareLimits {
+        all,
+        each: CONNECTIONS_EACH_MAX.min(all / 4),
     }
 }
 
-/// Who is connected.
-#[derive(Debug, Default)]
-struct Connected {
-    all: usize,
-    by_address: BTreeMap<IpAddr, usize>,
+/// Bounds what the kernel holds for each connection that will be accepted, which inherits this, and
+/// lets it cut off a client that takes nothing, also when we have done our part.
+fn bound_buffers(listener: &TcpListener) -> io::Result<()> {
+    sockopt::set_socket_send_buffer_size(listener, SEND_BUFFER_BYTES)?;
+    sockopt::set_socket_recv_buffer_size(listener, RECEIVE_BUFFER_BYTES)?;
+    let stall_ms = u32::try_from(WRITE_STALL_MAX.as_millis()).unwrap_or(u32::MAX);
+    sockopt::set_tcp_user_timeout(listener, stall_ms)?;
+    Ok(())
 }
 
 /// Lets connections in, as far as there are places.
 #[derive(Clone)]
 struct Guarded {
     app: App,
-    limits: Limits,
-    connected: Arc<Mutex<Connected>>,
+    places: FairShares,
     /// What one beyond the limits is told.
     refusal: Option<&'static [u8]>,
 }
 
 impl Guarded {
     fn new(app: App, refusal: Option<&'static [u8]>) -> Self {
-        let limits = Limits::of(getrlimit(Resource::Nofile).current);
+        let limits = limits_for(getrlimit(Resource::Nofile).current);
         if limits.all < CONNECTIONS_MAX {
             let connections = limits.all;
             tracing::warn!(
@@ -138,55 +153,41 @@ impl Guarded {
         }
         Self {
             app,
-            limits,
-            connected: Arc::default(),
+            places: FairShares::new(limits),
             refusal,
         }
     }
 
-    fn enter(&self, address: IpAddr) -> Option<Place> {
-        let mut connected = self
-            .connected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let own = connected.by_address.get(&address).copied().unwrap_or(0);
-        let proxy = self
-            .app
-            .settings
-            .trusted
-            .iter()
-            .any(|net| net.contains(&address));
-        if connected.all >= self.limits.all || (own >= self.limits.each && !proxy) {
-            return None;
+    fn enter(&self, address: IpAddr) -> Option<Share> {
+        let trusted = &self.app.settings.trusted;
+        if trusted.iter().any(|net| net.contains(&address)) {
+            return self.places.take_for_many(1);
         }
-        connected.all += 1;
-        connected.by_address.insert(address, own + 1);
-        Some(Place {
-            address,
-            connected: Arc::clone(&self.connected),
-        })
+        let client = Client {
+            address: Some(address),
+            organization: None,
+        };
+        self.places.take(client, 1)
     }
 }
 
 impl<S> Accept<TcpStream, S> for Guarded {
-    type Stream = Held;
-    type Service = S;
-    type Future = Ready<io::Result<(Held, S)>>;
+    type Stream = Connection;
+    type Service = InTurn<S>;
+    type Future = Ready<io::Result<(Connection, InTurn<S>)>>;
 
     fn accept(&self, stream: TcpStream, service: S) -> Self::Future {
-        let held = stream
+        let place = stream
             .set_nodelay(true)
             .and_then(|()| stream.peer_addr())
             .and_then(|peer| {
                 let place = self.enter(peer.ip().to_canonical());
                 place.ok_or_else(|| self.refuse(&stream))
             });
-        ready(held.map(|place| {
-            let held = Held {
-                stream,
-                _place: place,
-            };
-            (held, service)
+        ready(place.map(|place| {
+            let connection = Connection::new(stream, place);
+            let service = connection.in_turn(service);
+            (connection, service)
         }))
     }
 }
@@ -203,74 +204,6 @@ impl Guarded {
     }
 }
 
-/// One connection's place; it is free again when this is dropped.
-struct Place {
-    address: IpAddr,
-    connected: Arc<Mutex<Connected>>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut connected = self
-            .connected
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        connected.all -= 1;
-        if let Some(own) = connected.by_address.get_mut(&self.address) {
-            *own -= 1;
-            if *own == 0 {
-                connected.by_address.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// A connection with its place.
-struct Held {
-    stream: TcpStream,
-    _place: Place,
-}
-
-impl AsyncRead for Held {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Held {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,18 +211,18 @@ mod tests {
     #[test]
     fn there_are_as_many_connections_as_files_leave_room_for() {
         for (open_files, all, each) in [
-            (None, 10_000, 2_500),
-            (Some(u64::MAX), 10_000, 2_500),
-            (Some(1_048_576), 10_000, 2_500),
-            (Some(10_512), 10_000, 2_500),
+            (None, 10_000, 1_000),
+            (Some(u64::MAX), 10_000, 1_000),
+            (Some(1_048_576), 10_000, 1_000),
+            (Some(10_512), 10_000, 1_000),
             (Some(4_096), 3_584, 896),
             (Some(1_024), 768, 192),
             (Some(200), 150, 37),
             (Some(0), 0, 0),
         ] {
             assert_eq!(
-                Limits::of(open_files),
-                Limits { all, each },
+                limits_for(open_files),
+                ShareLimits { all, each },
                 "{open_files:?}"
             );
         }
