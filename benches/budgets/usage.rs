@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use keyledger::clock::Clock;
-use keyledger::domain::ids::{CredentialId, SecretId};
+use keyledger::domain::ids::{CredentialId, OrganizationId, SecretId};
 use keyledger::domain::time::Timestamp;
 use keyledger::usage::{Call, CallsAsk, Outcome, Usage, UsageSettings};
 use ulid::Ulid;
@@ -51,6 +51,7 @@ fn key(number: u64) -> CredentialId {
 fn call<'a>(number: u64, at: u64, request_id: &'a str) -> Call<'a> {
     let [.., a, b] = number.to_be_bytes();
     Call {
+        organization: OrganizationId(Ulid(1 << 100)),
         credential: key(number),
         secret: Some(SecretId(Ulid(u128::from(number) + (2 << 100)))),
         at: START.plus_ms(i64::try_from(at / 40).unwrap_or(0)),

@@ -11,6 +11,8 @@ use crate::ledger::Ledger;
 use crate::ledger::boot::Folder;
 use crate::usage::{Retention, Usage, UsageSettings};
 
+/// Parts in which calls are dropped, at least.
+const SEGMENTS_MIN: u64 = 16;
 const DAY: u64 = 24 * 60 * 60;
 
 /// How much of the usage history is kept.
@@ -22,7 +24,7 @@ pub(super) struct UsageArgs {
     #[arg(env = "KEYLEDGER_USAGE_DAYS", hide_env_values = true)]
     usage_days: u32,
 
-    /// Mebibytes of calls that are kept; the oldest go first
+    /// Mebibytes of calls that are kept: half shared by organizations, half for what is beyond
     #[arg(long, value_name = "MIB", default_value_t = 10_240)]
     #[arg(value_parser = clap::value_parser!(u32).range(128..))]
     #[arg(env = "KEYLEDGER_USAGE_MIB", hide_env_values = true)]
@@ -44,9 +46,11 @@ impl UsageArgs {
             age: Duration::from_secs(u64::from(self.usage_days) * DAY),
             bytes: u64::from(self.usage_mib) << 20,
         };
+        let usual = settings(ledger, folder);
         let settings = UsageSettings {
             retention,
-            ..settings(ledger, folder)
+            segment_bytes: usual.segment_bytes.min(retention.bytes / SEGMENTS_MIN),
+            ..usual
         };
         let usage = Usage::open(settings).context("cannot open the usage history")?;
         Ok(Some(usage))

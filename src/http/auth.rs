@@ -59,12 +59,7 @@ impl FromRequestParts<App> for Caller {
         let views = app.ledger.views();
         match views.index.authenticate(token, app.ledger.now()) {
             Ok(caller) => {
-                used::tell(
-                    parts,
-                    app,
-                    (caller.credential.id(), caller.secret),
-                    Code::Valid,
-                );
+                used::tell(parts, app, caller.found(), Code::Valid);
                 Ok(Self {
                     actor: caller.actor,
                     authority: caller.authority,

@@ -17,9 +17,8 @@ use super::App;
 use super::context;
 use super::frame::RequestId;
 use crate::domain::blot;
-use crate::domain::ids::{CredentialId, SecretId};
 use crate::usage::{Call, Outcome};
-use crate::views::index::Verdict;
+use crate::views::index::{FoundSecret, Verdict};
 
 /// The shortest text that can hold a secret of ours: a signing secret of 24 bytes.
 const SECRET_CHARS_MIN: usize = 38;
@@ -31,8 +30,7 @@ const BLOT: &str = "[secret]";
 /// What a call was made with.
 #[derive(Debug)]
 struct Used {
-    credential: CredentialId,
-    secret: SecretId,
+    found: FoundSecret,
     outcome: Outcome,
     method: Method,
     uri: Uri,
@@ -54,7 +52,7 @@ struct Slot {
 }
 
 /// Says which credential a call is made with, and whether it was accepted.
-pub(super) fn tell(parts: &Parts, app: &App, secret: (CredentialId, SecretId), outcome: Outcome) {
+pub(super) fn tell(parts: &Parts, app: &App, secret: FoundSecret, outcome: Outcome) {
     let address = context::address(parts, app);
     keep(parts, (secret, outcome), (address, false));
 }
@@ -64,7 +62,7 @@ pub(super) fn tell(parts: &Parts, app: &App, secret: (CredentialId, SecretId), o
 pub(super) fn tell_of_gateway(
     parts: &Parts,
     peer: Option<IpAddr>,
-    secret: (CredentialId, SecretId),
+    secret: FoundSecret,
     outcome: Outcome,
 ) {
     keep(parts, (secret, outcome), (peer, true));
@@ -72,15 +70,14 @@ pub(super) fn tell_of_gateway(
 
 fn keep(
     parts: &Parts,
-    ((credential, secret), outcome): ((CredentialId, SecretId), Outcome),
+    (found, outcome): (FoundSecret, Outcome),
     (ip, asks_for_another): (Option<IpAddr>, bool),
 ) {
     let Some(UsedSlot(slot)) = parts.extensions.get::<UsedSlot>() else {
         return;
     };
     let used = Used {
-        credential,
-        secret,
+        found,
         outcome,
         method: parts.method.clone(),
         uri: parts.uri.clone(),
@@ -126,8 +123,9 @@ impl UsedSlot {
         let scope = scope.unwrap_or_default();
         let user_agent = used.user_agent.as_ref();
         usage.record(&Call {
-            credential: used.credential,
-            secret: Some(used.secret),
+            organization: used.found.organization,
+            credential: used.found.credential,
+            secret: Some(used.found.secret),
             at: app.ledger.now(),
             outcome,
             status: status.as_u16(),
@@ -170,7 +168,7 @@ pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
     let (Some(usage), Some(key)) = (&app.usage, &verdict.key) else {
         return;
     };
-    let (credential, secret) = key.ids();
+    let found = key.found();
     let clean = |text| without(presented.token, without_secrets(text));
     let exercised = match verdict.code == Outcome::Valid {
         true => presented.required_scopes,
@@ -178,8 +176,9 @@ pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
     };
     let scopes: Vec<&str> = exercised.iter().map(String::as_str).collect();
     usage.record(&Call {
-        credential,
-        secret: Some(secret),
+        organization: found.organization,
+        credential: found.credential,
+        secret: Some(found.secret),
         at: app.ledger.now(),
         outcome: verdict.code,
         status: verdict.code.status(),
@@ -237,6 +236,7 @@ pub(super) fn without_secrets(text: &str) -> Cow<'_, str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::SecretId;
 
     #[test]
     fn no_token_is_stored_wherever_it_stands() {

@@ -5,6 +5,7 @@
 //! key leave in a form that prints. Plain values flow in and sealed ones out on the way to the
 //! log; back on the way from it, as text or as erased.
 
+pub(crate) mod cursor;
 pub mod export;
 pub mod files;
 pub mod import;

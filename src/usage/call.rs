@@ -1,16 +1,16 @@
 //! A call made with a credential, as it is recorded, asked for and read back.
 
-use std::fmt;
 use std::net::IpAddr;
-use std::str::FromStr;
 
 use super::Outcome;
-use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 
 /// A call made with a credential.
 #[derive(Clone, Debug)]
 pub struct Call<'a> {
+    /// Whose the credential is.
+    pub organization: OrganizationId,
     /// The credential.
     pub credential: CredentialId,
     /// Which of its secrets, where that is known.
@@ -85,22 +85,11 @@ pub struct KeyUsage {
     pub reported: u64,
 }
 
-/// Where a reading goes on.
+/// Where a reading goes on: among the kept calls, and in the overflow.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Cursor(pub(super) u64);
-
-impl fmt::Display for Cursor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl FromStr for Cursor {
-    type Err = std::num::ParseIntError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.parse().map(Self)
-    }
+pub struct Cursor {
+    pub(super) kept: u64,
+    pub(super) overflow: u64,
 }
 
 /// Which calls are asked for.

@@ -5,20 +5,26 @@
 //! as they deserve: under another name, synced, renamed. Little-endian, and the last 4 bytes are
 //! the CRC32C of all before them.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use super::Gap;
+use super::collapsed::CollapsedCalls;
 use super::keys::{Key, Keys};
-use super::record::Bytes;
+use super::record::{Bytes, outcome_byte, outcome_of};
+use super::shares::Charge;
 use super::stream::{Segment, sync_folder};
-use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
+use crate::seal::cursor::CursorKey;
 
 const MAGIC: [u8; 8] = *b"KLUSECP\0";
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
+/// Without the overflow, shares, and what is not kept.
+const FORMAT_UNSHARED: u32 = 1;
 
 /// What a checkpoint says beside its credentials.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -32,7 +38,15 @@ pub(super) struct Head {
     /// Segments that were sealed before it.
     pub(super) segments: Vec<Segment>,
     pub(super) roll_up_segments: Vec<Segment>,
+    /// Where the overflow ends, and its segments.
+    pub(super) overflow: u64,
+    pub(super) overflow_segments: Vec<Segment>,
+    /// What cursors and ids are made with; none in an older form.
+    pub(super) cursor_key: Option<CursorKey>,
 }
+
+/// What a checkpoint says of organizations.
+pub(super) type Organizations = BTreeMap<OrganizationId, Charge>;
 
 fn path(folder: &Path) -> PathBuf {
     folder.join("checkpoint")
@@ -64,6 +78,11 @@ impl<W: Write> Summed<W> {
         self.put(&at.0.to_le_bytes())
     }
 
+    fn charge(&mut self, charge: Charge) -> io::Result<()> {
+        self.u64(charge.bytes)?;
+        self.put(&charge.at_ms.to_le_bytes())
+    }
+
     fn segments(&mut self, segments: &[Segment]) -> io::Result<()> {
         self.count(segments.len())?;
         for segment in segments {
@@ -84,7 +103,11 @@ impl<W: Write> Summed<W> {
 }
 
 /// Writes a checkpoint; how many bytes it has.
-pub(super) fn write(folder: &Path, head: &Head, keys: &Keys) -> io::Result<u64> {
+pub(super) fn write(
+    folder: &Path,
+    head: &Head,
+    (keys, organizations): (&Keys, &Organizations),
+) -> io::Result<u64> {
     let new = folder.join("checkpoint.new");
     let file = File::create(&new)?;
     let mut to = Summed {
@@ -104,6 +127,14 @@ pub(super) fn write(folder: &Path, head: &Head, keys: &Keys) -> io::Result<u64> 
     }
     to.segments(&head.segments)?;
     to.segments(&head.roll_up_segments)?;
+    to.u64(head.overflow)?;
+    to.segments(&head.overflow_segments)?;
+    to.put(&head.cursor_key.unwrap_or_default().0)?;
+    to.count(organizations.len())?;
+    for (id, charge) in organizations {
+        to.put(&id.ulid().0.to_le_bytes())?;
+        to.charge(*charge)?;
+    }
     let names = keys.scopes().names.clone();
     to.count(names.len())?;
     for name in &names {
@@ -152,11 +183,23 @@ fn put_key<W: Write>(to: &mut Summed<W>, id: CredentialId, key: &Key) -> io::Res
     for scope in &rest.scopes {
         to.put(&scope.to_le_bytes())?;
     }
+    to.u64(key.newest_overflow.load(Ordering::Acquire))?;
+    to.charge(rest.charge)?;
+    to.count(rest.collapsed.len())?;
+    for one in &rest.collapsed {
+        to.put(&[outcome_byte(one.outcome), u8::from(one.reported)])?;
+        // No secret has the id 0.
+        let secret = one.secret.map_or(0, |secret| secret.ulid().0);
+        to.put(&secret.to_le_bytes())?;
+        to.u64(one.calls)?;
+        to.instant(one.first_at)?;
+        to.instant(one.last_at)?;
+    }
     Ok(())
 }
 
 /// Reads the checkpoint of a folder; `None` if there is none that is whole.
-pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys)>> {
+pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys, Organizations)>> {
     let bytes = match fs::read(path(folder)) {
         Ok(bytes) => bytes,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -170,14 +213,19 @@ pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys)>> {
     if read.is_none() {
         tracing::warn!("the usage checkpoint is damaged; all segments are read again");
     }
-    Ok(read.map(|head| (head, keys)))
+    Ok(read.map(|(head, organizations)| (head, keys, organizations)))
 }
 
-fn parse(covered: &[u8], keys: &Keys) -> Option<Head> {
+fn parse(covered: &[u8], keys: &Keys) -> Option<(Head, Organizations)> {
     let mut from = Bytes(covered);
-    if from.array::<8>()? != MAGIC || from.u32()? != FORMAT {
+    if from.array::<8>()? != MAGIC {
         return None;
     }
+    let is_shared = match from.u32()? {
+        FORMAT => true,
+        FORMAT_UNSHARED => false,
+        _ => return None,
+    };
     let mut head = Head {
         address: from.u64()?,
         roll_ups: from.u64()?,
@@ -192,15 +240,31 @@ fn parse(covered: &[u8], keys: &Keys) -> Option<Head> {
     }
     head.segments = parse_segments(&mut from)?;
     head.roll_up_segments = parse_segments(&mut from)?;
+    let mut organizations = Organizations::new();
+    if is_shared {
+        head.overflow = from.u64()?;
+        head.overflow_segments = parse_segments(&mut from)?;
+        head.cursor_key = Some(CursorKey(from.array()?));
+        for _ in 0..from.u32()? {
+            organizations.insert(OrganizationId(from.ulid()?), parse_charge(&mut from)?);
+        }
+    }
     for _ in 0..from.u32()? {
         let length = usize::try_from(from.u32()?).ok()?;
         let name = std::str::from_utf8(from.slice(length)?).ok()?;
         keys.scopes().number(name)?;
     }
     for _ in 0..from.u32()? {
-        parse_key(&mut from, keys)?;
+        parse_key(&mut from, keys, is_shared)?;
     }
-    from.0.is_empty().then_some(head)
+    from.0.is_empty().then_some((head, organizations))
+}
+
+fn parse_charge(from: &mut Bytes<'_>) -> Option<Charge> {
+    Some(Charge {
+        bytes: from.u64()?,
+        at_ms: from.instant()?.0,
+    })
 }
 
 fn parse_segments(from: &mut Bytes<'_>) -> Option<Vec<Segment>> {
@@ -221,7 +285,7 @@ fn parse_segments(from: &mut Bytes<'_>) -> Option<Vec<Segment>> {
     (0..count).map(one).collect()
 }
 
-fn parse_key(from: &mut Bytes<'_>, keys: &Keys) -> Option<()> {
+fn parse_key(from: &mut Bytes<'_>, keys: &Keys, is_shared: bool) -> Option<()> {
     let key = keys.entry(CredentialId(from.ulid()?));
     for number in [
         &key.newest,
@@ -242,5 +306,22 @@ fn parse_key(from: &mut Bytes<'_>, keys: &Keys) -> Option<()> {
     }
     let scopes = from.u32()?;
     rest.scopes = (0..scopes).map(|_| from.u16()).collect::<Option<_>>()?;
+    if !is_shared {
+        return Some(());
+    }
+    key.newest_overflow.store(from.u64()?, Ordering::Release);
+    rest.charge = parse_charge(from)?;
+    for _ in 0..from.u32()? {
+        let (outcome, reported) = (outcome_of(from.u8()?)?, from.u8()? != 0);
+        let secret = Some(SecretId(from.ulid()?));
+        rest.collapsed.push(CollapsedCalls {
+            outcome,
+            secret: secret.filter(|secret| secret.ulid().0 != 0),
+            reported,
+            calls: from.u64()?,
+            first_at: from.instant()?,
+            last_at: from.instant()?,
+        });
+    }
     Some(())
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns one entry a credential that was ever used: where its newest record stands, when it was last
 //! used, how often. Read without a lock that the writing thread holds for longer than one entry's
-//! change; changed by that one thread. An entry takes about 250 bytes, and 24 for each secret
+//! change; changed by that one thread. An entry takes about 300 bytes, and 24 for each secret
 //! beyond the first.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use papaya::{HashMap as LockFreeMap, HashMapRef, LocalGuard};
 
+use super::collapsed::{CollapsedCalls, collapse};
 use super::record::{Counted, NOWHERE};
+use super::shares::{Charge, Lane, Shares};
 use super::tally::{Tally, hour_of};
 use super::{KeyUsage, Outcome};
 use crate::domain::ids::{CredentialId, SecretId};
@@ -27,6 +29,7 @@ const SCOPE_NAMES_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) newest: AtomicU64,
+    pub(super) newest_overflow: AtomicU64,
     pub(super) newest_roll_up: AtomicU64,
     pub(super) last_used: AtomicI64,
     pub(super) last_reported: AtomicI64,
@@ -45,6 +48,10 @@ pub(super) struct Rest {
     pub(super) secrets: Vec<(SecretId, Timestamp)>,
     /// Numbers of the scopes that accepted calls have exercised, in order.
     pub(super) scopes: Vec<u16>,
+    /// What it has taken of its share.
+    pub(super) charge: Charge,
+    /// Its calls whose detail is not kept.
+    pub(super) collapsed: Vec<CollapsedCalls>,
     /// The hour that is being counted.
     pub(super) tally: Option<Box<Tally>>,
 }
@@ -53,6 +60,7 @@ impl Default for Key {
     fn default() -> Self {
         Self {
             newest: AtomicU64::new(NOWHERE),
+            newest_overflow: AtomicU64::new(NOWHERE),
             newest_roll_up: AtomicU64::new(NOWHERE),
             last_used: AtomicI64::new(NEVER),
             last_reported: AtomicI64::new(NEVER),
@@ -121,14 +129,27 @@ impl ScopeNames {
 pub(super) type Closed = (CredentialId, Box<Tally>);
 
 /// What counting a record leads to.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counting {
+    /// Who may take how much of the kept stream.
+    pub(super) shares: Shares,
     /// Tallies that have to be written.
     pub(super) closed: Vec<Closed>,
     /// Credentials with a tally that is open.
     pub(super) open: Vec<CredentialId>,
     /// Bytes of the open tallies, about.
     pub(super) open_bytes: usize,
+}
+
+impl Counting {
+    pub(super) fn new(shares: Shares) -> Self {
+        Self {
+            shares,
+            closed: Vec::new(),
+            open: Vec::new(),
+            open_bytes: 0,
+        }
+    }
 }
 
 impl Keys {
@@ -166,12 +187,20 @@ impl Keys {
         self.map.pin()
     }
 
-    /// Counts a record of a credential. By the writing thread alone: nobody else changes a number,
-    /// so that what was read is what is there when the sum is stored.
-    pub(super) fn count(&self, key: &Key, counted: &Counted<'_>, counting: &mut Counting) {
+    /// Counts a record of a credential, which goes where `lane` says by its charge. By the writing
+    /// thread alone: nobody else changes a number, so that what was read is what is there when the
+    /// sum is stored.
+    pub(super) fn count(
+        &self,
+        key: &Key,
+        counted: &Counted<'_>,
+        counting: &mut Counting,
+        lane: impl FnOnce(&mut Shares, &mut Charge) -> Lane,
+    ) -> Lane {
         let calls = u64::from(counted.calls);
         let accepted = counted.outcome == Outcome::Valid && !counted.reported;
         let mut rest = key.rest();
+        let lane = lane(&mut counting.shares, &mut rest.charge);
         if counted.reported {
             raise(&key.reported, calls);
             move_to(&key.last_reported, counted.at);
@@ -189,7 +218,11 @@ impl Keys {
         } else {
             raise(&key.denied, calls);
         }
-        tally(&mut rest, counted, counting);
+        if lane == Lane::Collapsed {
+            collapse(&mut rest.collapsed, counted);
+        }
+        tally(&mut rest, counted, counting, lane);
+        lane
     }
 
     fn exercise(&self, scopes: &mut Vec<u16>, name: &str) {
@@ -232,7 +265,7 @@ impl Rest {
     }
 }
 
-fn tally(rest: &mut Rest, counted: &Counted<'_>, counting: &mut Counting) {
+fn tally(rest: &mut Rest, counted: &Counted<'_>, counting: &mut Counting, lane: Lane) {
     let hour = hour_of(counted.at);
     if let Some(other) = rest.tally.take_if(|open| open.hour != hour) {
         counting.closed.push((counted.credential, other));
@@ -243,5 +276,5 @@ fn tally(rest: &mut Rest, counted: &Counted<'_>, counting: &mut Counting) {
         counting.open_bytes += size_of::<Tally>();
         Box::new(Tally::of(hour))
     });
-    counting.open_bytes += tally.add(counted);
+    counting.open_bytes += tally.add(counted, lane);
 }

@@ -6,10 +6,15 @@
 //! (`keys`) with its checkpoint. Must never stand in the way of a verification, and never decide
 //! anything.
 //!
+//! **Shares.** Half of the room holds what is kept for certain: each organization and each
+//! credential has a share of it (`shares`), so that no one's calls push another's out. Accepted
+//! calls beyond go to the overflow, the other half, where the oldest of all go first; refused ones
+//! are counted (`collapsed`). A credential's records of both streams are read as one list.
+//!
 //! Calls flow in by [`Usage::record`] into a bounded buffer (`pending`); one thread (`writer`)
-//! counts them, links each record to its credential's one before and appends them; readers (`read`)
-//! follow the links. [`notes`] tells the ledger what it must know: digests of sealed segments, and
-//! ended secrets that were presented.
+//! counts them (`sorting`), links each record to its credential's one before and appends them;
+//! readers (`read`) follow the links. [`notes`] tells the ledger what it must know: digests of
+//! sealed segments, and ended secrets that were presented.
 //!
 //! **What can be lost.** While the process lives every count is exact, also of calls whose detail
 //! was shed since more came than could be written. A process that is killed loses at most what was
@@ -17,10 +22,12 @@
 //! lower bounds, and [`Usage::gaps`] names the interval.
 //!
 //! **Anchors.** The digest of a segment is the SHA-256 of its whole file; that of several is the
-//! SHA-256 of their digests in their order. The ledger stores it in `usage.sealed`.
+//! SHA-256 of their digests in their order. The ledger stores it in `usage.sealed`. The overflow is
+//! not anchored.
 
 mod call;
 mod checkpoint;
+mod collapsed;
 mod ended;
 mod keys;
 pub mod notes;
@@ -29,6 +36,9 @@ mod pending;
 mod read;
 mod record;
 mod roll_ups;
+mod settings;
+mod shares;
+mod sorting;
 mod stream;
 mod tally;
 mod writer;
@@ -40,6 +50,8 @@ pub use crate::views::index::Code as Outcome;
 pub use call::{
     Bucket, BucketSummary, Call, CallsAsk, CallsPage, Cursor, KeyUsage, PastCall, SummaryAsk,
 };
+pub use collapsed::CollapsedCalls;
+pub use settings::{Retention, UsageSettings};
 
 use std::collections::BTreeMap;
 use std::io;
@@ -55,66 +67,10 @@ use sha2::{Digest, Sha256};
 use crate::clock::Clock;
 use crate::domain::ids::{CredentialId, SecretId};
 use crate::domain::time::Timestamp;
+use crate::seal::cursor::CursorKey;
 use keys::{Key, Keys};
 use pending::{Pending, Waiter};
 use stream::{Segment, Stream};
-
-/// How long and how much is kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Retention {
-    /// Records older than this are dropped, a segment at a time.
-    pub age: Duration,
-    /// So many bytes of records are kept.
-    pub bytes: u64,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self {
-            age: Duration::from_secs(90 * 24 * 60 * 60),
-            bytes: 10 << 30,
-        }
-    }
-}
-
-/// How a usage history is opened.
-#[derive(Clone, Debug)]
-pub struct UsageSettings {
-    /// `DATA/usage`.
-    pub folder: PathBuf,
-    /// The log that it belongs to.
-    pub log_id: [u8; 16],
-    /// What tells the time.
-    pub clock: Clock,
-    /// Bytes of a segment.
-    pub segment_bytes: u64,
-    /// How long and how much is kept.
-    pub retention: Retention,
-    /// How long a call may wait to be written.
-    pub flush_every: Duration,
-    /// Bytes of records that wait to be written; beyond, their detail is shed.
-    pub pending_bytes_max: usize,
-    /// Free bytes that are left to the ledger.
-    pub headroom_bytes: u64,
-}
-
-impl UsageSettings {
-    /// The usual ones: 32 MiB of waiting records are some 200,000 calls, five seconds of a busy
-    /// server; 192 MiB of headroom are three segments of the log.
-    #[must_use]
-    pub fn usual(folder: PathBuf, log_id: [u8; 16], clock: Clock) -> Self {
-        Self {
-            folder,
-            log_id,
-            clock,
-            segment_bytes: 64 << 20,
-            retention: Retention::default(),
-            flush_every: Duration::from_millis(100),
-            pending_bytes_max: 32 << 20,
-            headroom_bytes: 192 << 20,
-        }
-    }
-}
 
 /// An interval in which calls may be missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -240,7 +196,11 @@ struct Shared {
     tracked_since: Timestamp,
     pending: Pending,
     keys: Keys,
+    /// Calls that are kept for certain.
     stream: Mutex<Stream>,
+    /// Calls beyond their credentials' and organizations' shares.
+    overflow: Mutex<Stream>,
+    cursor_key: CursorKey,
     roll_ups: Mutex<Stream>,
     gaps: Vec<Gap>,
     ended_uses: Mutex<BTreeMap<CredentialId, EndedUse>>,
@@ -252,6 +212,10 @@ struct Shared {
 impl Shared {
     fn stream(&self) -> MutexGuard<'_, Stream> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn overflow(&self) -> MutexGuard<'_, Stream> {
+        self.overflow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn roll_ups(&self) -> MutexGuard<'_, Stream> {
@@ -270,7 +234,7 @@ impl Shared {
     }
 
     fn checkpoint_head(&self) -> checkpoint::Head {
-        let (stream, roll_ups) = (self.stream(), self.roll_ups());
+        let (stream, roll_ups, overflow) = (self.stream(), self.roll_ups(), self.overflow());
         checkpoint::Head {
             address: stream.end(),
             roll_ups: roll_ups.end(),
@@ -278,6 +242,9 @@ impl Shared {
             gaps: self.gaps.clone(),
             segments: stream.segments().to_vec(),
             roll_up_segments: roll_ups.segments().to_vec(),
+            overflow: overflow.end(),
+            overflow_segments: overflow.segments().to_vec(),
+            cursor_key: Some(self.cursor_key),
         }
     }
 }
@@ -361,6 +328,30 @@ impl Usage {
         read::calls(&self.shared, credential, ask)
     }
 
+    /// The text of a cursor, for a client.
+    #[must_use]
+    pub fn cursor_text(&self, credential: CredentialId, cursor: Cursor) -> String {
+        let numbers = [cursor.kept, cursor.overflow];
+        let list = credential.ulid().0.to_le_bytes();
+        self.shared.cursor_key.seal(&list, numbers)
+    }
+
+    /// The cursor of a text, if it is one of this credential's.
+    #[must_use]
+    pub fn cursor(&self, credential: CredentialId, text: &str) -> Option<Cursor> {
+        let list = credential.ulid().0.to_le_bytes();
+        let [kept, overflow] = self.shared.cursor_key.open(&list, text)?;
+        Some(Cursor { kept, overflow })
+    }
+
+    /// Calls of a credential whose detail is not kept, by intervals.
+    #[must_use]
+    pub fn collapsed(&self, credential: CredentialId) -> Vec<CollapsedCalls> {
+        let key = self.shared.keys.get(credential);
+        key.map(|key| key.rest().collapsed.clone())
+            .unwrap_or_default()
+    }
+
     /// How often a credential was used. Reads files: off the async threads.
     pub fn summary(
         &self,
@@ -427,6 +418,7 @@ impl Usage {
     #[cfg(test)]
     fn break_disk(&self, broken: bool) {
         self.shared.stream().broken = broken;
+        self.shared.overflow().broken = broken;
         self.shared.full.store(false, Ordering::Release);
     }
 
@@ -436,6 +428,10 @@ impl Usage {
         let stream = self.shared.stream();
         let (bytes, segments) = (stream.bytes(), stream.segments().len());
         drop(stream);
+        let overflow = self.shared.overflow();
+        let bytes = bytes + overflow.bytes();
+        let segments = segments + overflow.segments().len();
+        drop(overflow);
         Numbers {
             recorded: self.shared.numbers.recorded.load(Ordering::Relaxed),
             shed: self.shared.numbers.shed.load(Ordering::Relaxed),

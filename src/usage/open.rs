@@ -7,14 +7,18 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::checkpoint::{self, Head};
+use super::checkpoint::{self, Head, Organizations};
 use super::keys::{Counting, Keys};
 use super::pending::Pending;
 use super::roll_ups::write_roll_ups;
+use super::shares::Shares;
+use super::sorting::recount;
 use super::stream::{Stream, sync_folder};
-use super::writer::{Writer, recount};
+use super::writer::Writer;
 use super::{Counters, Gap, Shared, Usage, UsageSettings};
+use crate::clock::Entropy;
 use crate::domain::time::Timestamp;
+use crate::seal::cursor::CursorKey;
 
 /// Gaps that are remembered, newest ones.
 const GAPS_MAX: usize = 100;
@@ -56,12 +60,13 @@ pub(super) fn open(settings: UsageSettings) -> io::Result<Usage> {
 fn recover(settings: UsageSettings) -> io::Result<Found> {
     let now = Timestamp(settings.clock.now_ms());
     let folder = settings.folder.clone();
-    let (head, keys) = match checkpoint::read(&folder)? {
-        Some((head, keys)) => (Some(head), keys),
-        None => (None, Keys::default()),
+    let (head, keys, organizations) = match checkpoint::read(&folder)? {
+        Some((head, keys, organizations)) => (Some(head), keys, organizations),
+        None => (None, Keys::default(), Organizations::new()),
     };
     let unclean = folder.join("running").try_exists()?;
-    let is_new = head.is_none() || unclean;
+    let cursor_key = head.as_ref().and_then(|head| head.cursor_key);
+    let is_new = cursor_key.is_none() || unclean;
     let mut head = head.unwrap_or_else(|| Head {
         tracked_since: now,
         ..Head::default()
@@ -73,7 +78,12 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
     let (mut roll_ups, _) = opened?;
     // What came after the checkpoint is counted again.
     roll_ups.cut(head.roll_ups)?;
-    let mut counting = Counting::default();
+    let (kept_max, _) = settings.retention.parts();
+    let drain_ms = u64::try_from(settings.retention.age.as_millis()).unwrap_or(u64::MAX);
+    let mut shares = Shares::new(kept_max, drain_ms);
+    shares.set_now(now.0);
+    shares.organizations = organizations;
+    let mut counting = Counting::new(shares);
     let mut latest = None;
     let (path, log_id, segment_bytes) = place("calls");
     let opened = Stream::open(
@@ -90,8 +100,23 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         tracing::warn!("segments of usage that were there are gone");
         stream.skip_to(head.address)?;
     }
+    let (path, log_id, segment_bytes) = place("overflow");
+    let opened = Stream::open(
+        (&path, log_id, segment_bytes),
+        &head.overflow_segments,
+        head.overflow,
+        |block| {
+            recount(&keys, block, &mut counting);
+            latest = latest.max(Some(block.latest));
+        },
+    );
+    let (mut overflow, found_beyond) = opened?;
+    if overflow.end() < head.overflow {
+        overflow.skip_to(head.overflow)?;
+    }
     if unclean {
-        let (torn, damaged) = (found.torn, found.damaged);
+        let torn = found.torn + found_beyond.torn;
+        let damaged = found.damaged + found_beyond.damaged;
         tracing::warn!(torn, damaged, "the last stop was unclean");
         note_gap(&mut head, latest, now);
     }
@@ -105,6 +130,8 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         pending: Pending::new(settings.pending_bytes_max),
         keys,
         stream: Mutex::new(stream),
+        overflow: Mutex::new(overflow),
+        cursor_key: cursor_key.unwrap_or_else(|| CursorKey(Entropy::system().bytes())),
         roll_ups: Mutex::new(roll_ups),
         gaps: head.gaps,
         ended_uses: Mutex::default(),
@@ -114,7 +141,7 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
     Ok(Found {
         shared,
         counting,
-        checkpoint: head.address,
+        checkpoint: head.address + head.overflow,
         is_new,
     })
 }

@@ -1,8 +1,9 @@
 //! What has been recorded and is not written yet: the one place where calls meet the stream.
 //!
 //! Owns a bounded buffer of records in the order of their recording. Must never wait for a disk:
-//! the lock is held for one copy. When the buffer is full the detail of a call is shed, never its
-//! count.
+//! the lock is held for one copy. Up to half of the buffer is for whoever comes; of the other half
+//! each organization and each credential has a share, and the last quarter is not for reports, so
+//! that one who floods sheds its own detail. The count of a call is never shed.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -14,7 +15,12 @@ use tokio::sync::oneshot;
 
 use super::record::{Shed, outcome_byte, put_call};
 use super::{Call, UsageError};
-use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
+
+/// Parts of the buffer that one organization may fill beyond the first half, and one credential:
+/// with 32 MiB, 1 MiB and 256 KiB, more than a thousand calls a tenth of a second.
+const ORGANIZATION_PART: usize = 32;
+const CREDENTIAL_PART: usize = 128;
 
 /// Somebody who waits for what was recorded before.
 #[derive(Debug)]
@@ -34,6 +40,33 @@ pub(super) struct Filling {
     pub(super) records: Vec<u8>,
     pub(super) sheds: Sheds,
     pub(super) waiters: Vec<Waiter>,
+    /// Bytes beyond the first half, by who has filled them.
+    organizations: BTreeMap<OrganizationId, usize>,
+    credentials: BTreeMap<CredentialId, usize>,
+}
+
+impl Filling {
+    /// Adds a call unless there is no room for it any more.
+    fn add(&mut self, call: &Call<'_>, bytes_max: usize) -> bool {
+        let before = self.records.len();
+        if before < bytes_max / 2 {
+            put_call(&mut self.records, call);
+            return true;
+        }
+        if before >= bytes_max {
+            return false;
+        }
+        let all = self.organizations.entry(call.organization).or_default();
+        let own = self.credentials.entry(call.credential).or_default();
+        if *all >= bytes_max / ORGANIZATION_PART || *own >= bytes_max / CREDENTIAL_PART {
+            return false;
+        }
+        put_call(&mut self.records, call);
+        let bytes = self.records.len() - before;
+        *all += bytes;
+        *own += bytes;
+        true
+    }
 }
 
 #[derive(Debug, Default)]
@@ -69,10 +102,8 @@ impl Pending {
     pub(super) fn record<'a>(&self, calls: impl Iterator<Item = Call<'a>>) {
         let mut inside = self.lock();
         for call in calls {
-            if inside.filling.records.len() >= self.bytes_max {
+            if !inside.filling.add(&call, self.bytes_max) {
                 shed(&mut inside.filling.sheds, &call);
-            } else {
-                put_call(&mut inside.filling.records, &call);
             }
         }
         // Half full: the writing thread should not wait for its time.
@@ -94,7 +125,8 @@ impl Pending {
         }
         let (waiter, written) = oneshot::channel();
         let mut inside = self.lock();
-        if inside.stopping || inside.filling.records.len() + records.len() > self.bytes_max {
+        let bytes_max = self.bytes_max / 4 * 3;
+        if inside.stopping || inside.filling.records.len() + records.len() > bytes_max {
             return Err(UsageError::Busy);
         }
         inside.filling.records.extend_from_slice(&records);
@@ -152,22 +184,28 @@ impl Pending {
     }
 }
 
-fn shed(sheds: &mut Sheds, call: &Call<'_>) {
-    let reported = call.reporter.is_some();
+/// Counts calls whose detail is not kept.
+pub(super) fn add_shed(sheds: &mut Sheds, new: Shed) {
     let key = (
-        call.credential,
-        call.secret,
-        outcome_byte(call.outcome),
-        reported,
+        new.credential,
+        new.secret,
+        outcome_byte(new.outcome),
+        new.reported,
     );
-    let shed = sheds.entry(key).or_insert(Shed {
+    let shed = sheds.entry(key).or_insert(Shed { count: 0, ..new });
+    shed.count = shed.count.saturating_add(new.count);
+    shed.at = shed.at.max(new.at);
+}
+
+fn shed(sheds: &mut Sheds, call: &Call<'_>) {
+    let shed = Shed {
+        organization: call.organization,
         credential: call.credential,
         secret: call.secret,
         outcome: call.outcome,
-        reported,
-        count: 0,
+        reported: call.reporter.is_some(),
+        count: 1,
         at: call.at,
-    });
-    shed.count = shed.count.saturating_add(1);
-    shed.at = shed.at.max(call.at);
+    };
+    add_shed(sheds, shed);
 }

@@ -1,6 +1,7 @@
 //! Reading the streams back: the last calls of a credential, and its roll-ups.
 //!
-//! A walk follows the pointers of one credential's records, newest first. It reads files that are
+//! A walk follows the pointers of one credential's records in one stream, newest first; two walks
+//! are merged. It reads files that are
 //! appended to meanwhile, never beyond the end that it has seen; a pointer into a segment that is
 //! gone is the end. Whatever it meets it checks: a record of another credential ends the walk.
 
@@ -10,7 +11,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 
-use super::record::{self, NOWHERE};
+use ulid::Ulid;
+
+use super::record::{self, Counted, Detail, NOWHERE};
 use super::stream::{HEADER, Segment, Stream};
 use super::tally::{self, RolledUp, Tally, hour_of};
 use super::{
@@ -19,6 +22,8 @@ use super::{
 use crate::domain::ids::CredentialId;
 use crate::domain::time::{DAY_MS, Timestamp};
 
+/// The bits of a ULID below its time.
+const ULID_RANDOM: u128 = (1 << 80) - 1;
 /// Records that one reading looks at.
 const STEPS_MAX: usize = 10_000;
 /// How long one reading takes.
@@ -94,6 +99,70 @@ impl View {
     }
 }
 
+/// A walk over a credential's records in one stream, newest first.
+struct Walk {
+    view: View,
+    credential: CredentialId,
+    address: u64,
+}
+
+impl Walk {
+    /// What `take` makes of the record that comes next; `None` at the end, which it remembers.
+    fn next<T>(
+        &mut self,
+        take: impl FnOnce(&Counted<'_>, &Detail<'_>) -> T,
+    ) -> io::Result<Option<T>> {
+        let (address, credential) = (self.address, self.credential);
+        let taken = if address == NOWHERE {
+            None
+        } else {
+            let bytes = self.view.bytes(address, record::RECORD_BYTES_MAX as u64)?;
+            let length = bytes.and_then(record::length);
+            let read = length
+                .and_then(|length| bytes?.get(..length))
+                .and_then(record::read);
+            let read = read.filter(|read| read.credential == credential);
+            read.and_then(|counted| {
+                let detail = counted.detail?;
+                (detail.previous < address).then(|| take(&counted, &detail))
+            })
+        };
+        if taken.is_none() {
+            self.address = NOWHERE;
+        }
+        Ok(taken)
+    }
+}
+
+/// The records of a credential in both streams, as one list. Each record of the overflow names the
+/// newest kept one before it, so that the order is that of recording.
+struct Walks {
+    kept: Walk,
+    overflow: Walk,
+}
+
+impl Walks {
+    /// Goes on by one record, and gives it to `take`; `false` at the end.
+    fn step(&mut self, take: impl FnOnce(&Counted<'_>, (u64, bool))) -> io::Result<bool> {
+        let kept = self.kept.address;
+        let before = self.overflow.next(|_, detail| detail.kept)?.flatten();
+        // A kept record that came after the newest of the overflow comes first.
+        let is_kept = before.is_none_or(|before| kept != NOWHERE && kept > before);
+        let walk = if is_kept {
+            &mut self.kept
+        } else {
+            &mut self.overflow
+        };
+        let address = walk.address;
+        let previous = walk.next(|counted, detail| {
+            take(counted, (address, is_kept));
+            detail.previous
+        })?;
+        walk.address = previous.unwrap_or(NOWHERE);
+        Ok(previous.is_some() || self.overflow.address != NOWHERE)
+    }
+}
+
 /// The last calls of a credential, newest first.
 pub(super) fn calls(
     shared: &Shared,
@@ -104,40 +173,57 @@ pub(super) fn calls(
     let Some(key) = shared.keys.get(credential) else {
         return Ok(page);
     };
-    let newest = key.newest.load(Ordering::Acquire);
-    let mut view = View::of(&shared.stream());
-    let mut address = ask.before.map_or(newest, |cursor| cursor.0);
+    let start = ask.before.unwrap_or_else(|| Cursor {
+        kept: key.newest.load(Ordering::Acquire),
+        overflow: key.newest_overflow.load(Ordering::Acquire),
+    });
+    let walk = |view, address| Walk {
+        view,
+        credential,
+        address,
+    };
+    let mut walks = Walks {
+        kept: walk(View::of(&shared.stream()), start.kept),
+        overflow: walk(View::of(&shared.overflow()), start.overflow),
+    };
     let until = shared.clock.monotonic_ms() + WITHIN_MS;
     for step in 0.. {
-        if address == NOWHERE || address > newest {
+        let at = Cursor {
+            kept: walks.kept.address,
+            overflow: walks.overflow.address,
+        };
+        if at.kept == NOWHERE && at.overflow == NOWHERE {
             return Ok(page);
         }
         let late =
             step % STEPS_PER_LOOK == STEPS_PER_LOOK - 1 && shared.clock.monotonic_ms() >= until;
         if page.calls.len() == ask.limit || step == STEPS_MAX || late {
-            page.next = Some(Cursor(address));
+            page.next = Some(at);
             return Ok(page);
         }
-        let bytes = view.bytes(address, record::RECORD_BYTES_MAX as u64)?;
-        let length = bytes.and_then(record::length);
-        let read = length
-            .and_then(|length| bytes?.get(..length))
-            .and_then(record::read);
-        let Some(counted) = read.filter(|read| read.credential == credential) else {
-            return Ok(page);
-        };
-        let Some(detail) = counted.detail else {
-            return Ok(page);
-        };
-        if ask.takes(counted.at, counted.outcome) {
-            page.calls.extend(counted.call(address));
-        }
-        if detail.previous >= address {
+        let goes_on = walks.step(|counted, place| {
+            if ask.takes(counted.at, counted.outcome) {
+                page.calls.extend(counted.call(id(shared, counted, place)));
+            }
+        })?;
+        if !goes_on {
             return Ok(page);
         }
-        address = detail.previous;
     }
     Ok(page)
+}
+
+/// A record's id: its instant, and a digest of where it stands that tells nobody where.
+fn id(shared: &Shared, counted: &Counted<'_>, (address, is_kept): (u64, bool)) -> Ulid {
+    let digest = shared.cursor_key.digest(&[
+        b"id",
+        &counted.credential.ulid().0.to_le_bytes(),
+        &address.to_le_bytes(),
+        &[u8::from(is_kept)],
+    ]);
+    let (random, _) = digest.split_first_chunk::<16>().unwrap_or((&[0; 16], &[]));
+    let ms = u64::try_from(counted.at.0).unwrap_or(0);
+    Ulid::from_parts(ms, u128::from_le_bytes(*random) & ULID_RANDOM)
 }
 
 impl CallsAsk {

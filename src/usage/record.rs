@@ -2,31 +2,36 @@
 //!
 //! A record, little-endian: `bytes u16 | kind u8 | outcome u8 | previous u64 | credential 16 |
 //! at i64 | duration u32 (us) | status u16 | flags u16`, 44 bytes, then what the flags say is
-//! there: secret 16, reporter 16, address 4 or 16; then the endpoint (u16 and its bytes), the
-//! method (u8), the request's id (u8), the client's name (u16), the scopes (u8 of them, each u8).
+//! there: secret 16, organization 16, reporter 16, address 4 or 16; then the endpoint (u16 and its
+//! bytes), the method (u8), the request's id (u8), the client's name (u16), the scopes (u8 of them,
+//! each u8).
 //! `previous` is the address of the credential's record before this one, set when the record gets
-//! its own address. Kind 1 is a call; kind 2 counts calls whose detail was shed, has its count in
-//! the place of the duration and ends after the secret.
+//! its own address. Kind 1 is a call; kind 2 counts calls whose detail is not kept, has its count in
+//! the place of the duration and ends after the organization. Kind 3 is a call of the overflow,
+//! with the address of the credential's newest kept record (u64) behind the 44 bytes.
 
 use std::net::IpAddr;
 
 use ulid::Ulid;
 
 use super::{Call, Outcome, PastCall};
-use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 
 /// Bytes of a record before its variable part.
 pub(super) const FIXED: usize = 44;
 /// The longest record: all texts at their bounds.
 pub(super) const RECORD_BYTES_MAX: usize = FIXED
-    + 48
+    + 64
+    + 8
     + 10
     + ENDPOINT_MAX
     + METHOD_MAX
     + REQUEST_ID_MAX
     + USER_AGENT_MAX
     + SCOPES_BYTES_MAX;
+/// Where the kind stands.
+const KIND_AT: usize = 2;
 /// Where the address of the record before stands.
 const PREVIOUS_AT: usize = 4;
 /// Where the credential stands.
@@ -44,6 +49,7 @@ const SCOPES_BYTES_MAX: usize = 1_024;
 
 const CALL: u8 = 1;
 const SHED: u8 = 2;
+const OVERFLOW: u8 = 3;
 
 const HAS_SECRET: u16 = 1;
 const HAS_REPORTER: u16 = 2;
@@ -51,10 +57,15 @@ const HAS_V4: u16 = 4;
 const HAS_V6: u16 = 8;
 const HAS_REQUEST_ID: u16 = 16;
 const HAS_USER_AGENT: u16 = 32;
+const HAS_ORGANIZATION: u16 = 64;
+
+/// Stands for the organization in records that have none, as older programs wrote.
+const NO_ORGANIZATION: OrganizationId = OrganizationId(Ulid(0));
 
 /// Calls of one credential whose detail was shed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Shed {
+    pub(super) organization: OrganizationId,
     pub(super) credential: CredentialId,
     pub(super) secret: Option<SecretId>,
     pub(super) outcome: Outcome,
@@ -67,6 +78,7 @@ pub(super) struct Shed {
 /// What counting needs of a record, read in place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Counted<'a> {
+    pub(super) organization: OrganizationId,
     pub(super) credential: CredentialId,
     pub(super) secret: Option<SecretId>,
     pub(super) outcome: Outcome,
@@ -81,6 +93,8 @@ pub(super) struct Counted<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Detail<'a> {
     pub(super) previous: u64,
+    /// Of the overflow: the credential's newest kept record before this one.
+    pub(super) kept: Option<u64>,
     pub(super) status: u16,
     pub(super) duration_us: u32,
     pub(super) reporter: Option<CredentialId>,
@@ -95,7 +109,7 @@ pub(super) struct Detail<'a> {
 /// Appends a call.
 pub(super) fn put_call(to: &mut Vec<u8>, call: &Call<'_>) {
     let start = to.len();
-    let mut flags = 0;
+    let mut flags = HAS_ORGANIZATION;
     let mut flag = |has: bool, bit: u16| flags |= if has { bit } else { 0 };
     flag(call.secret.is_some(), HAS_SECRET);
     flag(call.reporter.is_some(), HAS_REPORTER);
@@ -111,6 +125,7 @@ pub(super) fn put_call(to: &mut Vec<u8>, call: &Call<'_>) {
     if let Some(secret) = call.secret {
         to.extend_from_slice(&secret.ulid().0.to_le_bytes());
     }
+    to.extend_from_slice(&call.organization.ulid().0.to_le_bytes());
     if let Some(reporter) = call.reporter {
         to.extend_from_slice(&reporter.ulid().0.to_le_bytes());
     }
@@ -139,10 +154,26 @@ pub(super) fn put_shed(to: &mut Vec<u8>, shed: &Shed) {
     put_fixed(
         to,
         (SHED, shed.outcome, shed.credential, shed.at),
-        (shed.count, 0, secret | reporter),
+        (shed.count, 0, secret | reporter | HAS_ORGANIZATION),
     );
     if let Some(secret) = shed.secret {
         to.extend_from_slice(&secret.ulid().0.to_le_bytes());
+    }
+    to.extend_from_slice(&shed.organization.ulid().0.to_le_bytes());
+    put_length(to, start);
+}
+
+/// Appends a call that goes to the overflow: `record` with the credential's newest kept record.
+pub(super) fn put_overflow(to: &mut Vec<u8>, record: &[u8], kept: u64) {
+    let start = to.len();
+    let Some((fixed, rest)) = record.split_at_checked(FIXED) else {
+        return;
+    };
+    to.extend_from_slice(fixed);
+    to.extend_from_slice(&kept.to_le_bytes());
+    to.extend_from_slice(rest);
+    if let Some(kind) = to.get_mut(start + KIND_AT) {
+        *kind = OVERFLOW;
     }
     put_length(to, start);
 }
@@ -293,11 +324,20 @@ pub(super) fn read(record: &[u8]) -> Option<Counted<'_>> {
     let at = from.instant()?;
     let (duration, status, flags) = (from.u32()?, from.u16()?, from.u16()?);
     let has = |bit: u16| flags & bit != 0;
+    let kept = match kind {
+        OVERFLOW => Some(from.u64()?),
+        _ => None,
+    };
     let secret = match has(HAS_SECRET) {
         true => Some(SecretId(from.ulid()?)),
         false => None,
     };
+    let organization = match has(HAS_ORGANIZATION) {
+        true => OrganizationId(from.ulid()?),
+        false => NO_ORGANIZATION,
+    };
     let counted = Counted {
+        organization,
         credential,
         secret,
         outcome,
@@ -308,7 +348,7 @@ pub(super) fn read(record: &[u8]) -> Option<Counted<'_>> {
     };
     match kind {
         SHED => return Some(counted),
-        CALL => {}
+        CALL | OVERFLOW => {}
         _ => return None,
     }
     let reporter = match has(HAS_REPORTER) {
@@ -331,6 +371,7 @@ pub(super) fn read(record: &[u8]) -> Option<Counted<'_>> {
     };
     let detail = Detail {
         previous,
+        kept,
         status,
         duration_us: duration,
         reporter,
@@ -357,11 +398,11 @@ impl<'a> Detail<'a> {
 }
 
 impl Counted<'_> {
-    /// The call at `address`, as it is shown; `None` of calls whose detail was shed.
-    pub(super) fn call(&self, address: u64) -> Option<PastCall> {
+    /// The call as it is shown under an id; `None` of calls whose detail is not kept.
+    pub(super) fn call(&self, id: Ulid) -> Option<PastCall> {
         let detail = self.detail.as_ref()?;
         Some(PastCall {
-            id: format!("usage_{}", id(self.at, address)),
+            id: format!("usage_{id}"),
             credential: self.credential,
             secret: self.secret,
             at: self.at,
@@ -376,12 +417,6 @@ impl Counted<'_> {
             reporter: detail.reporter,
         })
     }
-}
-
-/// A record's id: its instant, and where it stands in the stream.
-fn id(at: Timestamp, address: u64) -> Ulid {
-    let ms = u64::try_from(at.0).unwrap_or(0);
-    Ulid::from_parts(ms, u128::from(address) << 16)
 }
 
 /// Outcomes by their precedence, which is the order of [`Outcome::ALL`] for ever.

@@ -11,11 +11,14 @@ use std::net::IpAddr;
 
 use super::Outcome;
 use super::record::{Bytes, Counted, NOWHERE};
+use super::shares::Lane;
 use crate::domain::ids::CredentialId;
 use crate::domain::time::Timestamp;
 
 /// Endpoints and addresses of one hour that are counted apart; the rest stand together.
 const APART_MAX: usize = 32;
+/// Endpoints of calls beyond a share, with those that stand there already.
+const APART_OF_OVERFLOW_MAX: usize = 8;
 /// What stands for the rest.
 pub(super) const OTHER: &str = "(other)";
 /// What stands for a call from no known address.
@@ -69,29 +72,36 @@ impl Tally {
         }
     }
 
-    /// Counts a record of its hour; by how many bytes that makes it longer, about.
-    pub(super) fn add(&mut self, counted: &Counted<'_>) -> usize {
+    /// Counts a record of its hour, which goes to a lane; by how many bytes that makes it longer,
+    /// about.
+    pub(super) fn add(&mut self, counted: &Counted<'_>, lane: Lane) -> usize {
         let outcome = usize::from(super::record::outcome_byte(counted.outcome));
         if let Some(count) = self.outcomes.get_mut(outcome) {
             *count = count.saturating_add(counted.calls);
         }
-        let Some(detail) = &counted.detail else {
+        if lane == Lane::Collapsed {
             self.shed = self.shed.saturating_add(counted.calls);
+        }
+        let Some(detail) = &counted.detail else {
             return 0;
         };
-        self.add_address(detail.ip) + self.add_endpoint(detail.endpoint)
+        self.add_address(detail.ip) + self.add_endpoint(detail.endpoint, endpoints_max(lane))
     }
 
-    fn add_endpoint(&mut self, endpoint: &str) -> usize {
+    fn add_endpoint(&mut self, endpoint: &str, apart_max: usize) -> usize {
         let hash = hash_of(endpoint);
         let mut known = self.endpoint.iter_mut().chain(&mut self.endpoints);
         if let Some((_, _, count)) = known.find(|(known, _, _)| *known == hash) {
             *count = count.saturating_add(1);
             return 0;
         }
+        if apart_max == 0 {
+            self.endpoints_other = self.endpoints_other.saturating_add(1);
+            return 0;
+        }
         if self.endpoint.is_none() {
             self.endpoint = Some((hash, endpoint.into(), 1));
-        } else if self.endpoints.len() < APART_MAX {
+        } else if self.endpoints.len() < apart_max {
             self.endpoints.push((hash, endpoint.into(), 1));
         } else {
             self.endpoints_other = self.endpoints_other.saturating_add(1);
@@ -155,6 +165,16 @@ impl Tally {
         if let Some(place) = to.get_mut(start..start + 4) {
             place.copy_from_slice(&bytes.to_le_bytes());
         }
+    }
+}
+
+/// Endpoints of one hour that are counted apart. What has no share of the kept calls adds few texts
+/// to the counts, or none: they too are kept for long.
+fn endpoints_max(lane: Lane) -> usize {
+    match lane {
+        Lane::Kept => APART_MAX,
+        Lane::Overflow => APART_OF_OVERFLOW_MAX,
+        Lane::Collapsed => 0,
     }
 }
 

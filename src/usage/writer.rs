@@ -1,12 +1,11 @@
 //! The one thread that counts and writes what was recorded.
 //!
-//! Owns the two streams and the checkpoint. A filling of the buffer is counted, its records get
-//! their addresses, and it is appended as blocks of at most 1 MiB; where the disk refuses, the
-//! counts stay and the detail is shed. Everything else, roll-ups, retention, digests and
-//! checkpoints, happens between two fillings.
+//! Owns the streams and the checkpoint. A filling of the buffer is counted and sorted by who has
+//! room left of its share, its records get their addresses, and it is appended as blocks of about
+//! 1 MiB; where the disk refuses, the counts stay and the detail is shed. Everything else, roll-ups,
+//! retention, digests and checkpoints, happens between two fillings.
 
 use std::fs;
-use std::hint::black_box;
 use std::io::{self, Read};
 use std::mem;
 use std::sync::Arc;
@@ -14,20 +13,17 @@ use std::sync::atomic::Ordering;
 
 use sha2::{Digest, Sha256};
 
-use super::ended::note_ended;
 use super::keys::Counting;
-use super::pending::{Filling, Sheds, Waiter};
-use super::record::{self, put_shed};
+use super::pending::{Filling, Waiter};
+use super::record::put_shed;
 use super::roll_ups::write_roll_ups;
-use super::stream::{Records, Segment};
+use super::sorting::{Sorted, Sorting, unlink, whole_records};
+use super::stream::{Records, Segment, Stream};
 use super::tally::hour_of;
 use super::{Shared, UsageError, checkpoint};
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::log::free_bytes;
 
-/// Records whose credentials are looked up together: their waits for memory overlap, and what was
-/// found is still in the cache when it is counted.
-const LOOKED_UP_TOGETHER: usize = 32;
 /// Records of one block.
 const BLOCK_BYTES: usize = 1 << 20;
 /// A buffer that has grown beyond this is not kept.
@@ -53,11 +49,12 @@ const WARN_EVERY_MS: i64 = 60_000;
 pub(super) struct Writer {
     shared: Arc<Shared>,
     counting: Counting,
+    sorting: Sorting,
     unsynced: bool,
     synced_ms: i64,
     retained_ms: i64,
     warned_ms: Option<i64>,
-    /// Address of the last checkpoint, and its length.
+    /// Bytes of both streams of calls up to the last checkpoint, and its length.
     checkpoint: (u64, u64),
 }
 
@@ -67,6 +64,7 @@ impl Writer {
         Self {
             shared,
             counting,
+            sorting: Sorting::default(),
             unsynced: false,
             synced_ms: now,
             retained_ms: now,
@@ -95,13 +93,16 @@ impl Writer {
 
     /// Counts and writes one filling, and answers who waits for it.
     pub(super) fn write(&mut self, filling: &mut Filling) {
+        let now_ms = self.shared.clock.now_ms();
+        self.counting.shares.set_now(now_ms);
         let mut written = Ok(());
         if !filling.records.is_empty() {
-            written = self.write_records(&mut filling.records);
+            written = self.write_records(&filling.records);
         }
         if !filling.sheds.is_empty() {
-            self.write_sheds(&filling.sheds);
+            self.count_sheds(filling);
         }
+        self.write_sheds();
         self.roll_up();
         let wants_sync = |waiter: &Waiter| matches!(waiter, Waiter::Synced(_));
         let due = self.shared.clock.monotonic_ms() - self.synced_ms >= SYNC_EVERY_MS;
@@ -121,12 +122,12 @@ impl Writer {
         self.keep_house();
     }
 
-    fn write_records(&mut self, records: &mut [u8]) -> io::Result<()> {
+    fn write_records(&mut self, records: &[u8]) -> io::Result<()> {
         let mut outcome = self.room(records.len());
         let mut rest = records;
         while !rest.is_empty() {
             let length = whole_records(rest, BLOCK_BYTES);
-            let (block, after) = rest.split_at_mut(length);
+            let (block, after) = rest.split_at(length);
             rest = after;
             let written = match &outcome {
                 Ok(()) => self.write_block(block),
@@ -154,133 +155,97 @@ impl Writer {
         Ok(())
     }
 
-    /// Counts the records of a block and appends it.
-    fn write_block(&mut self, block: &mut [u8]) -> io::Result<()> {
-        let prepared = self.shared.stream().prepare(block.len());
-        let begin = match prepared {
-            Ok(begin) => begin,
-            Err(why) => {
+    /// Counts and sorts the records of a block, and appends them.
+    fn write_block(&mut self, block: &[u8]) -> io::Result<()> {
+        // Each record of the overflow is 8 bytes longer, and has 44 at least.
+        let longest = block.len() + block.len() / 5;
+        let shared = Arc::clone(&self.shared);
+        let kept = shared.stream().prepare(block.len());
+        let overflow = shared.overflow().prepare(longest);
+        let (kept, overflow) = match (kept, overflow) {
+            (Ok(kept), Ok(overflow)) => (kept, overflow),
+            (Err(why), _) | (_, Err(why)) => {
                 self.count_only(block);
                 return Err(why);
             }
         };
-        let (count, span) = self.count(block, Some(begin));
-        let appended = self.shared.stream().append(Records {
-            bytes: block,
-            count,
-            span,
-        });
-        match appended {
-            Ok(()) => {
-                self.unsynced = true;
-                self.shared.numbers.recorded(count);
-            }
-            Err(why) => {
-                self.unchain(block);
-                self.shared.numbers.shed(u64::from(count));
-                return Err(why);
-            }
+        self.sorting.kept.begin_at(kept);
+        self.sorting.overflow.begin_at(overflow);
+        let counting = &mut self.counting;
+        self.sorting.sort(&shared, counting, (block, true));
+        let kept = &self.sorting.kept;
+        let done = append(&mut shared.stream(), kept, &shared);
+        if done.is_err() {
+            unlink(&shared.keys, &kept.bytes, |key| &key.newest);
         }
-        Ok(())
+        let overflow = &self.sorting.overflow;
+        let done = done.and_then(|()| append(&mut shared.overflow(), overflow, &shared));
+        if done.is_err() {
+            unlink(&shared.keys, &overflow.bytes, |key| &key.newest_overflow);
+        }
+        self.unsynced |= kept.count + overflow.count > 0;
+        done
     }
 
     /// Counts the records of a block whose detail is shed.
-    fn count_only(&mut self, block: &mut [u8]) {
-        let (count, _) = self.count(block, None);
-        self.shared.numbers.shed(u64::from(count));
-    }
-
-    /// Counts records, and links each to its credential's one before if they get addresses.
-    fn count(&mut self, block: &mut [u8], begin: Option<u64>) -> (u32, (Timestamp, Timestamp)) {
-        let mut count = 0;
-        let mut span = (Timestamp(i64::MAX), Timestamp(i64::MIN));
+    fn count_only(&mut self, block: &[u8]) {
         let shared = Arc::clone(&self.shared);
-        let known = shared.keys.pinned();
-        let (mut places, mut keys) = (Vec::new(), Vec::new());
-        let mut next = 0;
-        loop {
-            next = places_from(block, next, &mut places);
-            keys.extend(places.iter().map(|(at, _)| {
-                let id = block.get(*at..).and_then(record::credential)?;
-                known.get(&id)
-            }));
-            // Fetches what is counted next, all at once.
-            for key in keys.iter().flatten() {
-                black_box(key.newest.load(Ordering::Relaxed));
-            }
-            for ((at, length), key) in places.iter().zip(keys.drain(..)) {
-                let Some(record) = block.get_mut(*at..at + length) else {
-                    continue;
-                };
-                let Some(counted) = record::read(record) else {
-                    continue;
-                };
-                let new;
-                let key = if let Some(key) = key {
-                    key
-                } else {
-                    new = shared.keys.entry(counted.credential);
-                    &new
-                };
-                span = (span.0.min(counted.at), span.1.max(counted.at));
-                shared.keys.count(key, &counted, &mut self.counting);
-                note_ended(&shared, &counted);
-                if let Some(begin) = begin.filter(|_| counted.detail.is_some()) {
-                    let before = key.newest.load(Ordering::Relaxed);
-                    key.newest.store(begin + *at as u64, Ordering::Release);
-                    record::set_previous(record, before);
-                }
-                count += 1;
-            }
-            if places.len() < LOOKED_UP_TOGETHER {
-                return (count, span);
-            }
-        }
+        self.sorting
+            .sort(&shared, &mut self.counting, (block, false));
     }
 
-    /// Takes back the links of a block that could not be appended, the newest first.
-    fn unchain(&self, block: &[u8]) {
-        let mut places = Vec::new();
-        let mut at = 0;
-        while let Some(length) = block.get(at..).and_then(record::length) {
-            places.push((at, length));
-            at += length;
-        }
-        for (at, length) in places.into_iter().rev() {
-            let record = block.get(at..at + length).and_then(record::read);
-            if let Some(counted) = record
-                && let Some(detail) = counted.detail
-            {
-                let key = self.shared.keys.entry(counted.credential);
-                key.newest.store(detail.previous, Ordering::Release);
-            }
-        }
-    }
-
-    /// Counts what was shed when the buffer was full, and writes that much of it.
-    fn write_sheds(&mut self, sheds: &Sheds) {
+    /// Counts what was shed when the buffer was full.
+    fn count_sheds(&mut self, filling: &Filling) {
         let mut records = Vec::new();
-        let calls: u64 = sheds.values().map(|shed| u64::from(shed.count)).sum();
-        for shed in sheds.values() {
+        let calls: u64 = filling
+            .sheds
+            .values()
+            .map(|shed| u64::from(shed.count))
+            .sum();
+        for shed in filling.sheds.values() {
             put_shed(&mut records, shed);
         }
-        self.shared.numbers.shed(calls);
-        let full = self.shared.full.load(Ordering::Acquire);
-        let mut rest = records.as_mut_slice();
-        while !rest.is_empty() {
-            let length = whole_records(rest, BLOCK_BYTES);
-            let (block, after) = rest.split_at_mut(length);
-            rest = after;
-            if full {
-                self.count(block, None);
-            } else if let Err(why) = self.write_block(block) {
-                self.warn(&why);
-            }
-        }
+        self.count_only(&records);
         tracing::warn!(
             calls,
             "more calls than can be written: their detail was shed"
         );
+    }
+
+    /// Writes the counts of calls whose detail is not kept: what was not is counted again after a
+    /// crash.
+    fn write_sheds(&mut self) {
+        let sheds = mem::take(&mut self.sorting.sheds);
+        let calls = sheds.values().map(|shed| u64::from(shed.count)).sum();
+        self.shared.numbers.shed(calls);
+        if self.shared.full.load(Ordering::Acquire) {
+            return;
+        }
+        let mut block = Sorted::default();
+        for shed in sheds.values() {
+            put_shed(&mut block.bytes, shed);
+            block.note(shed.at);
+            if block.bytes.len() >= BLOCK_BYTES {
+                self.write_counts(&block);
+                block = Sorted::default();
+            }
+        }
+        self.write_counts(&block);
+    }
+
+    fn write_counts(&mut self, block: &Sorted) {
+        if block.count == 0 {
+            return;
+        }
+        let written = {
+            let mut overflow = self.shared.overflow();
+            let prepared = overflow.prepare(block.bytes.len());
+            prepared.and_then(|_| append(&mut overflow, block, &self.shared))
+        };
+        match written {
+            Ok(()) => self.unsynced = true,
+            Err(why) => self.warn(&why),
+        }
     }
 
     /// Writes the tallies of hours that are over, and all of them if they take too much RAM.
@@ -314,6 +279,7 @@ impl Writer {
 
     fn sync(&mut self) -> io::Result<()> {
         self.shared.stream().sync()?;
+        self.shared.overflow().sync()?;
         self.unsynced = false;
         self.synced_ms = self.shared.clock.monotonic_ms();
         Ok(())
@@ -356,10 +322,16 @@ impl Writer {
         Ok(())
     }
 
+    /// Bytes of both streams of calls from their beginning.
+    fn written(&self) -> u64 {
+        self.shared.stream().end() + self.shared.overflow().end()
+    }
+
     fn checkpoint_if_due(&mut self) -> io::Result<()> {
         let (address, bytes) = self.checkpoint;
-        let end = self.shared.stream().end();
-        if end.saturating_sub(address) >= bytes.max(CHECKPOINT_EVERY) {
+        // What goes by size must not go before it is in a checkpoint.
+        let every = CHECKPOINT_EVERY.min(self.shared.retention.bytes / 4);
+        if self.written().saturating_sub(address) >= bytes.max(every) {
             self.write_checkpoint()?;
         }
         Ok(())
@@ -371,16 +343,20 @@ impl Writer {
         self.shared.roll_ups().sync()?;
         self.sync()?;
         let head = self.shared.checkpoint_head();
-        let address = head.address;
-        let bytes = checkpoint::write(&self.shared.folder, &head, &self.shared.keys)?;
-        self.checkpoint = (address, bytes);
+        let written = head.address + head.overflow;
+        let organizations = &self.counting.shares.organizations;
+        let known = (&self.shared.keys, organizations);
+        let bytes = checkpoint::write(&self.shared.folder, &head, known)?;
+        self.checkpoint = (written, bytes);
         Ok(())
     }
 
     /// Writes the hours that are over, and drops segments that are too old or too many.
     fn retain(&mut self) -> io::Result<()> {
         let shared = &self.shared;
-        let too_many = shared.stream().bytes() > shared.retention.bytes;
+        let (kept_max, overflow_max) = shared.retention.parts();
+        let too_many =
+            shared.stream().bytes() > kept_max || shared.overflow().bytes() > overflow_max;
         let now_ms = shared.clock.monotonic_ms();
         if !too_many && now_ms - self.retained_ms < RETENTION_EVERY_MS {
             return Ok(());
@@ -392,15 +368,18 @@ impl Writer {
         let shared = &self.shared;
         let sealed = now.plus_ms(-SEGMENT_MS_MAX);
         shared.stream().seal_if_before(sealed)?;
+        shared.overflow().seal_if_before(sealed)?;
         shared.roll_ups().seal_if_before(sealed)?;
         let age_ms = i64::try_from(shared.retention.age.as_millis()).unwrap_or(i64::MAX);
         let oldest = now.plus_ms(age_ms.saturating_neg());
-        let bytes_max = shared.retention.bytes;
-        let old = |segment: &Segment, bytes: u64| {
-            bytes > bytes_max || segment.span.is_none_or(|(_, latest)| latest < oldest)
+        let old = |bytes_max: u64| {
+            move |segment: &Segment, bytes: u64| {
+                bytes > bytes_max || segment.span.is_none_or(|(_, latest)| latest < oldest)
+            }
         };
-        shared.stream().drop_while(old)?;
-        shared.roll_ups().drop_while(old)?;
+        shared.stream().drop_while(old(kept_max))?;
+        shared.overflow().drop_while(old(overflow_max))?;
+        shared.roll_ups().drop_while(old(shared.retention.bytes))?;
         Ok(())
     }
 
@@ -421,51 +400,20 @@ impl Writer {
     }
 }
 
-/// Where the next records stand, from `from` on: as many as are looked up together. Gives where to
-/// go on.
-fn places_from(block: &[u8], from: usize, places: &mut Vec<(usize, usize)>) -> usize {
-    places.clear();
-    let mut at = from;
-    while places.len() < LOOKED_UP_TOGETHER
-        && let Some(length) = block.get(at..).and_then(record::length)
-    {
-        places.push((at, length));
-        at += length;
+/// Appends sorted records to their stream.
+fn append(stream: &mut Stream, sorted: &Sorted, shared: &Shared) -> io::Result<()> {
+    if sorted.count == 0 {
+        return Ok(());
     }
-    at
-}
-
-/// The longest beginning of `records` that is whole records and at most `max` bytes.
-fn whole_records(records: &[u8], max: usize) -> usize {
-    let mut at = 0;
-    while let Some(length) = records.get(at..).and_then(record::length) {
-        if at + length > max {
-            break;
-        }
-        at += length;
+    let appended = stream.append(Records {
+        bytes: &sorted.bytes,
+        count: sorted.count,
+        span: sorted.span,
+    });
+    match appended {
+        Ok(()) if sorted.has_detail() => shared.numbers.recorded(sorted.count),
+        Ok(()) => {}
+        Err(_) => shared.numbers.shed(u64::from(sorted.count)),
     }
-    // What is no record ends the filling; nothing of ours writes such.
-    if at == 0 { records.len() } else { at }
-}
-
-/// Counts again what the tail of the stream holds, which the checkpoint does not.
-pub(super) fn recount(
-    keys: &super::keys::Keys,
-    block: &super::stream::Block<'_>,
-    counting: &mut Counting,
-) {
-    let mut at = 0;
-    while let Some(record) = block.records.get(at..)
-        && let Some(length) = record::length(record)
-    {
-        if let Some(counted) = record.get(..length).and_then(record::read) {
-            let key = keys.entry(counted.credential);
-            keys.count(&key, &counted, counting);
-            if counted.detail.is_some() {
-                key.newest
-                    .store(block.address + at as u64, Ordering::Release);
-            }
-        }
-        at += length;
-    }
+    appended
 }

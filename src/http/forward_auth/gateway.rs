@@ -83,7 +83,7 @@ fn by_credential(
         }
         unknown()
     })?;
-    let secret = (caller.credential.id(), caller.secret);
+    let secret = caller.found();
     let authority = caller.authority;
     let own = authority.organization.ok_or_else(unknown)?;
     let catalogue = index.catalogue();

@@ -72,8 +72,7 @@ async fn by_holder(app: &App, parts: &mut Parts, token: &str) -> Result<(), Prob
     let Ok(caller) = views.index.authenticate(token, app.ledger.now()) else {
         return Ok(());
     };
-    let secret = (caller.credential.id(), caller.secret);
-    used::tell(parts, app, secret, Code::Valid);
+    used::tell(parts, app, caller.found(), Code::Valid);
     let command = Command::RevokeItself(caller.credential.organization());
     submit(app, parts, caller.actor, command, true).await
 }

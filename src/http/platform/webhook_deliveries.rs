@@ -115,13 +115,14 @@ pub(in crate::http) async fn list(
     query: Query<AttemptPages>,
 ) -> Result<Response, Problem> {
     found_to_read(&call, at(organization, endpoint)).await?;
-    let ask = query.read()?.ask()?;
+    let store = webhooks(&call)?.store().clone();
+    let ask = query.read()?.ask(|text| store.cursor(endpoint, text))?;
     let page = off_thread(&call, move |store| store.attempts(endpoint, &ask)).await?;
     let attempts = page.found.iter();
     let records: Vec<_> = attempts
         .map(|(_, attempted)| WebhookAttemptRecord::from(attempted))
         .collect();
-    let next = page.next.map(cursor);
+    let next = page.next.map(|before| store.cursor_text(endpoint, before));
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 
@@ -265,18 +266,11 @@ fn no_delivery() -> Problem {
     Problem::not_found("delivery")
 }
 
-/// Where a list goes on: a text that nobody is to read anything into.
-fn cursor(before: u64) -> String {
-    format!("{before:016x}")
-}
-
 impl AttemptPages {
-    fn ask(self) -> Result<Ask, Problem> {
+    fn ask(self, cursor: impl Fn(&str) -> Option<u64>) -> Result<Ask, Problem> {
         let limit = limit(self.limit)?;
         let before = self.cursor.map(|text| {
-            let before = u64::from_str_radix(&text, 16).ok();
-            let before = before.filter(|before| cursor(*before) == text);
-            before.ok_or_else(|| {
+            cursor(&text).ok_or_else(|| {
                 Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
             })
         });

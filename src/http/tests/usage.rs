@@ -276,7 +276,7 @@ fn a_summary_counts_by_outcome_endpoint_and_address() {
         "key_id": key, "bucket": "hour",
         "from": "2026-04-24T15:00:00.000Z", "to": "2026-04-24T17:00:00.000Z",
         "tracked_since": START, "last_used_at": START, "last_reported_at": null,
-        "calls": {"accepted": 3, "denied": 1, "reported": 0}, "gaps": [],
+        "calls": {"accepted": 3, "denied": 1, "reported": 0}, "gaps": [], "collapsed": [],
         "buckets": [
             {"start": "2026-04-24T15:00:00.000Z", "calls": 3, "outcomes": [count("valid", 3)],
                 "endpoints": [count("/a", 2), count("/b", 1)],

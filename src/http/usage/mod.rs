@@ -20,7 +20,8 @@ use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::ledger::SubmitError;
 use crate::usage::{
-    Bucket, BucketSummary, CallsAsk, Gap, Outcome, PastCall, SummaryAsk, Usage, UsageError,
+    Bucket, BucketSummary, CallsAsk, CollapsedCalls, Gap, Outcome, PastCall, SummaryAsk, Usage,
+    UsageError,
 };
 
 /// Most calls of one answer.
@@ -107,6 +108,9 @@ pub(super) struct UsageSummary {
     calls: CallCounts,
     /// Intervals in which calls may be missing, since the server did not stop in order.
     gaps: Vec<GapRecord>,
+    /// Calls that were counted and whose detail was not kept, by intervals: refused ones beyond the
+    /// credential's share, and what came faster than it could be written. Of all time.
+    collapsed: Vec<CollapsedRecord>,
     /// Those in which there was a call, oldest first.
     buckets: Vec<BucketRecord>,
 }
@@ -120,6 +124,17 @@ struct CallCounts {
 
 #[derive(Serialize, ToSchema)]
 struct GapRecord {
+    from: String,
+    to: String,
+}
+
+/// Calls between two instants whose detail was not kept.
+#[derive(Serialize, ToSchema)]
+struct CollapsedRecord {
+    outcome: &'static str,
+    secret_id: Option<String>,
+    reported: bool,
+    calls: u64,
     from: String,
     to: String,
 }
@@ -148,11 +163,20 @@ pub(super) async fn calls(
     key: &Credential,
     query: &Query<UsagePages>,
 ) -> Result<Response, Problem> {
-    let ask = query.read()?.ask()?;
-    let Some(usage) = call.app.usage.clone() else {
+    let pages = query.read()?;
+    let mut ask = pages.ask()?;
+    let id = key.id();
+    let usage = call.app.usage.clone();
+    if let Some(text) = &pages.cursor {
+        let cursor = usage.as_ref().and_then(|usage| usage.cursor(id, text));
+        ask.before = Some(cursor.ok_or_else(|| {
+            Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
+        })?);
+    }
+    let Some(usage) = usage else {
         return Ok(array::<()>(&query.uri, &[], None));
     };
-    let id = key.id();
+    let cursors = usage.clone();
     let page = off_thread(usage, move |usage| usage.calls(id, &ask)).await?;
     let mut records: Vec<UsageRecord> = page.calls.into_iter().map(UsageRecord::from).collect();
     // Looked at after the reading: who is erased meanwhile is not shown either.
@@ -162,7 +186,7 @@ pub(super) async fn calls(
             record.user_agent = None;
         }
     }
-    let next = page.next.map(|cursor| cursor.to_string());
+    let next = page.next.map(|cursor| cursors.cursor_text(id, cursor));
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 
@@ -184,6 +208,7 @@ pub(super) async fn summary(
         last_reported_at: None,
         calls: CallCounts::default(),
         gaps: Vec::new(),
+        collapsed: Vec::new(),
         buckets: Vec::new(),
     };
     let Some(usage) = call.app.usage.clone() else {
@@ -205,6 +230,8 @@ pub(super) async fn summary(
     let gaps = usage.gaps().iter().copied();
     let gaps = gaps.filter(|gap| gap.from < to && gap.to >= from);
     summary.gaps = gaps.map(GapRecord::from).collect();
+    let collapsed = usage.collapsed(id).into_iter();
+    summary.collapsed = collapsed.map(CollapsedRecord::from).collect();
     summary.buckets = buckets.into_iter().map(BucketRecord::from).collect();
     if is_of_erased(call, key) {
         for bucket in &mut summary.buckets {
@@ -254,14 +281,10 @@ impl UsagePages {
                 return Err(Problem::invalid_query("limit", message));
             }
         };
-        let before = self.cursor.as_deref().map(str::parse).transpose();
-        let before = before.map_err(|_not_ours| {
-            Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
-        })?;
         let outcome = self.outcome.as_deref().map(outcome_named).transpose()?;
         Ok(CallsAsk {
             limit,
-            before,
+            before: None,
             from: instant("from", self.from.as_deref())?,
             to: instant("to", self.to.as_deref())?,
             outcome,
@@ -327,6 +350,19 @@ impl From<Gap> for GapRecord {
         Self {
             from: gap.from.to_string(),
             to: gap.to.to_string(),
+        }
+    }
+}
+
+impl From<CollapsedCalls> for CollapsedRecord {
+    fn from(calls: CollapsedCalls) -> Self {
+        Self {
+            outcome: calls.outcome.name(),
+            secret_id: calls.secret.map(|id| id.to_string()),
+            reported: calls.reported,
+            calls: calls.calls,
+            from: calls.first_at.to_string(),
+            to: calls.last_at.to_string(),
         }
     }
 }

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 use super::outcome_named;
 use crate::domain::access::{Access, Action};
-use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::http::body;
@@ -137,6 +137,7 @@ fn parsed(bytes: &[u8]) -> Result<Vec<ReportedCall>, Problem> {
 struct Report<'a> {
     line: &'a ReportedCall,
     reporter: CredentialId,
+    organization: OrganizationId,
     credential: CredentialId,
     secret: Option<SecretId>,
     at: Timestamp,
@@ -151,6 +152,7 @@ struct Report<'a> {
 impl Report<'_> {
     fn call(&self) -> usage::Call<'_> {
         usage::Call {
+            organization: self.organization,
             credential: self.credential,
             secret: self.secret,
             at: self.at,
@@ -233,6 +235,7 @@ impl Keys<'_> {
         Ok(Some(Report {
             line,
             reporter: self.reporter()?,
+            organization: credential.organization(),
             credential: key,
             secret,
             at: instant(line.created_at.as_deref(), self.call.now())?,

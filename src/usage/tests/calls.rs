@@ -31,7 +31,7 @@ fn the_last_calls_of_a_key_come_newest_first_in_the_order_of_recording() {
 
 #[test]
 fn pages_follow_each_other_and_every_id_is_one_calls_alone() {
-    let world = World::new();
+    let mut world = World::new();
     let names: Vec<String> = (0..10).map(|number| format!("/{number}")).collect();
     for name in &names {
         world.record(&call(key(1), name));
@@ -47,7 +47,10 @@ fn pages_follow_each_other_and_every_id_is_one_calls_alone() {
         let page = world.usage.calls(key(1), &ask).unwrap();
         ids.extend(page.calls.iter().map(|call| call.id.clone()));
         seen.extend(page.calls.into_iter().map(|call| call.endpoint));
-        before = page.next;
+        // As clients have it, also after a restart.
+        let text = page.next.map(|next| world.usage.cursor_text(key(1), next));
+        world.restart();
+        before = text.map(|text| world.usage.cursor(key(1), &text).unwrap());
         if before.is_none() {
             break;
         }
@@ -57,21 +60,16 @@ fn pages_follow_each_other_and_every_id_is_one_calls_alone() {
     ids.dedup();
     assert_eq!(ids.len(), 10);
     assert!(ids[0].starts_with("usage_"), "{}", ids[0]);
-    // A cursor of another key's shows nothing of it.
+    // A cursor of another key's is none of this one's, nor is any text that was made up.
     let foreign = world
         .usage
         .calls(key(2), &CallsAsk { limit: 1, ..ASK })
         .unwrap();
-    for wrong in [
-        foreign.next,
-        Some("3".parse().unwrap()),
-        Some("70".parse().unwrap()),
-    ] {
-        let ask = CallsAsk {
-            before: wrong,
-            ..ASK
-        };
-        assert_eq!(world.usage.calls(key(1), &ask).unwrap().calls, []);
+    let text = world.usage.cursor_text(key(2), foreign.next.unwrap());
+    assert_eq!(world.usage.cursor(key(2), &text), foreign.next);
+    assert_eq!(world.usage.cursor(key(1), &text), None);
+    for wrong in ["", "3", "70", "18446744073709551615", &text[1..]] {
+        assert_eq!(world.usage.cursor(key(2), wrong), None, "{wrong}");
     }
 }
 

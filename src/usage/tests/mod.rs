@@ -5,6 +5,7 @@ mod damage;
 mod limits;
 mod model;
 mod record;
+mod shares;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use ulid::Ulid;
 
 use super::{Call, CallsAsk, Outcome, Usage, UsageSettings};
 use crate::clock::{Clock, ManualClock};
-use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 
 /// 2026-04-24T15:30:00.000Z.
@@ -132,6 +133,7 @@ fn key(number: u128) -> CredentialId {
 
 fn call(credential: CredentialId, endpoint: &str) -> Call<'_> {
     Call {
+        organization: OrganizationId(Ulid(1)),
         credential,
         secret: Some(SecretId(Ulid(credential.ulid().0 + 1_000))),
         at: START,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ulid::Ulid;
 
-use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 use crate::usage::record::{
     ENDPOINT_MAX, RECORD_BYTES_MAX, length, outcome_byte, outcome_of, put_call, read, set_previous,
@@ -13,6 +13,7 @@ use crate::usage::{Call, Outcome, PastCall};
 
 fn record_call<'a>(endpoint: &'a str, scopes: &'a [&'a str]) -> Call<'a> {
     Call {
+        organization: OrganizationId(Ulid(6)),
         credential: CredentialId(Ulid(7)),
         secret: Some(SecretId(Ulid(8))),
         at: Timestamp(1_777_044_600_000),
@@ -65,7 +66,7 @@ fn what_is_written_is_read() {
         let detail = read.detail.unwrap();
         assert_eq!(detail.previous, 77);
         assert!(detail.scopes().eq(call.scopes.iter().copied()));
-        let shown = read.call(5).unwrap();
+        let shown = read.call(Ulid(5)).unwrap();
         let expected = PastCall {
             id: shown.id.clone(),
             credential: call.credential,
@@ -82,7 +83,7 @@ fn what_is_written_is_read() {
             reporter: call.reporter,
         };
         assert_eq!(shown, expected);
-        assert_ne!(read.call(6).unwrap().id, shown.id);
+        assert_ne!(read.call(Ulid(6)).unwrap().id, shown.id);
     }
 }
 
@@ -127,6 +128,6 @@ fn garbage_is_no_record() {
         let mut other = bytes.clone();
         other[at] ^= 0xff;
         // Whatever it reads, it does not panic.
-        drop(read(&other).map(|read| read.call(1)));
+        drop(read(&other).map(|read| read.call(Ulid(1))));
     }
 }

@@ -14,7 +14,7 @@ mod worth;
 mod tests;
 
 pub use code::Code;
-pub use verdict::{Ask, Caller, Refused, Shown, Verdict};
+pub use verdict::{Ask, Caller, FoundSecret, Refused, Shown, Verdict};
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -85,6 +85,21 @@ impl Shown {
         }
     }
 
+    /// What was presented, and whose it is.
+    #[must_use]
+    pub fn found(&self) -> FoundSecret {
+        let organization = match self {
+            Self::Ended { organization, .. } => *organization,
+            Self::Whole { credential, .. } => credential.organization(),
+        };
+        let (credential, secret) = self.ids();
+        FoundSecret {
+            organization,
+            credential,
+            secret,
+        }
+    }
+
     /// The scopes granted, by name; nothing of an ended credential.
     #[must_use]
     pub fn scopes(&self) -> &[String] {
@@ -110,13 +125,36 @@ pub struct Caller {
     pub secret: SecretId,
 }
 
+/// A secret that was found, and whose it is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct FoundSecret {
+    /// The organization of the credential.
+    pub organization: OrganizationId,
+    /// The credential.
+    pub credential: CredentialId,
+    /// The secret.
+    pub secret: SecretId,
+}
+
 /// A presented secret that is not accepted by this service's own interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refused {
     /// Why.
     pub code: Code,
     /// Whose it is, where it is known.
-    pub secret: Option<(CredentialId, SecretId)>,
+    pub secret: Option<FoundSecret>,
+}
+
+impl Caller {
+    /// What was presented, and whose it is.
+    #[must_use]
+    pub fn found(&self) -> FoundSecret {
+        FoundSecret {
+            organization: self.credential.organization(),
+            credential: self.credential.id(),
+            secret: self.secret,
+        }
+    }
 }
 
 impl Ask<'_> {
@@ -234,7 +272,11 @@ impl Index {
         let credential = &entry.credential;
         let refused = |code| Refused {
             code,
-            secret: Some((credential.id(), entry.secret())),
+            secret: Some(FoundSecret {
+                organization: credential.organization(),
+                credential: credential.id(),
+                secret: entry.secret(),
+            }),
         };
         if let Some(code) = entry.refusal(now) {
             return Err(refused(code));

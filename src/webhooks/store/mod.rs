@@ -28,7 +28,9 @@ use ulid::Ulid;
 
 use super::delivery::{Attempted, Outcome, Standing};
 use super::queue::{Changes, Kept, Progress};
+use crate::clock::Entropy;
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
+use crate::seal::cursor::CursorKey;
 use rows::{DELIVERIES, Row, note, note_skipped};
 use shares::COUNTS;
 
@@ -51,6 +53,13 @@ const NUMBERS: TableDefinition<'_, &str, u64> = TableDefinition::new("numbers");
 const SEEN: &str = "seen";
 /// The number of the next attempt.
 const NEXT_ATTEMPT: &str = "next_attempt";
+/// The four parts of what cursors are made with.
+const CURSOR_KEY: [&str; 4] = [
+    "cursor_key_0",
+    "cursor_key_1",
+    "cursor_key_2",
+    "cursor_key_3",
+];
 /// The version of these tables.
 const FORMAT: &str = "format";
 const FORMAT_NOW: u64 = 2;
@@ -158,6 +167,7 @@ pub struct Store {
     path: Arc<Path>,
     /// Gone while it is opened again, and where that failed.
     database: Arc<RwLock<Option<Database>>>,
+    cursor_key: CursorKey,
 }
 
 impl Store {
@@ -194,10 +204,12 @@ impl Store {
                 Some(found) => return Err(StoreError::Format { found }),
             }
         }
+        let cursor_key = cursor_key(&writing)?;
         writing.commit()?;
         Ok(Self {
             path: path.into(),
             database: Arc::new(RwLock::new(Some(database))),
+            cursor_key,
         })
     }
 
@@ -319,6 +331,21 @@ impl Store {
         Ok(page)
     }
 
+    /// The text of where an endpoint's list goes on, for a client.
+    #[must_use]
+    pub fn cursor_text(&self, endpoint: EndpointId, before: u64) -> String {
+        let list = endpoint.ulid().0.to_le_bytes();
+        self.cursor_key.seal(&list, [before, 0])
+    }
+
+    /// Where a list goes on, if the text is of this endpoint's.
+    #[must_use]
+    pub fn cursor(&self, endpoint: EndpointId, text: &str) -> Option<u64> {
+        let list = endpoint.ulid().0.to_le_bytes();
+        let [before, _] = self.cursor_key.open(&list, text)?;
+        Some(before)
+    }
+
     /// A delivery, with those of its attempts that are kept, oldest first.
     ///
     /// # Errors
@@ -354,6 +381,24 @@ fn count_all(writing: &WriteTransaction) -> Result<(), StoreError> {
         shares::add(&mut counts, (NO_ORGANIZATION, endpoint))?;
     }
     Ok(())
+}
+
+/// What cursors are made with: random, and the same as long as the file is.
+fn cursor_key(writing: &WriteTransaction) -> Result<CursorKey, StoreError> {
+    let mut numbers = writing.open_table(NUMBERS)?;
+    let mut key = CursorKey(Entropy::system().bytes());
+    for (part, name) in key.0.chunks_exact_mut(8).zip(CURSOR_KEY) {
+        let known = numbers.get(name)?.map(|part| part.value());
+        match known {
+            Some(known) => part.copy_from_slice(&known.to_le_bytes()),
+            None => {
+                let number = part.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+                part.copy_from_slice(&number.to_le_bytes());
+                numbers.insert(name, number)?;
+            }
+        }
+    }
+    Ok(key)
 }
 
 fn keep_lines(writing: &WriteTransaction, changes: &Changes) -> Result<(), StoreError> {

@@ -359,7 +359,8 @@ impl Model {
             }
             Err(refused) => {
                 assert_eq!(refused.code, self.code(record, secret, &ask));
-                assert_eq!(refused.secret, Some((record.id, secret.id)));
+                let found = refused.secret.map(|found| (found.credential, found.secret));
+                assert_eq!(found, Some((record.id, secret.id)));
             }
         }
     }

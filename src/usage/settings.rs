@@ -1,0 +1,71 @@
+//! How a usage history is opened, and how much of it is kept.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::clock::Clock;
+
+/// How long and how much is kept.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Retention {
+    /// Records older than this are dropped, a segment at a time.
+    pub age: Duration,
+    /// So many bytes of records are kept.
+    pub bytes: u64,
+}
+
+impl Retention {
+    /// The bytes of what is kept for certain, and of the overflow: half each.
+    pub(super) fn parts(&self) -> (u64, u64) {
+        let overflow = self.bytes / 2;
+        (self.bytes - overflow, overflow)
+    }
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self {
+            age: Duration::from_secs(90 * 24 * 60 * 60),
+            bytes: 10 << 30,
+        }
+    }
+}
+
+/// How a usage history is opened.
+#[derive(Clone, Debug)]
+pub struct UsageSettings {
+    /// `DATA/usage`.
+    pub folder: PathBuf,
+    /// The log that it belongs to.
+    pub log_id: [u8; 16],
+    /// What tells the time.
+    pub clock: Clock,
+    /// Bytes of a segment.
+    pub segment_bytes: u64,
+    /// How long and how much is kept.
+    pub retention: Retention,
+    /// How long a call may wait to be written.
+    pub flush_every: Duration,
+    /// Bytes of records that wait to be written; beyond, their detail is shed.
+    pub pending_bytes_max: usize,
+    /// Free bytes that are left to the ledger.
+    pub headroom_bytes: u64,
+}
+
+impl UsageSettings {
+    /// The usual ones: 32 MiB of waiting records are some 200,000 calls, five seconds of a busy
+    /// server; 192 MiB of headroom are three segments of the log.
+    #[must_use]
+    pub fn usual(folder: PathBuf, log_id: [u8; 16], clock: Clock) -> Self {
+        Self {
+            folder,
+            log_id,
+            clock,
+            segment_bytes: 64 << 20,
+            retention: Retention::default(),
+            flush_every: Duration::from_millis(100),
+            pending_bytes_max: 32 << 20,
+            headroom_bytes: 192 << 20,
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! Who floods the history loses the detail of that, and nobody anything else.
+
+use std::time::Duration;
+
+use ulid::Ulid;
+
+use super::{ASK, START, World, call, key, reported};
+use crate::domain::ids::{CredentialId, OrganizationId};
+use crate::usage::{Bucket, Call, CallsAsk, Outcome, Retention, SummaryAsk, UsageSettings};
+
+/// An organization has 16 KiB at once, a credential 1 KiB, its refused calls half of that.
+const BYTES: u64 = 1 << 20;
+const FLOOD: u64 = 5_000;
+const OTHER: OrganizationId = OrganizationId(Ulid(2));
+
+fn world() -> World {
+    World::with(|settings| UsageSettings {
+        segment_bytes: 32 << 10,
+        retention: Retention {
+            age: Duration::from_secs(3_600),
+            bytes: BYTES,
+        },
+        ..settings
+    })
+}
+
+/// Records a call many times, with a path of its own each time that is as long as paths get.
+fn flood(world: &World, call: &Call<'_>) {
+    for number in 0..FLOOD {
+        let endpoint = format!("/{number:01000}");
+        world.record(&Call {
+            endpoint: &endpoint,
+            ..call.clone()
+        });
+        if number % 20 == 0 {
+            world.usage.settle();
+        }
+    }
+    world.usage.settle();
+}
+
+fn bytes_on_disk(world: &World) -> u64 {
+    let streams = ["calls", "overflow"].map(|name| world.settings.folder.join(name));
+    let files = streams
+        .iter()
+        .flat_map(|path| std::fs::read_dir(path).unwrap());
+    files
+        .map(|file| file.unwrap().metadata().unwrap().len())
+        .sum()
+}
+
+#[test]
+fn a_flood_erases_no_evidence_but_its_own_detail() {
+    let revoked = Outcome::Revoked;
+    for (name, flooding) in [
+        (
+            "a dead key",
+            Call {
+                outcome: revoked,
+                ..call(key(1), "")
+            },
+        ),
+        (
+            "an expired key",
+            Call {
+                outcome: Outcome::Expired,
+                ..call(key(1), "")
+            },
+        ),
+        (
+            "a key without the scope",
+            Call {
+                outcome: Outcome::InsufficientScope,
+                ..call(key(1), "")
+            },
+        ),
+        ("a live key", call(key(1), "")),
+        ("reports", reported(key(1), "")),
+        (
+            "reports of refusals",
+            Call {
+                outcome: revoked,
+                ..reported(key(1), "")
+            },
+        ),
+    ] {
+        let mut world = world();
+        world.record(&call(key(1), "/stolen"));
+        world.record(&call(key(2), "/of the same tenant"));
+        world.record(&Call {
+            organization: OTHER,
+            ..call(key(3), "/of another tenant")
+        });
+        flood(&world, &flooding);
+        let check = |world: &World| {
+            let evidence = |number: u128, name: &str| {
+                let found = world.last(key(number), 1_000);
+                assert!(found.iter().any(|endpoint| endpoint == name), "{name}");
+            };
+            let mut own = Vec::new();
+            let mut before = None;
+            loop {
+                let page = world
+                    .usage
+                    .calls(key(1), &CallsAsk { before, ..ASK })
+                    .unwrap();
+                own.extend(page.calls.into_iter().map(|call| call.endpoint));
+                before = page.next;
+                if before.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(own.last().unwrap(), "/stolen", "{name}");
+            evidence(2, "/of the same tenant");
+            evidence(3, "/of another tenant");
+            let usage = world.usage.of(key(1));
+            assert_eq!(
+                usage.accepted + usage.denied + usage.reported,
+                FLOOD + 1,
+                "{name}"
+            );
+            let day = SummaryAsk {
+                bucket: Bucket::Day,
+                from: START,
+                to: START.plus_ms(1),
+            };
+            let summary = world.usage.summary(key(1), &day).unwrap();
+            assert_eq!(summary[0].calls, FLOOD + 1, "{name}");
+            let collapsed = world.usage.collapsed(key(1));
+            let counted: u64 = collapsed.iter().map(|one| one.calls).sum();
+            assert_eq!(counted, summary[0].detail_shed, "{name}");
+            let is_refused = flooding.outcome != Outcome::Valid && flooding.reporter.is_none();
+            if is_refused {
+                assert_eq!(counted, FLOOD + 1 - own.len() as u64, "{name}");
+                assert_eq!(
+                    (collapsed.len(), collapsed[0].outcome),
+                    (1, flooding.outcome)
+                );
+            } else {
+                // The newest calls are there, as many as there is room for.
+                assert_eq!(own[0], format!("/{:01000}", FLOOD - 1), "{name}");
+                assert_eq!(counted, 0, "{name}");
+            }
+            assert!(bytes_on_disk(world) <= BYTES + (64 << 10), "{name}");
+        };
+        check(&world);
+        check(&world.killed());
+        world.restart();
+        check(&world);
+    }
+}
+
+#[test]
+fn a_flood_that_is_faster_than_the_disk_sheds_no_one_elses_detail() {
+    let world = World::with(|settings| UsageSettings {
+        pending_bytes_max: 64 << 10,
+        ..settings
+    });
+    let flood = |count: usize| (0..count).map(|_| call(key(1), "/flood"));
+    let quiet = [
+        call(key(2), "/of the same tenant"),
+        Call {
+            organization: OTHER,
+            ..call(key(3), "/of another tenant")
+        },
+    ];
+    // Nobody writes while the buffer's lock is held by who records.
+    let all = flood(5_000).chain(quiet).chain(flood(5_000));
+    world.usage.record_all(all);
+    assert_eq!(world.last(key(2), 10), ["/of the same tenant"]);
+    assert_eq!(world.last(key(3), 10), ["/of another tenant"]);
+    assert_eq!(world.usage.of(key(1)).accepted, 10_000);
+    let collapsed = world.usage.collapsed(key(1));
+    let counted: u64 = collapsed.iter().map(|one| one.calls).sum();
+    let kept = world.usage.numbers().recorded - 2;
+    assert_eq!(counted, 10_000 - kept);
+}
+
+#[test]
+fn both_streams_are_one_list_in_the_order_of_recording() {
+    let world = world();
+    let names: Vec<String> = (0..300).map(|number| format!("/{number}")).collect();
+    for (at, name) in names.iter().enumerate() {
+        world.record(&call(key(1), name));
+        world.record(&call(key(2), "/beside"));
+        if at % 10 == 0 {
+            // Some of the share is there again.
+            world.hands.advance_ms(200_000);
+            world.usage.settle();
+        }
+    }
+    world.usage.settle();
+    let kept = std::fs::read(&world.segments()[0]).unwrap();
+    let is_kept = |name: &str| {
+        kept.windows(name.len())
+            .any(|found| found == name.as_bytes())
+    };
+    assert!(is_kept("/0") && !is_kept("/19") && names.iter().skip(100).any(|name| is_kept(name)));
+    let (mut seen, mut ids, mut before) = (Vec::new(), Vec::new(), None);
+    loop {
+        let ask = CallsAsk {
+            limit: 7,
+            before,
+            ..ASK
+        };
+        let page = world.usage.calls(key(1), &ask).unwrap();
+        ids.extend(page.calls.iter().map(|call| call.id.clone()));
+        seen.extend(page.calls.into_iter().map(|call| call.endpoint));
+        before = page.next;
+        if before.is_none() {
+            break;
+        }
+    }
+    assert!(seen.iter().eq(names.iter().rev()), "{seen:?}");
+    ids.sort();
+    ids.dedup();
+    assert_eq!(ids.len(), names.len());
+}
+
+#[test]
+fn what_a_share_had_taken_is_remembered() {
+    let mut world = world();
+    let refused = Call {
+        outcome: Outcome::Revoked,
+        ..call(key(1), "/a")
+    };
+    for _ in 0..3 {
+        for _ in 0..50 {
+            world.record(&refused);
+        }
+        world.restart();
+    }
+    let kept = world.last(key(1), 1_000).len();
+    assert!((1..5).contains(&kept), "{kept}");
+    let [collapsed] = world.usage.collapsed(key(1)).try_into().unwrap();
+    assert_eq!(collapsed.calls, 150 - kept as u64);
+}
+
+#[test]
+fn ids_say_nothing_of_what_others_do() {
+    let random = |id: &str| id.split_at("usage_".len() + 10).1.to_owned();
+    let ids = |between: usize| {
+        let world = World::new();
+        for _ in 0..2 {
+            world.record(&call(key(1), "/a"));
+            for _ in 0..between {
+                world.record(&call(CredentialId(Ulid(2)), "/b"));
+            }
+        }
+        let page = world.usage.calls(key(1), &ASK).unwrap();
+        let ids: Vec<_> = page.calls.iter().map(|call| random(&call.id)).collect();
+        let common = ids[0].bytes().zip(ids[1].bytes());
+        common.take_while(|(one, other)| one == other).count()
+    };
+    for between in [0, 1, 100] {
+        assert!(ids(between) < 8, "{between}");
+    }
+}
