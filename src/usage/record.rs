@@ -6,8 +6,8 @@
 //! bytes), the method (u8), the request's id (u8), the client's name (u16), the scopes (u8 of them,
 //! each u8).
 //! `previous` is the address of the credential's record before this one, set when the record gets
-//! its own address. Kind 1 is a call; kind 2 counts calls whose detail is not kept, has its count in
-//! the place of the duration and ends after the organization. Kind 3 is a call of the overflow,
+//! its own address. Kind 1 is a call; kind 2 counts calls whose detail is not kept, has its count
+//! in the place of the duration and ends after the organization. Kind 3 is a call of the overflow,
 //! with the address of the credential's newest kept record (u64) behind the 44 bytes.
 
 use std::net::IpAddr;

@@ -2,8 +2,8 @@
 //!
 //! Owns the streams and the checkpoint. A filling of the buffer is counted and sorted by who has
 //! room left of its share, its records get their addresses, and it is appended as blocks of about
-//! 1 MiB; where the disk refuses, the counts stay and the detail is shed. Everything else, roll-ups,
-//! retention, digests and checkpoints, happens between two fillings.
+//! 1 MiB; where the disk refuses, the counts stay and the detail is shed. Everything else,
+//! roll-ups, retention, digests and checkpoints, happens between two fillings.
 
 use std::fs;
 use std::io::{self, Read};
