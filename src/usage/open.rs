@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,7 +14,7 @@ use super::pending::Pending;
 use super::roll_ups::write_roll_ups;
 use super::shares::Shares;
 use super::sorting::recount;
-use super::stream::{Stream, sync_folder};
+use super::stream::{self, Segment, Stream, sync_folder};
 use super::writer::Writer;
 use super::{Counters, Gap, Shared, Usage, UsageSettings};
 use crate::clock::Entropy;
@@ -83,40 +84,22 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
     let mut shares = Shares::new(kept_max, drain_ms);
     shares.set_now(now.0);
     shares.organizations = organizations;
-    let mut counting = Counting::new(shares);
-    let mut latest = None;
-    let (path, log_id, segment_bytes) = place("calls");
-    let opened = Stream::open(
-        (&path, log_id, segment_bytes),
-        &head.segments,
-        head.address,
-        |block| {
-            recount(&keys, block, &mut counting);
-            latest = latest.max(Some(block.latest));
-        },
-    );
-    let (mut stream, found) = opened?;
-    if stream.end() < head.address {
-        tracing::warn!("segments of usage that were there are gone");
-        stream.skip_to(head.address)?;
-    }
-    let (path, log_id, segment_bytes) = place("overflow");
-    let opened = Stream::open(
-        (&path, log_id, segment_bytes),
-        &head.overflow_segments,
-        head.overflow,
-        |block| {
-            recount(&keys, block, &mut counting);
-            latest = latest.max(Some(block.latest));
-        },
-    );
-    let (mut overflow, found_beyond) = opened?;
-    if overflow.end() < head.overflow {
-        overflow.skip_to(head.overflow)?;
-    }
+    let mut recounting = Recounting {
+        keys,
+        counting: Counting::new(shares),
+        latest: None,
+        found: stream::Found::default(),
+    };
+    let stream = recounting.open(place("calls"), &head.segments, head.address)?;
+    let overflow = recounting.open(place("overflow"), &head.overflow_segments, head.overflow)?;
+    let Recounting {
+        keys,
+        counting,
+        latest,
+        found,
+    } = recounting;
     if unclean {
-        let torn = found.torn + found_beyond.torn;
-        let damaged = found.damaged + found_beyond.damaged;
+        let (torn, damaged) = (found.torn, found.damaged);
         tracing::warn!(torn, damaged, "the last stop was unclean");
         note_gap(&mut head, latest, now);
     }
@@ -144,6 +127,44 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         checkpoint: head.address + head.overflow,
         is_new,
     })
+}
+
+/// Counts again what a checkpoint does not hold.
+struct Recounting {
+    keys: Keys,
+    counting: Counting,
+    /// The last instant that is there.
+    latest: Option<Timestamp>,
+    found: stream::Found,
+}
+
+impl Recounting {
+    /// Opens a stream of calls, and counts what is beyond `from`.
+    fn open(
+        &mut self,
+        (path, log_id, segment_bytes): (PathBuf, [u8; 16], u64),
+        known: &[Segment],
+        from: u64,
+    ) -> io::Result<Stream> {
+        let Self {
+            keys,
+            counting,
+            latest,
+            found,
+        } = self;
+        let (mut stream, new) =
+            Stream::open((&path, log_id, segment_bytes), known, from, |block| {
+                recount(keys, block, counting);
+                *latest = (*latest).max(Some(block.latest));
+            })?;
+        found.torn += new.torn;
+        found.damaged += new.damaged;
+        if stream.end() < from {
+            tracing::warn!("segments of usage that were there are gone");
+            stream.skip_to(from)?;
+        }
+        Ok(stream)
+    }
 }
 
 /// Calls may be missing from the last instant that is there to now.

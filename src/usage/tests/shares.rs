@@ -92,62 +92,60 @@ fn a_flood_erases_no_evidence_but_its_own_detail() {
             ..call(key(3), "/of another tenant")
         });
         flood(&world, &flooding);
-        let check = |world: &World| {
-            let evidence = |number: u128, name: &str| {
-                let found = world.last(key(number), 1_000);
-                assert!(found.iter().any(|endpoint| endpoint == name), "{name}");
-            };
-            let mut own = Vec::new();
-            let mut before = None;
-            loop {
-                let page = world
-                    .usage
-                    .calls(key(1), &CallsAsk { before, ..ASK })
-                    .unwrap();
-                own.extend(page.calls.into_iter().map(|call| call.endpoint));
-                before = page.next;
-                if before.is_none() {
-                    break;
-                }
-            }
-            assert_eq!(own.last().unwrap(), "/stolen", "{name}");
-            evidence(2, "/of the same tenant");
-            evidence(3, "/of another tenant");
-            let usage = world.usage.of(key(1));
-            assert_eq!(
-                usage.accepted + usage.denied + usage.reported,
-                FLOOD + 1,
-                "{name}"
-            );
-            let day = SummaryAsk {
-                bucket: Bucket::Day,
-                from: START,
-                to: START.plus_ms(1),
-            };
-            let summary = world.usage.summary(key(1), &day).unwrap();
-            assert_eq!(summary[0].calls, FLOOD + 1, "{name}");
-            let collapsed = world.usage.collapsed(key(1));
-            let counted: u64 = collapsed.iter().map(|one| one.calls).sum();
-            assert_eq!(counted, summary[0].detail_shed, "{name}");
-            let is_refused = flooding.outcome != Outcome::Valid && flooding.reporter.is_none();
-            if is_refused {
-                assert_eq!(counted, FLOOD + 1 - own.len() as u64, "{name}");
-                assert_eq!(
-                    (collapsed.len(), collapsed[0].outcome),
-                    (1, flooding.outcome)
-                );
-            } else {
-                // The newest calls are there, as many as there is room for.
-                assert_eq!(own[0], format!("/{:01000}", FLOOD - 1), "{name}");
-                assert_eq!(counted, 0, "{name}");
-            }
-            assert!(bytes_on_disk(world) <= BYTES + (64 << 10), "{name}");
-        };
-        check(&world);
-        check(&world.killed());
+        check_flooded(&world, &flooding, name);
+        check_flooded(&world.killed(), &flooding, name);
         world.restart();
-        check(&world);
+        check_flooded(&world, &flooding, name);
     }
+}
+
+/// The endpoints of all calls of a key, newest first, page by page.
+fn pages(world: &World, number: u128, limit: usize) -> (Vec<String>, Vec<String>) {
+    let (mut endpoints, mut ids, mut before) = (Vec::new(), Vec::new(), None);
+    loop {
+        let ask = CallsAsk {
+            limit,
+            before,
+            ..ASK
+        };
+        let page = world.usage.calls(key(number), &ask).unwrap();
+        ids.extend(page.calls.iter().map(|call| call.id.clone()));
+        endpoints.extend(page.calls.into_iter().map(|call| call.endpoint));
+        before = page.next;
+        if before.is_none() {
+            return (endpoints, ids);
+        }
+    }
+}
+
+fn check_flooded(world: &World, flooding: &Call<'_>, name: &str) {
+    let (own, _) = pages(world, 1, 1_000);
+    assert_eq!(own.last().unwrap(), "/stolen", "{name}");
+    assert_eq!(world.last(key(2), 10), ["/of the same tenant"], "{name}");
+    assert_eq!(world.last(key(3), 10), ["/of another tenant"], "{name}");
+    let usage = world.usage.of(key(1));
+    let counts = usage.accepted + usage.denied + usage.reported;
+    assert_eq!(counts, FLOOD + 1, "{name}");
+    let day = SummaryAsk {
+        bucket: Bucket::Day,
+        from: START,
+        to: START.plus_ms(1),
+    };
+    let summary = world.usage.summary(key(1), &day).unwrap();
+    assert_eq!(summary[0].calls, FLOOD + 1, "{name}");
+    let collapsed = world.usage.collapsed(key(1));
+    let counted: u64 = collapsed.iter().map(|one| one.calls).sum();
+    assert_eq!(counted, summary[0].detail_shed, "{name}");
+    if flooding.outcome != Outcome::Valid && flooding.reporter.is_none() {
+        assert_eq!(counted, FLOOD + 1 - own.len() as u64, "{name}");
+        let shown = (collapsed.len(), collapsed[0].outcome);
+        assert_eq!(shown, (1, flooding.outcome));
+    } else {
+        // The newest calls are there, as many as there is room for.
+        assert_eq!(own[0], format!("/{:01000}", FLOOD - 1), "{name}");
+        assert_eq!(counted, 0, "{name}");
+    }
+    assert!(bytes_on_disk(world) <= BYTES + (64 << 10), "{name}");
 }
 
 #[test]
@@ -200,21 +198,7 @@ fn both_streams_are_one_list_in_the_order_of_recording() {
     let of_kept = names.iter().filter(|name| is_kept(name)).count();
     assert!(is_kept("/0") && !is_kept("/19"));
     assert!((9..100).contains(&of_kept), "{of_kept}");
-    let (mut seen, mut ids, mut before) = (Vec::new(), Vec::new(), None);
-    loop {
-        let ask = CallsAsk {
-            limit: 7,
-            before,
-            ..ASK
-        };
-        let page = world.usage.calls(key(1), &ask).unwrap();
-        ids.extend(page.calls.iter().map(|call| call.id.clone()));
-        seen.extend(page.calls.into_iter().map(|call| call.endpoint));
-        before = page.next;
-        if before.is_none() {
-            break;
-        }
-    }
+    let (seen, mut ids) = pages(&world, 1, 7);
     assert!(seen.iter().eq(names.iter().rev()), "{seen:?}");
     ids.sort();
     ids.dedup();
