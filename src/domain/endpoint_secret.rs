@@ -4,6 +4,7 @@
 //! What it must look like is told by `webhooks/signature.rs`; what the ledger keeps of it is a
 //! sealed value.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Deserializer};
@@ -11,6 +12,8 @@ use zeroize::Zeroizing;
 
 /// What signing secrets and private keys begin with.
 const PREFIXES: [&str; 2] = ["whsec_", "whsk_"];
+/// Base64 digits of the shortest secret, which has 24 bytes.
+const KEY_CHARS_MIN: usize = 32;
 
 /// `whsec_` and the base64 of the secret.
 #[derive(Clone)]
@@ -44,20 +47,43 @@ impl<'de> Deserialize<'de> for EndpointSecretText {
 
 /// A text with everything blotted out that begins as a signing secret or a private key does.
 #[must_use]
-pub fn without_endpoint_secrets(text: &str) -> String {
-    let of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_');
+pub fn without_endpoint_secrets(text: &str) -> Cow<'_, str> {
+    let Some(first) = next_secret(text) else {
+        return Cow::Borrowed(text);
+    };
     let mut clean = String::with_capacity(text.len());
-    let mut rest = text;
-    loop {
-        let found = PREFIXES.into_iter().filter_map(|prefix| rest.find(prefix));
-        let Some((before, from)) = found.min().and_then(|at| rest.split_at_checked(at)) else {
-            clean.push_str(rest);
-            return clean;
-        };
+    let (mut rest, mut found) = (text, Some(first));
+    while let Some((before, _, after)) = found {
         clean.push_str(before);
         clean.push_str("[secret]");
-        rest = from.trim_start_matches(of_key);
+        rest = after;
+        found = next_secret(rest);
     }
+    clean.push_str(rest);
+    Cow::Owned(clean)
+}
+
+/// Whether a text holds a signing secret or a private key, and not only the beginning of one.
+#[must_use]
+pub fn holds_endpoint_secret(text: &str) -> bool {
+    let mut rest = text;
+    while let Some((_, secret, after)) = next_secret(rest) {
+        if secret.len() >= KEY_CHARS_MIN {
+            return true;
+        }
+        rest = after;
+    }
+    false
+}
+
+/// What stands before, in and behind the first secret, but for its prefix.
+fn next_secret(text: &str) -> Option<(&str, &str, &str)> {
+    let of_key = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '=' | '-' | '_');
+    let found = PREFIXES.into_iter().filter_map(|prefix| text.find(prefix));
+    let (before, from) = text.split_at_checked(found.min()?)?;
+    let after = from.trim_start_matches(of_key);
+    let secret = from.get(..from.len() - after.len())?;
+    Some((before, secret.split_once('_')?.1, after))
 }
 
 #[cfg(test)]

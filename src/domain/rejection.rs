@@ -58,6 +58,12 @@ pub enum Rejection {
         /// The field.
         field: &'static str,
     },
+    /// A text with one of our own secrets in it.
+    #[error("must not hold a token or another secret: what it says is kept for good")]
+    FieldHoldsToken {
+        /// The field.
+        field: &'static str,
+    },
     /// Not an e-mail address.
     #[error("is not an e-mail address")]
     EmailInvalid {
@@ -175,7 +181,7 @@ pub enum Rejection {
     #[error("must be at most 4096 bytes of keys and values")]
     MetadataTooLarge,
     /// The idempotency key was used for another body.
-    #[error("the idempotency key was used for another request")]
+    #[error("the idempotency key was used for another request, or for a person erased since")]
     IdempotencyKeyReused,
 
     /// The actor's own authority does not cover what the command makes or changes.
@@ -290,6 +296,7 @@ impl Rejection {
             Self::FieldEmpty { .. } => "field_empty",
             Self::FieldTooLong { .. } => "field_too_long",
             Self::FieldControlCharacters { .. } => "field_control_characters",
+            Self::FieldHoldsToken { .. } => "field_holds_token",
             Self::EmailInvalid { .. } => "email_invalid",
             Self::TokenPrefixInvalid => "token_prefix_invalid",
             Self::UnknownScope { .. } => "unknown_scope",
@@ -337,6 +344,7 @@ impl Rejection {
             Self::FieldEmpty { field }
             | Self::FieldTooLong { field, .. }
             | Self::FieldControlCharacters { field }
+            | Self::FieldHoldsToken { field }
             | Self::EmailInvalid { field } => Some(field),
             Self::TokenPrefixInvalid => Some("token_prefix"),
             Self::UnknownScope { .. }

@@ -231,6 +231,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (422, "field_empty", "a required text or list is empty"),
     (
         422,
+        "field_holds_token",
+        "a token or another secret in a text that is kept for good",
+    ),
+    (
+        422,
         "field_invalid",
         "a field is of another type, or stands twice",
     ),

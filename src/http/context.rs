@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::App;
 use super::frame::RequestId;
 use super::problem::Problem;
+use crate::domain::blot::without_secrets;
 use crate::domain::envelope::Digest32;
 use crate::domain::ids::{OrganizationId, Principal};
 use crate::ledger::{Idempotency, Network};
@@ -114,11 +115,14 @@ impl Context {
     pub(super) fn network(&self, app: &App) -> Option<Network> {
         let ip = self.address(app)?;
         // Plain text only, so every byte is a character.
-        let user_agent = self.user_agent();
-        let user_agent = user_agent.map(|agent| agent.get(..USER_AGENT_BYTES_MAX).unwrap_or(agent));
+        let user_agent = self.user_agent().map(without_secrets);
+        let user_agent = user_agent.map(|agent| match agent.get(..USER_AGENT_BYTES_MAX) {
+            Some(beginning) => beginning.to_owned(),
+            None => agent.into_owned(),
+        });
         Some(Network {
             ip: ip.to_string(),
-            user_agent: user_agent.map(str::to_owned),
+            user_agent,
         })
     }
 

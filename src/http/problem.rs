@@ -298,7 +298,7 @@ impl Problem {
             kind: "about:blank",
             title: self.status.canonical_reason().unwrap_or("Unknown"),
             status: self.status.as_u16(),
-            detail: without_secrets(&self.detail),
+            detail: without_secrets(&self.detail).into_owned(),
             code: self.code,
             request_id: request_id.to_owned(),
             errors: self
@@ -326,8 +326,8 @@ impl FieldProblem {
     /// into a ticket.
     fn without_secrets(&self) -> Self {
         Self {
-            field: without_secrets(&self.field),
-            message: without_secrets(&self.message),
+            field: without_secrets(&self.field).into_owned(),
+            message: without_secrets(&self.message).into_owned(),
         }
     }
 }
@@ -390,6 +390,7 @@ fn status_of(why: &Rejection) -> StatusCode {
         Rejection::FieldEmpty { .. }
         | Rejection::FieldTooLong { .. }
         | Rejection::FieldControlCharacters { .. }
+        | Rejection::FieldHoldsToken { .. }
         | Rejection::EmailInvalid { .. }
         | Rejection::PasswordTooShort
         | Rejection::TokenPrefixInvalid

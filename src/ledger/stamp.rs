@@ -18,7 +18,7 @@ use crate::domain::envelope::{
     ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, commitment,
 };
 use crate::domain::event::Fact;
-use crate::domain::ids::{EventId, Principal, Subject};
+use crate::domain::ids::{EventId, Principal, Subject, UserId};
 use crate::domain::personal::Personal;
 use crate::domain::record::{Member, WebhookEndpoint};
 use crate::domain::sealed_values::{ENDPOINT_KEY_FIELD, PASSWORD_FIELD};
@@ -62,6 +62,7 @@ pub(crate) enum SealRefusal {
 pub(crate) struct SealedDecision {
     decision: Decision,
     network: Option<Sealed>,
+    idempotency: Option<Idempotency>,
 }
 
 /// Seals and stamps.
@@ -122,7 +123,15 @@ impl Stamper<'_> {
             self.seal(holder, &text, facts.event_id(0), NETWORK_FIELD)
         });
         let network = network.transpose()?;
-        Ok(SealedDecision { decision, network })
+        let idempotency = submission.idempotency.map(|given| Idempotency {
+            digest: self.keyed_digest(given.digest, decision.member()),
+            ..given
+        });
+        Ok(SealedDecision {
+            decision,
+            network,
+            idempotency,
+        })
     }
 
     /// Gives each change of a sealed decision its place from `position` on, and stages it in the
@@ -134,7 +143,11 @@ impl Stamper<'_> {
         (submission, facts): (&Submission, &Facts),
         position: u64,
     ) -> Result<Vec<Stamped>, StampError> {
-        let SealedDecision { decision, network } = sealed;
+        let SealedDecision {
+            decision,
+            network,
+            idempotency,
+        } = sealed;
         let mut actor = actor_stamp(submission.request.actor, &decision.authority);
         actor.network = network;
         let mut stamped = Vec::with_capacity(decision.changes.len());
@@ -151,7 +164,7 @@ impl Stamper<'_> {
             };
             let actor = std::mem::replace(&mut actor, bare);
             let event = self.event(state, change, actor, place);
-            let event = with_request(event, submission);
+            let event = with_request(event, submission, idempotency);
             let payload = event.to_payload()?;
             state.apply(&event, commitment(&payload))?;
             // As of this event: what the rest of a cascade ends is still live here.
@@ -211,6 +224,18 @@ impl Stamper<'_> {
             value.seal(self.seal(holder, plain.as_bytes(), id, field)?);
         }
         Ok(())
+    }
+
+    /// The digest of a command's body as its events have it. What is said of a member can be
+    /// guessed, an address or a name: that digest takes the member's own key, and dies with it.
+    fn keyed_digest(&mut self, digest: Digest32, member: Option<UserId>) -> Digest32 {
+        let Some(member) = member else {
+            return digest;
+        };
+        let keyed = self.keys.digest_for(data_key(member.0), digest.0);
+        // Without the key the command is done, and is told from all others afterwards.
+        let keyed = keyed.ok().flatten();
+        Digest32(keyed.unwrap_or_else(|| self.entropy.bytes()))
     }
 
     /// Whether a holder's key is there and can be read.
@@ -281,22 +306,31 @@ fn secret_holder(fact: &Fact, subject: Subject) -> Option<KeyHolder> {
     }
 }
 
-/// A network address belongs to the person behind the actor, else to the organization.
+/// Where a command came from belongs to the person behind the actor. What the program itself notes
+/// of a member, such as a failure to sign in, came from where that member was. Else it is the
+/// organization's.
 fn network_holder(decision: &Decision, submission: &Submission) -> Option<KeyHolder> {
     submission.network.as_ref()?;
     let first = decision.changes.first()?;
+    let organization = first.organization.or(decision.authority.organization);
+    let organization = organization.map(KeyHolder::Organization);
     match decision.authority.principal {
         Some(Principal::User(user)) => Some(KeyHolder::Member(user)),
-        Some(Principal::ServiceAccount(_) | Principal::Credential(_)) | None => first
-            .organization
-            .or(decision.authority.organization)
-            .map(KeyHolder::Organization),
+        Some(Principal::ServiceAccount(_) | Principal::Credential(_)) => organization,
+        None => match submission.request.actor {
+            Actor::Nobody => decision.member().map(KeyHolder::Member).or(organization),
+            Actor::Operator | Actor::Session(_) | Actor::Bearer { .. } => organization,
+        },
     }
 }
 
-fn with_request(mut event: Event, submission: &Submission) -> Event {
+fn with_request(
+    mut event: Event,
+    submission: &Submission,
+    idempotency: Option<Idempotency>,
+) -> Event {
     event.request_id.clone_from(&submission.request_id);
-    if let Some(Idempotency { command, digest }) = submission.idempotency {
+    if let Some(Idempotency { command, digest }) = idempotency {
         event.command_id = Some(command);
         event.command_digest = Some(digest);
     }

@@ -65,7 +65,7 @@ impl Attempt {
         } else {
             whole_words(&text)
         };
-        let mut clean = without_secrets(whole);
+        let mut clean = without_secrets(whole).into_owned();
         clean.truncate(clean.floor_char_boundary(RESPONSE_BYTES_MAX));
         self.response = clean.into_bytes();
         self

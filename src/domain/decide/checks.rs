@@ -1,5 +1,6 @@
 //! The form of values: lengths, characters, addresses, versions. Each limit is named here.
 
+use crate::domain::blot::holds_token;
 use crate::domain::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM};
 use crate::domain::kind::{GrantForm, Kind};
 use crate::domain::record::Metadata;
@@ -41,6 +42,7 @@ pub(super) fn lines(field: &'static str, text: &str, max: usize) -> Result<(), R
 }
 
 fn short(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
+    no_token(field, text)?;
     if text.chars().count() > max {
         return Err(Rejection::FieldTooLong {
             field,
@@ -49,6 +51,14 @@ fn short(field: &'static str, text: &str, max: usize) -> Result<(), Rejection> {
         });
     }
     Ok(())
+}
+
+/// A text is kept for good, and so would be a secret in it.
+pub(super) fn no_token(field: &'static str, text: &str) -> Result<(), Rejection> {
+    match holds_token(text) {
+        true => Err(Rejection::FieldHoldsToken { field }),
+        false => Ok(()),
+    }
 }
 
 /// An address that mail can be sent to: one `@`, something on both sides, no white space. Whether
@@ -61,6 +71,7 @@ pub(super) fn email(field: &'static str, text: &str) -> Result<(), Rejection> {
             unit: "bytes",
         });
     }
+    no_token(field, text)?;
     let good = text.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@')
     });
@@ -140,10 +151,10 @@ pub(super) fn metadata(metadata: &Metadata) -> Result<(), Rejection> {
         .map(|(key, value)| key.len() + value.len())
         .sum();
     if bytes > METADATA_BYTES_MAX {
-        Err(Rejection::MetadataTooLarge)
-    } else {
-        Ok(())
+        return Err(Rejection::MetadataTooLarge);
     }
+    let mut texts = metadata.iter().flat_map(|(key, value)| [key, value]);
+    texts.try_for_each(|text| no_token("metadata", text))
 }
 
 /// `If-Match` against the record's version.

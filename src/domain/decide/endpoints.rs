@@ -367,6 +367,7 @@ fn url(text: &str) -> Result<(), Rejection> {
     if text.chars().any(char::is_control) {
         return Err(Rejection::FieldControlCharacters { field: "url" });
     }
+    checks::no_token("url", text)?;
     let parsed = Url::parse(text).ok();
     let of_web = |url: &Url| matches!(url.scheme(), "https" | "http") && url.has_host();
     match parsed.filter(of_web) {

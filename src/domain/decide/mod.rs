@@ -29,7 +29,7 @@ use super::access::{Access, Action, Authority, may};
 use super::command::{Actor, Command, OpenLedger, Request};
 use super::endpoint_secret::EndpointSecretText;
 use super::event::{CatalogueAdopted, Fact, LedgerOpened};
-use super::ids::{EventId, OrganizationId, Subject};
+use super::ids::{EventId, OrganizationId, Subject, UserId};
 use super::rejection::Rejection;
 use super::secret::Token;
 use super::sign_in::OpaqueToken;
@@ -85,6 +85,23 @@ pub struct Decision {
     pub endpoint_secret: Option<EndpointSecretText>,
     /// Who did it.
     pub authority: Authority,
+}
+
+impl Decision {
+    /// The member whose record changes, where one does.
+    #[must_use]
+    pub fn member(&self) -> Option<UserId> {
+        self.changes.iter().find_map(|change| match change.subject {
+            Subject::Member(id) => Some(id),
+            Subject::Ledger(_)
+            | Subject::Organization(_)
+            | Subject::Project(_)
+            | Subject::ServiceAccount(_)
+            | Subject::Credential(_)
+            | Subject::Session(_)
+            | Subject::WebhookEndpoint(_) => None,
+        })
+    }
 }
 
 /// Decides a command.

@@ -8,7 +8,23 @@ type Case = (Value, &'static str, &'static str);
 
 /// Changes of a right body, with the code and the field that are answered.
 fn wrong_texts() -> Vec<Case> {
+    let token = format!("ab9_01H2XA9CKEB7WZG8RMN2KPQV7D_{}", "0f".repeat(36));
     vec![
+        (
+            json!({"name": format!("of {token}, old")}),
+            "field_holds_token",
+            "name",
+        ),
+        (
+            json!({"description": token.replace('_', "%5f")}),
+            "field_holds_token",
+            "description",
+        ),
+        (
+            json!({"description": token.to_uppercase()}),
+            "field_holds_token",
+            "description",
+        ),
         (json!({"name": " "}), "field_empty", "name"),
         (json!({"name": "x".repeat(201)}), "field_too_long", "name"),
         (

@@ -16,13 +16,14 @@ use utoipa::ToSchema;
 
 use super::outcome_named;
 use crate::domain::access::{Access, Action};
+use crate::domain::blot::without_secrets;
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::http::body;
 use crate::http::call::Call;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::used::{path_of, without_secrets};
+use crate::http::used::path_of;
 use crate::usage::{self, Outcome};
 
 /// Most lines of one report.

@@ -8,7 +8,8 @@ use super::company::{create_organization, found, organization};
 use super::image::{image, verdicts};
 use super::{Setup, World, network, submission};
 use crate::domain::command::{Actor, AddMember, Command, EraseMember, IssueSignInLink, SignIn};
-use crate::domain::command::{CreateKey, SignInProof};
+use crate::domain::command::{CreateKey, SignInFailure, SignInProof};
+use crate::domain::envelope::Event;
 use crate::domain::ids::{OrganizationId, Owner, UserId};
 use crate::domain::kind::Kind;
 use crate::ledger::history::PastNetwork;
@@ -168,4 +169,69 @@ fn where_an_erased_person_called_from_is_erased_in_every_history() {
     assert!(shown(seen(issued.position)));
     assert_eq!(seen(signed_in.position), PastNetwork::Erased);
     assert_eq!(seen(0), PastNetwork::NotKept);
+}
+
+/// An attempt to sign in that failed, from where the person was.
+fn failure(world: &World, of: OrganizationId, member: UserId) {
+    let noted = Command::NoteSignInFailure(SignInFailure {
+        organization: of,
+        member,
+        failures: 1,
+    });
+    let submission = Submission {
+        network: Some(network("192.0.2.9")),
+        ..submission(Actor::Nobody, noted)
+    };
+    world.ledger.submit_blocking(submission).unwrap();
+}
+
+#[test]
+fn where_a_sign_in_failed_is_the_persons_and_is_erased_with_the_person() {
+    let world = World::new(7);
+    let of = organization(&world.run(create_organization("Acme", "ann@acme.example")));
+    let dora = member(&world, of, "dee@acme.example");
+    failure(&world, of, dora);
+    let position = world.events() - 1;
+    let shown = |world: &World| world.ledger.event(position).unwrap().network;
+    assert!(matches!(shown(&world), PastNetwork::Shown(_)));
+    world.run(erase(of, dora));
+    assert_eq!(shown(&world), PastNetwork::Erased);
+}
+
+#[test]
+fn a_repeated_command_about_a_person_is_known_until_the_erasure_and_by_nothing_in_the_log() {
+    let world = World::new(8);
+    let of = organization(&world.run(create_organization("Acme", "ann@acme.example")));
+    let add = || AddMember {
+        organization: of,
+        email: "dee@acme.example".to_owned(),
+        name: Some("Dora Diaz".to_owned()),
+        role: "viewer".to_owned(),
+    };
+    let added = world.keyed(1, 1, add()).unwrap();
+    let Record::Member(dora) = &added.records[0] else {
+        panic!("{added:?}");
+    };
+    let dora = dora.id;
+    // The same of an owner who comes with an organization, on every event of the command.
+    world
+        .keyed(2, 2, create_organization("Hooli", "gavin@hooli.example"))
+        .unwrap();
+    let plain = [1, 2].map(|body| super::idempotency(1, body).digest);
+    for payload in payloads(&world) {
+        let digest = Event::from_payload(&payload).unwrap().command_digest;
+        assert!(digest.is_none_or(|digest| !plain.contains(&digest)));
+    }
+    let world = world.restarted();
+    assert!(world.keyed(1, 1, add()).unwrap().replayed);
+    let another = create_organization("Hooli", "gavin@hooli.example");
+    assert!(world.keyed(2, 2, another).unwrap().replayed);
+    let reused = |world: &World, body| super::refusal(world.keyed(1, body, add()));
+    assert_eq!(reused(&world, 2), "Rejected(IdempotencyKeyReused)");
+    world.run(erase(of, dora));
+    let events = world.events();
+    assert_eq!(reused(&world, 1), "Rejected(IdempotencyKeyReused)");
+    let world = world.restarted();
+    assert_eq!(reused(&world, 1), "Rejected(IdempotencyKeyReused)");
+    assert_eq!(world.events(), events);
 }
