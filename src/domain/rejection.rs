@@ -59,7 +59,9 @@ pub enum Rejection {
         field: &'static str,
     },
     /// A text with one of our own secrets in it.
-    #[error("must not hold a token or another secret: what it says is kept for good")]
+    #[error(
+        "must not contain a token or another secret, since it is stored for good; remove the secret"
+    )]
     FieldHoldsToken {
         /// The field.
         field: &'static str,

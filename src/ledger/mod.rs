@@ -21,6 +21,7 @@ pub mod telling;
 pub mod unusable_keys;
 
 mod checkpoints;
+mod command_digest;
 mod erasure;
 mod snapshots;
 mod stamp;

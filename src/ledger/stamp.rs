@@ -7,6 +7,7 @@
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
+use super::command_digest;
 use super::history::PastNetwork;
 use super::unusable_keys::{KeyHolder, KeyProblem, UnusableKey};
 use super::{Idempotency, Submission};
@@ -124,7 +125,7 @@ impl Stamper<'_> {
         });
         let network = network.transpose()?;
         let idempotency = submission.idempotency.map(|given| Idempotency {
-            digest: self.keyed_digest(given.digest, decision.member()),
+            digest: self.command_digest(given.digest, decision.member()),
             ..given
         });
         Ok(SealedDecision {
@@ -226,16 +227,11 @@ impl Stamper<'_> {
         Ok(())
     }
 
-    /// The digest of a command's body as its events have it. What is said of a member can be
-    /// guessed, an address or a name: that digest takes the member's own key, and dies with it.
-    fn keyed_digest(&mut self, digest: Digest32, member: Option<UserId>) -> Digest32 {
-        let Some(member) = member else {
-            return digest;
-        };
-        let keyed = self.keys.digest_for(data_key(member.0), digest.0);
-        // Without the key the command is done, and is told from all others afterwards.
-        let keyed = keyed.ok().flatten();
-        Digest32(keyed.unwrap_or_else(|| self.entropy.bytes()))
+    /// The digest that the events carry. Without the member's key the command is carried out, and
+    /// a repetition of it is refused.
+    fn command_digest(&mut self, digest: Digest32, member: Option<UserId>) -> Digest32 {
+        let keyed = command_digest::keyed(self.keys, digest, member);
+        keyed.unwrap_or_else(|| Digest32(self.entropy.bytes()))
     }
 
     /// Whether a holder's key is there and can be read.

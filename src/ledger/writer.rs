@@ -11,12 +11,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::checkpoints::Signed;
 use super::lanes::Job;
 use super::stamp::{StampError, Stamped, Stamper};
-use super::{Answer, Health, Outcome, Record, Shared, Submission, SubmitError, erasure};
+use super::{
+    Answer, Health, Outcome, Record, Shared, Submission, SubmitError, command_digest, erasure,
+};
 use crate::clock::{ClockGuard, Entropy, Suspicion};
 use crate::domain::command::{Actor, Urgency};
 use crate::domain::decide::{Decision, Facts, decide};
 use crate::domain::endpoint_secret::EndpointSecretText;
-use crate::domain::envelope::Digest32;
 use crate::domain::ids::Subject;
 use crate::domain::secret::Token;
 use crate::domain::sign_in::OpaqueToken;
@@ -118,7 +119,7 @@ impl Writer {
         if let Some(idempotency) = submission.idempotency
             && let Some(known) = self.state().remembered(&idempotency.command)
         {
-            if !self.is_same_command(known.digest, idempotency.digest) {
+            if !command_digest::is_same(&self.shared.keys, known.digest, idempotency.digest) {
                 return Err(crate::domain::rejection::Rejection::IdempotencyKeyReused.into());
             }
             return Ok(Decided::Repeated {
@@ -171,15 +172,6 @@ impl Writer {
             records,
             secrets,
             last,
-        })
-    }
-
-    /// Whether a body is that of a remembered command; after an erasure nobody can tell.
-    fn is_same_command(&self, remembered: Digest32, digest: Digest32) -> bool {
-        let same = self.shared.keys.is_same_digest(remembered.0, digest.0);
-        same.unwrap_or_else(|why| {
-            tracing::warn!(%why, "an idempotency key cannot be compared");
-            false
         })
     }
 

@@ -12,23 +12,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use ed25519_dalek::SigningKey;
-use ulid::Ulid;
 use zeroize::Zeroizing;
 
 use super::SealError;
 use super::folder::{self, Found};
 use super::sealed::{Context, NONCE_BYTES, Sealed};
 use super::secret::{DataKey, DataKeyId, SecretBytes};
-use super::wrapped::{FIRST_SIGNING, KeyName, Master, keyed_hash};
+use super::wrapped::{FIRST_SIGNING, KeyName, Master};
 use crate::clock::Entropy;
 
 /// How many data keys stay in memory: at about 100 bytes each, 6.5 MB. Beyond, the oldest goes.
 const CACHED_KEYS_MAX: usize = 65_536;
-
-/// What the data key of a person does beside sealing.
-const DIGEST_LABEL: &[u8] = b"keyledger command digest 1";
-/// Bytes of a keyed digest that name its holder; as many are left to tell contents apart.
-const HOLDER_BYTES: usize = 16;
 
 pub(super) const LOG_FILE: &str = "log";
 pub(super) const MASTER_FILE: &str = "master";
@@ -51,7 +45,7 @@ pub struct KeyStore {
     master: Master,
     /// The first one, then those that took its place.
     signing: (SigningKey, Vec<SigningKey>),
-    digest: DataKey,
+    pub(super) digest: DataKey,
     /// Held while files come or go, before the cache's lock.
     changing: Mutex<()>,
     cache: RwLock<BTreeMap<DataKeyId, Arc<DataKey>>>,
@@ -288,46 +282,6 @@ impl KeyStore {
             .wrap(&name.to_string(), key.expose(), entropy.bytes());
         folder::write_new(&self.dir.join(name.to_string()), text.as_bytes())?;
         Ok(SigningKey::from_bytes(key.expose()))
-    }
-
-    /// The digest of a command's content: HMAC-SHA-256 under a key of this log alone.
-    pub fn digest(&self, content: &[u8]) -> [u8; 32] {
-        keyed_hash(&self.digest, content)
-    }
-
-    /// The digest of a command about a data key's holder, made of [`Self::digest`]: the holder,
-    /// then half an HMAC under the data key. Without the key it is the digest of nothing. `None`
-    /// where the key is erased.
-    ///
-    /// # Errors
-    /// Those of [`Self::data_key`].
-    pub fn digest_for(
-        &self,
-        holder: DataKeyId,
-        digest: [u8; 32],
-    ) -> Result<Option<[u8; 32]>, SealError> {
-        let key = self.data_key(holder)?;
-        Ok(key.map(|key| {
-            let mut keyed = keyed_hash(&key, &[DIGEST_LABEL, digest.as_slice()].concat());
-            let (id, _) = keyed.split_at_mut(HOLDER_BYTES);
-            id.copy_from_slice(&holder.ulid().0.to_be_bytes());
-            keyed
-        }))
-    }
-
-    /// Whether a stored digest, of either form, is that of the content with this [`Self::digest`].
-    /// That under an erased key is no content's.
-    ///
-    /// # Errors
-    /// Those of [`Self::data_key`].
-    pub fn is_same_digest(&self, stored: [u8; 32], digest: [u8; 32]) -> Result<bool, SealError> {
-        if stored == digest {
-            return Ok(true);
-        }
-        let (holder, _) = stored.split_at(HOLDER_BYTES);
-        let holder = holder.try_into().map_or(0, u128::from_be_bytes);
-        let holder = DataKeyId::new(Ulid(holder));
-        Ok(self.digest_for(holder, digest)? == Some(stored))
     }
 
     /// Seals `plain` under the data key `id`. The nonce comes from the facts, new for each value.

@@ -14,6 +14,7 @@ pub mod password;
 pub mod sealed;
 pub mod secret;
 
+mod digests;
 mod folder;
 mod wrapped;
 
