@@ -207,7 +207,6 @@ pub(super) fn path_of(target: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ids::SecretId;
 
     #[test]
     fn a_path_has_no_query() {
