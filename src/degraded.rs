@@ -6,13 +6,19 @@
 //! `/readyz` and `/metrics` read it. Must never decide anything, nor hold a secret.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, fs, io};
 
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
+
+/// Between the name of what was set aside and the time, in milliseconds since 1970.
+pub const DAMAGED: &str = ".damaged-";
+
+/// Files or folders of one name that are kept aside: the first shows how it began, and two more.
+pub const SET_ASIDE_MAX: usize = 3;
 
 /// A part of the service that can be degraded while the ledger goes on.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -145,13 +151,32 @@ impl DegradedParts {
         }
     }
 
-    /// A damaged file or folder of a part was moved to `to` and is being made anew.
-    pub fn note_set_aside(&self, part: Part, (from, to): (&Path, &Path), why: &str) {
+    /// Moves a damaged file or folder of a part aside, so that it can be made anew: it stays
+    /// beside as `<name>.damaged-<time>`, of each name the newest [`SET_ASIDE_MAX`].
+    ///
+    /// # Errors
+    /// When it cannot be renamed.
+    pub fn set_aside(&self, part: Part, path: &Path, why: &str) -> io::Result<PathBuf> {
+        let folder = path.parent().unwrap_or_else(|| Path::new("."));
+        let name = path.file_name().and_then(|name| name.to_str());
+        let prefix = format!("{}{DAMAGED}", name.unwrap_or_default());
+        // In a name without colons, and in order: of two in one millisecond one waits.
+        let at = self.0.clock.now_ms().max(0);
+        let mut to = folder.join(format!("{prefix}{at:013}"));
+        for number in 1..=SET_ASIDE_MAX {
+            if !to.try_exists()? {
+                break;
+            }
+            to = folder.join(format!("{prefix}{at:013}-{number}"));
+        }
+        fs::rename(path, &to)?;
+        remove_oldest(folder, &prefix)?;
         if let Some(count) = self.0.set_aside.get(part.number()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let (part, file, kept_as) = (part.name(), from.display(), to.display());
+        let (part, file, kept_as) = (part.name(), path.display(), to.display());
         tracing::error!(part, %file, %kept_as, why, "a damaged file was set aside");
+        Ok(to)
     }
 
     /// Whether a part is degraded.
@@ -177,6 +202,28 @@ impl DegradedParts {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Part, Degradation>> {
         self.0.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Removes all but the newest of what was set aside under a name.
+fn remove_oldest(folder: &Path, prefix: &str) -> io::Result<()> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if name.to_str().is_some_and(|name| name.starts_with(prefix)) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    let surplus = found.len().saturating_sub(SET_ASIDE_MAX);
+    for path in found.into_iter().take(surplus) {
+        if path.is_dir() {
+            fs::remove_dir_all(path)?;
+        } else {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -218,8 +265,32 @@ mod tests {
             let others = Part::ALL.into_iter().filter(|other| *other != part);
             assert!(others.clone().all(|other| other.name() != part.name()));
             assert_eq!(degraded.set_aside_count(part), 0);
-            degraded.note_set_aside(part, (Path::new("a"), Path::new("b")), "a test");
+            let folder = tempfile::tempdir().unwrap();
+            let file = folder.path().join("a");
+            fs::write(&file, "damaged").unwrap();
+            degraded.set_aside(part, &file, "a test").unwrap();
             assert_eq!(degraded.set_aside_count(part), 1);
         }
+    }
+
+    #[test]
+    fn what_is_set_aside_stays_beside_and_the_oldest_goes() {
+        let (clock, by_hand) = Clock::manual(1_000);
+        let degraded = DegradedParts::new(clock);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store");
+        let mut made = Vec::new();
+        for number in 0..SET_ASIDE_MAX + 2 {
+            by_hand.advance_ms(i64::from(number != 1));
+            if number % 2 == 0 {
+                fs::create_dir(&path).unwrap();
+            } else {
+                fs::write(&path, "damaged").unwrap();
+            }
+            made.push(degraded.set_aside(Part::Views, &path, "a test").unwrap());
+            assert!(!path.exists());
+        }
+        let kept: Vec<_> = made.iter().filter(|path| path.exists()).collect();
+        assert_eq!(kept, made[2..].iter().collect::<Vec<_>>());
     }
 }

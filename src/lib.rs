@@ -17,6 +17,7 @@ pub mod http;
 pub mod ledger;
 pub mod log;
 pub mod merkle;
+mod panics;
 pub mod private;
 mod records;
 pub mod seal;

@@ -348,6 +348,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         503,
+        "deliveries_unavailable",
+        "what webhooks have delivered cannot be read now; `/readyz` says why",
+    ),
+    (
+        503,
         "disk_full",
         "the disk is full; `/oauth2/revoke` says so with this status",
     ),
@@ -406,6 +411,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (503, "usage_off", "this server does not record usage"),
     (503, "views_behind", "readers are too far behind"),
+    (
+        503,
+        "views_unavailable",
+        "lists and histories are being rebuilt from the log; `/readyz` says why",
+    ),
     (503, "webhooks_off", "this server does not deliver webhooks"),
     (507, "disk_full", "the disk is full; only ends are taken"),
 ];

@@ -45,6 +45,7 @@ mod sessions;
 mod streams;
 mod tls;
 mod trace;
+mod unreadable;
 mod usage;
 mod used;
 mod verify;

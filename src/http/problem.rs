@@ -13,8 +13,6 @@ use utoipa::ToSchema;
 use crate::domain::blot::without_secrets;
 use crate::domain::rejection::Rejection;
 use crate::ledger::SubmitError;
-use crate::ledger::history::HistoryError;
-use crate::views::tokens::BrokenView;
 
 /// Seconds that a client should wait after a 503.
 const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
@@ -468,6 +466,193 @@ impl From<SubmitError> for Problem {
     }
 }
 
+#[cfg(test)]
+    pub(super) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// What is wrong, for people.
+    #[cfg(test)]
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// The body, once the request's id is known.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let body = ProblemBody {
+            kind: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Unknown"),
+            status: self.status.as_u16(),
+            detail: without_secrets(&self.detail),
+            code: self.code,
+            request_id: request_id.to_owned(),
+            errors: self
+                .errors
+                .iter()
+                .map(FieldProblem::without_secrets)
+                .collect(),
+            error: self.oauth,
+        };
+        let text = serde_json::to_vec(&body).unwrap_or_default();
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.insert(name, value.clone());
+        }
+        let kind = HeaderValue::from_static("application/problem+json");
+        headers.insert(header::CONTENT_TYPE, kind);
+        // Some statuses may be kept by caches unless they are told.
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        (self.status, headers, text).into_response()
+    }
+}
+
+impl FieldProblem {
+    /// What a client puts in the wrong place must not come back in an error that somebody pastes
+    /// into a ticket.
+    fn without_secrets(&self) -> Self {
+        Self {
+            field: without_secrets(&self.field),
+            message: without_secrets(&self.message),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        // The outermost layer renders it, with the request's id.
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(why: Rejection) -> Self {
+        let status = status_of(&why);
+        let message = why.to_string();
+        let detail = why
+            .field()
+            .map_or_else(|| message.clone(), |f| format!("{f}: {message}"));
+        let mut problem = Self::new(status, why.code(), detail);
+        if let Some(field) = why.field() {
+            problem.errors.push(FieldProblem {
+                field: field.to_owned(),
+                message,
+            });
+        }
+        if let Rejection::QuotaReached { .. } = why {
+            return problem.with_header(header::RETRY_AFTER, QUOTA_RETRY_AFTER_SECONDS);
+        }
+        if why == Rejection::SignInRefused {
+            let challenge = HeaderValue::from_static("Bearer realm=\"keyledger\"");
+            return problem.with_header(header::WWW_AUTHENTICATE, challenge);
+        }
+        if why == Rejection::CredentialNotAccepted {
+            return Self::unauthenticated(true);
+        }
+        let Rejection::Forbidden { needs } = why else {
+            return problem;
+        };
+        let challenge =
+            format!("Bearer realm=\"keyledger\", error=\"insufficient_scope\", scope=\"{needs}\"");
+        match HeaderValue::from_str(&challenge) {
+            Ok(value) => problem.with_header(header::WWW_AUTHENTICATE, value),
+            Err(_) => problem,
+        }
+    }
+}
+
+/// The status of each refusal.
+fn status_of(why: &Rejection) -> StatusCode {
+    match why {
+        Rejection::CredentialNotAccepted | Rejection::SignInRefused => StatusCode::UNAUTHORIZED,
+        Rejection::NotFound { .. } => StatusCode::NOT_FOUND,
+        Rejection::Forbidden { .. }
+        | Rejection::WrongProject
+        | Rejection::SessionRequired
+        | Rejection::PasswordProofNeeded
+        | Rejection::BeyondYourAuthority { .. } => StatusCode::FORBIDDEN,
+        Rejection::FieldEmpty { .. }
+        | Rejection::FieldTooLong { .. }
+        | Rejection::FieldControlCharacters { .. }
+        | Rejection::EmailInvalid { .. }
+        | Rejection::PasswordTooShort
+        | Rejection::TokenPrefixInvalid
+        | Rejection::UnknownScope { .. }
+        | Rejection::ScopeNotForKind { .. }
+        | Rejection::ScopeTwice { .. }
+        | Rejection::UnknownRole { .. }
+        | Rejection::UnknownProject
+        | Rejection::UrlRefused { .. }
+        | Rejection::EventTypeNotDelivered { .. }
+        | Rejection::SigningSecretInvalid { .. }
+        | Rejection::OverlapTooLong
+        | Rejection::TooManyEndpoints { .. }
+        | Rejection::ProjectBinding { .. }
+        | Rejection::ExpiryInPast
+        | Rejection::ExpiryDaysOutOfRange
+        | Rejection::GraceTooLong
+        | Rejection::MetadataTooLarge
+        | Rejection::GrantNotForKind { .. }
+        | Rejection::ScopeBeyondAccount { .. }
+        | Rejection::UnknownPreset { .. }
+        | Rejection::UnknownOwner { .. }
+        | Rejection::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
+        Rejection::VersionMismatch { .. } => StatusCode::PRECONDITION_FAILED,
+        Rejection::QuotaReached { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Rejection::CredentialEnded
+        | Rejection::NotForKind { .. }
+        | Rejection::ServiceAccountDeleted
+        | Rejection::WebhookEndpointDeleted
+        | Rejection::MemberRemoved
+        | Rejection::ProjectArchived
+        | Rejection::NameTaken
+        | Rejection::EmailTaken
+        | Rejection::LastOwner
+        | Rejection::LimitReached { .. }
+        | Rejection::CatalogueInUse { .. }
+        | Rejection::CommandStillRunning => StatusCode::CONFLICT,
+    }
+}
+
+impl From<SubmitError> for Problem {
+    fn from(why: SubmitError) -> Self {
+        match why {
+            SubmitError::Rejected(rejection) => rejection.into(),
+            SubmitError::QueueFull => {
+                Self::unavailable("queue_full", "too many commands are waiting")
+            }
+            SubmitError::ViewsBehind => {
+                Self::unavailable("views_behind", "the views are too far behind")
+            }
+            SubmitError::KeyUnusable(_) => Self::unavailable("key_unusable", why.to_string()),
+            SubmitError::KeyNotDestroyed => {
+                Self::unavailable("erasure_unfinished", why.to_string())
+            }
+            SubmitError::ClockSuspect => Self::unavailable(
+                "clock_suspect",
+                "the server's clock is suspect; only ends are taken until it is accepted",
+            ),
+            SubmitError::OutcomeUnknown => Self::unavailable(
+                "outcome_unknown",
+                "whether the command has been written is unknown; read before you repeat it",
+            ),
+            SubmitError::Stopping => Self::unavailable("stopping", "the service is stopping"),
+            SubmitError::DiskFull => Self::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "disk_full",
+                "the disk is full; only ends are taken",
+            ),
+            SubmitError::TooLarge => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "command_too_large",
+                "the command makes an event beyond 65,535 bytes",
+            ),
+        }
+    }
+}
+
+<<<<<<< HEAD
 impl From<HistoryError> for Problem {
     fn from(why: HistoryError) -> Self {
         Self::internal("the past could not be read", &why)
@@ -477,6 +662,11 @@ impl From<HistoryError> for Problem {
 impl From<BrokenView> for Problem {
     fn from(why: BrokenView) -> Self {
         Self::internal("the token view could not be read", &why)
+=======
+impl From<InvalidCursor> for Problem {
+    fn from(why: InvalidCursor) -> Self {
+        Self::bad_request("cursor_invalid", why.to_string())
+>>>>>>> 1c6f504 (A damaged deliveries store is replaced, signing is tried again, and files come whole or not at all)
     }
 }
 

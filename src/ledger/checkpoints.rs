@@ -4,8 +4,8 @@
 //! reads back what was written, computes the root once more, signs, appends the note to
 //! `DATA/checkpoints/`, synced, makes files of the tiles that are full, and publishes. It must
 //! never sign a root that the log does not give, which ends the ledger, nor a size below one signed
-//! before; the checkpoint file refuses that too. When there is no room, signing or publishing waits
-//! and the log goes on; when a write of the checkpoint file has failed, signing ends.
+//! before; the checkpoint file refuses that too. When there is no room, or a write of the
+//! checkpoint file has failed, the log goes on: signing or publishing is degraded, and tried again.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::degraded::{DegradedParts, Part};
 use crate::domain::time::Timestamp;
 use crate::log::{CheckpointFile, FloorError, ReadError, SignedCheckpoint};
 use crate::merkle::{Checkpoint, CheckpointError};
@@ -24,6 +25,14 @@ use super::writer::error_chain;
 
 /// Signatures are at least so far apart.
 pub(crate) const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(1);
+
+/// Intervals between checkpoints after which one that failed is tried again.
+const INTERVALS_TO_RETRY: u32 = 3;
+
+const SIGNED_AGAIN: &str = "no checkpoint is signed meanwhile; it is tried again every few seconds \
+    with a new file. Make room on the disk, or look at the disk and at the folder's owner";
+const PUBLISHED_AGAIN: &str = "checkpoints are signed and not published meanwhile; it is tried \
+    again every few seconds. Make room on the disk, or remove the file: it is made again";
 
 /// The newest size and root, on their way to be signed.
 #[derive(Clone, Debug, Default)]
@@ -45,6 +54,15 @@ impl Signed {
         // batch would take the thread away from who waits for the answer.
         if earlier.is_none() {
             self.inner.1.notify_one();
+        }
+    }
+
+    /// Announces a tree once more whose checkpoint failed, unless there is a newer one or the end
+    /// has come.
+    fn announce_again(&self, size: u64, root: [u8; 32]) {
+        let mut newest = self.lock();
+        if newest.tree.is_none() && !newest.stopping {
+            newest.tree = Some((size, root));
         }
     }
 
@@ -109,39 +127,42 @@ pub(crate) struct Told<'a> {
     /// Events that the newest signed checkpoint covers.
     pub(crate) covered: &'a AtomicU64,
     pub(crate) health: &'a watch::Sender<Health>,
+    pub(crate) degraded: &'a DegradedParts,
+}
+
+impl Told<'_> {
+    fn covered(&self) -> u64 {
+        self.covered.load(Ordering::Acquire)
+    }
 }
 
 impl Signing {
-    /// Signs and publishes until stopped, until the file takes no more, or until the log is found
-    /// not to be what was written.
+    /// Signs and publishes until stopped, or until the log is found not to be what was written.
+    /// What fails is tried again, with a new file where a write of one has failed.
     pub(crate) fn run(mut self, signed: &Signed, tiles: &Arc<Tiles>, told: &Told<'_>) {
         let mut growing = None;
         while let Next::Sign { size, root } = signed.next() {
-            match self.checkpoint((size, root), (tiles, &mut growing), told) {
-                Ok(()) => {}
-                Err(why) => {
-                    let ends = why.ends();
-                    let text = error_chain(&why);
-                    match ends {
-                        Ends::Nothing => {
-                            tracing::warn!(
-                                why = text,
-                                "a checkpoint was not published; the next may be"
-                            );
-                        }
-                        Ends::Signing => {
-                            tracing::error!(why = text, "signing has ended; the log goes on");
-                            return;
-                        }
-                        Ends::TheLedger => {
-                            tracing::error!(why = text, "the log is not what was written");
-                            told.health.send_replace(Health::Failed(text));
-                            return;
-                        }
-                    }
+            let Err(why) = self.checkpoint((size, root), (tiles, &mut growing), told) else {
+                told.degraded.end(Part::Signing);
+                told.degraded.end(Part::Publishing);
+                signed.pause(self.between);
+                continue;
+            };
+            let text = error_chain(&why);
+            match why.concerns() {
+                Concerns::Signing => told.degraded.begin(Part::Signing, text, SIGNED_AGAIN),
+                Concerns::Publishing => {
+                    told.degraded.end(Part::Signing);
+                    told.degraded.begin(Part::Publishing, text, PUBLISHED_AGAIN);
+                }
+                Concerns::TheLedger => {
+                    tracing::error!(why = text, "the log is not what was written");
+                    told.health.send_replace(Health::Failed(text));
+                    return;
                 }
             }
-            signed.pause(self.between);
+            signed.announce_again(size, root);
+            signed.pause(self.between * INTERVALS_TO_RETRY);
         }
     }
 
@@ -165,16 +186,24 @@ impl Signing {
             root,
         };
         let now_ms = self.clock.now_ms();
-        let note = self.signers.sign(&checkpoint, Timestamp(now_ms))?;
         let seconds = u64::try_from(now_ms / 1_000).unwrap_or(0);
-        self.file.append(SignedCheckpoint {
-            size,
-            root,
-            seconds,
-            note: note.clone(),
-        })?;
-        self.signers.kept(size);
-        told.covered.store(size, Ordering::Release);
+        // One that is kept and could not be published is published as it is.
+        let newest = self.file.newest().filter(|_| size == told.covered());
+        let note = match newest.filter(|newest| newest.size == size) {
+            Some(newest) => newest.note.clone(),
+            None => {
+                let note = self.signers.sign(&checkpoint, Timestamp(now_ms))?;
+                self.file.append(SignedCheckpoint {
+                    size,
+                    root,
+                    seconds,
+                    note: note.clone(),
+                })?;
+                self.signers.kept(size);
+                told.covered.store(size, Ordering::Release);
+                note
+            }
+        };
         growing.publish(checkpoint, &note, seconds)?;
         Ok(())
     }
@@ -192,21 +221,21 @@ enum SignError {
     Root { size: u64 },
 }
 
-/// What a failure ends.
-enum Ends {
-    Nothing,
+/// What a failure degrades or ends.
+enum Concerns {
     Signing,
+    Publishing,
     TheLedger,
 }
 
 impl SignError {
-    const fn ends(&self) -> Ends {
+    const fn concerns(&self) -> Concerns {
         match self {
-            Self::File(FloorError::Poisoned(_)) => Ends::Signing,
             Self::Root { .. } | Self::Tree(TileError::Log(ReadError::Damaged(_))) => {
-                Ends::TheLedger
+                Concerns::TheLedger
             }
-            Self::Note(_) | Self::File(_) | Self::Tree(_) => Ends::Nothing,
+            Self::Note(_) | Self::File(_) => Concerns::Signing,
+            Self::Tree(_) => Concerns::Publishing,
         }
     }
 }

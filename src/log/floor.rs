@@ -40,7 +40,9 @@
 //!
 //! A record at the end that is not whole and has a hole, as [`super`] defines it for batches, is
 //! a checkpoint that nobody was shown; it is left behind. At open both files in use are written
-//! anew and synced, so that nothing is believed that only the page cache holds.
+//! anew and synced, so that nothing is believed that only the page cache holds. Where there is no
+//! room for that, what they hold still binds, and both are written anew before the next checkpoint
+//! is stored. So is a file whose write or sync has failed: its successor comes from memory.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -113,9 +115,9 @@ pub enum FloorError {
     /// No room could be made: signing stops, the log goes on. May be tried again later.
     #[error("there is no room for checkpoints")]
     Full(#[source] io::Error),
-    /// A write or sync failed, now or before; the process must end.
-    #[error("a write of the checkpoint file failed; the outcome is unknown until a restart")]
-    Poisoned(#[source] Option<FileError>),
+    /// A write or sync failed: this checkpoint must not be shown. The next one begins a new file.
+    #[error("a write of the checkpoint file failed")]
+    Poisoned(#[source] FileError),
     /// Stored bytes are not what was written.
     #[error(transparent)]
     Damaged(#[from] Damage),
@@ -140,7 +142,16 @@ pub struct CheckpointFile {
     recent: NoteFile,
     hourly: NoteFile,
     hourly_number: u64,
-    poisoned: bool,
+    /// Files that the next append replaces by new ones first.
+    unsound: Unsound,
+}
+
+/// Which files nothing may be appended to: a write of theirs has failed, or at the start there was
+/// no room to write them anew.
+#[derive(Clone, Copy, Debug, Default)]
+struct Unsound {
+    recent: bool,
+    hourly: bool,
 }
 
 impl CheckpointFile {
@@ -170,7 +181,7 @@ impl CheckpointFile {
             recent,
             hourly,
             hourly_number: 0,
-            poisoned: false,
+            unsound: Unsound::default(),
         })
     }
 
@@ -195,14 +206,18 @@ impl CheckpointFile {
             }
             return Err(FloorError::Missing(place.folder));
         }
-        let recent = place.renew(&recent_path(&place.folder))?;
-        let hourly = place.renew(&hourly_path(&place.folder, number))?;
+        let (recent, renewed_recent) = place.renew_or_read(&recent_path(&place.folder))?;
+        let hourly = place.renew_or_read(&hourly_path(&place.folder, number))?;
+        let (hourly, renewed_hourly) = hourly;
         let opened = Self {
             place,
             recent,
             hourly,
             hourly_number: number,
-            poisoned: false,
+            unsound: Unsound {
+                recent: !renewed_recent,
+                hourly: !renewed_hourly,
+            },
         };
         if let (Some(a), Some(b)) = (&opened.recent.last, &opened.hourly.last)
             && a.size == b.size
@@ -224,11 +239,8 @@ impl CheckpointFile {
     /// Stores a signed checkpoint; when this returns it may be shown.
     ///
     /// # Errors
-    /// Any of [`FloorError`]; after [`FloorError::Poisoned`] every later call is poisoned too.
+    /// Any of [`FloorError`]. Where a write or sync failed, the next call begins new files.
     pub fn append(&mut self, checkpoint: SignedCheckpoint) -> Result<(), FloorError> {
-        if self.poisoned {
-            return Err(FloorError::Poisoned(None));
-        }
         let bytes = checkpoint.note.len();
         if bytes == 0 || bytes > NOTE_BYTES_MAX {
             return Err(FloorError::NoteLength { bytes });
@@ -243,9 +255,31 @@ impl CheckpointFile {
                 return Err(FloorError::Contradiction { size });
             }
         }
-        let outcome = self.store(checkpoint);
-        self.poisoned = matches!(outcome, Err(FloorError::Poisoned(_)));
-        outcome
+        self.replace_unsound()?;
+        self.store(checkpoint)
+    }
+
+    /// Puts new files in the place of those that nothing may be appended to. What they begin with
+    /// comes from memory: no sync is repeated, and nothing is read back after a failure. A new
+    /// hourly file leaves the one before as it is, with at most a torn record at its end.
+    fn replace_unsound(&mut self) -> Result<(), FloorError> {
+        if self.unsound.hourly {
+            let number = self.hourly_number + 1;
+            let last = self.hourly.last.clone();
+            self.hourly = self
+                .place
+                .replace(&hourly_path(&self.place.folder, number), None)?;
+            self.hourly.last = last;
+            self.hourly_number = number;
+            self.unsound.hourly = false;
+        }
+        if self.unsound.recent {
+            let newest = self.newest().cloned();
+            let path = recent_path(&self.place.folder);
+            self.recent = self.place.replace(&path, newest.as_ref())?;
+            self.unsound.recent = false;
+        }
+        Ok(())
     }
 
     fn store(&mut self, checkpoint: SignedCheckpoint) -> Result<(), FloorError> {
@@ -258,14 +292,18 @@ impl CheckpointFile {
                 self.hourly = self.place.replace(&path, None)?;
                 self.hourly_number += 1;
             }
-            self.hourly.append(checkpoint.clone())?;
+            let appended = self.hourly.append(checkpoint.clone());
+            self.unsound.hourly = appended.is_err();
+            appended?;
         }
         if !self.recent.has_room(needed) {
             let path = recent_path(&self.place.folder);
             let newest = self.recent.last.as_ref();
             self.recent = self.place.replace(&path, newest)?;
         }
-        self.recent.append(checkpoint)
+        let appended = self.recent.append(checkpoint);
+        self.unsound.recent = appended.is_err();
+        appended
     }
 
     /// The first checkpoint of each hour, from the log's beginning.

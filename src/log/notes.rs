@@ -3,6 +3,7 @@
 //! Owns the bytes that [`super::floor`] describes. Must never judge a checkpoint, nor write to a
 //! file that has been opened by name: such a file is written anew first.
 
+use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -93,14 +94,37 @@ impl Place {
             drop(self.disk.remove(&path.with_added_extension("tmp")));
             FloorError::Full(error.source)
         })?;
-        self.install(made)
-            .map_err(|error| FloorError::Poisoned(Some(error)))
+        self.install(made).map_err(FloorError::Poisoned)
     }
 
     /// Reads a file and writes it anew, so that all of it is synced.
     pub(crate) fn renew(&self, path: &Path) -> Result<NoteFile, FloorError> {
         let made = self.prepare(path, self.read(path)?)?;
         self.install(made).map_err(FloorError::from)
+    }
+
+    /// The same; without room for that the file as it is, to which nothing may be appended, and
+    /// `false`.
+    pub(crate) fn renew_or_read(&self, path: &Path) -> Result<(NoteFile, bool), FloorError> {
+        match self.renew(path) {
+            Ok(renewed) => Ok((renewed, true)),
+            Err(FloorError::File(why)) if is_full(&why.source) => {
+                // Gives back what a full disk lacks; the next try writes over what stays.
+                drop(self.disk.remove(&path.with_added_extension("tmp")));
+                let mut content = self.read(path)?;
+                let file = self.disk.open_to_read(path).at("open", path)?;
+                let read = NoteFile {
+                    file,
+                    path: path.to_owned(),
+                    file_bytes: content.file_bytes,
+                    end: content.end as u64,
+                    chain: content.chain,
+                    last: content.records.pop(),
+                };
+                Ok((read, false))
+            }
+            Err(why) => Err(why),
+        }
     }
 
     /// Reads and checks a file.
@@ -232,12 +256,19 @@ impl NoteFile {
         let written = self.file.write_all_at(self.end, &record);
         let written = written.at("write", &self.path);
         let synced = written.and_then(|()| self.file.sync().at("sync", &self.path));
-        synced.map_err(|error| FloorError::Poisoned(Some(error)))?;
+        synced.map_err(FloorError::Poisoned)?;
         self.end += record.len() as u64;
         self.chain = crc;
         self.last = Some(checkpoint);
         Ok(())
     }
+}
+
+fn is_full(why: &io::Error) -> bool {
+    matches!(
+        why.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 struct Header {

@@ -28,6 +28,7 @@ pub(crate) mod tests;
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -39,7 +40,7 @@ use crate::ledger::Ledger;
 use client::{InvalidSettings, Sender};
 use courier::{Ask, Courier, Tools};
 use queue::Range;
-use store::{Store, StoreError};
+use store::{Loaded, Store, StoreError};
 
 pub use bodies::PING;
 pub use courier::{Counts, Overview, Trial, TrialRefused};
@@ -47,12 +48,12 @@ pub use courier::{Counts, Overview, Trial, TrialRefused};
 /// What is asked of the courier and not answered yet.
 const ASKS_MAX: usize = 1_024;
 
+/// How often a store that could not be opened is tried again.
+const OPEN_AGAIN_EVERY: Duration = Duration::from_secs(2);
+
 /// Why webhooks could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// What has been delivered.
-    #[error("what webhooks have delivered cannot be read")]
-    Store(#[from] StoreError),
     /// The client.
     #[error("deliveries cannot be sent with these settings")]
     Client(#[from] InvalidSettings),
@@ -95,8 +96,9 @@ impl Webhooks {
         settings: Settings,
         runtime: &Handle,
     ) -> Result<Self, StartError> {
-        let store = Store::open(folder)?;
-        let loaded = store.load()?;
+        let store = Store::closed(folder, ledger.degraded().clone());
+        // One that cannot be opened now is waited for: deliveries are no reason not to start.
+        let loaded = load(&store).ok();
         let counts = Arc::new(Counts::default());
         let tools = Tools {
             ledger,
@@ -108,8 +110,7 @@ impl Webhooks {
         };
         let (asks, asked) = mpsc::channel(ASKS_MAX);
         let (stop, stopping) = watch::channel(());
-        let courier = Courier::new(tools, loaded);
-        let task = runtime.spawn(courier.run(asked, stopping));
+        let task = runtime.spawn(deliver(tools, loaded, asked, stopping));
         Ok(Self {
             store,
             asks,
@@ -187,4 +188,41 @@ impl Webhooks {
             }
         }
     }
+}
+
+/// Opens the store and reads what was kept; what cannot be read is damage, and replaced once.
+fn load(store: &Store) -> Result<Loaded, StoreError> {
+    store.open_or_replace()?;
+    store.load().or_else(|_damaged| {
+        store.open_or_replace()?;
+        store.load()
+    })
+}
+
+/// Delivers, once the store can be opened.
+async fn deliver(
+    tools: Tools,
+    loaded: Option<Loaded>,
+    mut asked: mpsc::Receiver<Ask>,
+    mut stopping: watch::Receiver<()>,
+) {
+    let mut loaded = loaded;
+    while loaded.is_none() {
+        tokio::select! {
+            biased;
+            _gone = stopping.changed() => return,
+            // The answer's channel goes with it, which says that nothing is delivered.
+            ask = asked.recv() => match ask {
+                Some(_unanswered) => {}
+                None => return,
+            },
+            () = tokio::time::sleep(OPEN_AGAIN_EVERY) => {
+                let store = tools.store.clone();
+                let opened = tokio::task::spawn_blocking(move || load(&store)).await;
+                loaded = opened.ok().and_then(Result::ok);
+            }
+        }
+    }
+    let loaded = loaded.unwrap_or_default();
+    Courier::new(tools, loaded).run(asked, stopping).await;
 }

@@ -259,7 +259,15 @@ async fn off_thread<T: Send + 'static>(
     let store = webhooks(call)?.store().clone();
     let done = tokio::task::spawn_blocking(move || read(&store)).await;
     let done = done.map_err(|why| Problem::internal("a read of deliveries panicked", &why))?;
-    done.map_err(|why| Problem::internal("what webhooks have delivered cannot be read", &why))
+    // The store has reported what is wrong with it.
+    done.map_err(|_why| unavailable())
+}
+
+fn unavailable() -> Problem {
+    Problem::unavailable(
+        "deliveries_unavailable",
+        "what webhooks have delivered cannot be read now; retry in a few seconds",
+    )
 }
 
 fn no_delivery() -> Problem {
@@ -267,10 +275,13 @@ fn no_delivery() -> Problem {
 }
 
 impl AttemptPages {
-    fn ask(self, cursor: impl Fn(&str) -> Option<u64>) -> Result<Ask, Problem> {
+    fn ask(
+        self,
+        cursor: impl Fn(&str) -> Result<Option<u64>, StoreError>,
+    ) -> Result<Ask, Problem> {
         let limit = limit(self.limit)?;
         let before = self.cursor.map(|text| {
-            cursor(&text).ok_or_else(|| {
+            cursor(&text).map_err(|_closed| unavailable())?.ok_or_else(|| {
                 Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
             })
         });

@@ -156,6 +156,7 @@ fn signer(
         let told = Told {
             covered: &shared.checkpoint,
             health: &shared.health,
+            degraded: &shared.degraded,
         };
         signing.run(&signed, &tiles, &told);
     }

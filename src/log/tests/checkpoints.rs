@@ -109,6 +109,49 @@ fn without_room_signing_stops_and_goes_on_later() {
 }
 
 #[test]
+fn after_a_failed_write_the_next_checkpoint_is_stored_in_a_new_file() {
+    let mut failed = 0;
+    for seed in 0..40 {
+        let disk = MemoryDisk::new(seed);
+        let mut file = fill(&disk, 3);
+        disk.fail_after(seed % 8, DiskFault::Error);
+        let mut stored = 3;
+        for size in 4..12 {
+            match file.append(checkpoint(size)) {
+                Ok(()) => stored = size,
+                Err(FloorError::Full(_) | FloorError::Poisoned(_)) => failed += 1,
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        }
+        assert_eq!(stored, 11, "seed {seed}");
+        file.hourly().unwrap();
+        let opened = CheckpointFile::open_in(place(&disk.after_crash(seed))).unwrap();
+        assert_eq!(opened.newest(), Some(&checkpoint(11)), "seed {seed}");
+        opened.hourly().unwrap();
+    }
+    assert!(failed > 20, "only {failed} writes failed");
+}
+
+#[test]
+fn without_room_the_folder_is_opened_and_nothing_is_appended_until_there_is_some() {
+    let disk = MemoryDisk::new(1);
+    drop(fill(&disk, 8));
+    let disk = disk.after_restart();
+    disk.set_capacity(Some(disk.used()));
+    let mut file = CheckpointFile::open_in(place(&disk)).unwrap();
+    assert_eq!(file.newest(), Some(&checkpoint(8)));
+    for _ in 0..2 {
+        let refused = file.append(checkpoint(9)).unwrap_err();
+        assert!(matches!(refused, FloorError::Full(_)), "{refused}");
+    }
+    assert_eq!(file.newest(), Some(&checkpoint(8)));
+    disk.set_capacity(None);
+    file.append(checkpoint(9)).unwrap();
+    let opened = CheckpointFile::open_in(place(&disk.after_crash(3))).unwrap();
+    assert_eq!(opened.newest(), Some(&checkpoint(9)));
+}
+
+#[test]
 fn every_changed_bit_is_refused_or_a_hole() {
     let disk = MemoryDisk::new(1);
     fill(&disk, 8);
@@ -159,8 +202,8 @@ fn what_was_stored_survives_every_fault() {
                         tried = size;
                         match file.append(checkpoint(size)) {
                             Ok(()) => stored = size,
-                            Err(FloorError::Full(_)) => {}
-                            Err(FloorError::Poisoned(_)) => break,
+                            // The next one begins a new file, unless the machine is gone.
+                            Err(FloorError::Full(_) | FloorError::Poisoned(_)) => {}
                             Err(error) => panic!("seed {seed}: {error}"),
                         }
                     }

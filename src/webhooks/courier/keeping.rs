@@ -124,15 +124,20 @@ impl Keeping {
     }
 
     /// The store has taken a batch, or not.
-    pub(super) fn kept(&mut self, batch: Batch, done: bool, now_ms: i64) {
+    pub(super) fn kept(&mut self, batch: Batch, outcome: Outcome, now_ms: i64) {
         self.under_way = None;
         self.not_before_ms = now_ms.saturating_add(KEEP_EVERY_MS);
         self.seen_not_before_ms = now_ms.saturating_add(KEEP_SEEN_EVERY_MS);
-        if done {
-            self.kept_seen = batch.seen;
-        } else {
-            self.not_before_ms = now_ms.saturating_add(KEEP_AGAIN_MS);
-            self.refused = Some(Box::new(batch));
+        match outcome {
+            Outcome::Stored => self.kept_seen = batch.seen,
+            Outcome::Refused => {
+                self.not_before_ms = now_ms.saturating_add(KEEP_AGAIN_MS);
+                self.refused = Some(Box::new(batch));
+            }
+            Outcome::Replaced => {
+                self.refused = Some(Box::new(batch));
+                self.touched = true;
+            }
         }
     }
 
@@ -167,7 +172,7 @@ impl Keeping {
         loop {
             let last = self.refused.is_none();
             let keep = self.batch(queue);
-            let kept = tokio::task::spawn_blocking(move || keep.run().1).await;
+            let kept = tokio::task::spawn_blocking(move || keep.run().1 == Outcome::Stored).await;
             if last || !kept.unwrap_or(false) {
                 break;
             }
@@ -191,10 +196,10 @@ impl Courier {
         let cutoff = Timestamp(now_ms.saturating_sub(self.keeping.kept_for_ms));
         let (store, came_back) = (self.keeping.store.clone(), self.came_back.clone());
         tokio::task::spawn_blocking(move || {
-            let (batch, done) = keep.run();
+            let (batch, outcome) = keep.run();
             // Nobody to tell: the courier has stopped.
-            drop(came_back.send(News::Kept(Box::new(batch), done)));
-            if prune && done {
+            drop(came_back.send(News::Kept(Box::new(batch), outcome)));
+            if prune && outcome == Outcome::Stored {
                 pruned(&store, cutoff);
             }
         });
@@ -211,35 +216,46 @@ struct Keep {
 }
 
 impl Keep {
-    /// Waits for the disk: the batch, and whether the store has it.
-    fn run(mut self) -> (Batch, bool) {
+    /// Waits for the disk: the batch, and what became of it.
+    fn run(mut self) -> (Batch, Outcome) {
         for (endpoint, position) in self.skipped {
             if let Ok(past) = self.ledger.event(position) {
                 let delivery = delivery_id(endpoint, past.event.id);
                 self.batch.skipped.push((endpoint, delivery));
             }
         }
-        let done = kept(&self.store, &self.batch);
-        (self.batch, done)
+        let outcome = kept(&self.store, &self.batch);
+        (self.batch, outcome)
     }
 }
 
-/// Whether the store has taken a batch. One that cannot be written is opened again: after a failed
-/// write it believes nothing that it holds in memory.
-fn kept(store: &Store, batch: &Batch) -> bool {
+/// What became of a batch.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Outcome {
+    /// The store has it.
+    Stored,
+    /// It is to be tried again.
+    Refused,
+    /// The store is a new one, in the place of a damaged one: it needs all there is.
+    Replaced,
+}
+
+/// Gives a batch to the store. One that cannot be written is opened again: after a failed write it
+/// believes nothing that it holds in memory.
+fn kept(store: &Store, batch: &Batch) -> Outcome {
     let Err(why) = store.keep(batch) else {
-        return true;
+        return Outcome::Stored;
     };
     let why = error_chain(&why);
     tracing::error!(
         why,
         "what webhooks have delivered cannot be kept; it is tried again"
     );
-    if let Err(why) = store.open_again() {
-        let why = error_chain(&why);
-        tracing::error!(why, "the file of deliveries cannot be opened again");
+    match store.open_or_replace() {
+        Ok(true) => Outcome::Replaced,
+        // What cannot be opened has been reported.
+        Ok(false) | Err(_) => Outcome::Refused,
     }
-    false
 }
 
 fn pruned(store: &Store, cutoff: Timestamp) {

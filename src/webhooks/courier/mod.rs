@@ -97,7 +97,7 @@ enum News {
     /// An attempt has ended.
     Ended(Box<Ended>),
     /// The store has what it was given, or not.
-    Kept(Box<Batch>, bool),
+    Kept(Box<Batch>, keeping::Outcome),
 }
 
 /// The state of the one task.
@@ -311,7 +311,12 @@ impl Courier {
                 }
             }
             News::Ended(ended) => self.ended(*ended),
-            News::Kept(batch, done) => self.keeping.kept(*batch, done, now_ms),
+            News::Kept(batch, outcome) => {
+                if outcome == keeping::Outcome::Replaced {
+                    self.queue.touch_all();
+                }
+                self.keeping.kept(*batch, outcome, now_ms);
+            }
         }
     }
 

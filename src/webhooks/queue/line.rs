@@ -410,6 +410,15 @@ impl Line {
         changes
     }
 
+    /// The store has none of it.
+    pub(super) fn touch_all(&mut self) {
+        self.touched.clear();
+        for (position, item) in &mut self.items {
+            item.stored = false;
+            self.touched.insert(*position, false);
+        }
+    }
+
     fn touch(&mut self, position: u64) {
         let stored = self.items.get(&position).is_some_and(|item| item.stored);
         self.touched.entry(position).or_insert(stored);

@@ -398,6 +398,14 @@ impl Queue {
         self.lines.iter()
     }
 
+    /// Everything is to be kept once more: the store has lost it.
+    pub fn touch_all(&mut self) {
+        for (endpoint, line) in &mut self.lines {
+            line.touch_all();
+            self.touched.insert(*endpoint);
+        }
+    }
+
     /// What changed since the last call, to be kept.
     pub fn take_changes(&mut self) -> Changes {
         let mut changes = Changes::default();

@@ -6,6 +6,7 @@
 //! of a second at once and no attempt waits for the disk. Must never hold a secret or a body that
 //! was sent. All calls wait for the disk: they belong off the async threads.
 
+mod damage;
 mod prune;
 mod rows;
 mod shares;
@@ -14,10 +15,9 @@ mod shares;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::{DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{
@@ -29,6 +29,7 @@ use ulid::Ulid;
 use super::delivery::{Attempted, Outcome, Standing};
 use super::queue::{Changes, Kept, Progress};
 use crate::clock::Entropy;
+use crate::degraded::DegradedParts;
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
 use crate::seal::cursor::CursorKey;
 use rows::{DELIVERIES, Row, note, note_skipped};
@@ -81,9 +82,18 @@ pub enum StoreError {
     /// The database.
     #[error("the deliveries' file cannot be used")]
     Database(#[source] Box<redb::Error>),
-    /// It could not be opened again after a failed write.
+    /// It could not be opened, at the start or again after a failed write.
     #[error("the deliveries' file is closed")]
     Closed,
+    /// It is there and is no file, or is empty.
+    #[error("the deliveries' file is {0}")]
+    NotAFile(&'static str),
+    /// The database stopped with a panic.
+    #[error("the deliveries' file is damaged: {0}")]
+    Panicked(String),
+    /// Damage was found while reading.
+    #[error("the deliveries' file is damaged")]
+    Damaged,
     /// A row.
     #[error("a row of the deliveries' file cannot be read")]
     Row(#[from] postcard::Error),
@@ -167,66 +177,14 @@ pub struct Store {
     path: Arc<Path>,
     /// Gone while it is opened again, and where that failed.
     database: Arc<RwLock<Option<Database>>>,
-    cursor_key: CursorKey,
+    /// What cursors are made with, once the file has been opened.
+    cursor_key: Arc<RwLock<Option<CursorKey>>>,
+    /// Something has found damage: the file is to be replaced.
+    is_damaged: Arc<AtomicBool>,
+    degraded: DegradedParts,
 }
 
 impl Store {
-    /// Opens the file in a folder, or makes both.
-    ///
-    /// # Errors
-    /// When that fails, or the file is of another format.
-    pub fn open(folder: &Path) -> Result<Self, StoreError> {
-        // URLs and answers of receivers are in it.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
-        let path = folder.join("deliveries.redb");
-        let database = Database::create(&path)?;
-        std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
-        let writing = database.begin_write()?;
-        {
-            writing.open_table(LINES)?;
-            writing.open_table(OUTSTANDING)?;
-            writing.open_table(DELIVERIES)?;
-            writing.open_table(ATTEMPTS)?;
-            writing.open_table(ATTEMPTS_OF)?;
-            writing.open_table(COUNTS)?;
-            let mut numbers = writing.open_table(NUMBERS)?;
-            let found = numbers.get(FORMAT)?.map(|found| found.value());
-            match found {
-                None => drop(numbers.insert(FORMAT, FORMAT_NOW)?),
-                Some(FORMAT_NOW) => {}
-                Some(FORMAT_UNCOUNTED) => {
-                    count_all(&writing)?;
-                    numbers.insert(FORMAT, FORMAT_NOW)?;
-                }
-                Some(found) => return Err(StoreError::Format { found }),
-            }
-        }
-        let cursor_key = cursor_key(&writing)?;
-        writing.commit()?;
-        Ok(Self {
-            path: path.into(),
-            database: Arc::new(RwLock::new(Some(database))),
-            cursor_key,
-        })
-    }
-
-    /// Opens the file again, after a write has failed.
-    ///
-    /// # Errors
-    /// When that fails; the next call tries it again.
-    pub fn open_again(&self) -> Result<(), StoreError> {
-        let mut database = self
-            .database
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
-        drop(database.take());
-        *database = Some(Database::create(&self.path)?);
-        Ok(())
-    }
-
     fn reading(&self) -> Result<ReadTransaction, StoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
         let database = database.as_ref().ok_or(StoreError::Closed)?;
@@ -239,11 +197,7 @@ impl Store {
         Ok(database.begin_write()?)
     }
 
-    /// What was kept.
-    ///
-    /// # Errors
-    /// When it cannot be read.
-    pub fn load(&self) -> Result<Loaded, StoreError> {
+    fn read_all(&self) -> Result<Loaded, StoreError> {
         let reading = self.reading()?;
         let mut loaded = Loaded::default();
         let numbers = reading.open_table(NUMBERS)?;
@@ -269,11 +223,7 @@ impl Store {
         Ok(loaded)
     }
 
-    /// Keeps what happened, all of it or nothing, and returns when it is on the disk.
-    ///
-    /// # Errors
-    /// When it cannot be written; what is there stays as it was.
-    pub fn keep(&self, batch: &Batch) -> Result<(), StoreError> {
+    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
         let writing = self.writing()?;
         keep_lines(&writing, &batch.changes)?;
         {
@@ -301,11 +251,7 @@ impl Store {
         Ok(())
     }
 
-    /// The attempts of an endpoint, newest first.
-    ///
-    /// # Errors
-    /// When they cannot be read.
-    pub fn attempts(&self, endpoint: EndpointId, ask: &Ask) -> Result<Attempts, StoreError> {
+    fn read_attempts(&self, endpoint: EndpointId, ask: &Ask) -> Result<Attempts, StoreError> {
         let reading = self.reading()?;
         let of = reading.open_table(ATTEMPTS_OF)?;
         let attempts = reading.open_table(ATTEMPTS)?;
@@ -335,22 +281,24 @@ impl Store {
     #[must_use]
     pub fn cursor_text(&self, endpoint: EndpointId, before: u64) -> String {
         let list = endpoint.ulid().0.to_le_bytes();
-        self.cursor_key.seal(&list, [before, 0])
+        let key = self.cursor_key.read();
+        let key = key.unwrap_or_else(PoisonError::into_inner);
+        key.unwrap_or_default().seal(&list, [before, 0])
     }
 
     /// Where a list goes on, if the text is of this endpoint's.
-    #[must_use]
-    pub fn cursor(&self, endpoint: EndpointId, text: &str) -> Option<u64> {
-        let list = endpoint.ulid().0.to_le_bytes();
-        let [before, _] = self.cursor_key.open(&list, text)?;
-        Some(before)
-    }
-
-    /// A delivery, with those of its attempts that are kept, oldest first.
     ///
     /// # Errors
-    /// When it cannot be read.
-    pub fn delivery(
+    /// While the file has not been opened yet.
+    pub fn cursor(&self, endpoint: EndpointId, text: &str) -> Result<Option<u64>, StoreError> {
+        let list = endpoint.ulid().0.to_le_bytes();
+        let key = self.cursor_key.read();
+        let key = key.unwrap_or_else(PoisonError::into_inner);
+        let found = key.ok_or(StoreError::Closed)?.open(&list, text);
+        Ok(found.map(|[before, _]| before))
+    }
+
+    fn read_delivery(
         &self,
         endpoint: EndpointId,
         delivery: DeliveryId,
@@ -383,7 +331,21 @@ fn count_all(writing: &WriteTransaction) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What cursors are made with: random, and the same as long as the file is.
+/// What cursors are made with, if the file has it.
+fn stored_cursor_key(
+    numbers: &impl ReadableTable<&'static str, u64>,
+) -> Result<Option<CursorKey>, StoreError> {
+    let mut key = CursorKey::default();
+    for (part, name) in key.0.chunks_exact_mut(8).zip(CURSOR_KEY) {
+        match numbers.get(name)?.map(|part| part.value()) {
+            Some(known) => part.copy_from_slice(&known.to_le_bytes()),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(key))
+}
+
+/// The same, made where it is missing: random, and the same as long as the file is.
 fn cursor_key(writing: &WriteTransaction) -> Result<CursorKey, StoreError> {
     let mut numbers = writing.open_table(NUMBERS)?;
     let mut key = CursorKey(Entropy::system().bytes());

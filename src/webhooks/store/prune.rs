@@ -22,7 +22,7 @@ impl Store {
     /// # Errors
     /// When that cannot be written.
     pub fn prune(&self, cutoff: Timestamp) -> Result<bool, StoreError> {
-        self.prune_to(cutoff, ATTEMPTS_MAX)
+        self.guarded(|| self.prune_to(cutoff, ATTEMPTS_MAX))
     }
 
     /// Costs what it removes: attempts are numbered as they end, so that old ones come first, and

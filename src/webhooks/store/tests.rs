@@ -1,9 +1,18 @@
 //! What is kept is there after a stop, and goes when its time is over.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use super::*;
+use crate::clock::Clock;
+use crate::degraded::Part;
 use crate::domain::time::Timestamp;
 use crate::webhooks::delivery::{Cause, delivery_id};
 use crate::webhooks::queue::Range;
+
+fn open(folder: &Path) -> Store {
+    Store::open(folder, DegradedParts::new(Clock::system())).unwrap()
+}
 
 const ENDPOINT: EndpointId = EndpointId(Ulid(1));
 const OTHER: EndpointId = EndpointId(Ulid(2));
@@ -41,7 +50,7 @@ fn failed(next_at: i64) -> Outcome {
 #[test]
 fn what_was_kept_is_there_after_a_stop() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path());
     assert_eq!(store.load().unwrap().seen, None);
     let progress = Progress {
         from: 3,
@@ -68,7 +77,7 @@ fn what_was_kept_is_there_after_a_stop() {
     store.keep(&batch).unwrap();
     drop(store);
 
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path());
     let loaded = store.load().unwrap();
     assert_eq!(loaded.seen, Some(12));
     let other = (OTHER, Progress::default());
@@ -92,7 +101,7 @@ fn what_was_kept_is_there_after_a_stop() {
 #[test]
 fn attempts_are_listed_newest_first_by_outcome_and_type() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path());
     let attempts = vec![
         attempted(0, 1, failed(6)),
         attempted(1, 2, Outcome::Delivered),
@@ -147,7 +156,7 @@ fn attempts_are_listed_newest_first_by_outcome_and_type() {
 #[test]
 fn what_is_asked_for_once_more_makes_a_delivery_arrive_and_never_worse() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path());
     let again = |outcome| Attempted {
         cause: Cause::Redelivery,
         ..attempted(0, 5, outcome)
@@ -190,7 +199,7 @@ fn left(store: &Store, endpoint: EndpointId) -> Vec<u64> {
 #[test]
 fn old_attempts_go_whatever_became_of_their_deliveries() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path());
     let attempts = vec![
         attempted(0, 1, failed(2)),
         attempted(1, 2, Outcome::Dead),
@@ -227,7 +236,7 @@ fn batch_of(organization: u128, endpoint: EndpointId, positions: std::ops::Range
 #[test]
 fn one_who_is_sent_much_pushes_nobody_elses_attempts_out() {
     let folder = tempfile::tempdir().unwrap();
-    let mut store = Store::open(folder.path()).unwrap();
+    let mut store = open(folder.path());
     let (loud, beside, quiet) = (
         EndpointId(Ulid(1)),
         EndpointId(Ulid(2)),
@@ -245,7 +254,7 @@ fn one_who_is_sent_much_pushes_nobody_elses_attempts_out() {
         let newest: Vec<u64> = (round * 20 + 7..(round + 1) * 20).rev().collect();
         assert_eq!(left(&store, loud), newest);
         drop(store);
-        store = Store::open(folder.path()).unwrap();
+        store = open(folder.path());
     }
     // What is too old is no share of anybody's.
     assert!(!store.prune_to(Timestamp(101), 20).unwrap());
@@ -258,7 +267,7 @@ fn one_who_is_sent_much_pushes_nobody_elses_attempts_out() {
 #[test]
 fn a_file_without_counts_is_counted_when_it_is_opened() {
     let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path());
     store.keep(&batch_of(1, ENDPOINT, 0..30)).unwrap();
     let writing = store.writing().unwrap();
     writing.delete_table(COUNTS).unwrap();
@@ -267,7 +276,7 @@ fn a_file_without_counts_is_counted_when_it_is_opened() {
     drop(numbers);
     writing.commit().unwrap();
     drop(store);
-    let store = Store::open(folder.path()).unwrap();
+    let store = open(folder.path());
     store.keep(&batch_of(2, OTHER, 0..3)).unwrap();
     assert!(!store.prune_to(Timestamp(0), 10).unwrap());
     assert_eq!(left(&store, OTHER).len(), 3);
@@ -278,9 +287,128 @@ fn a_file_without_counts_is_counted_when_it_is_opened() {
 fn the_folder_is_its_owners_alone() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("webhooks");
-    drop(Store::open(&path).unwrap());
+    drop(open(&path));
     for (path, mode) in [(path.clone(), 0o700), (path.join("deliveries.redb"), 0o600)] {
-        let found = std::fs::metadata(path).unwrap().permissions().mode();
+        let found = fs::metadata(path).unwrap().permissions().mode();
         assert_eq!(found & 0o777, mode);
     }
+}
+
+/// How a file is damaged.
+type Damaged = fn(&mut Vec<u8>);
+
+/// Damages the file of a store, opens it, and looks whether it is set aside and made anew.
+fn check_replaced(name: &str, damage: impl FnOnce(&Path)) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("deliveries.redb");
+    drop(filled(folder.path()));
+    damage(&path);
+    let degraded = DegradedParts::new(Clock::system());
+    let store = Store::open(folder.path(), degraded.clone()).unwrap();
+    assert_eq!(degraded.set_aside_count(Part::Deliveries), 1, "{name}");
+    assert_eq!(degraded.list(), [], "{name}");
+    assert_eq!(store.load().unwrap().seen, None, "{name}");
+    store.keep(&batch_of(1, ENDPOINT, 0..3)).unwrap();
+    assert_eq!(left(&store, ENDPOINT).len(), 3, "{name}");
+    let beside = fs::read_dir(folder.path()).unwrap();
+    let beside = beside.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str()
+            .unwrap()
+            .starts_with("deliveries.redb.damaged-")
+    });
+    assert_eq!(beside.count(), 1, "{name}");
+}
+
+fn filled(folder: &Path) -> Store {
+    let store = open(folder);
+    store.keep(&batch_of(1, ENDPOINT, 0..300)).unwrap();
+    store
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_and_made_anew() {
+    let kinds: [(&str, Damaged); 5] = [
+        ("empty", Vec::clear),
+        ("one byte", |bytes| bytes.truncate(1)),
+        ("half of it", |bytes| bytes.truncate(bytes.len() / 2)),
+        ("another file", |bytes| {
+            bytes[..8].copy_from_slice(b"notredb!");
+        }),
+        ("zeros", |bytes| bytes.fill(0)),
+    ];
+    for (name, damage) in kinds {
+        check_replaced(name, |path| {
+            let mut bytes = fs::read(path).unwrap();
+            damage(&mut bytes);
+            fs::write(path, bytes).unwrap();
+        });
+    }
+    check_replaced("a folder", |path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    });
+}
+
+#[test]
+fn no_flipped_bits_panic_or_stop_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(filled(folder.path()));
+    let path = folder.path().join("deliveries.redb");
+    let whole = fs::read(&path).unwrap();
+    let mut at = 12_345_usize;
+    for _ in 0..40 {
+        let mut bytes = whole.clone();
+        // Within one page, as a bad sector would.
+        at = (at * 1_103_515_245 + 12_345) % whole.len();
+        for byte in bytes[at / 4_096 * 4_096..]
+            .iter_mut()
+            .take(4_096)
+            .step_by(61)
+        {
+            *byte ^= 0x10;
+        }
+        fs::write(&path, bytes).unwrap();
+        let degraded = DegradedParts::new(Clock::system());
+        let store = Store::open(folder.path(), degraded.clone()).unwrap();
+        let replaced = degraded.set_aside_count(Part::Deliveries) == 1;
+        let loaded = store.load().unwrap();
+        assert!(replaced || loaded.seen.is_some(), "page at {at}");
+        store.keep(&batch_of(1, OTHER, 0..3)).unwrap();
+        assert_eq!(left(&store, OTHER).len(), 3, "page at {at}");
+    }
+}
+
+#[test]
+fn damage_that_is_met_while_running_has_the_file_replaced() {
+    let folder = tempfile::tempdir().unwrap();
+    let degraded = DegradedParts::new(Clock::system());
+    let store = Store::open(folder.path(), degraded.clone()).unwrap();
+    store.keep(&batch_of(1, ENDPOINT, 0..3)).unwrap();
+    let met: Result<(), _> = store.guarded(|| panic!("a page that redb does not like"));
+    assert!(matches!(met, Err(StoreError::Panicked(_))));
+    assert!(degraded.is_degraded(Part::Deliveries));
+    let batch = batch_of(1, OTHER, 0..3);
+    assert!(matches!(store.keep(&batch), Err(StoreError::Damaged)));
+    assert!(store.open_or_replace().unwrap());
+    assert!(!degraded.is_degraded(Part::Deliveries));
+    store.keep(&batch).unwrap();
+    assert_eq!(left(&store, OTHER).len(), 3);
+}
+
+#[test]
+fn a_folder_in_which_nothing_can_be_made_degrades_deliveries_and_heals() {
+    let folder = tempfile::tempdir().unwrap();
+    let above = folder.path().join("webhooks");
+    let degraded = DegradedParts::new(Clock::system());
+    // A name that leads nowhere, since modes do not bind who is root.
+    std::os::unix::fs::symlink(folder.path().join("nowhere/at/all"), &above).unwrap();
+    let store = Store::closed(&above, degraded.clone());
+    assert!(store.open_or_replace().is_err());
+    assert!(degraded.is_degraded(Part::Deliveries));
+    assert!(matches!(store.load(), Err(StoreError::Closed)));
+    fs::remove_file(&above).unwrap();
+    assert!(!store.open_or_replace().unwrap());
+    assert!(!degraded.is_degraded(Part::Deliveries));
+    assert_eq!(store.load().unwrap().seen, None);
 }
