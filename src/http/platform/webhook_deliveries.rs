@@ -275,15 +275,14 @@ fn no_delivery() -> Problem {
 }
 
 impl AttemptPages {
-    fn ask(
-        self,
-        cursor: impl Fn(&str) -> Result<Option<u64>, StoreError>,
-    ) -> Result<Ask, Problem> {
+    fn ask(self, cursor: impl Fn(&str) -> Result<Option<u64>, StoreError>) -> Result<Ask, Problem> {
         let limit = limit(self.limit)?;
         let before = self.cursor.map(|text| {
-            cursor(&text).map_err(|_closed| unavailable())?.ok_or_else(|| {
-                Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
-            })
+            cursor(&text)
+                .map_err(|_closed| unavailable())?
+                .ok_or_else(|| {
+                    Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
+                })
         });
         let outcome = self.outcome.map(|name| {
             let known = Outcome::NAMES.into_iter().find(|known| *known == name);

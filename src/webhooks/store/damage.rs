@@ -15,8 +15,8 @@ use redb::{Database, ReadableDatabase};
 
 use super::{
     ATTEMPTS, ATTEMPTS_OF, Ask, Attempts, Batch, COUNTS, DELIVERIES, Delivery, FORMAT, FORMAT_NOW,
-    FORMAT_UNCOUNTED, LINES, Loaded, NUMBERS, OUTSTANDING, Store, StoreError, count_all, cursor_key,
-    stored_cursor_key,
+    FORMAT_UNCOUNTED, LINES, Loaded, NUMBERS, OUTSTANDING, Store, StoreError, count_all,
+    cursor_key, stored_cursor_key,
 };
 use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{DeliveryId, EndpointId};
