@@ -52,6 +52,7 @@ fn call<'a>(number: u64, at: u64, request_id: &'a str) -> Call<'a> {
     let [.., a, b] = number.to_be_bytes();
     Call {
         organization: OrganizationId(Ulid(1 << 100)),
+        person: None,
         credential: key(number),
         secret: Some(SecretId(Ulid(u128::from(number) + (2 << 100)))),
         at: START.plus_ms(i64::try_from(at / 40).unwrap_or(0)),

@@ -1,5 +1,6 @@
 //! The usage history on the command line: how much of it is kept, and where it begins.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -65,5 +66,8 @@ pub(super) fn begin(ledger: &Ledger, folder: &Folder) -> anyhow::Result<()> {
 }
 
 fn settings(ledger: &Ledger, folder: &Folder) -> UsageSettings {
-    UsageSettings::usual(folder.usage(), ledger.log_id(), ledger.clock().clone())
+    UsageSettings {
+        keys: Some(Arc::clone(ledger.keys())),
+        ..UsageSettings::usual(folder.usage(), ledger.log_id(), ledger.clock().clone())
+    }
 }

@@ -266,6 +266,17 @@ pub enum Owner {
     ServiceAccount(ServiceAccountId),
 }
 
+impl Owner {
+    /// The member, where it is one.
+    #[must_use]
+    pub fn person(self) -> Option<UserId> {
+        match self {
+            Self::User(id) => Some(id),
+            Self::Organization(_) | Self::ServiceAccount(_) => None,
+        }
+    }
+}
+
 /// The JSON form of an owner.
 #[derive(Deserialize, Serialize)]
 #[serde(tag = "type", content = "id", rename_all = "snake_case")]

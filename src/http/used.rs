@@ -119,6 +119,7 @@ impl UsedSlot {
         let user_agent = used.user_agent.as_ref();
         usage.record(&Call {
             organization: used.found.organization,
+            person: used.found.owner.person(),
             credential: used.found.credential,
             secret: Some(used.found.secret),
             at: app.ledger.now(),
@@ -172,6 +173,7 @@ pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
     let scopes: Vec<&str> = exercised.iter().map(String::as_str).collect();
     usage.record(&Call {
         organization: found.organization,
+        person: found.owner.person(),
         credential: found.credential,
         secret: Some(found.secret),
         at: app.ledger.now(),

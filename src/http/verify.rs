@@ -274,6 +274,7 @@ fn shown_key(key: &Shown) -> VerifiedKey<'_> {
             kind,
             organization,
             secret,
+            owner: _,
         } => VerifiedKey {
             id: *id,
             kind: kind.name(),

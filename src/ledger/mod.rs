@@ -198,7 +198,7 @@ pub enum Health {
 pub(crate) struct Shared {
     pub(crate) lanes: Lanes,
     pub(crate) views: Views,
-    pub(crate) keys: KeyStore,
+    pub(crate) keys: Arc<KeyStore>,
     pub(crate) unusable_keys: UnusableKeys,
     pub(crate) clock: Clock,
     pub(crate) last_ms: AtomicI64,
@@ -294,7 +294,7 @@ impl Ledger {
 
     /// The keys that seal and sign.
     #[must_use]
-    pub fn keys(&self) -> &KeyStore {
+    pub fn keys(&self) -> &Arc<KeyStore> {
         &self.shared.keys
     }
 

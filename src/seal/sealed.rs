@@ -100,7 +100,7 @@ impl Sealed {
 }
 
 /// XChaCha20-Poly1305, tag last.
-pub(super) fn encrypt(
+pub(crate) fn encrypt(
     key: &DataKey,
     nonce: [u8; NONCE_BYTES],
     plain: &[u8],
@@ -112,7 +112,7 @@ pub(super) fn encrypt(
 }
 
 /// The inverse of [`encrypt`]; `None` when the text does not authenticate.
-pub(super) fn decrypt(
+pub(crate) fn decrypt(
     key: &DataKey,
     nonce: [u8; NONCE_BYTES],
     text: &[u8],

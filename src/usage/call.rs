@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::Outcome;
-use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId, UserId};
 use crate::domain::time::Timestamp;
 
 /// A call made with a credential.
@@ -11,6 +11,9 @@ use crate::domain::time::Timestamp;
 pub struct Call<'a> {
     /// Whose the credential is.
     pub organization: OrganizationId,
+    /// The member whose credential it is: what says where the member was is stored under the
+    /// member's own key.
+    pub person: Option<UserId>,
     /// The credential.
     pub credential: CredentialId,
     /// Which of its secrets, where that is known.

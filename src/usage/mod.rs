@@ -32,7 +32,9 @@ mod ended;
 mod keys;
 pub mod notes;
 mod open;
+mod outcome;
 mod pending;
+mod personal;
 mod read;
 mod record;
 mod roll_ups;
@@ -41,6 +43,7 @@ mod shares;
 mod sorting;
 mod stream;
 mod tally;
+mod texts;
 mod writer;
 
 #[cfg(test)]
@@ -70,6 +73,7 @@ use crate::domain::time::Timestamp;
 use crate::seal::cursor::CursorKey;
 use keys::{Key, Keys};
 use pending::{Pending, Waiter};
+use personal::PersonalSeal;
 use stream::{Segment, Stream};
 
 /// An interval in which calls may be missing.
@@ -196,6 +200,7 @@ struct Shared {
     tracked_since: Timestamp,
     pending: Pending,
     keys: Keys,
+    personal: PersonalSeal,
     /// Calls that are kept for certain.
     stream: Mutex<Stream>,
     /// Calls beyond their credentials' and organizations' shares.

@@ -11,6 +11,7 @@ use std::thread;
 use super::checkpoint::{self, Head, Organizations};
 use super::keys::{Counting, Keys};
 use super::pending::Pending;
+use super::personal::PersonalSeal;
 use super::roll_ups::write_roll_ups;
 use super::shares::Shares;
 use super::sorting::recount;
@@ -86,6 +87,7 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
     shares.organizations = organizations;
     let mut recounting = Recounting {
         keys,
+        personal: PersonalSeal::new(settings.keys.clone(), settings.log_id),
         counting: Counting::new(shares),
         latest: None,
         found: stream::Found::default(),
@@ -94,6 +96,7 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
     let overflow = recounting.open(place("overflow"), &head.overflow_segments, head.overflow)?;
     let Recounting {
         keys,
+        personal,
         counting,
         latest,
         found,
@@ -112,6 +115,7 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         tracked_since: head.tracked_since,
         pending: Pending::new(settings.pending_bytes_max),
         keys,
+        personal,
         stream: Mutex::new(stream),
         overflow: Mutex::new(overflow),
         cursor_key: cursor_key.unwrap_or_else(|| CursorKey(Entropy::system().bytes())),
@@ -132,6 +136,7 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
 /// Counts again what a checkpoint does not hold.
 struct Recounting {
     keys: Keys,
+    personal: PersonalSeal,
     counting: Counting,
     /// The last instant that is there.
     latest: Option<Timestamp>,
@@ -148,13 +153,14 @@ impl Recounting {
     ) -> io::Result<Stream> {
         let Self {
             keys,
+            personal,
             counting,
             latest,
             found,
         } = self;
         let (mut stream, new) =
             Stream::open((&path, log_id, segment_bytes), known, from, |block| {
-                recount(keys, block, counting);
+                recount((keys, personal), block, counting);
                 *latest = (*latest).max(Some(block.latest));
             })?;
         found.torn += new.torn;

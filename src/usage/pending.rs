@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::record::{Shed, outcome_byte, put_call};
+use super::outcome::outcome_byte;
+use super::record::{Shed, put_call};
 use super::{Call, UsageError};
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 

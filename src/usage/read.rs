@@ -13,6 +13,7 @@ use std::sync::atomic::Ordering;
 
 use ulid::Ulid;
 
+use super::personal::PersonalSeal;
 use super::record::{self, Counted, Detail, NOWHERE};
 use super::stream::{HEADER, Segment, Stream};
 use super::tally::{self, RolledUp, Tally, hour_of};
@@ -203,7 +204,9 @@ pub(super) fn calls(
         }
         let goes_on = walks.step(|counted, place| {
             if ask.takes(counted.at, counted.outcome) {
-                page.calls.extend(counted.call(id(shared, counted, place)));
+                let opened = shared.personal.open_call(counted);
+                let call = counted.with_texts(opened.as_deref());
+                page.calls.extend(call.call(id(shared, counted, place)));
             }
         })?;
         if !goes_on {
@@ -256,7 +259,7 @@ pub(super) fn summary(
         (open, key.newest_roll_up.load(Ordering::Acquire))
     };
     if let Some(rolled_up) = open.as_deref().and_then(tally::read) {
-        sums.add(&rolled_up);
+        sums.add(&shared.personal, &rolled_up);
     }
     let mut view = View::of(&shared.roll_ups());
     let first_hour = hour_of(ask.from).saturating_sub(HOURS_LATE_MAX);
@@ -272,7 +275,7 @@ pub(super) fn summary(
         let Some(rolled_up) = read.filter(|read| read.credential == credential) else {
             break;
         };
-        sums.add(&rolled_up);
+        sums.add(&shared.personal, &rolled_up);
         if rolled_up.previous >= address || rolled_up.hour < first_hour {
             break;
         }
@@ -283,7 +286,7 @@ pub(super) fn summary(
 
 fn record_of(tally: &Tally, credential: CredentialId) -> Vec<u8> {
     let mut bytes = Vec::new();
-    tally.put(&mut bytes, credential);
+    tally.put(&mut bytes, credential, None);
     bytes
 }
 
@@ -308,7 +311,7 @@ struct Sum {
 }
 
 impl Sums {
-    fn add(&mut self, rolled_up: &RolledUp<'_>) {
+    fn add(&mut self, personal: &PersonalSeal, rolled_up: &RolledUp<'_>) {
         let hour = Timestamp(i64::from(rolled_up.hour) * tally::HOUR_MS);
         // A bucket that the interval touches is shown whole.
         if hour.plus_ms(tally::HOUR_MS) <= self.ask.from || hour >= self.ask.to {
@@ -322,16 +325,18 @@ impl Sums {
         for (outcome, count) in rolled_up.outcomes() {
             *sum.outcomes.entry(outcome).or_default() += u64::from(count);
         }
-        let sides = [
-            (&mut sum.endpoints, &rolled_up.endpoints),
-            (&mut sum.addresses, &rolled_up.addresses),
-        ];
-        for (sums, counts) in sides {
-            for (value, count) in counts {
-                *sums.entry((*value).to_owned()).or_default() += u64::from(*count);
-            }
-        }
         sum.detail_shed += u64::from(rolled_up.shed);
+        rolled_up.with_values(personal, |values| {
+            let sides = [
+                (&mut sum.endpoints, &values.endpoints),
+                (&mut sum.addresses, &values.addresses),
+            ];
+            for (sums, counts) in sides {
+                for (value, count) in counts {
+                    *sums.entry((*value).to_owned()).or_default() += u64::from(*count);
+                }
+            }
+        });
     }
 
     fn finish(self) -> Vec<BucketSummary> {

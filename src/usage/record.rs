@@ -2,47 +2,50 @@
 //!
 //! A record, little-endian: `bytes u16 | kind u8 | outcome u8 | previous u64 | credential 16 |
 //! at i64 | duration u32 (us) | status u16 | flags u16`, 44 bytes, then what the flags say is
-//! there: secret 16, organization 16, reporter 16, address 4 or 16; then the endpoint (u16 and its
-//! bytes), the method (u8), the request's id (u8), the client's name (u16), the scopes (u8 of them,
-//! each u8).
+//! there: secret 16, organization 16, person 16, reporter 16; then the texts: address 4 or 16, the
+//! endpoint (u16 and its bytes), the method (u8), the request's id (u8), the client's name (u16);
+//! then the scopes (u8 of them, each u8). The texts of a person's calls are sealed on the disk: a
+//! length (u16), the nonce and the sealed text, or nothing where the person's key is gone.
 //! `previous` is the address of the credential's record before this one, set when the record gets
 //! its own address. Kind 1 is a call; kind 2 counts calls whose detail is not kept, has its count
 //! in the place of the duration and ends after the organization. Kind 3 is a call of the overflow,
 //! with the address of the credential's newest kept record (u64) behind the 44 bytes.
 
-use std::net::IpAddr;
-
 use ulid::Ulid;
 
+use super::outcome::{outcome_byte, outcome_of};
+use super::personal::{Place, PlaceOf, SEAL_BYTES};
+use super::texts::{ENDPOINT_MAX, METHOD_MAX, REQUEST_ID_MAX, Texts, USER_AGENT_MAX};
 use super::{Call, Outcome, PastCall};
-use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId, UserId};
 use crate::domain::time::Timestamp;
 
 /// Bytes of a record before its variable part.
 pub(super) const FIXED: usize = 44;
 /// The longest record: all texts at their bounds.
 pub(super) const RECORD_BYTES_MAX: usize = FIXED
-    + 64
+    + 80
     + 8
     + 10
+    + SEALED_LONGER
     + ENDPOINT_MAX
     + METHOD_MAX
     + REQUEST_ID_MAX
     + USER_AGENT_MAX
     + SCOPES_BYTES_MAX;
+/// Bytes by which sealing makes a record longer.
+pub(super) const SEALED_LONGER: usize = 2 + SEAL_BYTES;
 /// Where the kind stands.
 const KIND_AT: usize = 2;
 /// Where the address of the record before stands.
 const PREVIOUS_AT: usize = 4;
 /// Where the credential stands.
 const CREDENTIAL_AT: usize = 12;
+/// Where the flags stand.
+const FLAGS_AT: usize = 42;
 /// No record before.
 pub(super) const NOWHERE: u64 = 0;
 
-pub(super) const ENDPOINT_MAX: usize = 1_024;
-const METHOD_MAX: usize = 32;
-const REQUEST_ID_MAX: usize = 128;
-const USER_AGENT_MAX: usize = 256;
 /// Scopes of one record, and the bytes of them with their lengths.
 const SCOPES_MAX: usize = 32;
 const SCOPES_BYTES_MAX: usize = 1_024;
@@ -53,11 +56,10 @@ const OVERFLOW: u8 = 3;
 
 const HAS_SECRET: u16 = 1;
 const HAS_REPORTER: u16 = 2;
-const HAS_V4: u16 = 4;
-const HAS_V6: u16 = 8;
-const HAS_REQUEST_ID: u16 = 16;
-const HAS_USER_AGENT: u16 = 32;
+// 4 to 32 are of the texts.
 const HAS_ORGANIZATION: u16 = 64;
+const HAS_PERSON: u16 = 128;
+const IS_SEALED: u16 = 256;
 
 /// Stands for the organization in records that have none, as older programs wrote.
 const NO_ORGANIZATION: OrganizationId = OrganizationId(Ulid(0));
@@ -89,7 +91,7 @@ pub(super) struct Counted<'a> {
     pub(super) detail: Option<Detail<'a>>,
 }
 
-/// The texts of a call, read in place.
+/// What a call has beside its counts, read in place.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Detail<'a> {
     pub(super) previous: u64,
@@ -97,26 +99,33 @@ pub(super) struct Detail<'a> {
     pub(super) kept: Option<u64>,
     pub(super) status: u16,
     pub(super) duration_us: u32,
+    /// The member whose credential it is.
+    pub(super) person: Option<UserId>,
     pub(super) reporter: Option<CredentialId>,
-    pub(super) ip: Option<IpAddr>,
-    pub(super) endpoint: &'a str,
-    pub(super) method: &'a str,
-    pub(super) request_id: Option<&'a str>,
-    pub(super) user_agent: Option<&'a str>,
+    pub(super) texts: StoredTexts<'a>,
+    /// Where they begin and end in the record.
+    texts_at: (usize, usize),
     scopes: &'a [u8],
+}
+
+/// The texts of a call as they are stored.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum StoredTexts<'a> {
+    Plain(Texts<'a>),
+    /// With the flags that say which are there.
+    Sealed(u16, &'a [u8]),
 }
 
 /// Appends a call.
 pub(super) fn put_call(to: &mut Vec<u8>, call: &Call<'_>) {
     let start = to.len();
-    let mut flags = HAS_ORGANIZATION;
-    let mut flag = |has: bool, bit: u16| flags |= if has { bit } else { 0 };
-    flag(call.secret.is_some(), HAS_SECRET);
-    flag(call.reporter.is_some(), HAS_REPORTER);
-    flag(matches!(call.ip, Some(IpAddr::V4(_))), HAS_V4);
-    flag(matches!(call.ip, Some(IpAddr::V6(_))), HAS_V6);
-    flag(call.request_id.is_some(), HAS_REQUEST_ID);
-    flag(call.user_agent.is_some(), HAS_USER_AGENT);
+    let texts = Texts::of(call);
+    let flag = |has: bool, bit: u16| if has { bit } else { 0 };
+    let flags = HAS_ORGANIZATION
+        | texts.flags()
+        | flag(call.secret.is_some(), HAS_SECRET)
+        | flag(call.person.is_some(), HAS_PERSON)
+        | flag(call.reporter.is_some(), HAS_REPORTER);
     put_fixed(
         to,
         (CALL, call.outcome, call.credential, call.at),
@@ -126,22 +135,13 @@ pub(super) fn put_call(to: &mut Vec<u8>, call: &Call<'_>) {
         to.extend_from_slice(&secret.ulid().0.to_le_bytes());
     }
     to.extend_from_slice(&call.organization.ulid().0.to_le_bytes());
+    if let Some(person) = call.person {
+        to.extend_from_slice(&person.ulid().0.to_le_bytes());
+    }
     if let Some(reporter) = call.reporter {
         to.extend_from_slice(&reporter.ulid().0.to_le_bytes());
     }
-    match call.ip {
-        Some(IpAddr::V4(ip)) => to.extend_from_slice(&ip.octets()),
-        Some(IpAddr::V6(ip)) => to.extend_from_slice(&ip.octets()),
-        None => {}
-    }
-    put_long(to, cut(call.endpoint, ENDPOINT_MAX));
-    put_short(to, cut(call.method, METHOD_MAX));
-    if let Some(id) = call.request_id {
-        put_short(to, cut(id, REQUEST_ID_MAX));
-    }
-    if let Some(agent) = call.user_agent {
-        put_long(to, cut(agent, USER_AGENT_MAX));
-    }
+    texts.put(to);
     put_scopes(to, call.scopes);
     put_length(to, start);
 }
@@ -178,6 +178,35 @@ pub(super) fn put_overflow(to: &mut Vec<u8>, record: &[u8], kept: u64) {
     put_length(to, start);
 }
 
+/// Appends a person's call with its texts sealed by `seal`, which may leave nothing of them.
+pub(super) fn put_sealed(
+    to: &mut Vec<u8>,
+    (record, detail): (&[u8], &Detail<'_>),
+    seal: impl FnOnce(&[u8]) -> Vec<u8>,
+) {
+    let start = to.len();
+    let (from, end) = detail.texts_at;
+    let (Some(before), Some(texts)) = (record.get(..from), record.get(from..end)) else {
+        return;
+    };
+    to.extend_from_slice(before);
+    let sealed = seal(texts);
+    to.extend_from_slice(
+        &u16::try_from(sealed.len())
+            .unwrap_or(u16::MAX)
+            .to_le_bytes(),
+    );
+    to.extend_from_slice(&sealed);
+    to.extend_from_slice(detail.scopes);
+    let flags = to
+        .get_mut(start + FLAGS_AT..)
+        .and_then(<[u8]>::first_chunk_mut);
+    if let Some(flags) = flags {
+        *flags = (u16::from_le_bytes(*flags) | IS_SEALED).to_le_bytes();
+    }
+    put_length(to, start);
+}
+
 fn put_fixed(
     to: &mut Vec<u8>,
     (kind, outcome, credential, at): (u8, Outcome, CredentialId, Timestamp),
@@ -200,13 +229,13 @@ fn put_length(to: &mut [u8], start: usize) {
 }
 
 /// A text of at most 255 bytes.
-fn put_short(to: &mut Vec<u8>, text: &str) {
+pub(super) fn put_short(to: &mut Vec<u8>, text: &str) {
     to.push(u8::try_from(text.len()).unwrap_or(u8::MAX));
     to.extend_from_slice(text.as_bytes());
 }
 
 /// A text of at most 65,535 bytes.
-fn put_long(to: &mut Vec<u8>, text: &str) {
+pub(super) fn put_long(to: &mut Vec<u8>, text: &str) {
     let bytes = u16::try_from(text.len()).unwrap_or(u16::MAX);
     to.extend_from_slice(&bytes.to_le_bytes());
     to.extend_from_slice(text.as_bytes());
@@ -227,15 +256,6 @@ fn put_scopes(to: &mut Vec<u8>, scopes: &[&str]) {
     if let Some(place) = to.get_mut(start) {
         *place = count;
     }
-}
-
-/// At most `max` bytes of a text, whole characters.
-fn cut(text: &str, max: usize) -> &str {
-    let mut end = text.len().min(max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.split_at(end).0
 }
 
 /// The length of the record that begins `bytes`, if a whole one does.
@@ -351,35 +371,31 @@ pub(super) fn read(record: &[u8]) -> Option<Counted<'_>> {
         CALL | OVERFLOW => {}
         _ => return None,
     }
+    let person = match has(HAS_PERSON) {
+        true => Some(UserId(from.ulid()?)),
+        false => None,
+    };
     let reporter = match has(HAS_REPORTER) {
         true => Some(CredentialId(from.ulid()?)),
         false => None,
     };
-    let ip = match (has(HAS_V4), has(HAS_V6)) {
-        (true, _) => Some(IpAddr::from(from.array::<4>()?)),
-        (false, true) => Some(IpAddr::from(from.array::<16>()?)),
-        (false, false) => None,
-    };
-    let (endpoint, method) = (from.long()?, from.short()?);
-    let request_id = match has(HAS_REQUEST_ID) {
-        true => Some(from.short()?),
-        false => None,
-    };
-    let user_agent = match has(HAS_USER_AGENT) {
-        true => Some(from.long()?),
-        false => None,
+    let texts_from = record.len() - from.0.len();
+    let texts = match has(IS_SEALED) {
+        true => {
+            let length = usize::from(from.u16()?);
+            StoredTexts::Sealed(flags, from.slice(length)?)
+        }
+        false => StoredTexts::Plain(Texts::take(&mut from, flags)?),
     };
     let detail = Detail {
         previous,
         kept,
         status,
         duration_us: duration,
+        person,
         reporter,
-        ip,
-        endpoint,
-        method,
-        request_id,
-        user_agent,
+        texts,
+        texts_at: (texts_from, record.len() - from.0.len()),
         scopes: from.0,
     };
     Some(Counted {
@@ -395,12 +411,50 @@ impl<'a> Detail<'a> {
         let count = from.u8().unwrap_or(0);
         (0..count).map_while(move |_| from.short())
     }
+
+    /// The texts, unless they are sealed.
+    pub(super) fn texts(&self) -> Option<&Texts<'a>> {
+        match &self.texts {
+            StoredTexts::Plain(texts) => Some(texts),
+            StoredTexts::Sealed(..) => None,
+        }
+    }
 }
 
-impl Counted<'_> {
+impl<'a> Counted<'a> {
+    /// The texts that are sealed, and where.
+    pub(super) fn sealed(&self) -> Option<(Place, &'a [u8])> {
+        let detail = self.detail.as_ref()?;
+        match detail.texts {
+            StoredTexts::Plain(_) => None,
+            StoredTexts::Sealed(_, sealed) => Some((self.place(detail.person?), sealed)),
+        }
+    }
+
+    /// Where texts of a person's call are sealed.
+    pub(super) fn place(&self, person: UserId) -> Place {
+        Place {
+            person,
+            credential: self.credential,
+            of: PlaceOf::Call(self.at.0),
+        }
+    }
+
+    /// The same with texts that have been opened.
+    pub(super) fn with_texts(mut self, opened: Option<&'a [u8]>) -> Self {
+        if let (Some(detail), Some(opened)) = (&mut self.detail, opened)
+            && let StoredTexts::Sealed(flags, _) = detail.texts
+            && let Some(texts) = Texts::take(&mut Bytes(opened), flags)
+        {
+            detail.texts = StoredTexts::Plain(texts);
+        }
+        self
+    }
+
     /// The call as it is shown under an id; `None` of calls whose detail is not kept.
     pub(super) fn call(&self, id: Ulid) -> Option<PastCall> {
         let detail = self.detail.as_ref()?;
+        let texts = detail.texts().copied().unwrap_or_default();
         Some(PastCall {
             id: format!("usage_{id}"),
             credential: self.credential,
@@ -409,33 +463,12 @@ impl Counted<'_> {
             outcome: self.outcome,
             status: detail.status,
             duration_us: detail.duration_us,
-            endpoint: detail.endpoint.to_owned(),
-            method: detail.method.to_owned(),
-            request_id: detail.request_id.map(str::to_owned),
-            ip: detail.ip,
-            user_agent: detail.user_agent.map(str::to_owned),
+            endpoint: texts.endpoint.to_owned(),
+            method: texts.method.to_owned(),
+            request_id: texts.request_id.map(str::to_owned),
+            ip: texts.ip,
+            user_agent: texts.user_agent.map(str::to_owned),
             reporter: detail.reporter,
         })
     }
-}
-
-/// Outcomes by their precedence, which is the order of [`Outcome::ALL`] for ever.
-pub(super) fn outcome_byte(outcome: Outcome) -> u8 {
-    match outcome {
-        Outcome::Malformed => 0,
-        Outcome::NotFound => 1,
-        Outcome::Revoked => 2,
-        Outcome::Rotated => 3,
-        Outcome::Expired => 4,
-        Outcome::Disabled => 5,
-        Outcome::OwnerInactive => 6,
-        Outcome::WrongOrganization => 7,
-        Outcome::WrongProject => 8,
-        Outcome::InsufficientScope => 9,
-        Outcome::Valid => 10,
-    }
-}
-
-pub(super) fn outcome_of(byte: u8) -> Option<Outcome> {
-    Outcome::ALL.get(usize::from(byte)).copied()
 }

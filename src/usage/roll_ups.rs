@@ -21,7 +21,7 @@ pub(super) fn write_roll_ups(shared: &Shared, closed: &mut Vec<Closed>) -> io::R
                 break;
             }
             places.push(bytes.len());
-            tally.put(&mut bytes, *id);
+            tally.put(&mut bytes, *id, Some(&shared.personal));
         }
         write_roll_up_block(shared, &mut bytes, (closed, &places))?;
         closed.drain(..places.len());

@@ -1,9 +1,11 @@
 //! How a usage history is opened, and how much of it is kept.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::seal::KeyStore;
 
 /// How long and how much is kept.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,6 +42,9 @@ pub struct UsageSettings {
     pub log_id: [u8; 16],
     /// What tells the time.
     pub clock: Clock,
+    /// The keys that what calls say of persons is sealed under; without them, nothing of it is
+    /// stored.
+    pub keys: Option<Arc<KeyStore>>,
     /// Bytes of a segment.
     pub segment_bytes: u64,
     /// How long and how much is kept.
@@ -61,6 +66,7 @@ impl UsageSettings {
             folder,
             log_id,
             clock,
+            keys: None,
             segment_bytes: 64 << 20,
             retention: Retention::default(),
             flush_every: Duration::from_millis(100),

@@ -4,6 +4,7 @@
 //! Owns the links from each record to its credential's one before. Nothing here touches a disk;
 //! what cannot be appended afterwards is unlinked again.
 
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -11,7 +12,8 @@ use super::Shared;
 use super::ended::note_ended;
 use super::keys::{Counting, Key, Keys};
 use super::pending::{Sheds, add_shed};
-use super::record::{self, Counted, Shed, put_overflow};
+use super::personal::PersonalSeal;
+use super::record::{self, Counted, SEALED_LONGER, Shed, put_overflow, put_sealed};
 use super::shares::Lane;
 use super::stream::Block;
 use crate::domain::time::Timestamp;
@@ -116,7 +118,9 @@ impl Sorting {
                     new = shared.keys.entry(counted.credential);
                     &new
                 };
-                let bytes = record.len() as u64;
+                let person = counted.detail.and_then(|detail| detail.person);
+                let longer = if person.is_some() { SEALED_LONGER } else { 0 };
+                let bytes = (record.len() + longer) as u64;
                 let lane = shared
                     .keys
                     .count(key, &counted, counting, |shares, charge| {
@@ -127,7 +131,7 @@ impl Sorting {
                         }
                     });
                 note_ended(shared, &counted);
-                self.add(lane, key, (record, &counted));
+                self.add(lane, key, (&shared.personal, record, &counted));
             }
             if places.len() < LOOKED_UP_TOGETHER {
                 return;
@@ -135,17 +139,24 @@ impl Sorting {
         }
     }
 
-    fn add(&mut self, lane: Lane, key: &Key, (record, counted): (&[u8], &Counted<'_>)) {
+    fn add(
+        &mut self,
+        lane: Lane,
+        key: &Key,
+        (personal, record, counted): (&PersonalSeal, &[u8], &Counted<'_>),
+    ) {
         match lane {
             Lane::Kept => {
                 let start = self.kept.bytes.len();
-                self.kept.bytes.extend_from_slice(record);
+                let record = sealed(personal, record, counted);
+                self.kept.bytes.extend_from_slice(&record);
                 self.kept.link(start, &key.newest, counted.at);
             }
             Lane::Overflow => {
                 let start = self.overflow.bytes.len();
                 let kept = key.newest.load(Ordering::Relaxed);
-                put_overflow(&mut self.overflow.bytes, record, kept);
+                let record = sealed(personal, record, counted);
+                put_overflow(&mut self.overflow.bytes, &record, kept);
                 self.overflow.link(start, &key.newest_overflow, counted.at);
             }
             Lane::Collapsed => add_shed(
@@ -162,6 +173,22 @@ impl Sorting {
             ),
         }
     }
+}
+
+/// A record as it goes to the disk: a person's with its texts sealed.
+fn sealed<'a>(personal: &PersonalSeal, record: &'a [u8], counted: &Counted<'_>) -> Cow<'a, [u8]> {
+    let Some(detail) = &counted.detail else {
+        return Cow::Borrowed(record);
+    };
+    let Some(person) = detail.person else {
+        return Cow::Borrowed(record);
+    };
+    let mut to = Vec::with_capacity(record.len() + SEALED_LONGER);
+    let place = counted.place(person);
+    put_sealed(&mut to, (record, detail), |texts| {
+        personal.seal(place, texts)
+    });
+    Cow::Owned(to)
 }
 
 /// Takes back the links of records that could not be appended, the newest first.
@@ -184,12 +211,18 @@ pub(super) fn unlink(keys: &Keys, records: &[u8], newest: impl Fn(&Key) -> &Atom
 }
 
 /// Counts again what the tail of a stream holds, which the checkpoint does not.
-pub(super) fn recount(keys: &Keys, block: &Block<'_>, counting: &mut Counting) {
+pub(super) fn recount(
+    (keys, personal): (&Keys, &PersonalSeal),
+    block: &Block<'_>,
+    counting: &mut Counting,
+) {
     let mut at = 0;
     while let Some(record) = block.records.get(at..)
         && let Some(length) = record::length(record)
     {
         if let Some(counted) = record.get(..length).and_then(record::read) {
+            let opened = personal.open_call(&counted);
+            let counted = counted.with_texts(opened.as_deref());
             let key = keys.entry(counted.credential);
             let address = block.address + at as u64;
             keys.count(&key, &counted, counting, |shares, charge| {

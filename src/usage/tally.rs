@@ -4,15 +4,17 @@
 //! of a second stream. A credential may have several records for one hour; they are added up when
 //! they are read. Little-endian: `bytes u32 | previous u64 | credential 16 | hour u32 | outcomes
 //! 11 x u32 | shed u32`, then the endpoints (u8 of them, each u16 and bytes, count u32) and the
-//! addresses (the same).
+//! addresses (the same). Of a person's credential, 255, the person 16 and the nonce and the text of
+//! both, sealed, stand in their place; nothing behind the person where the person's key is gone.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::net::IpAddr;
 
 use super::Outcome;
+use super::personal::{PersonalSeal, Place, PlaceOf};
 use super::record::{Bytes, Counted, NOWHERE};
 use super::shares::Lane;
-use crate::domain::ids::CredentialId;
+use crate::domain::ids::{CredentialId, UserId};
 use crate::domain::time::Timestamp;
 
 /// Endpoints and addresses of one hour that are counted apart; the rest stand together.
@@ -23,6 +25,8 @@ const APART_OF_OVERFLOW_MAX: usize = 8;
 pub(super) const OTHER: &str = "(other)";
 /// What stands for a call from no known address.
 pub(super) const UNKNOWN: &str = "(unknown)";
+/// Stands for sealed values in the place of their number, which is 33 at most.
+const SEALED: u8 = u8::MAX;
 const OUTCOMES: usize = 11;
 const PREVIOUS_AT: usize = 4;
 pub(super) const HOUR_MS: i64 = 60 * 60 * 1_000;
@@ -34,6 +38,8 @@ pub(super) struct Tally {
     pub(super) hour: u32,
     outcomes: [u32; OUTCOMES],
     shed: u32,
+    /// The member whose credential it is, once a call has said so.
+    person: Option<UserId>,
     /// The endpoint that came first, with a hash of it: most credentials have few, and their texts
     /// need not be fetched to be told apart.
     endpoint: Option<(u64, Box<str>, u32)>,
@@ -54,6 +60,20 @@ pub(super) struct RolledUp<'a> {
     pub(super) hour: u32,
     pub(super) outcomes: [u32; OUTCOMES],
     pub(super) shed: u32,
+    pub(super) values: StoredValues<'a>,
+}
+
+/// The endpoints and addresses of a roll-up as they are stored.
+#[derive(Debug)]
+pub(super) enum StoredValues<'a> {
+    Plain(Values<'a>),
+    /// Under the key of a person.
+    Sealed(UserId, &'a [u8]),
+}
+
+/// The endpoints and addresses of a roll-up, with how many calls each has.
+#[derive(Debug)]
+pub(super) struct Values<'a> {
     pub(super) endpoints: Vec<(&'a str, u32)>,
     pub(super) addresses: Vec<(&'a str, u32)>,
 }
@@ -75,7 +95,7 @@ impl Tally {
     /// Counts a record of its hour, which goes to a lane; by how many bytes that makes it longer,
     /// about.
     pub(super) fn add(&mut self, counted: &Counted<'_>, lane: Lane) -> usize {
-        let outcome = usize::from(super::record::outcome_byte(counted.outcome));
+        let outcome = usize::from(super::outcome::outcome_byte(counted.outcome));
         if let Some(count) = self.outcomes.get_mut(outcome) {
             *count = count.saturating_add(counted.calls);
         }
@@ -85,7 +105,13 @@ impl Tally {
         let Some(detail) = &counted.detail else {
             return 0;
         };
-        self.add_address(detail.ip) + self.add_endpoint(detail.endpoint, endpoints_max(lane))
+        self.person = self.person.or(detail.person);
+        let Some(texts) = detail.texts() else {
+            self.endpoints_other = self.endpoints_other.saturating_add(1);
+            self.addresses_other = self.addresses_other.saturating_add(1);
+            return 0;
+        };
+        self.add_address(texts.ip) + self.add_endpoint(texts.endpoint, endpoints_max(lane))
     }
 
     fn add_endpoint(&mut self, endpoint: &str, apart_max: usize) -> usize {
@@ -142,8 +168,13 @@ impl Tally {
         known.chain(other).collect()
     }
 
-    /// Appends it as a record.
-    pub(super) fn put(&self, to: &mut Vec<u8>, credential: CredentialId) {
+    /// Appends it as a record, which goes to the disk where it is given what seals.
+    pub(super) fn put(
+        &self,
+        to: &mut Vec<u8>,
+        credential: CredentialId,
+        personal: Option<&PersonalSeal>,
+    ) {
         let start = to.len();
         to.extend_from_slice(&[0; 4]);
         to.extend_from_slice(&NOWHERE.to_le_bytes());
@@ -153,18 +184,37 @@ impl Tally {
             to.extend_from_slice(&count.to_le_bytes());
         }
         to.extend_from_slice(&self.shed.to_le_bytes());
-        put_counts(to, self.endpoints().into_iter());
-        let addresses = self.addresses();
-        put_counts(
-            to,
-            addresses
-                .iter()
-                .map(|(text, count)| (text.as_str(), *count)),
-        );
+        match (self.person, personal) {
+            (Some(person), Some(personal)) => {
+                let mut plain = Vec::new();
+                self.put_values(&mut plain);
+                to.push(SEALED);
+                to.extend_from_slice(&person.ulid().0.to_le_bytes());
+                let place = place(person, credential, self.hour);
+                to.extend_from_slice(&personal.seal(place, &plain));
+            }
+            (Some(_) | None, _) => self.put_values(to),
+        }
         let bytes = u32::try_from(to.len() - start).unwrap_or(u32::MAX);
         if let Some(place) = to.get_mut(start..start + 4) {
             place.copy_from_slice(&bytes.to_le_bytes());
         }
+    }
+
+    fn put_values(&self, to: &mut Vec<u8>) {
+        put_counts(to, self.endpoints().into_iter());
+        let addresses = self.addresses();
+        let addresses = addresses.iter();
+        put_counts(to, addresses.map(|(text, count)| (text.as_str(), *count)));
+    }
+}
+
+/// Where the values of an hour are sealed.
+fn place(person: UserId, credential: CredentialId, hour: u32) -> Place {
+    Place {
+        person,
+        credential,
+        of: PlaceOf::Hour(hour),
     }
 }
 
@@ -219,6 +269,18 @@ pub(super) fn read(record: &[u8]) -> Option<RolledUp<'_>> {
         hour,
         outcomes,
         shed: from.u32()?,
+        values: match from.0.split_first() {
+            Some((&SEALED, rest)) => {
+                from.0 = rest;
+                StoredValues::Sealed(UserId(from.ulid()?), from.0)
+            }
+            Some(_) | None => StoredValues::Plain(read_values(from)?),
+        },
+    })
+}
+
+fn read_values(mut from: Bytes<'_>) -> Option<Values<'_>> {
+    Some(Values {
         endpoints: read_counts(&mut from)?,
         addresses: read_counts(&mut from)?,
     })
@@ -232,6 +294,20 @@ fn read_counts<'a>(from: &mut Bytes<'a>) -> Option<Vec<(&'a str, u32)>> {
 }
 
 impl RolledUp<'_> {
+    /// Gives its values to `take`, opened where they are sealed and can be.
+    pub(super) fn with_values(&self, personal: &PersonalSeal, take: impl FnOnce(&Values<'_>)) {
+        match &self.values {
+            StoredValues::Plain(values) => take(values),
+            StoredValues::Sealed(person, sealed) => {
+                let place = place(*person, self.credential, self.hour);
+                let opened = personal.open(place, sealed);
+                if let Some(values) = opened.as_deref().and_then(|text| read_values(Bytes(text))) {
+                    take(&values);
+                }
+            }
+        }
+    }
+
     /// The calls by their outcome.
     pub(super) fn outcomes(&self) -> impl Iterator<Item = (Outcome, u32)> {
         let counts = Outcome::ALL.into_iter().zip(self.outcomes);

@@ -157,10 +157,10 @@ impl Writer {
 
     /// Counts and sorts the records of a block, and appends them.
     fn write_block(&mut self, block: &[u8]) -> io::Result<()> {
-        // Each record of the overflow is 8 bytes longer, and has 44 at least.
-        let longest = block.len() + block.len() / 5;
+        // A record of the overflow is 8 bytes longer, and a sealed one 42, of 80 at least.
+        let longest = block.len() * 2;
         let shared = Arc::clone(&self.shared);
-        let kept = shared.stream().prepare(block.len());
+        let kept = shared.stream().prepare(longest);
         let overflow = shared.overflow().prepare(longest);
         let (kept, overflow) = match (kept, overflow) {
             (Ok(kept), Ok(overflow)) => (kept, overflow),

@@ -138,6 +138,7 @@ impl World {
         let runtime = runtime.build().unwrap();
         let usage = Usage::open(UsageSettings {
             headroom_bytes: 0,
+            keys: Some(Arc::clone(ledger.keys())),
             ..UsageSettings::usual(
                 folder.path().join("data/usage"),
                 ledger.log_id(),

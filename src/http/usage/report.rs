@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::outcome_named;
 use crate::domain::access::{Access, Action};
 use crate::domain::blot::without_secrets;
-use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId, UserId};
 use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::http::body;
@@ -139,6 +139,7 @@ struct Report<'a> {
     line: &'a ReportedCall,
     reporter: CredentialId,
     organization: OrganizationId,
+    person: Option<UserId>,
     credential: CredentialId,
     secret: Option<SecretId>,
     at: Timestamp,
@@ -154,6 +155,7 @@ impl Report<'_> {
     fn call(&self) -> usage::Call<'_> {
         usage::Call {
             organization: self.organization,
+            person: self.person,
             credential: self.credential,
             secret: self.secret,
             at: self.at,
@@ -237,6 +239,7 @@ impl Keys<'_> {
             line,
             reporter: self.reporter()?,
             organization: credential.organization(),
+            person: credential.owner().person(),
             credential: key,
             secret,
             at: instant(line.created_at.as_deref(), self.call.now())?,

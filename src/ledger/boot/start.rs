@@ -123,7 +123,7 @@ fn shared(
     Arc::new(Shared {
         lanes: Lanes::default(),
         views,
-        keys,
+        keys: Arc::new(keys),
         unusable_keys,
         clock,
         last_ms: AtomicI64::new(last_ms.unwrap_or(0)),

@@ -4,6 +4,7 @@ mod calls;
 mod damage;
 mod limits;
 mod model;
+mod personal;
 mod record;
 mod shares;
 
@@ -134,6 +135,7 @@ fn key(number: u128) -> CredentialId {
 fn call(credential: CredentialId, endpoint: &str) -> Call<'_> {
     Call {
         organization: OrganizationId(Ulid(1)),
+        person: None,
         credential,
         secret: Some(SecretId(Ulid(credential.ulid().0 + 1_000))),
         at: START,

@@ -6,14 +6,15 @@ use ulid::Ulid;
 
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
-use crate::usage::record::{
-    ENDPOINT_MAX, RECORD_BYTES_MAX, length, outcome_byte, outcome_of, put_call, read, set_previous,
-};
+use crate::usage::outcome::{outcome_byte, outcome_of};
+use crate::usage::record::{RECORD_BYTES_MAX, length, put_call, read, set_previous};
+use crate::usage::texts::ENDPOINT_MAX;
 use crate::usage::{Call, Outcome, PastCall};
 
 fn record_call<'a>(endpoint: &'a str, scopes: &'a [&'a str]) -> Call<'a> {
     Call {
         organization: OrganizationId(Ulid(6)),
+        person: None,
         credential: CredentialId(Ulid(7)),
         secret: Some(SecretId(Ulid(8))),
         at: Timestamp(1_777_044_600_000),
@@ -94,7 +95,7 @@ fn a_text_is_cut_at_a_character() {
     put_call(&mut bytes, &record_call(&long, &[]));
     let read = read(&bytes).unwrap();
     assert_eq!(
-        read.detail.unwrap().endpoint,
+        read.detail.unwrap().texts().unwrap().endpoint,
         "\u{e9}".repeat(ENDPOINT_MAX / 2)
     );
     let scope = "s".repeat(250);

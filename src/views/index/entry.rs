@@ -101,6 +101,7 @@ impl Entry {
             id: self.credential.id(),
             kind: self.credential.kind(),
             organization: self.credential.organization(),
+            owner: self.credential.owner(),
             secret: self.secret(),
         }
     }

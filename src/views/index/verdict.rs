@@ -59,6 +59,8 @@ pub enum Shown {
         kind: Kind,
         /// Its organization.
         organization: OrganizationId,
+        /// Who it acted for.
+        owner: Owner,
         /// The secret presented.
         secret: SecretId,
     },
@@ -88,15 +90,22 @@ impl Shown {
     /// What was presented, and whose it is.
     #[must_use]
     pub fn found(&self) -> FoundSecret {
-        let organization = match self {
-            Self::Ended { organization, .. } => *organization,
-            Self::Whole { credential, .. } => credential.organization(),
-        };
-        let (credential, secret) = self.ids();
-        FoundSecret {
-            organization,
-            credential,
-            secret,
+        match self {
+            Self::Ended {
+                id,
+                organization,
+                owner,
+                secret,
+                ..
+            } => FoundSecret {
+                organization: *organization,
+                owner: *owner,
+                credential: *id,
+                secret: *secret,
+            },
+            Self::Whole {
+                credential, secret, ..
+            } => FoundSecret::of(credential, *secret),
         }
     }
 
@@ -130,6 +139,8 @@ pub struct Caller {
 pub struct FoundSecret {
     /// The organization of the credential.
     pub organization: OrganizationId,
+    /// Who the credential acts for.
+    pub owner: Owner,
     /// The credential.
     pub credential: CredentialId,
     /// The secret.
@@ -145,15 +156,22 @@ pub struct Refused {
     pub secret: Option<FoundSecret>,
 }
 
+impl FoundSecret {
+    fn of(credential: &Credential, secret: SecretId) -> Self {
+        Self {
+            organization: credential.organization(),
+            owner: credential.owner(),
+            credential: credential.id(),
+            secret,
+        }
+    }
+}
+
 impl Caller {
     /// What was presented, and whose it is.
     #[must_use]
     pub fn found(&self) -> FoundSecret {
-        FoundSecret {
-            organization: self.credential.organization(),
-            credential: self.credential.id(),
-            secret: self.secret,
-        }
+        FoundSecret::of(&self.credential, self.secret)
     }
 }
 
@@ -272,11 +290,7 @@ impl Index {
         let credential = &entry.credential;
         let refused = |code| Refused {
             code,
-            secret: Some(FoundSecret {
-                organization: credential.organization(),
-                credential: credential.id(),
-                secret: entry.secret(),
-            }),
+            secret: Some(FoundSecret::of(credential, entry.secret())),
         };
         if let Some(code) = entry.refusal(now) {
             return Err(refused(code));

@@ -141,13 +141,14 @@ fn check_shown(verdict: &Verdict, record: &Unpacked) {
                 id,
                 kind,
                 organization,
+                owner,
                 secret,
             }),
         ) => {
-            let shown = (*id, *kind, *organization, *secret);
-            let expected = (record.id, record.kind, record.organization);
-            assert_eq!((shown.0, shown.1, shown.2), expected);
-            assert_eq!(shown.3, record.secrets[0].id);
+            let shown = (*id, *kind, *organization, *owner);
+            let expected = (record.id, record.kind, record.organization, record.owner);
+            assert_eq!(shown, expected);
+            assert_eq!(*secret, record.secrets[0].id);
             assert_eq!(verdict.valid_until, None);
         }
         (_, Some(Shown::Whole { credential, .. })) if verdict.code > Code::Expired => {
