@@ -1,5 +1,8 @@
 //! Erasing a person, and what is shown where that person stood.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::usage::each;
@@ -134,6 +137,70 @@ fn calls_of_an_erased_persons_tokens_no_longer_say_where_from() {
         .post(&world.acme.admin, &erase, &json!({"reason": "x"}))
         .expect(200);
     let (call, addresses) = seen();
-    assert_eq!(call, [json!("/a"), Value::Null, Value::Null]);
+    assert_eq!(call, [json!(""), Value::Null, Value::Null]);
     assert_eq!(addresses, json!([]));
+}
+
+/// However a person's token is used, alive or ended: by a verification, for the person's own call,
+/// in a gateway's report.
+#[test]
+fn no_file_of_the_usage_history_says_where_an_erased_person_was() {
+    let world = World::new();
+    let (id, key, token) = joe(&world);
+    let reporter = world.holder(&["usage:write"]);
+    let use_token = || {
+        let verify = json!({"key": token, "request": {
+            "endpoint": "/joes/verified", "ip_address": "198.51.100.9", "user_agent": "JoesPhone",
+        }});
+        world
+            .post(&world.acme.admin, "/v1/verify", &verify)
+            .expect(200);
+        let own = ask("GET", &format!("{}/api-keys", world.acme.path)).by(&token);
+        world.send(own.with("user-agent", "JoesLaptop"));
+        let line = json!({
+            "key_id": key, "endpoint": "/joes/reported", "method": "GET", "status_code": 200,
+            "duration_ms": 1, "ip_address": "2001:db8::99", "user_agent": "JoesTablet",
+        });
+        let report = ask("POST", "/v1/usage").by(&reporter);
+        let report = report.with("content-type", "application/x-ndjson");
+        world.send(report.body(line.to_string())).expect(201);
+    };
+    use_token();
+    let revoke = format!("{}/credentials/{key}/revoke", world.acme.path);
+    world
+        .post(&world.acme.admin, &revoke, &json!({}))
+        .expect(200);
+    use_token();
+    let erase = format!("{}/members/{id}/erase", world.acme.path);
+    world
+        .post(&world.acme.admin, &erase, &json!({"reason": "x"}))
+        .expect(200);
+    use_token();
+    assert_eq!(world.usage.of(key.parse().unwrap()).denied, 2 + 2);
+    world.usage.stop();
+    let usage = world.folder.path().join("data/usage");
+    for text in ["joes", "Joes", "198.51.100.9", "2001:db8::99"] {
+        assert_eq!(holding(&usage, text.as_bytes()), [""; 0], "{text}");
+    }
+    assert_eq!(holding(&usage, &[198, 51, 100, 9]), [""; 0]);
+    // The administrator's calls are there.
+    assert!(!holding(&usage, b"/v1/verify").is_empty());
+}
+
+/// Files in a folder that hold these bytes.
+fn holding(folder: &Path, bytes: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(holding(&path, bytes));
+        } else if fs::read(&path)
+            .unwrap()
+            .windows(bytes.len())
+            .any(|window| window == bytes)
+        {
+            found.push(path.display().to_string());
+        }
+    }
+    found
 }

@@ -182,6 +182,9 @@ pub(super) async fn calls(
     // Looked at after the reading: who is erased meanwhile is not shown either.
     if is_of_erased(call, key) {
         for record in &mut records {
+            record.endpoint.clear();
+            record.method.clear();
+            record.request_id = None;
             record.ip_address = None;
             record.user_agent = None;
         }
@@ -235,14 +238,15 @@ pub(super) async fn summary(
     summary.buckets = buckets.into_iter().map(BucketRecord::from).collect();
     if is_of_erased(call, key) {
         for bucket in &mut summary.buckets {
+            bucket.endpoints.clear();
             bucket.addresses.clear();
         }
     }
     Ok(shown_now(&summary))
 }
 
-/// Whether the calls were made for a person who has been erased: where they came from and with
-/// which client is no longer told, although the files hold it until their time is over.
+/// Whether the calls were made for a person who has been erased: what they say of the person is
+/// sealed in the files, but may have been opened, or counted in memory, before the erasure.
 fn is_of_erased(call: &Call, key: &Credential) -> bool {
     let member = match key.owner() {
         Owner::User(id) => call.views().directory.member(key.organization(), id),
