@@ -247,8 +247,15 @@ impl Fold {
 
     /// Who would have been accepted at `at` for what is asked, oldest first: each credential with
     /// those of its secrets that would have been.
-    #[must_use]
-    pub fn who_could(&self, asked: &Asked, at: Timestamp) -> Vec<Accepted> {
+    ///
+    /// # Errors
+    /// What `go_on` fails with, which is asked between two credentials.
+    pub fn who_could<E>(
+        &self,
+        asked: &Asked,
+        at: Timestamp,
+        go_on: &mut impl FnMut() -> Result<(), E>,
+    ) -> Result<Vec<Accepted>, E> {
         let mut changes = self.state.everything();
         let credentials = std::mem::take(&mut changes.credentials);
         let index = Index::of(&changes);
@@ -262,18 +269,20 @@ impl Fold {
             any_project: asked.project.is_none(),
             organization: asked.organization,
         };
-        let accepted = credentials.into_iter().map(|credential| {
+        let mut accepted = Vec::new();
+        for credential in credentials {
+            go_on()?;
             let judged = index.judged(&credential, &ask, at).into_iter();
             let secrets = judged.filter(|(_, code)| *code == Code::Valid);
-            let secrets = secrets.map(|(secret, _)| secret).collect();
-            Accepted {
-                credential,
-                secrets,
+            let secrets: Vec<_> = secrets.map(|(secret, _)| secret).collect();
+            if !secrets.is_empty() {
+                accepted.push(Accepted {
+                    credential,
+                    secrets,
+                });
             }
-        });
-        accepted
-            .filter(|accepted| !accepted.secrets.is_empty())
-            .collect()
+        }
+        Ok(accepted)
     }
 }
 

@@ -165,6 +165,7 @@ fn of_submit(why: &SubmitError) -> Exit {
         | SubmitError::KeyNotDestroyed
         | SubmitError::ViewsBehind
         | SubmitError::DiskFull
+        | SubmitError::ReplayTooLong
         | SubmitError::Stopping => Exit::Failed,
     }
 }

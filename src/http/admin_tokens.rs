@@ -261,10 +261,11 @@ pub(in crate::http) async fn review(call: Call, query: Query<Review>) -> Result<
     let days = asked.unused_days.unwrap_or(UNUSED_DAYS_USUAL);
     let days = i64::try_from(days).unwrap_or(i64::MAX / DAY_MS);
     let unused_since = surface.call.now().plus_ms(-days * DAY_MS);
-    surface.review(&query.uri, page_asked, |key| ReviewRecord {
+    let show = |key: &Credential| ReviewRecord {
         findings: findings(&surface.call.app, key, unused_since),
         key: surface.record(key),
-    })
+    };
+    surface.review(&query.uri, page_asked, show).await
 }
 
 fn findings(app: &App, key: &Credential, unused_since: Timestamp) -> [Finding; 4] {

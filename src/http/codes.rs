@@ -385,12 +385,12 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         503,
         "past_busy",
-        "as many readings of the past as may run at once are running already",
+        "too many historical reads of the organization are running or waiting; retry later",
     ),
     (
         503,
         "past_too_long",
-        "that much history was not read within 10 seconds",
+        "that much history was not read within 10 seconds; retry, or ask for less",
     ),
     (
         503,
@@ -401,7 +401,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         503,
         "streams_exhausted",
-        "as many streams as may be open at once are open already",
+        "too many streams of the organization are open; close one, or retry later",
     ),
     (503, "stopping", "the service is ending"),
     (

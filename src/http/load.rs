@@ -19,8 +19,10 @@ use super::pull;
 
 /// Verifications at once: at 25 microseconds each on a core, 100 milliseconds of work.
 const VERIFICATIONS_MAX: usize = 4_096;
-/// Readings of files or of the past at once: each takes a blocking thread and some megabytes.
-const READINGS_MAX: usize = 64;
+/// Readings of files or of the past at once. Those that read have their turns, organization by
+/// organization, and few wait for theirs; all places are not for one address.
+const READINGS_MAX: usize = 4_096;
+const _: () = assert!(CONNECTIONS_EACH_MAX < READINGS_MAX);
 /// All other requests at once: with their longest bodies, 256 MiB. Some read a body before they
 /// know whose it is: one address with all its connections must not take every place.
 const OTHERS_MAX: usize = 4_096;

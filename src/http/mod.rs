@@ -43,6 +43,7 @@ mod service_account_tokens;
 mod service_accounts;
 mod sessions;
 mod streams;
+mod tenant_shares;
 mod tls;
 mod trace;
 mod unreadable;

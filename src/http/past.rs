@@ -1,10 +1,10 @@
 //! Reads of the past: `as_of`, and how many of them run at once.
 //!
 //! `as_of` is a position (digits), or an instant that is resolved to one; the answer names it in
-//! `Ledger-Position`. Statuses are those of that instant. Logs are read off the async threads.
+//! `Ledger-Position`. Statuses are those of that instant. Logs are read in turns, off the async
+//! threads.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::http::HeaderValue;
 use axum::response::Response;
@@ -13,20 +13,20 @@ use serde::Deserialize;
 use super::call::Call;
 use super::context::LEDGER_POSITION;
 use super::problem::Problem;
+use super::tenant_shares::{Limits, TenantShare, TenantShares};
 use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::record::Credential;
 use crate::domain::state::Changes;
 use crate::domain::time::Timestamp;
-use crate::ledger::past::PastError;
+use crate::ledger::history::HistoryError;
+use crate::ledger::turns::{NoTurn, Turn};
 use crate::ledger::{Ledger, Record};
 use crate::views::directory::Directory;
 
-/// Readings of one organization's whole past that run at once.
-const AT_ONCE_MAX: u8 = 2;
+/// Readings of whole pasts that callers of one organization have at once.
+const AT_ONCE_MAX: usize = 2;
 /// The same of all organizations: each holds one organization's credentials in RAM.
-const AT_ONCE_IN_ALL_MAX: usize = 8;
-/// How long one may take: some millions of events.
-pub(super) const WITHIN_MS: i64 = 10_000;
+const AT_ONCE_IN_ALL_MAX: usize = 12;
 
 /// `as_of` of a read of one record.
 #[derive(Deserialize)]
@@ -92,8 +92,9 @@ impl Moment {
         let Some(position) = self.position else {
             return Ok(None);
         };
-        let read = move |ledger: &Ledger| ledger.record_as_of(subject, position);
-        match off_thread(call, read).await?? {
+        let read =
+            move |ledger: &Ledger, turn: &mut Turn| ledger.record_as_of(subject, position, turn);
+        match in_turn(call, read).await?? {
             Record::Credential(record) => Ok(Some(record)),
             Record::Ledger
             | Record::Organization(_)
@@ -105,22 +106,24 @@ impl Moment {
         }
     }
 
-    /// The credentials of an organization as they were then, oldest first.
-    pub(super) async fn credentials(
+    /// What `select` takes of the credentials of an organization as they were then, oldest first.
+    pub(super) async fn credentials<T: Default + Send + 'static>(
         self,
         call: &Call,
         organization: OrganizationId,
-    ) -> Result<Vec<Arc<Credential>>, Problem> {
+        select: impl FnOnce(&[Arc<Credential>]) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         let Some(position) = self.position else {
-            return Ok(Vec::new());
+            return Ok(T::default());
         };
-        let running = call.app.past.begin(organization)?;
-        let read = move |ledger: &Ledger| {
+        let running = call.app.past.begin(call)?;
+        let read = move |ledger: &Ledger, turn: &mut Turn| {
             // It ends with the reading, also when nobody waits for that any more.
             let _running = running;
-            ledger.credentials_as_of(organization, position, WITHIN_MS)
+            let all = ledger.credentials_as_of(organization, position, turn)?;
+            Ok::<_, HistoryError>(select(&all))
         };
-        Ok(off_thread(call, read).await??)
+        Ok(in_turn(call, read).await??)
     }
 
     /// Names the position in an answer.
@@ -151,18 +154,17 @@ impl<'a> Then<'a> {
             return Ok(Self::Now(&call.views().directory));
         };
         let moment = Moment::named(call, as_of).await?;
-        // All of them count as the reading of an organization that nobody has.
-        let nobody = OrganizationId(ulid::Ulid::nil());
-        let running = call.app.past.begin(organization.unwrap_or(nobody))?;
+        let running = call.app.past.begin(call)?;
         let events = moment.events();
-        let read = move |ledger: &Ledger| {
+        let read = move |ledger: &Ledger, turn: &mut Turn| {
             // It ends with the reading, also when nobody waits for that any more.
             let _running = running;
-            ledger.folded(organization, events, WITHIN_MS)
+            let fold = ledger.folded(organization, events, turn)?;
+            let directory = Directory::default();
+            directory.apply(&fold.state().everything());
+            Ok::<_, HistoryError>(directory)
         };
-        let fold = off_thread(call, read).await??;
-        let directory = Directory::default();
-        directory.apply(&fold.state().everything());
+        let directory = in_turn(call, read).await??;
         Ok(Self::Was(Box::new(directory), moment))
     }
 
@@ -178,9 +180,11 @@ impl<'a> Then<'a> {
         let moment = Moment::named(call, as_of).await?;
         let directory = Directory::default();
         if let Some(position) = moment.position {
-            let read = move |ledger: &Ledger| ledger.record_as_of(subject, position);
+            let read = move |ledger: &Ledger, turn: &mut Turn| {
+                ledger.record_as_of(subject, position, turn)
+            };
             let mut changes = Changes::default();
-            match off_thread(call, read).await?? {
+            match in_turn(call, read).await?? {
                 Record::Organization(record) => changes.organizations.push(record),
                 Record::Project(record) => changes.projects.push(record),
                 Record::Member(record) => changes.members.push(record),
@@ -210,92 +214,76 @@ impl<'a> Then<'a> {
     }
 }
 
-/// Logs are read off the async threads.
+/// A read of the past, on a thread that may block, in the turn of the caller's organization: also
+/// where a caller of the platform reads another one's records.
+pub(super) async fn in_turn<T: Send + 'static>(
+    call: &Call,
+    read: impl FnOnce(&Ledger, &mut Turn) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let ledger = call.app.ledger.clone();
+    let turns = call.app.ledger.turns();
+    let of = call.caller.authority.organization;
+    Ok(turns.run(of, move |turn| read(&ledger, turn)).await?)
+}
+
+/// The same of a read that is shorter than a turn.
 pub(super) async fn off_thread<T: Send + 'static>(
     call: &Call,
     read: impl FnOnce(&Ledger) -> T + Send + 'static,
 ) -> Result<T, Problem> {
-    let ledger = call.app.ledger.clone();
-    let done = tokio::task::spawn_blocking(move || read(&ledger)).await;
-    done.map_err(|why| Problem::internal("a read of the past panicked", &why))
+    in_turn(call, |ledger, _turn| read(ledger)).await
 }
 
-/// Who is reading an organization's whole past.
-#[derive(Clone, Default)]
-pub(super) struct PastReads(Arc<Mutex<BTreeMap<OrganizationId, u8>>>);
+/// Pasts of whole organizations that are in RAM.
+pub(super) struct PastReads(TenantShares);
 
-/// One reading; it ends when this is dropped.
-pub(super) struct Running {
-    reads: PastReads,
-    organization: OrganizationId,
+impl Default for PastReads {
+    fn default() -> Self {
+        Self(TenantShares::new(Limits {
+            in_all: AT_ONCE_IN_ALL_MAX,
+            each: AT_ONCE_MAX,
+        }))
+    }
 }
 
 impl PastReads {
     /// A place for one reading of an organization's past.
-    pub(super) fn begin(&self, organization: OrganizationId) -> Result<Running, Problem> {
-        let mut running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let in_all: usize = running.values().map(|count| usize::from(*count)).sum();
-        let own = running.get(&organization).copied().unwrap_or(0);
-        if own >= AT_ONCE_MAX || in_all >= AT_ONCE_IN_ALL_MAX {
-            return Err(Problem::unavailable(
-                "past_busy",
-                "as many readings of the past as may run at once are running already",
-            ));
-        }
-        running.insert(organization, own + 1);
-        let reads = self.clone();
-        Ok(Running {
-            reads,
-            organization,
-        })
+    pub(super) fn begin(&self, call: &Call) -> Result<TenantShare, Problem> {
+        let share = self.0.take(call.caller.authority.organization);
+        share.ok_or_else(busy)
     }
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        let mut running = self.reads.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = running.get_mut(&self.organization) {
-            *count -= 1;
-            if *count == 0 {
-                running.remove(&self.organization);
-            }
-        }
-    }
+/// Too much of an organization's own is being read.
+pub(super) fn busy() -> Problem {
+    Problem::unavailable(
+        "past_busy",
+        "too many historical reads of this organization are running; retry later",
+    )
 }
 
-impl From<PastError> for Problem {
-    fn from(why: PastError) -> Self {
+impl From<NoTurn> for Problem {
+    fn from(why: NoTurn) -> Self {
         match why {
-            PastError::History(why) => why.into(),
-            PastError::TooLong => Self::unavailable(
-                "past_too_long",
-                "that much history was not read within 10 seconds",
-            ),
+            NoTurn::Busy => busy(),
+            NoTurn::Panicked(why) => Self::internal("a read of the past panicked", &why),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// What was read of a single record by then is kept: repeated, it goes on from there.
+pub(super) fn too_long() -> Problem {
+    Problem::unavailable(
+        "past_too_long",
+        "that much history was not read within 10 seconds; retry, or ask for less",
+    )
+}
 
-    #[test]
-    fn two_readings_of_an_organization_run_at_once_and_no_more() {
-        let reads = PastReads::default();
-        let (acme, globex) = (OrganizationId(ulid::Ulid(1)), OrganizationId(ulid::Ulid(2)));
-        let first = reads.begin(acme).ok();
-        let second = reads.begin(acme).ok();
-        assert!(first.is_some() && second.is_some());
-        assert!(reads.begin(acme).is_err());
-        assert!(reads.begin(globex).is_ok());
-        drop(first);
-        assert!(reads.begin(acme).is_ok());
-        let others: Vec<_> = (3..20)
-            .map(|n| reads.begin(OrganizationId(ulid::Ulid(n))))
-            .collect();
-        assert_eq!(others.iter().flatten().count(), AT_ONCE_IN_ALL_MAX - 1);
-        drop(others);
-        drop(second);
-        assert!(reads.0.lock().unwrap().is_empty());
+impl From<HistoryError> for Problem {
+    fn from(why: HistoryError) -> Self {
+        match why {
+            HistoryError::Interrupted(_) => too_long(),
+            why => Self::internal("the past could not be read", &why),
+        }
     }
 }

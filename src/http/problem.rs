@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::past;
 use crate::domain::blot::without_secrets;
 use crate::domain::rejection::Rejection;
 use crate::ledger::SubmitError;
@@ -451,6 +452,7 @@ impl From<SubmitError> for Problem {
                 "outcome_unknown",
                 "whether the command has been written is unknown; read before you repeat it",
             ),
+            SubmitError::ReplayTooLong => past::too_long(),
             SubmitError::Stopping => Self::unavailable("stopping", "the service is stopping"),
             SubmitError::DiskFull => Self::new(
                 StatusCode::INSUFFICIENT_STORAGE,

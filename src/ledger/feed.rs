@@ -7,6 +7,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::Ledger;
 use super::history::HistoryError;
+use super::turns::Turn;
 use crate::domain::envelope::Event;
 use crate::domain::heading::Heading;
 use crate::domain::ids::{CredentialId, Owner};
@@ -29,12 +30,13 @@ impl Ledger {
     /// The same from the log: a piece of it, off the async threads.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// When the log cannot be read, or the turn is over.
     pub fn feed_in_log(
         &self,
         from: u64,
         scope: Scope,
         limit: usize,
+        turn: &mut Turn,
     ) -> Result<FeedPage, HistoryError> {
         let shown = self.views().position().map_or(0, |position| position + 1);
         let end = shown.min(from.saturating_add(EVENTS_PER_READING));
@@ -43,6 +45,7 @@ impl Ledger {
             next: from,
         };
         while page.next < end {
+            turn.go_on()?;
             let to = end.min(page.next + EVENTS_PER_STRIDE);
             let (mut goes_on, mut outcome) = (true, Ok(()));
             self.reader().scan(page.next, to, |_, payload| {

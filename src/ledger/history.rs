@@ -1,28 +1,61 @@
-//! Reading the log back: a record's events, and a record as it was.
+//! Reading the log back: a record's events, and answers that were given before.
 //!
 //! Nothing here decides. Events come from the log by the positions that the history view keeps;
 //! personal values are opened, those of erased people are blank.
 
 use std::cmp::Ordering;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
 use super::stamp::{StampError, open_network, open_personal};
+use super::turns::{Interrupted, Turn};
 use super::{Answer, Ledger, Record, SubmitError};
 use crate::domain::Misfit;
-use crate::domain::envelope::{Digest32, Event, commitment};
+use crate::domain::envelope::{Digest32, Event};
 use crate::domain::heading::Heading;
 use crate::domain::ids::{EventId, OrganizationId, Subject};
-use crate::domain::state::State;
 use crate::domain::unreadable::UnreadableEvent;
 use crate::log::ReadError;
+use crate::merkle::Hash;
 use crate::views::tokens::BrokenView;
-
-/// Events of one subject that are read at once.
-const EVENTS_PER_READ: usize = 200;
 
 /// Events that are looked at at once on the way back: some 5 milliseconds.
 const EVENTS_PER_LOOK_BACK: u64 = 4_000;
+
+/// Chains whose ends are remembered: at 100 bytes each, 400 KB.
+const ENDS_MAX: usize = 4_096;
+
+/// The end of an organization's chain as it was at some position.
+#[derive(Clone, Copy, Debug)]
+struct ChainEnd {
+    /// Of its last event.
+    position: u64,
+    commitment: Hash,
+    /// There is no other one from there to before this position.
+    looked_to: u64,
+}
+
+/// Where readers of checkpoints have come to, so that each goes on from the one before.
+#[derive(Debug, Default)]
+pub(super) struct ChainEnds(Mutex<BTreeMap<OrganizationId, ChainEnd>>);
+
+impl ChainEnds {
+    fn before(&self, organization: OrganizationId, before: u64) -> Option<ChainEnd> {
+        let ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = ends.get(&organization).copied();
+        end.filter(|end| end.position < before)
+    }
+
+    fn keep(&self, organization: OrganizationId, end: ChainEnd) {
+        let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if ends.len() >= ENDS_MAX {
+            ends.clear();
+        }
+        ends.insert(organization, end);
+    }
+}
 
 /// Why the past could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -45,6 +78,9 @@ pub enum HistoryError {
     /// A sealed value.
     #[error("a sealed value does not open: {0}")]
     Sealed(String),
+    /// It was not read to its end.
+    #[error(transparent)]
+    Interrupted(#[from] Interrupted),
 }
 
 impl From<StampError> for HistoryError {
@@ -104,14 +140,16 @@ impl Ledger {
     }
 
     /// The end of an organization's chain before a position: its sequence and its commitment.
-    /// Reads back along the log as far as it must.
+    /// Reads back along the log as far as it must: no further than to where an earlier reading of
+    /// the same chain came from.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// When the log cannot be read, or the turn is over.
     pub fn end_of(
         &self,
         organization: OrganizationId,
         before: u64,
+        turn: &mut Turn,
     ) -> Result<Option<(u64, Digest32)>, HistoryError> {
         // While nothing has happened since, the view knows where it is.
         let newest = self.views().newest.of(organization);
@@ -120,9 +158,12 @@ impl Ledger {
             Some(_) => before,
             None => return Ok(None),
         };
+        let known = self.ends.before(organization, before);
+        let floor = known.map_or(0, |known| known.looked_to.min(end));
         let mut found = None;
-        while end > 0 && found.is_none() {
-            let from = end.saturating_sub(EVENTS_PER_LOOK_BACK);
+        while end > floor && found.is_none() {
+            turn.go_on()?;
+            let from = end.saturating_sub(EVENTS_PER_LOOK_BACK).max(floor);
             self.reader
                 .scan_committed(from, end, |position, payload, commitment| {
                     let theirs = Heading::of(payload)
@@ -133,9 +174,18 @@ impl Ledger {
                 })?;
             end = from;
         }
+        let found = found.or_else(|| known.map(|known| (known.position, known.commitment)));
         let Some((position, commitment)) = found else {
             return Ok(None);
         };
+        self.ends.keep(
+            organization,
+            ChainEnd {
+                position,
+                commitment,
+                looked_to: before,
+            },
+        );
         let event = Event::from_payload(&self.reader.read(position)?)?;
         let place = event.organization;
         Ok(place.map(|place| (place.sequence, Digest32(commitment))))
@@ -155,57 +205,33 @@ impl Ledger {
             .collect()
     }
 
-    /// A record as it was after the event at `position`: the fold of its own events.
-    pub fn record_as_of(&self, subject: Subject, position: u64) -> Result<Record, HistoryError> {
-        let mut state = State::default();
-        let mut after = 0;
-        loop {
-            let positions = self
-                .views()
-                .tokens
-                .history(subject, after, EVENTS_PER_READ)?;
-            let more = positions.len() == EVENTS_PER_READ
-                && positions.last().is_some_and(|last| *last <= position);
-            for at in positions.into_iter().take_while(|at| *at <= position) {
-                let payload = self.reader.read(at)?;
-                let mut event = Event::from_payload(&payload)?;
-                open_personal(self.keys(), self.log_id(), &mut event)?;
-                state.apply(&event, commitment(&payload))?;
-                after = event.subject_version;
-            }
-            if !more {
-                break;
-            }
-        }
-        let changes = state.settle();
-        let record = changes
-            .organizations
-            .into_iter()
-            .map(Record::Organization)
-            .chain(changes.projects.into_iter().map(Record::Project))
-            .chain(changes.members.into_iter().map(Record::Member))
-            .chain(changes.accounts.into_iter().map(Record::ServiceAccount))
-            .chain(changes.credentials.into_iter().map(Record::Credential))
-            .chain(changes.sign_ins.sessions.into_iter().map(Record::Session))
-            .chain(changes.endpoints.into_iter().map(Record::WebhookEndpoint))
-            .next();
-        Ok(record.unwrap_or(Record::Ledger))
-    }
-
     /// A record as its newest event left it, also one that has left the state.
-    pub fn newest_of(&self, subject: Subject) -> Result<Record, HistoryError> {
-        self.record_as_of(subject, u64::MAX)
+    pub fn newest_of(&self, subject: Subject, turn: &mut Turn) -> Result<Record, HistoryError> {
+        self.record_as_of(subject, u64::MAX, turn)
     }
 
     /// The answer of a command that was answered before, without its secret.
-    pub(super) fn replay(&self, first: u64, last: u64) -> Result<Answer, SubmitError> {
-        self.replayed(first, last).map_err(|why| {
-            tracing::error!(why = super::writer::error_chain(&why), "a replay failed");
-            SubmitError::OutcomeUnknown
+    pub(super) fn replay(
+        &self,
+        first: u64,
+        last: u64,
+        turn: &mut Turn,
+    ) -> Result<Answer, SubmitError> {
+        self.replayed(first, last, turn).map_err(|why| match why {
+            HistoryError::Interrupted(_) => SubmitError::ReplayTooLong,
+            HistoryError::Read(_)
+            | HistoryError::Unreadable(_)
+            | HistoryError::View(_)
+            | HistoryError::Misfit(_)
+            | HistoryError::Written(_)
+            | HistoryError::Sealed(_) => {
+                tracing::error!(why = super::writer::error_chain(&why), "a replay failed");
+                SubmitError::OutcomeUnknown
+            }
         })
     }
 
-    fn replayed(&self, first: u64, last: u64) -> Result<Answer, HistoryError> {
+    fn replayed(&self, first: u64, last: u64, turn: &mut Turn) -> Result<Answer, HistoryError> {
         let mut subjects = Vec::new();
         for position in (first..=last).take(3) {
             let subject = self.event(position)?.event.subject;
@@ -215,7 +241,7 @@ impl Ledger {
         }
         let records = subjects
             .into_iter()
-            .map(|subject| self.record_as_of(subject, last));
+            .map(|subject| self.record_as_of(subject, last, turn));
         let records = records.collect::<Result<_, _>>()?;
         Ok(Answer {
             records,

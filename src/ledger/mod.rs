@@ -6,9 +6,9 @@
 //! batch. Data flows one way; nothing here knows HTTP.
 //!
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
-//! loop), `checkpoints` (signed and published), [`boot`] (make and open), [`history`], [`past`]
-//! and [`feed`] (reading it back), [`expiry`] and [`telling`]
-//! (what it tells itself as time goes on).
+//! loop), `checkpoints` (signed and published), [`boot`] (make and open), [`turns`] (who reads the
+//! past when), [`history`], `folds`, [`past`] and [`feed`] (reading it back), [`expiry`] and
+//! [`telling`] (what it tells itself as time goes on).
 
 pub mod boot;
 pub mod expiry;
@@ -18,11 +18,13 @@ pub mod lanes;
 pub mod past;
 pub mod signing;
 pub mod telling;
+pub mod turns;
 pub mod unusable_keys;
 
 mod checkpoints;
 mod command_digest;
 mod erasure;
+mod folds;
 mod snapshots;
 mod stamp;
 mod status;
@@ -56,8 +58,10 @@ use crate::log::Reader;
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
+use folds::Folds;
 use lanes::Lanes;
 use signing::KnownKey;
+use turns::{NoTurn, Turn, Turns};
 use unusable_keys::{KeyHolder, UnusableKey, UnusableKeys};
 
 pub(crate) use stamp::open_personal;
@@ -179,6 +183,9 @@ pub enum SubmitError {
     /// The write failed half-way: whether it is there will be known after a restart.
     #[error("whether the command has been written is unknown until a restart")]
     OutcomeUnknown,
+    /// The command was answered before, and that answer was not read in time.
+    #[error("an answer that was given before was not read in time")]
+    ReplayTooLong,
     /// The process is ending.
     #[error("the ledger is stopping")]
     Stopping,
@@ -238,11 +245,15 @@ pub struct Ledger {
     threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
     /// What the writer decides on: looked into briefly, since that holds the writer.
     state: Arc<std::sync::Mutex<crate::domain::state::State>>,
+    folds: Arc<Folds>,
+    ends: Arc<history::ChainEnds>,
+    turns: Turns,
 }
 
 impl Ledger {
     /// Submits a command and waits until its outcome is durable.
     pub async fn submit(&self, submission: Submission) -> Result<Answer, SubmitError> {
+        let of = submission.request.command.organization();
         let answer = self.enqueue(submission)?;
         let outcome = answer
             .await
@@ -250,12 +261,13 @@ impl Ledger {
         match outcome {
             Outcome::Done(answer) => Ok(answer),
             Outcome::Repeated { first, last } => {
-                // Reads of the log are file reads: off the async threads.
                 let ledger = self.clone();
-                let replay = tokio::task::spawn_blocking(move || ledger.replay(first, last));
-                replay
-                    .await
-                    .map_err(|_panicked| SubmitError::OutcomeUnknown)?
+                let replay = move |turn: &mut Turn| ledger.replay(first, last, turn);
+                match self.turns.run(of, replay).await {
+                    Ok(replayed) => replayed,
+                    Err(NoTurn::Busy) => Err(SubmitError::ReplayTooLong),
+                    Err(NoTurn::Panicked(_)) => Err(SubmitError::OutcomeUnknown),
+                }
             }
         }
     }
@@ -268,7 +280,7 @@ impl Ledger {
             .map_err(|_closed| SubmitError::OutcomeUnknown)??;
         match outcome {
             Outcome::Done(answer) => Ok(answer),
-            Outcome::Repeated { first, last } => self.replay(first, last),
+            Outcome::Repeated { first, last } => self.replay(first, last, &mut Turn::alone()),
         }
     }
 
@@ -302,6 +314,12 @@ impl Ledger {
     #[must_use]
     pub fn unusable_keys(&self) -> Vec<UnusableKey> {
         self.shared.unusable_keys.all()
+    }
+
+    /// The turns of all work that reads the past.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     /// A reader of the committed log.

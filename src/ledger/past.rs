@@ -1,32 +1,23 @@
 //! The past of an organization: its records as they were after an event, and what changed since.
 //!
 //! Folds that organization's events and those of no organization, from the log's beginning, off the
-//! threads of the service and within a deadline. Nothing is kept: the log is the only source.
+//! threads of the service, in turns. Nothing is kept: the log is the only source.
 
 use std::sync::Arc;
 
 use super::Ledger;
 use super::history::HistoryError;
 use super::stamp::open_personal;
+use super::turns::Turn;
 use crate::audit::past::{Differences, Fold, FoldError, last_not_after};
 use crate::domain::envelope::Event;
 use crate::domain::ids::OrganizationId;
 use crate::domain::record::Credential;
 use crate::domain::time::Timestamp;
 
-/// Events that are looked at between two looks at the clock: some 10 milliseconds.
-const EVENTS_PER_LOOK: u64 = 10_000;
-
-/// Why an organization's past could not be told.
-#[derive(Debug, thiserror::Error)]
-pub enum PastError {
-    /// The log or an event in it.
-    #[error(transparent)]
-    History(#[from] HistoryError),
-    /// There is too much of it to be read in time.
-    #[error("the past was not read within its time")]
-    TooLong,
-}
+/// Events that are looked at between two looks at the turn: one or two milliseconds, or ten where
+/// all of them count.
+const EVENTS_PER_LOOK: u64 = 1_000;
 
 impl From<FoldError> for HistoryError {
     fn from(why: FoldError) -> Self {
@@ -61,16 +52,15 @@ impl Ledger {
     /// The records of an organization, or of all, as they were when there were so many events.
     ///
     /// # Errors
-    /// When the log cannot be read, or not within `within_ms` milliseconds.
+    /// When the log cannot be read, or the turn is over.
     pub fn folded(
         &self,
         organization: Option<OrganizationId>,
         events: u64,
-        within_ms: i64,
-    ) -> Result<Fold, PastError> {
+        turn: &mut Turn,
+    ) -> Result<Fold, HistoryError> {
         let mut fold = Fold::new(organization);
-        let until = self.until(within_ms);
-        self.visit((0, events), until, |payload| {
+        self.visit((0, events), turn, |payload| {
             let mut open = |event: &mut Event| self.open(event);
             fold.take(payload, &mut open).map(drop)
         })?;
@@ -85,12 +75,11 @@ impl Ledger {
         &self,
         organization: OrganizationId,
         (from, to): (u64, u64),
-        within_ms: i64,
-    ) -> Result<Differences, PastError> {
-        let until = self.until(within_ms);
-        let before = self.folded(Some(organization), from, within_ms)?;
+        turn: &mut Turn,
+    ) -> Result<Differences, HistoryError> {
+        let before = self.folded(Some(organization), from, turn)?;
         let mut differences = Differences::since(before);
-        self.visit((from, to), until, |payload| {
+        self.visit((from, to), turn, |payload| {
             let mut open = |event: &mut Event| self.open(event);
             differences.take(payload, &mut open)
         })?;
@@ -105,30 +94,22 @@ impl Ledger {
         &self,
         organization: OrganizationId,
         position: u64,
-        within_ms: i64,
-    ) -> Result<Vec<Arc<Credential>>, PastError> {
-        let fold = self.folded(Some(organization), position + 1, within_ms)?;
+        turn: &mut Turn,
+    ) -> Result<Vec<Arc<Credential>>, HistoryError> {
+        let fold = self.folded(Some(organization), position + 1, turn)?;
         Ok(fold.credentials())
     }
 
-    fn until(&self, within_ms: i64) -> i64 {
-        let now_ms = self.shared.clock.monotonic_ms();
-        now_ms.saturating_add(within_ms)
-    }
-
-    /// Shows events to `take`, from one position to before another, until an instant of the
-    /// monotonic clock.
+    /// Shows events to `take`, from one position to before another.
     fn visit(
         &self,
         (from, to): (u64, u64),
-        until_ms: i64,
+        turn: &mut Turn,
         mut take: impl FnMut(&[u8]) -> Result<(), FoldError>,
-    ) -> Result<(), PastError> {
+    ) -> Result<(), HistoryError> {
         let mut next = from;
         while next < to {
-            if self.shared.clock.monotonic_ms() > until_ms {
-                return Err(PastError::TooLong);
-            }
+            turn.go_on()?;
             let end = to.min(next + EVENTS_PER_LOOK);
             let mut outcome = Ok(());
             let scanned = self.reader().scan(next, end, |_, payload| {
@@ -136,8 +117,8 @@ impl Ledger {
                     outcome = take(payload);
                 }
             });
-            scanned.map_err(HistoryError::from)?;
-            outcome.map_err(HistoryError::from)?;
+            scanned?;
+            outcome?;
             next = end;
         }
         Ok(())

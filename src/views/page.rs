@@ -44,6 +44,15 @@ pub struct Page<T> {
     pub next: Option<Cursor>,
 }
 
+impl<T> Default for Page<T> {
+    fn default() -> Self {
+        Self {
+            records: Vec::new(),
+            next: None,
+        }
+    }
+}
+
 /// Where a list goes on: after (that is, older than) this record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Cursor(pub(super) Ulid);

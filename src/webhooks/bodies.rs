@@ -23,6 +23,7 @@ use crate::domain::ids::{EventId, OrganizationId, ProjectId, SessionId, Subject}
 use crate::domain::record::DisabledBecause;
 use crate::domain::time::Timestamp;
 use crate::ledger::history::HistoryError;
+use crate::ledger::turns::Turn;
 use crate::ledger::{Ledger, Record};
 use crate::records::{
     CheckpointRecord, KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord,
@@ -97,13 +98,18 @@ impl Bodies {
     /// Reads the log: off the async threads.
     ///
     /// # Errors
-    /// When the event or its subject's past cannot be read.
-    pub fn of(&self, position: u64, to: OrganizationId) -> Result<Option<Arc<Body>>, HistoryError> {
+    /// When the event or its subject's past cannot be read, or the turn is over.
+    pub fn of(
+        &self,
+        position: u64,
+        to: OrganizationId,
+        turn: &mut Turn,
+    ) -> Result<Option<Arc<Body>>, HistoryError> {
         if let Some(body) = self.at_hand(position, to) {
             return Ok(Some(body));
         }
         let event = self.ledger.event(position)?.event;
-        let Some(body) = body(&self.ledger, &event, to)? else {
+        let Some(body) = body(&self.ledger, &event, to, turn)? else {
             return Ok(None);
         };
         let body = Arc::new(body);
@@ -117,13 +123,20 @@ impl Bodies {
 }
 
 /// What an event says to an organization: one of its own, or one that tells of the ledger.
-fn body(ledger: &Ledger, event: &Event, to: OrganizationId) -> Result<Option<Body>, HistoryError> {
+fn body(
+    ledger: &Ledger,
+    event: &Event,
+    to: OrganizationId,
+    turn: &mut Turn,
+) -> Result<Option<Body>, HistoryError> {
     let (data, project) = match (event.organization, &event.fact) {
         (Some(place), _) if place.id == to => {
-            let record = record_after(ledger, place.id, event)?;
+            let record = record_after(ledger, place.id, event, turn)?;
             shown(ledger, &record, event.occurred_at)?
         }
-        (None, Fact::LedgerCheckpointed(told)) => (checkpoint(ledger, event, told, to)?, None),
+        (None, Fact::LedgerCheckpointed(told)) => {
+            (checkpoint(ledger, event, told, to, turn)?, None)
+        }
         (_, _) => return Ok(None),
     };
     let form = Form {
@@ -151,8 +164,9 @@ fn checkpoint(
     event: &Event,
     told: &LedgerCheckpointed,
     to: OrganizationId,
+    turn: &mut Turn,
 ) -> Result<Box<RawValue>, HistoryError> {
-    let end = ledger.end_of(to, event.position)?;
+    let end = ledger.end_of(to, event.position, turn)?;
     let record = CheckpointRecord {
         size: told.size,
         root: hex::encode(told.root.0),
@@ -173,6 +187,7 @@ fn record_after(
     ledger: &Ledger,
     organization: OrganizationId,
     event: &Event,
+    turn: &mut Turn,
 ) -> Result<Record, HistoryError> {
     let views = ledger.views();
     let directory = &views.directory;
@@ -212,7 +227,7 @@ fn record_after(
     };
     match newest {
         Some(record) => Ok(record),
-        None => ledger.record_as_of(event.subject, event.position),
+        None => ledger.record_as_of(event.subject, event.position, turn),
     }
 }
 

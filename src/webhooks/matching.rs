@@ -10,7 +10,7 @@ use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::record::WebhookEndpoint;
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
-use crate::ledger::past::PastError;
+use crate::ledger::turns::Turn;
 
 /// The one event of no organization that is told to all who ask for it.
 pub(super) const CHECKPOINTED: &str = "ledger.checkpointed";
@@ -79,26 +79,20 @@ fn is_told_by_its_name(endpoint: &WebhookEndpoint, name: &str) -> bool {
 /// How many events of a range an endpoint gets. Reads the log: off the async threads.
 ///
 /// # Errors
-/// When the log cannot be read, or not within `within_ms` milliseconds.
+/// When the log cannot be read, or the turn is over.
 pub fn count(
     ledger: &Ledger,
     endpoint: &WebhookEndpoint,
     range: &Range,
-    within_ms: i64,
-) -> Result<u64, PastError> {
-    let clock = ledger.clock();
-    let until_ms = clock.monotonic_ms().saturating_add(within_ms);
-    let in_time = || match clock.monotonic_ms() > until_ms {
-        true => Err(PastError::TooLong),
-        false => Ok(()),
-    };
+    turn: &mut Turn,
+) -> Result<u64, HistoryError> {
     let bodies = Bodies::new(ledger.clone());
     let end = range.to.unwrap_or(u64::MAX);
     let end = end.min(ledger.reader().next_position());
     let mut range = range.clone();
     let mut count = 0;
     while range.next < end {
-        in_time()?;
+        turn.go_on()?;
         let to = end.min(range.next.saturating_add(EVENTS_PER_LOOK));
         let mut unsure = Vec::new();
         candidates(ledger, endpoint, (&range, to), |position, name| {
@@ -109,8 +103,8 @@ pub fn count(
             }
         })?;
         for position in unsure {
-            in_time()?;
-            let body = bodies.of(position, endpoint.organization)?;
+            turn.go_on()?;
+            let body = bodies.of(position, endpoint.organization, turn)?;
             count += u64::from(body.is_some_and(|body| wants(endpoint, &body)));
         }
         range.next = to;

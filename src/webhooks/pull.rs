@@ -6,6 +6,7 @@
 //! project, what is of another project or of none. Payloads flow in from the log, bodies out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::bodies::{Bodies, Body};
 use super::matching::{CHECKPOINTED, is_told};
@@ -14,11 +15,12 @@ use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::domain::record::EventFilter;
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
+use crate::ledger::turns::Turn;
 
 /// Events between two looks at whether a page is full: a scan cannot be left half-way.
 const EVENTS_PER_STRIDE: u64 = 1_000;
-/// How long one reading makes bodies: that of a record with a long past is folded from all of it.
-const READING_MS: i64 = 250;
+/// How long one reading makes bodies: what it has by then is sent, however little.
+const READING: Duration = Duration::from_secs(1);
 /// Bytes of bodies after which a page ends: usually 500 bodies.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -93,15 +95,16 @@ impl Page {
 /// async threads.
 ///
 /// # Errors
-/// When the log or a record's past cannot be read.
+/// When the log or a record's past cannot be read, or the turn is over.
 pub fn read(
     (ledger, bodies): (&Ledger, &Bodies),
     wanted: &Wanted,
     mut page: Page,
     (to, limit): (u64, usize),
+    turn: &mut Turn,
 ) -> Result<Page, HistoryError> {
-    let began_ms = ledger.monotonic_ms();
     while page.next < to {
+        turn.go_on()?;
         let stride_end = to.min(page.next + EVENTS_PER_STRIDE);
         let mut candidates = Vec::new();
         ledger
@@ -112,13 +115,12 @@ pub fn read(
                 }
             })?;
         for position in candidates {
-            let body = bodies.of(position, wanted.organization)?;
+            let body = bodies.of(position, wanted.organization, turn)?;
             if let Some(body) = body.filter(|body| wanted.is(body)) {
                 page.take(position, body);
             }
             page.next = position + 1;
-            let is_late = ledger.monotonic_ms() - began_ms >= READING_MS;
-            if is_late || page.is_full(limit) {
+            if page.is_full(limit) || turn.spent() >= READING {
                 return Ok(page);
             }
         }

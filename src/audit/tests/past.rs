@@ -1,6 +1,7 @@
 //! The past is what was: the same as live operation has shown.
 
 use std::collections::BTreeSet;
+use std::convert::Infallible;
 
 use crate::audit::past::{AsOf, Asked, Differences, Fold, Moment, NoMoment, blank, find};
 use crate::domain::access::Authority;
@@ -81,7 +82,8 @@ fn who_could_are_those_whose_secrets_are_accepted() {
             scopes: scopes.clone(),
             ..Asked::default()
         };
-        let could = fold.who_could(&asked, now);
+        let could = fold.who_could(&asked, now, &mut || Ok::<(), Infallible>(()));
+        let Ok(could) = could;
         let could: BTreeSet<_> = could
             .iter()
             .flat_map(|one| {

@@ -1,5 +1,6 @@
 //! `keyledger audit replay|diff|who-could|history`: what was true when, from a folder alone.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -213,7 +214,9 @@ impl WhoCould {
             organization: self.of.organization,
         };
         let mut lines = Lines::new();
-        for accepted in fold.who_could(&asked, moment.at) {
+        let mut never_stops = || Ok::<(), Infallible>(());
+        let Ok(could) = fold.who_could(&asked, moment.at, &mut never_stops);
+        for accepted in could {
             if self.json {
                 let line = fold.accepted_line(&accepted, moment.at);
                 lines.print(&line.map_err(cannot)?)?;

@@ -23,7 +23,7 @@ use super::body::{Body, NoFields};
 use super::call::Call;
 use super::events::{HistoryPages, history};
 use super::lists::{Query, array, page};
-use super::past::{AsOf, Moment};
+use super::past::{AsOf, Moment, off_thread};
 use super::problem::Problem;
 use super::usage::{self, SummaryPages, UsagePages};
 use crate::domain::access::{Access, Action};
@@ -34,9 +34,9 @@ use crate::domain::ids::{CredentialId, OrganizationId, Owner, Subject};
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Credential, Grant, Metadata, Status};
 use crate::domain::rejection::Rejection;
-use crate::ledger::{Answer, Record};
+use crate::ledger::{Answer, Ledger, Record};
 use crate::records::{IssuedKey, KeyRecord, Use};
-use crate::views::page::PageAsk;
+use crate::views::page::{Page, PageAsk};
 use crate::views::tokens::Filter;
 
 /// Where a call looks for credentials.
@@ -118,16 +118,23 @@ impl Surface {
         let moment = self.moment(filters.as_of.as_deref()).await?;
         let now = moment.map_or_else(|| self.call.now(), |moment| moment.at);
         // Asked for what it does not have, a surface holds nothing.
-        let Some(filter) = filters.read(self.place, now)? else {
+        if filters.read(self.place, now)?.is_none() {
             return Ok(array::<()>(&query.uri, &[], None));
-        };
+        }
+        let (organization, place) = (self.organization, self.place);
         let Some(moment) = moment else {
-            let tokens = &self.call.views().tokens;
-            let found = tokens.list(self.organization, &filter, ask)?;
+            let read = move |ledger: &Ledger| match filters.read(place, now)? {
+                Some(filter) => Ok(ledger.views().tokens.list(organization, &filter, ask)?),
+                None => Ok::<_, Problem>(Page::default()),
+            };
+            let found = off_thread(&self.call, read).await??;
             return Ok(page(&query.uri, &found, |key| self.record(key)));
         };
-        let all = moment.credentials(&self.call, self.organization).await?;
-        let found = filter.page(&all, ask);
+        let select = move |all: &[Arc<Credential>]| match filters.read(place, now) {
+            Ok(Some(filter)) => filter.page(all, ask),
+            Ok(None) | Err(_) => Page::default(),
+        };
+        let found = moment.credentials(&self.call, organization, select).await?;
         let show = |key: &Arc<Credential>| self.record_then(key, moment);
         let mut response = page(&query.uri, &found, show);
         moment.stamp(&mut response);
@@ -135,20 +142,22 @@ impl Surface {
     }
 
     /// One page of the live credentials here, each as `show` tells it.
-    pub(super) fn review<T: Serialize>(
+    pub(super) async fn review<T: Serialize>(
         &self,
         uri: &Uri,
         ask: PageAsk,
         show: impl Fn(&Credential) -> T,
     ) -> Result<Response, Problem> {
-        let filter = Filter {
-            kind: self.place.kind,
-            project: self.place.project,
-            ..Filter::all(self.call.now())
+        let (organization, place, now) = (self.organization, self.place, self.call.now());
+        let read = move |ledger: &Ledger| {
+            let filter = Filter {
+                kind: place.kind,
+                project: place.project,
+                ..Filter::all(now)
+            };
+            ledger.views().tokens.list(organization, &filter, ask)
         };
-        let tokens = &self.call.views().tokens;
-        let mut found = tokens.list(self.organization, &filter, ask)?;
-        let now = self.call.now();
+        let mut found = off_thread(&self.call, read).await??;
         found.records.retain(|key| match key.status(now) {
             Status::Active | Status::Disabled => true,
             Status::Expired | Status::Revoked => false,

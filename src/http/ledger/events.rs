@@ -26,14 +26,16 @@ use crate::http::context::LEDGER_POSITION;
 use crate::http::lists::{Query, first_after};
 use crate::http::place::Place;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::streams::{Leave, Open, Standing};
+use crate::http::streams::{Leave, Standing};
+use crate::http::tenant_shares::TenantShare;
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
+use crate::ledger::turns::Tenant;
 
 /// Lines of an answer at most.
 const LINES_MAX: usize = 1_000_000;
-/// Events that are looked at for one piece of an answer: some 10 milliseconds.
-const EVENTS_PER_PIECE: u64 = 10_000;
+/// Events that are looked at for one piece of an answer: some 5 milliseconds, a turn.
+const EVENTS_PER_PIECE: u64 = 4_000;
 /// Bytes after which a piece is sent, whatever is left of it.
 const PIECE_BYTES: usize = 1024 * 1024;
 /// Lines of JSON.
@@ -247,6 +249,7 @@ pub(in crate::http) async fn list(call: Call, query: Query<Asked>) -> Result<Res
         next: from,
         to,
         left: limit,
+        of: call.caller.authority.organization,
         _open: open,
     };
     let mut response = Response::new(Body::from_stream(stream::unfold(
@@ -269,7 +272,9 @@ struct Reading {
     next: u64,
     to: u64,
     left: usize,
-    _open: Open,
+    /// Whose turns it takes.
+    of: Tenant,
+    _open: TenantShare,
 }
 
 /// The answer is cut off: its client sees that it does not end.
@@ -311,8 +316,11 @@ impl Reading {
         let ledger = self.caller.app.ledger.clone();
         let wanted = Arc::clone(&self.wanted);
         let (next, to, left) = (self.next, self.to, self.left);
-        let read = move || read(&ledger, &wanted, (next, to), left);
-        match tokio::task::spawn_blocking(read).await {
+        let turns = self.caller.app.ledger.turns();
+        let read = turns.run_bounded(self.of, move |_turn| {
+            read(&ledger, &wanted, (next, to), left)
+        });
+        match read.await {
             Ok(Ok(piece)) => Some(piece),
             Ok(Err(why)) => {
                 tracing::error!(

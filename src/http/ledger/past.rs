@@ -17,7 +17,7 @@ use serde::Deserialize;
 use super::events::{CutOff, NDJSON};
 use super::proofs::WITHIN;
 use super::{noted, off_thread};
-use crate::audit::past::{Asked, Fold};
+use crate::audit::past::Asked;
 use crate::domain::access::Action;
 use crate::domain::audit_event::LedgerReading;
 use crate::domain::ids::{OrganizationId, ProjectId};
@@ -25,11 +25,13 @@ use crate::domain::time::Timestamp;
 use crate::http::call::Call;
 use crate::http::context::LEDGER_POSITION;
 use crate::http::lists::Query;
-use crate::http::past::{Moment, Running, WITHIN_MS};
+use crate::http::past::{Moment, in_turn};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::streams::{Leave, Standing};
+use crate::http::tenant_shares::TenantShare;
 use crate::ledger::Ledger;
-use crate::ledger::past::PastError;
+use crate::ledger::history::HistoryError;
+use crate::ledger::turns::Turn;
 use crate::merkle::Frontier;
 
 /// The root of the tree over the events that an answer has taken into account, base64.
@@ -90,15 +92,14 @@ async fn moment(call: &Call, field: &str, text: Option<&str>) -> Result<Moment, 
 /// the answer goes on.
 async fn folded<T: Send + 'static>(
     call: &Call,
-    organization: OrganizationId,
-    fold: impl FnOnce(&Ledger) -> Result<T, PastError> + Send + 'static,
-) -> Result<(T, Running), Problem> {
-    let running = call.app.past.begin(organization)?;
-    let read = move |ledger: &Ledger| {
+    fold: impl FnOnce(&Ledger, &mut Turn) -> Result<T, HistoryError> + Send + 'static,
+) -> Result<(T, TenantShare), Problem> {
+    let running = call.app.past.begin(call)?;
+    let read = move |ledger: &Ledger, turn: &mut Turn| {
         // It ends with the reading, also when nobody waits for that any more.
-        Ok::<_, PastError>((fold(ledger)?, running))
+        Ok::<_, HistoryError>((fold(ledger, turn)?, running))
     };
-    Ok(off_thread(call, read).await??)
+    Ok(in_turn(call, read).await??)
 }
 
 /// An answer under way: lines are made as they are taken.
@@ -106,7 +107,7 @@ struct Lines<L> {
     caller: Standing,
     line: L,
     next: usize,
-    _running: Running,
+    _running: TenantShare,
 }
 
 impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
@@ -145,7 +146,7 @@ impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
 async fn answered(
     call: &Call,
     (organization, moment): (OrganizationId, Moment),
-    running: Running,
+    running: TenantShare,
     line: impl Fn(usize) -> Option<serde_json::Result<String>> + Send + Sync + 'static,
 ) -> Result<Response, Problem> {
     let lines = Lines {
@@ -203,25 +204,17 @@ pub(in crate::http) async fn state(
     call.wait().await?;
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
     noted::note(&call, Some(organization), LedgerReading::State).await?;
-    let (fold, running) = fold_at(&call, organization, moment).await?;
-    let credentials = fold.credentials();
+    let events = moment.events();
+    let folding = folded(&call, move |ledger, turn| {
+        let fold = ledger.folded(Some(organization), events, turn)?;
+        Ok((fold.credentials(), fold))
+    });
+    let ((credentials, fold), running) = folding.await?;
     let at = moment.at;
     answered(&call, (organization, moment), running, move |index| {
         credentials
             .get(index)
             .map(|credential| fold.line(credential, at))
-    })
-    .await
-}
-
-async fn fold_at(
-    call: &Call,
-    organization: OrganizationId,
-    moment: Moment,
-) -> Result<(Fold, Running), Problem> {
-    let events = moment.events();
-    folded(call, organization, move |ledger| {
-        ledger.folded(Some(organization), events, WITHIN_MS)
     })
     .await
 }
@@ -256,11 +249,11 @@ pub(in crate::http) async fn diff(
     }
     noted::note(&call, Some(organization), LedgerReading::Diff).await?;
     let span = (from.events(), to.events());
-    let folding = folded(&call, organization, move |ledger| {
-        ledger.differences(organization, span, WITHIN_MS)
+    let folding = folded(&call, move |ledger, turn| {
+        let differences = ledger.differences(organization, span, turn)?;
+        Ok((differences.all().collect::<Vec<_>>(), differences))
     });
-    let (differences, running) = folding.await?;
-    let all: Vec<_> = differences.all().collect();
+    let ((all, differences), running) = folding.await?;
     let moments: (Timestamp, Timestamp) = (from.at, to.at);
     answered(&call, (organization, to), running, move |index| {
         let difference = all.get(index)?;
@@ -301,19 +294,26 @@ pub(in crate::http) async fn who_could(
     let scopes: Vec<String> = scopes.map(str::to_owned).collect();
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
     noted::note(&call, Some(organization), LedgerReading::WhoCould).await?;
-    let (fold, running) = fold_at(&call, organization, moment).await?;
-    let catalogue = fold.state().catalogue();
-    if let Some(unknown) = scopes.iter().find(|scope| !catalogue.has_scope(scope)) {
-        let message = format!("{unknown} was no scope of the catalogue then");
-        return Err(Problem::invalid_query("scope", message));
-    }
     let asked = Asked {
         scopes,
         project,
         organization: Some(organization),
     };
-    let at = moment.at;
-    let accepted = fold.who_could(&asked, at);
+    let (events, at) = (moment.events(), moment.at);
+    let folding = folded(&call, move |ledger, turn| {
+        let fold = ledger.folded(Some(organization), events, turn)?;
+        let catalogue = fold.state().catalogue();
+        let known = |scope: &&String| !catalogue.has_scope(scope);
+        Ok(match asked.scopes.iter().find(known) {
+            Some(unknown) => Err(unknown.clone()),
+            None => Ok((fold.who_could(&asked, at, &mut || turn.go_on())?, fold)),
+        })
+    });
+    let (judged, running) = folding.await?;
+    let (accepted, fold) = judged.map_err(|unknown| {
+        let message = format!("{unknown} was no scope of the catalogue then");
+        Problem::invalid_query("scope", message)
+    })?;
     answered(&call, (organization, moment), running, move |index| {
         accepted
             .get(index)

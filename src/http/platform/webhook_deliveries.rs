@@ -251,14 +251,13 @@ pub(super) fn answered<T: Serialize>(status: StatusCode, body: &T) -> Response {
     response
 }
 
-/// Reads of the file of deliveries are off the async threads.
+/// Reads of the file of deliveries are off the async threads, in turns.
 async fn off_thread<T: Send + 'static>(
     call: &Call,
     read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Problem> {
     let store = webhooks(call)?.store().clone();
-    let done = tokio::task::spawn_blocking(move || read(&store)).await;
-    let done = done.map_err(|why| Problem::internal("a read of deliveries panicked", &why))?;
+    let done = past::in_turn(call, move |_ledger, _turn| read(&store)).await?;
     // The store has reported what is wrong with it.
     done.map_err(|_why| unavailable())
 }

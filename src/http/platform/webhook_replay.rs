@@ -19,12 +19,13 @@ use crate::domain::record::{EventFilter, WebhookEndpoint};
 use crate::domain::rejection::Rejection;
 use crate::http::body::given;
 use crate::http::call::Call;
-use crate::http::past::{WITHIN_MS, off_thread};
+use crate::http::past::{in_turn, off_thread};
 use crate::http::path::Path;
 use crate::http::place::{self, Place};
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
+use crate::ledger::turns::Turn;
 use crate::webhooks::matching;
 use crate::webhooks::queue::Range;
 
@@ -158,11 +159,11 @@ fn made_at(ledger: &Ledger, endpoint: EndpointId) -> Result<Option<u64>, History
 
 /// How many events an endpoint would get.
 async fn count(call: &Call, record: Arc<WebhookEndpoint>, range: Range) -> Result<u64, Problem> {
-    let running = call.app.past.begin(record.organization)?;
-    let read = move |ledger: &Ledger| {
+    let running = call.app.past.begin(call)?;
+    let read = move |ledger: &Ledger, turn: &mut Turn| {
         // It ends with the reading, also when nobody waits for that any more.
         let _running = running;
-        matching::count(ledger, &record, &range, WITHIN_MS)
+        matching::count(ledger, &record, &range, turn)
     };
-    Ok(off_thread(call, read).await??)
+    Ok(in_turn(call, read).await??)
 }

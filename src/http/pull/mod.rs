@@ -2,8 +2,8 @@
 //! as a live stream.
 //!
 //! Everything is within the caller's own organization, and what only auditors see needs their
-//! leave. The log is read off the async threads, a piece at a time and a few pieces at once, so
-//! that one consumer who has much to catch up does not keep the others waiting.
+//! leave. The log is read off the async threads, a piece at a time and in turns, so that one
+//! consumer who has much to catch up does not keep the others waiting.
 
 pub(super) mod stream;
 
@@ -15,7 +15,6 @@ use axum::http::{HeaderValue, Uri, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use url::form_urlencoded;
 use utoipa::ToSchema;
@@ -26,7 +25,6 @@ use super::call::Call;
 use super::context::LEDGER_POSITION;
 use super::lists::{self, Query, number};
 use super::problem::{Problem, ProblemBody};
-use super::revocations::busy;
 use super::streams::{LOOK_EVERY, Leave, Standing, Streams};
 use crate::domain::access::Action;
 use crate::domain::record::EventFilter;
@@ -38,19 +36,14 @@ use crate::webhooks::pull::{self, Page, Wanted};
 pub(super) const PATH: &str = "/v1/events";
 /// The longest wait, in seconds.
 pub(super) const WAIT_S_MAX: usize = 30;
-/// Readings of the log at once.
-const LOG_READINGS_MAX: usize = 2;
 /// Events that one reading looks at: some 10 milliseconds.
 const EVENTS_PER_READING: u64 = 10_000;
-/// How long one waits for its turn: each takes some 10 milliseconds, seldom 250.
-const TURN_WAIT: Duration = Duration::from_secs(5);
 /// Readings that one answer is made of: 200,000 events.
 const READINGS_PER_ANSWER: u64 = 20;
 
 /// What all who pull share.
 pub(super) struct Pull {
     bodies: Arc<Bodies>,
-    log_readings: Arc<Semaphore>,
     pub(super) streams: Streams,
     pub(super) events_per_reading: u64,
 }
@@ -59,7 +52,6 @@ impl Pull {
     pub(super) fn new(ledger: Ledger) -> Self {
         Self {
             bodies: Arc::new(Bodies::new(ledger)),
-            log_readings: Arc::new(Semaphore::new(LOG_READINGS_MAX)),
             streams: Streams::default(),
             events_per_reading: EVENTS_PER_READING,
         }
@@ -258,22 +250,14 @@ async fn read(
             page.next = shown;
             break;
         };
-        let turn = Arc::clone(&app.pull.log_readings).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(TURN_WAIT, turn).await else {
-            return Err(busy());
-        };
         let (ledger, bodies) = (app.ledger.clone(), Arc::clone(&app.pull.bodies));
         let to = shown.min(newest + 1).min(page.next + bound);
         let wanted = Arc::clone(wanted);
-        let reading = tokio::task::spawn_blocking(move || {
-            // It ends with the reading, also when nobody waits for that any more.
-            let _turn = turn;
-            pull::read((&ledger, &bodies), &wanted, page, (to, limit))
+        let of = Some(wanted.organization);
+        let reading = app.ledger.turns().run(of, move |turn| {
+            pull::read((&ledger, &bodies), &wanted, page, (to, limit), turn)
         });
-        page = match reading.await {
-            Ok(read) => read?,
-            Err(why) => return Err(Problem::internal("a reading of events panicked", &why)),
-        };
+        page = reading.await??;
     }
     Ok(page)
 }

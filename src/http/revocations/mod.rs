@@ -2,18 +2,14 @@
 //! stream, and as a snapshot for a cold start.
 //!
 //! Everything is within the caller's organization, or everywhere with `platform:*`. Entries come
-//! from RAM or, off the async threads and a few readings at a time, from the log.
+//! from RAM or, off the async threads and in turns, from the log.
 
 pub(super) mod snapshot;
 pub(super) mod stream;
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::App;
@@ -23,29 +19,30 @@ use super::context::LEDGER_POSITION;
 use super::lists::{self, Query, number};
 use super::problem::{Problem, ProblemBody};
 use super::streams::Streams;
+use super::tenant_shares::{Limits, TenantShares};
 use crate::domain::access::Action;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
+use crate::ledger::turns::{Tenant, Turn};
 use crate::views::revocations::{Entry, FeedPage, Reach, Scope};
 
-/// Readings of the log for the feed that run at once: one core stays free on two.
-const LOG_READINGS_MAX: usize = 2;
-/// How long one waits for its turn: each takes some 0.2 seconds.
-const TURN_WAIT: Duration = Duration::from_secs(5);
-/// Snapshots that are being read at once: each holds a page of records.
-const SNAPSHOTS_MAX: usize = 4;
+/// Snapshots that are being read at once: each holds a page of records, some 0.2 MB.
+const SNAPSHOTS_MAX: usize = 64;
+/// The same of one organization.
+const SNAPSHOTS_EACH_MAX: usize = 4;
 
 /// What all callers of the feed share.
 pub(super) struct Feed {
-    log_readings: Arc<Semaphore>,
-    snapshots: Arc<Semaphore>,
+    snapshots: TenantShares,
     streams: Streams,
 }
 
 impl Default for Feed {
     fn default() -> Self {
         Self {
-            log_readings: Arc::new(Semaphore::new(LOG_READINGS_MAX)),
-            snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
+            snapshots: TenantShares::new(Limits {
+                in_all: SNAPSHOTS_MAX,
+                each: SNAPSHOTS_EACH_MAX,
+            }),
             streams: Streams::default(),
         }
     }
@@ -137,7 +134,8 @@ pub(super) async fn list(call: Call, query: Query<Range>) -> Result<Response, Pr
     let limit = lists::limit(range.limit)?;
     let from = lists::first_after(&call.app, range.after.as_deref())?.unwrap_or(0);
     call.wait().await?;
-    let page = read(&call.app, from, visible, limit).await?;
+    let home = call.caller.authority.organization;
+    let page = read(&call.app, home, from, visible, limit).await?;
     let entries: Vec<_> = page
         .entries
         .iter()
@@ -174,8 +172,14 @@ pub(super) fn visible_to(app: &App, caller: &Caller) -> Result<Visible, Problem>
 
 /// A page of the entries that a caller sees, from `from` on. What it does not see is left out of
 /// the page, not of how far the page reaches.
-async fn read(app: &App, from: u64, visible: Visible, limit: usize) -> Result<FeedPage, Problem> {
-    let mut page = read_all(app, from, visible.scope, limit).await?;
+async fn read(
+    app: &App,
+    of: Tenant,
+    from: u64,
+    visible: Visible,
+    limit: usize,
+) -> Result<FeedPage, Problem> {
+    let mut page = read_all(app, of, from, visible.scope, limit).await?;
     let mut seen = Vec::with_capacity(page.entries.len());
     for entry in page.entries {
         if visible.sees(app, &entry)? {
@@ -186,30 +190,18 @@ async fn read(app: &App, from: u64, visible: Visible, limit: usize) -> Result<Fe
     Ok(page)
 }
 
-/// A page of entries from `from` on: from RAM, else a piece of the log.
-async fn read_all(app: &App, from: u64, scope: Scope, limit: usize) -> Result<FeedPage, Problem> {
+/// A page of entries from `from` on: from RAM, else a piece of the log in the caller's turn.
+async fn read_all(
+    app: &App,
+    of: Tenant,
+    from: u64,
+    scope: Scope,
+    limit: usize,
+) -> Result<FeedPage, Problem> {
     if let Some(page) = app.ledger.feed_in_ram(from, scope, limit) {
         return Ok(page);
     }
-    let turn = Arc::clone(&app.feed.log_readings).acquire_owned();
-    let Ok(Ok(turn)) = tokio::time::timeout(TURN_WAIT, turn).await else {
-        return Err(busy());
-    };
     let ledger = app.ledger.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        // It ends with the reading, also when nobody waits for that any more.
-        let _turn = turn;
-        ledger.feed_in_log(from, scope, limit)
-    });
-    match reading.await {
-        Ok(page) => Ok(page?),
-        Err(why) => Err(Problem::internal("a reading of the feed panicked", &why)),
-    }
-}
-
-pub(super) fn busy() -> Problem {
-    Problem::unavailable(
-        "past_busy",
-        "as many readings of the past as may run at once are running already",
-    )
+    let reading = move |turn: &mut Turn| ledger.feed_in_log(from, scope, limit, turn);
+    Ok(app.ledger.turns().run(of, reading).await??)
 }

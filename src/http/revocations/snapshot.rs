@@ -7,7 +7,6 @@
 //! connection takes them, so that a list of millions needs the room of one page.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -15,18 +14,20 @@ use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_util::stream;
 use serde::Serialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use utoipa::ToSchema;
 
-use super::{Visible, busy, visible_to};
+use super::{Visible, visible_to};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
 use crate::domain::record::{Credential, Status};
 use crate::domain::time::Timestamp;
 use crate::http::call::Call;
 use crate::http::context::LEDGER_POSITION;
+use crate::http::past::busy;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::streams::{Leave, Standing};
 use crate::ledger::Ledger;
+use crate::ledger::turns::Tenant;
 use crate::views::page::{Cursor, PageAsk};
 use crate::views::revocations::{Effect, Scope};
 use crate::views::tokens::{BrokenView, Filter};
@@ -56,8 +57,8 @@ pub(in crate::http) struct Refused {
 pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
     let visible = visible_to(&call.app, &call.caller)?;
     call.wait().await?;
-    let place = Arc::clone(&call.app.feed.snapshots).try_acquire_owned();
-    let place = place.map_err(|_all_taken| busy())?;
+    let home = call.caller.authority.organization;
+    let place = call.app.feed.snapshots.take(home).ok_or_else(busy)?;
     // Before the first page: what changes from here on is in the feed.
     let position = call.views().position().unwrap_or(0);
     let (pages, taken) = mpsc::channel(1);
@@ -69,7 +70,11 @@ pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
         after: None,
     };
     let caller = Standing::of(&call, Leave::Revocations(visible));
-    tokio::spawn(send((caller, visible), walk, position, pages, place));
+    let reading = async move {
+        send((caller, home, visible), walk, position, pages).await;
+        drop(place);
+    };
+    tokio::spawn(reading);
     let pages = stream::unfold(taken, |mut taken: mpsc::Receiver<Bytes>| async {
         let page = taken.recv().await?;
         Some((Ok::<_, Infallible>(page), taken))
@@ -85,15 +90,15 @@ pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
 
 /// Sends one page after the other, while there is somebody to take them who may.
 async fn send(
-    (caller, visible): (Standing, Visible),
+    (caller, home, visible): (Standing, Tenant, Visible),
     mut walk: Walk,
     position: u64,
     pages: mpsc::Sender<Bytes>,
-    place: OwnedSemaphorePermit,
 ) {
     let mut text = format!("{{\"position\":{position}}}\n").into_bytes();
     loop {
-        let read = tokio::task::spawn_blocking(move || {
+        let turns = caller.app.ledger.turns();
+        let read = turns.run_bounded(home, move |_turn| {
             let outcome = walk.page(visible, &mut text);
             (walk, text, outcome)
         });
@@ -110,7 +115,6 @@ async fn send(
         }
         (walk, text) = (walked, Vec::new());
     }
-    drop(place);
 }
 
 /// Where a snapshot has come to.

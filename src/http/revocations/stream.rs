@@ -18,6 +18,7 @@ use crate::http::call::Call;
 use crate::http::lists::Query;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::streams::{LOOK_EVERY, Leave, Line, Over, Standing, resumed};
+use crate::ledger::turns::Tenant;
 
 /// From one heartbeat to the next: 250 ms are promised, the rest is for a busy machine.
 const HEARTBEAT: Duration = LOOK_EVERY;
@@ -66,6 +67,7 @@ pub(in crate::http) async fn stream(call: Call, query: Query<Start>) -> Result<R
     let (line, response) = Line::open(caller, open);
     let follower = Follower {
         line,
+        home,
         visible,
         next,
     };
@@ -76,6 +78,7 @@ pub(in crate::http) async fn stream(call: Call, query: Query<Start>) -> Result<R
 /// What follows the feed for one connection.
 struct Follower {
     line: Line,
+    home: Tenant,
     visible: Visible,
     next: u64,
 }
@@ -94,7 +97,8 @@ impl Follower {
             self.line.check().await?;
             news.mark_unchanged();
             let (asked, shown) = (Instant::now(), self.line.shown());
-            let page = read(self.line.app(), self.next, self.visible, PAGE_LEN).await;
+            let app = self.line.app();
+            let page = read(app, self.home, self.next, self.visible, PAGE_LEN).await;
             let page = page.map_err(|_unreadable| Over)?;
             for entry in &page.entries {
                 let event = Event::default().event("revocation");

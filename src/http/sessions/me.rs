@@ -21,9 +21,11 @@ use crate::http::answer::{mismatch, shown, written};
 use crate::http::body;
 use crate::http::call::Call;
 use crate::http::cookie;
+use crate::http::past::in_turn;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::ledger::Record;
+use crate::ledger::turns::Turn;
+use crate::ledger::{Ledger, Record};
 use crate::records::{MemberRecord, OrganizationRecord, SessionRecord};
 
 /// Whose session it is.
@@ -140,12 +142,8 @@ async fn end(call: &Call, id: SessionId) -> Result<Response, Problem> {
 /// A session of the member that has ended, as the log tells.
 async fn ended_before(call: &Call, id: SessionId) -> Result<Option<Arc<Session>>, Problem> {
     let member = call.session()?.user;
-    let ledger = call.app.ledger.clone();
-    // Reads of the log are file reads: off the async threads.
-    let read = move || ledger.newest_of(Subject::Session(id));
-    let read = tokio::task::spawn_blocking(read).await;
-    let record = read.map_err(|why| Problem::internal("a history read panicked", &why))??;
-    let Record::Session(session) = record else {
+    let read = move |ledger: &Ledger, turn: &mut Turn| ledger.newest_of(Subject::Session(id), turn);
+    let Record::Session(session) = in_turn(call, read).await?? else {
         return Ok(None);
     };
     let own = session.user == member && session.ended.is_some();

@@ -13,12 +13,13 @@ use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use super::{LOOK_EVERY, Open, Standing};
+use super::{LOOK_EVERY, Standing};
 use crate::http::App;
 use crate::http::call::Call;
 use crate::http::context::single;
 use crate::http::lists::first_after;
 use crate::http::problem::Problem;
+use crate::http::tenant_shares::TenantShare;
 
 /// Where an interrupted stream goes on.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -35,7 +36,7 @@ pub(in crate::http) struct Line {
     caller: Standing,
     began: Instant,
     queue: mpsc::Sender<Event>,
-    _open: Open,
+    _open: TenantShare,
 }
 
 /// Why a stream ends; nobody is told.
@@ -43,7 +44,7 @@ pub(in crate::http) struct Over;
 
 impl Line {
     /// A way, and the answer that it leads to.
-    pub(in crate::http) fn open(caller: Standing, open: Open) -> (Self, Response) {
+    pub(in crate::http) fn open(caller: Standing, open: TenantShare) -> (Self, Response) {
         let (queue, events) = mpsc::channel(QUEUE_LEN);
         let line = Self {
             caller,

@@ -14,6 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::call::Call;
 use super::lists::{Query, array, number};
+use super::past::in_turn;
 use super::problem::Problem;
 use crate::domain::ids::Owner;
 use crate::domain::record::Credential;
@@ -177,7 +178,7 @@ pub(super) async fn calls(
         return Ok(array::<()>(&query.uri, &[], None));
     };
     let cursors = usage.clone();
-    let page = off_thread(usage, move |usage| usage.calls(id, &ask)).await?;
+    let page = off_thread(call, usage, move |usage| usage.calls(id, &ask)).await?;
     let mut records: Vec<UsageRecord> = page.calls.into_iter().map(UsageRecord::from).collect();
     // Looked at after the reading: who is erased meanwhile is not shown either.
     if is_of_erased(call, key) {
@@ -218,7 +219,7 @@ pub(super) async fn summary(
         return Ok(shown_now(&summary));
     };
     let id = key.id();
-    let buckets = off_thread(usage.clone(), move |usage| usage.summary(id, &ask)).await?;
+    let buckets = off_thread(call, usage.clone(), move |usage| usage.summary(id, &ask)).await?;
     // After the reading, which has settled what was recorded before.
     let known = usage.of(id);
     let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
@@ -265,14 +266,13 @@ fn shown_now(body: &UsageSummary) -> Response {
     response
 }
 
-/// Reads of files are off the async threads.
+/// Reads of files are off the async threads, in the turn of the caller's organization.
 async fn off_thread<T: Send + 'static>(
+    call: &Call,
     usage: Usage,
     read: impl FnOnce(&Usage) -> Result<T, UsageError> + Send + 'static,
 ) -> Result<T, Problem> {
-    let done = tokio::task::spawn_blocking(move || read(&usage)).await;
-    let done = done.map_err(|why| Problem::internal("a read of the usage panicked", &why))?;
-    Ok(done?)
+    Ok(in_turn(call, move |_ledger, _turn| read(&usage)).await??)
 }
 
 impl UsagePages {

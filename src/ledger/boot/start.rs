@@ -15,6 +15,7 @@ use crate::ledger::checkpoints::{Signed, Signing, Told};
 use crate::ledger::lanes::Lanes;
 use crate::ledger::snapshots;
 use crate::ledger::status::Appended;
+use crate::ledger::turns::Turns;
 use crate::ledger::unusable_keys::UnusableKeys;
 use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
@@ -110,6 +111,9 @@ pub(super) fn start(
         restores: Arc::default(),
         threads: Arc::new(Mutex::new(threads)),
         state: state_of_writer,
+        folds: Arc::default(),
+        ends: Arc::default(),
+        turns: Turns::default(),
     })
 }
 

@@ -88,6 +88,7 @@ impl Sweeper {
             | SubmitError::KeyNotDestroyed
             | SubmitError::ClockSuspect
             | SubmitError::TooLarge
+            | SubmitError::ReplayTooLong
             | SubmitError::OutcomeUnknown => {
                 if self.again_at_ms == 0 {
                     tracing::warn!(%why, "expiries cannot be told of yet");

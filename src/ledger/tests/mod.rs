@@ -12,6 +12,7 @@ mod erasure;
 mod expiry;
 mod faults;
 mod fixture;
+mod folds;
 mod idempotency;
 mod image;
 mod lanes;

@@ -3,6 +3,7 @@
 //! What no endpoint wants costs the same however many endpoints there are.
 
 use std::collections::BTreeMap;
+use std::error::Error;
 use std::sync::Arc;
 
 use super::{Courier, News, READINGS_MAX, shown};
@@ -10,6 +11,7 @@ use crate::domain::heading::Heading;
 use crate::domain::ids::{EndpointId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
 use crate::ledger::history::HistoryError;
+use crate::ledger::turns::Turn;
 use crate::ledger::{Ledger, error_chain};
 use crate::webhooks::bodies::Bodies;
 use crate::webhooks::matching::{CHECKPOINTED, candidates, may_want, wants};
@@ -88,15 +90,18 @@ impl Courier {
         let (ledger, bodies) = (self.ledger.clone(), Arc::clone(&self.bodies));
         let subscribers = Arc::clone(&self.subscribers);
         let came_back = self.came_back.clone();
-        tokio::task::spawn_blocking(move || {
-            let found = see(&ledger, &bodies, &subscribers, (from, to));
-            let news = found.map_or_else(
-                |why| {
-                    unreadable(&why);
-                    News::Unread(None)
-                },
-                News::Seen,
-            );
+        tokio::spawn(async move {
+            let turns = ledger.turns().clone();
+            // For all organizations at once: it is in no one's line.
+            let found = turns.run_bounded(None, move |turn| {
+                let wanted = (&*subscribers, &*bodies);
+                see(&ledger, wanted, (from, to), turn)
+            });
+            let news = match found.await {
+                Ok(Ok(found)) => News::Seen(found),
+                Ok(Err(why)) => unread(&why, None),
+                Err(why) => unread(&why, None),
+            };
             // Nobody to tell: the courier has stopped.
             drop(came_back.send(news));
         });
@@ -118,19 +123,22 @@ impl Courier {
             let to = end.min(range.next.saturating_add(EVENTS_PER_READING));
             let (ledger, bodies) = (self.ledger.clone(), Arc::clone(&self.bodies));
             let came_back = self.came_back.clone();
-            tokio::task::spawn_blocking(move || {
-                let found = read(&ledger, &bodies, &endpoint, (&range, to, room));
-                let news = match found {
-                    Ok((positions, next)) => News::Read {
+            tokio::spawn(async move {
+                let turns = ledger.turns().clone();
+                let of = Some(endpoint.organization);
+                let looked = range.clone();
+                let found = turns.run_bounded(of, move |turn| {
+                    read((&ledger, &bodies), &endpoint, (&looked, to, room), turn)
+                });
+                let news = match found.await {
+                    Ok(Ok((positions, next))) => News::Read {
                         endpoint: id,
                         range,
                         positions,
                         next,
                     },
-                    Err(why) => {
-                        unreadable(&why);
-                        News::Unread(Some(id))
-                    }
+                    Ok(Err(why)) => unread(&why, Some(id)),
+                    Err(why) => unread(&why, Some(id)),
                 };
                 drop(came_back.send(news));
             });
@@ -138,17 +146,18 @@ impl Courier {
     }
 }
 
-fn unreadable(why: &HistoryError) {
+fn unread(why: &(dyn Error + 'static), whose: Option<EndpointId>) -> News {
     let why = error_chain(why);
     tracing::error!(why, "webhooks cannot read the log; they try again");
+    News::Unread(whose)
 }
 
 /// Who is to get which of the events from `from` to before `to`.
 fn see(
     ledger: &Ledger,
-    bodies: &Bodies,
-    subscribers: &Subscribers,
+    (subscribers, bodies): (&Subscribers, &Bodies),
     (from, to): (u64, u64),
+    turn: &mut Turn,
 ) -> Result<Found, HistoryError> {
     let mut candidates = Vec::new();
     ledger.reader().scan(from, to, |position, payload| {
@@ -160,7 +169,8 @@ fn see(
     })?;
     let mut deliveries = Vec::with_capacity(candidates.len());
     for (endpoint, position) in candidates {
-        let body = bodies.of(position, endpoint.organization)?;
+        turn.go_on()?;
+        let body = bodies.of(position, endpoint.organization, turn)?;
         if body.is_some_and(|body| wants(&endpoint, &body)) {
             deliveries.push((endpoint.id, position));
         }
@@ -171,10 +181,10 @@ fn see(
 /// The positions of a range, up to before `to`, that an endpoint gets, at most `room`; and the
 /// position to go on with.
 fn read(
-    ledger: &Ledger,
-    bodies: &Bodies,
+    (ledger, bodies): (&Ledger, &Bodies),
     endpoint: &WebhookEndpoint,
     (range, to, room): (&Range, u64, usize),
+    turn: &mut Turn,
 ) -> Result<(Vec<u64>, u64), HistoryError> {
     let mut found = Vec::new();
     candidates(ledger, endpoint, (range, to), |position, _| {
@@ -185,7 +195,8 @@ fn read(
         if positions.len() == room {
             return Ok((positions, position));
         }
-        let body = bodies.of(position, endpoint.organization)?;
+        turn.go_on()?;
+        let body = bodies.of(position, endpoint.organization, turn)?;
         if body.is_some_and(|body| wants(endpoint, &body)) {
             positions.push(position);
         }

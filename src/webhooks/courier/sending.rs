@@ -10,6 +10,7 @@ use crate::domain::ids::{EventId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::time::Timestamp;
 use crate::ledger::error_chain;
+use crate::ledger::turns::{Turn, Turns};
 use crate::webhooks::attempt::{Attempt, Failure};
 use crate::webhooks::bodies::{Bodies, Body};
 use crate::webhooks::client::{Request, Sender};
@@ -69,6 +70,7 @@ impl Courier {
             clock: self.clock.clone(),
             sender: self.sender.clone(),
             bodies: Arc::clone(&self.bodies),
+            turns: self.ledger.turns().clone(),
         };
         let came_back = self.came_back.clone();
         tokio::spawn(async move {
@@ -139,6 +141,7 @@ struct Sending {
     clock: Clock,
     sender: Sender,
     bodies: Arc<Bodies>,
+    turns: Turns,
 }
 
 impl Sending {
@@ -185,7 +188,8 @@ impl Sending {
             return Ok(Some(body));
         }
         let bodies = Arc::clone(&self.bodies);
-        let made = tokio::task::spawn_blocking(move || bodies.of(position, to)).await;
+        let make = move |turn: &mut Turn| bodies.of(position, to, turn);
+        let made = self.turns.run_bounded(Some(to), make).await;
         let why = match made {
             Ok(Ok(body)) => return Ok(body),
             Ok(Err(why)) => error_chain(&why),

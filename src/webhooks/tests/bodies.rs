@@ -17,6 +17,7 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{EventId, OrganizationId};
 use crate::ledger::Record;
 use crate::ledger::tests::{World, found};
+use crate::ledger::turns::Turn;
 use crate::webhooks::bodies::{Bodies, Form, PING, shown, to_bytes};
 use crate::webhooks::examples::{Example, ORGANIZATION};
 use crate::webhooks::matching::CHECKPOINTED;
@@ -52,7 +53,7 @@ impl Said {
             let event = world.ledger.event(position).unwrap().event;
             // What the ledger is, is told to all: here to the one that was made last.
             let to = event.organization.map_or(last, |place| place.id);
-            let Some(body) = bodies.of(position, to).unwrap() else {
+            let Some(body) = bodies.of(position, to, &mut Turn::alone()).unwrap() else {
                 said.nobodys.insert(event.fact.name());
                 continue;
             };

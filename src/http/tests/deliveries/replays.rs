@@ -5,7 +5,8 @@ use std::sync::mpsc;
 use super::*;
 use crate::domain::time::Timestamp;
 use crate::http::tests::{BLOCKING_THREADS, Reply};
-use crate::ledger::past::PastError;
+use crate::ledger::history::HistoryError;
+use crate::ledger::turns::{Interrupted, Turn};
 use crate::webhooks::matching;
 use crate::webhooks::queue::Range;
 
@@ -279,10 +280,15 @@ fn a_count_that_takes_too_long_is_given_up() {
     let directory = &world.ledger.views().directory;
     let endpoint = directory.endpoint(organization.parse().unwrap(), endpoint.parse().unwrap());
     let endpoint = endpoint.unwrap();
-    let count = |within_ms| matching::count(&world.ledger, &endpoint, &Range::since(0), within_ms);
+    let count = |mut turn| {
+        let all = Range::since(0);
+        matching::count(&world.ledger, &endpoint, &all, &mut turn)
+    };
     // What the tenant was set up with: a key before the endpoint, and five tokens after it.
-    assert_eq!(count(0).unwrap(), 6);
-    assert!(matches!(count(-1), Err(PastError::TooLong)));
+    assert_eq!(count(Turn::alone()).unwrap(), 6);
+    let interrupted = count(Turn::of_steps(0)).unwrap_err();
+    let too_long = HistoryError::Interrupted(Interrupted::TooLong);
+    assert_eq!(interrupted.to_string(), too_long.to_string());
 }
 
 #[test]

@@ -1,0 +1,426 @@
+//! Turns: how work that reads the past shares the machine between organizations.
+//!
+//! Owns the queue of such work. Each organization has a line of its own; the lines are served one
+//! after another, a slice of time each, and no organization ever holds all slices: however much one
+//! of them asks for, another one's next reading begins at once. Work that takes longer than a slice
+//! pauses between two events ([`Turn::go_on`]) and waits for its organization's next turn. It stops
+//! where its caller has gone away or its time is over. Must never know what is read.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::task::JoinError;
+use tokio::time::Instant;
+
+use crate::domain::ids::OrganizationId;
+
+/// Slices at once: with one of two cores for each, the service's own threads go on beside them.
+const SLICES_MAX: usize = 2;
+/// Slices of one organization at once: the other place is for somebody else.
+const SLICES_EACH_MAX: usize = 1;
+/// How long a slice is before it is another organization's turn.
+const SLICE: Duration = Duration::from_millis(5);
+/// Work of one organization that has begun and is not done: each holds a thread and what it has
+/// read, and they take turns among each other. The rest waits without either.
+const BEGUN_EACH_MAX: usize = 4;
+/// The same of all organizations: a quarter of the threads that may block.
+const BEGUN_MAX: usize = 128;
+/// Requests of one organization that wait to begin.
+const WAITING_EACH_MAX: usize = 64;
+/// How long a request waits to begin: what its organization began before takes 10 seconds at most.
+const BEGIN_WITHIN: Duration = Duration::from_secs(15);
+/// How long one piece of work may take, waiting aside: some millions of events.
+pub const WORK_MAX: Duration = Duration::from_secs(10);
+
+/// Whose turn it is: the organization of the caller's credential, also where a caller with
+/// `platform:*` reads another one's records. `None`: the server's own work.
+pub type Tenant = Option<OrganizationId>;
+
+/// Why work that had begun does not go on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
+pub enum Interrupted {
+    /// Its time is over.
+    #[error("not done within its time")]
+    TooLong,
+    /// The client has gone away.
+    #[error("the caller has gone away")]
+    Abandoned,
+}
+
+/// Why work has no outcome.
+#[derive(Debug, thiserror::Error)]
+pub enum NoTurn {
+    /// Too much of the organization's is waiting, or for too long.
+    #[error("too many reads of the past are waiting")]
+    Busy,
+    /// It panicked.
+    #[error("a read of the past panicked")]
+    Panicked(#[from] JoinError),
+}
+
+/// The lines, and who is being served.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Arc<Mutex<Lines>>);
+
+#[derive(Debug, Default)]
+struct Lines {
+    by_tenant: BTreeMap<Tenant, Line>,
+    running: usize,
+    begun: usize,
+    /// Who was served last.
+    last: Tenant,
+}
+
+/// What one organization waits for.
+#[derive(Debug, Default)]
+struct Line {
+    running: usize,
+    begun: usize,
+    paused: VecDeque<oneshot::Sender<Granted>>,
+    new: VecDeque<oneshot::Sender<Granted>>,
+}
+
+/// A slice, and with the first one the right to have begun.
+#[derive(Debug)]
+struct Granted {
+    slice: Slice,
+    begun: Option<Begun>,
+}
+
+/// A running slice; it is over when this is dropped.
+#[derive(Debug)]
+struct Slice(Turns, Tenant);
+
+/// Work that has begun; it is done when this is dropped.
+#[derive(Debug)]
+struct Begun(Turns, Tenant);
+
+impl Drop for Slice {
+    fn drop(&mut self) {
+        let mut lines = self.0.lock();
+        lines.running -= 1;
+        lines.line(self.1).running -= 1;
+        drop(lines);
+        self.0.serve();
+    }
+}
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        let mut lines = self.0.lock();
+        lines.begun -= 1;
+        lines.line(self.1).begun -= 1;
+        drop(lines);
+        self.0.serve();
+    }
+}
+
+impl Line {
+    fn forget_abandoned(&mut self) {
+        self.paused.retain(|waiting| !waiting.is_closed());
+        self.new.retain(|waiting| !waiting.is_closed());
+    }
+
+    fn is_idle(&self) -> bool {
+        self.running == 0 && self.begun == 0 && self.paused.is_empty() && self.new.is_empty()
+    }
+
+    /// Who is served next; what has begun takes turns with what has not.
+    fn pop(&mut self, may_begin: bool) -> Option<(oneshot::Sender<Granted>, bool)> {
+        let may_begin = may_begin && self.begun < BEGUN_EACH_MAX;
+        match (self.new.front(), self.paused.front()) {
+            (Some(_), _) if may_begin => Some((self.new.pop_front()?, true)),
+            (_, Some(_)) => Some((self.paused.pop_front()?, false)),
+            (Some(_) | None, None) => None,
+        }
+    }
+}
+
+impl Lines {
+    fn line(&mut self, tenant: Tenant) -> &mut Line {
+        self.by_tenant.entry(tenant).or_default()
+    }
+
+    /// The next slice: of the first line after the one served last that may have one.
+    fn next(&mut self) -> Option<(oneshot::Sender<Granted>, Tenant, bool)> {
+        if self.running >= SLICES_MAX {
+            return None;
+        }
+        let may_begin = self.begun < BEGUN_MAX;
+        let after = (Bound::Excluded(self.last), Bound::Unbounded);
+        let tenants = self.by_tenant.range(after).map(|(tenant, _)| *tenant);
+        let before = self.by_tenant.range(..=self.last);
+        let order: Vec<_> = tenants.chain(before.map(|(tenant, _)| *tenant)).collect();
+        let mut served = None;
+        for tenant in order {
+            let line = self.line(tenant);
+            line.forget_abandoned();
+            if line.is_idle() {
+                self.by_tenant.remove(&tenant);
+                continue;
+            }
+            if line.running >= SLICES_EACH_MAX {
+                continue;
+            }
+            if let Some((waiting, begins)) = line.pop(may_begin) {
+                line.running += 1;
+                line.begun += usize::from(begins);
+                served = Some((waiting, tenant, begins));
+                break;
+            }
+        }
+        let (waiting, tenant, begins) = served?;
+        self.running += 1;
+        self.begun += usize::from(begins);
+        self.last = tenant;
+        Some((waiting, tenant, begins))
+    }
+}
+
+impl Turns {
+    fn lock(&self) -> MutexGuard<'_, Lines> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives out what slices there are.
+    fn serve(&self) {
+        loop {
+            let Some((waiting, tenant, begins)) = self.lock().next() else {
+                return;
+            };
+            let granted = Granted {
+                slice: Slice(self.clone(), tenant),
+                begun: begins.then(|| Begun(self.clone(), tenant)),
+            };
+            // Where nobody waits any more, dropping it gives it back.
+            drop(waiting.send(granted));
+        }
+    }
+
+    /// A place at the end of a line; none where a bounded line is full.
+    fn line_up(
+        &self,
+        tenant: Tenant,
+        waiting_max: usize,
+    ) -> Result<oneshot::Receiver<Granted>, NoTurn> {
+        let (waiting, granted) = oneshot::channel();
+        let mut lines = self.lock();
+        let line = lines.line(tenant);
+        if line.new.len() >= waiting_max {
+            line.forget_abandoned();
+        }
+        if line.new.len() >= waiting_max {
+            return Err(NoTurn::Busy);
+        }
+        line.new.push_back(waiting);
+        drop(lines);
+        self.serve();
+        Ok(granted)
+    }
+
+    /// Does work for a caller on a thread that may block, in its organization's turns. It is
+    /// abandoned when the future is dropped.
+    ///
+    /// # Errors
+    /// When too much is waiting, or the work panicked.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        tenant: Tenant,
+        work: impl FnOnce(&mut Turn) -> T + Send + 'static,
+    ) -> Result<T, NoTurn> {
+        let granted = self.line_up(tenant, WAITING_EACH_MAX)?;
+        let granted = tokio::time::timeout(BEGIN_WITHIN, granted).await;
+        let Ok(Ok(granted)) = granted else {
+            return Err(NoTurn::Busy);
+        };
+        self.begin(granted, WORK_MAX, work).await
+    }
+
+    /// The same where the number of such works is bounded by something else, such as streams or
+    /// deliveries: it waits as long as it must.
+    ///
+    /// # Errors
+    /// When the work panicked.
+    pub async fn run_bounded<T: Send + 'static>(
+        &self,
+        tenant: Tenant,
+        work: impl FnOnce(&mut Turn) -> T + Send + 'static,
+    ) -> Result<T, NoTurn> {
+        let granted = self.line_up(tenant, usize::MAX)?;
+        let granted = granted.await.map_err(|_dropped| NoTurn::Busy)?;
+        self.begin(granted, Duration::MAX, work).await
+    }
+
+    async fn begin<T: Send + 'static>(
+        &self,
+        granted: Granted,
+        most: Duration,
+        work: impl FnOnce(&mut Turn) -> T + Send + 'static,
+    ) -> Result<T, NoTurn> {
+        let is_abandoned = Arc::new(AtomicBool::new(false));
+        let _abandons = Abandons(Arc::clone(&is_abandoned));
+        let (turns, tenant) = (self.clone(), granted.slice.1);
+        let done = tokio::task::spawn_blocking(move || {
+            let Granted { slice, begun } = granted;
+            let mut turn = Turn {
+                began: Instant::now(),
+                spent: Duration::ZERO,
+                most,
+                #[cfg(test)]
+                steps: Steps::UNBOUNDED,
+                queue: Some(Queued {
+                    turns,
+                    tenant,
+                    slice: Some(slice),
+                    is_abandoned,
+                    _begun: begun,
+                }),
+            };
+            work(&mut turn)
+        });
+        Ok(done.await?)
+    }
+}
+
+/// Tells the work when its caller is gone.
+struct Abandons(Arc<AtomicBool>);
+
+impl Drop for Abandons {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The time that one piece of work has, slice by slice.
+#[derive(Debug)]
+pub struct Turn {
+    /// When the slice began.
+    began: Instant,
+    /// In the slices before.
+    spent: Duration,
+    most: Duration,
+    queue: Option<Queued>,
+    #[cfg(test)]
+    steps: Steps,
+}
+
+/// What tests count and bound instead of time.
+#[cfg(test)]
+#[derive(Clone, Copy, Debug)]
+struct Steps {
+    taken: u64,
+    most: u64,
+}
+
+#[cfg(test)]
+impl Steps {
+    const UNBOUNDED: Self = Self {
+        taken: 0,
+        most: u64::MAX,
+    };
+}
+
+#[derive(Debug)]
+struct Queued {
+    turns: Turns,
+    tenant: Tenant,
+    slice: Option<Slice>,
+    is_abandoned: Arc<AtomicBool>,
+    _begun: Option<Begun>,
+}
+
+impl Turn {
+    /// A turn that nobody else waits for, such as that of a command line.
+    #[must_use]
+    pub fn alone() -> Self {
+        Self::within(Duration::MAX)
+    }
+
+    /// The same with a bound.
+    #[must_use]
+    pub fn within(most: Duration) -> Self {
+        Self {
+            began: Instant::now(),
+            spent: Duration::ZERO,
+            most,
+            queue: None,
+            #[cfg(test)]
+            steps: Steps::UNBOUNDED,
+        }
+    }
+
+    /// A turn that is over after so many steps.
+    #[cfg(test)]
+    pub(crate) fn of_steps(most: u64) -> Self {
+        let mut turn = Self::alone();
+        turn.steps.most = most;
+        turn
+    }
+
+    /// The steps of the work so far.
+    #[cfg(test)]
+    pub(crate) fn steps(&self) -> u64 {
+        self.steps.taken
+    }
+
+    /// How long the work has been done, waiting aside.
+    #[must_use]
+    pub fn spent(&self) -> Duration {
+        self.spent.saturating_add(self.began.elapsed())
+    }
+
+    /// Between two steps of the work, each of them well below a slice: waits for the next slice
+    /// when this one is over.
+    ///
+    /// # Errors
+    /// When the work must not go on.
+    pub fn go_on(&mut self) -> Result<(), Interrupted> {
+        #[cfg(test)]
+        {
+            if self.steps.taken >= self.steps.most {
+                return Err(Interrupted::TooLong);
+            }
+            self.steps.taken += 1;
+        }
+        let slice = self.began.elapsed();
+        if self.spent.saturating_add(slice) >= self.most {
+            return Err(Interrupted::TooLong);
+        }
+        let Some(queued) = &mut self.queue else {
+            return Ok(());
+        };
+        if queued.is_abandoned.load(Ordering::Relaxed) {
+            return Err(Interrupted::Abandoned);
+        }
+        if slice >= SLICE {
+            self.spent = self.spent.saturating_add(slice);
+            queued.pause()?;
+            self.began = Instant::now();
+        }
+        Ok(())
+    }
+}
+
+impl Queued {
+    /// Gives the slice back and waits for the next one.
+    fn pause(&mut self) -> Result<(), Interrupted> {
+        let (waiting, granted) = oneshot::channel();
+        self.turns
+            .lock()
+            .line(self.tenant)
+            .paused
+            .push_back(waiting);
+        drop(self.slice.take());
+        let granted = granted.blocking_recv();
+        let granted = granted.map_err(|_dropped| Interrupted::Abandoned)?;
+        self.slice = Some(granted.slice);
+        Ok(())
+    }
+}

@@ -1,0 +1,99 @@
+//! Turns are fair, bounded, and given back.
+
+use std::sync::mpsc;
+
+use ulid::Ulid;
+
+use super::*;
+
+fn tenant(n: u128) -> Tenant {
+    Some(OrganizationId(Ulid(n)))
+}
+
+/// Work that goes on until it is told to stop, or is interrupted.
+fn endless(turn: &mut Turn, stop: &AtomicBool) -> Result<(), Interrupted> {
+    while !stop.load(Ordering::Relaxed) {
+        turn.go_on()?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_organization_with_all_it_may_have_waiting_keeps_no_other_from_its_turn() {
+    let turns = Turns::default();
+    let stop = Arc::new(AtomicBool::new(false));
+    let many: Vec<_> = (0..WAITING_EACH_MAX)
+        .map(|_| {
+            let (turns, stop) = (turns.clone(), Arc::clone(&stop));
+            tokio::spawn(
+                async move { turns.run(tenant(1), move |turn| endless(turn, &stop)).await },
+            )
+        })
+        .collect();
+    while turns.lock().line(tenant(1)).begun < BEGUN_EACH_MAX {
+        tokio::task::yield_now().await;
+    }
+    for n in 2..40 {
+        let done = turns.run(tenant(n), |turn| turn.go_on()).await;
+        assert_eq!(done.unwrap(), Ok(()));
+        let lines = turns.lock();
+        let begun = lines.by_tenant.get(&tenant(1)).map(|line| line.begun);
+        assert_eq!(begun, Some(BEGUN_EACH_MAX));
+    }
+    // What is beyond the bound is refused, to this organization alone.
+    let mut beyond = Vec::new();
+    for _ in 0..=BEGUN_EACH_MAX {
+        beyond.push(turns.line_up(tenant(1), WAITING_EACH_MAX));
+    }
+    assert!(matches!(beyond.pop(), Some(Err(NoTurn::Busy))));
+    stop.store(true, Ordering::Relaxed);
+    drop(beyond);
+    for work in many {
+        assert_eq!(work.await.unwrap().unwrap(), Ok(()));
+    }
+    let last = turns.run(tenant(1), |_| ()).await;
+    assert!(last.is_ok());
+    turns.serve();
+    let lines = turns.lock();
+    assert_eq!((lines.running, lines.begun), (0, 0));
+    assert!(lines.by_tenant.is_empty());
+}
+
+#[tokio::test]
+async fn work_stops_when_its_caller_is_gone() {
+    let turns = Turns::default();
+    let (begun, has_begun) = oneshot::channel();
+    let (ended, outcome) = mpsc::channel();
+    let work = turns.run(tenant(1), move |turn| {
+        begun.send(()).unwrap();
+        let never = AtomicBool::new(false);
+        ended.send(endless(turn, &never)).unwrap();
+    });
+    tokio::select! {
+        _ = work => panic!("it does not end by itself"),
+        began = has_begun => began.unwrap(),
+    }
+    let outcome = tokio::task::spawn_blocking(move || outcome.recv());
+    assert_eq!(outcome.await.unwrap(), Ok(Err(Interrupted::Abandoned)));
+}
+
+#[test]
+fn work_that_takes_too_long_is_given_up() {
+    let mut turn = Turn::within(Duration::ZERO);
+    assert_eq!(turn.go_on(), Err(Interrupted::TooLong));
+    assert_eq!(Turn::alone().go_on(), Ok(()));
+}
+
+#[tokio::test]
+async fn those_who_have_gone_before_their_turn_leave_nothing_behind() {
+    let turns = Turns::default();
+    let held = turns.line_up(tenant(1), 1).unwrap().await.unwrap();
+    let gone = turns.line_up(tenant(1), 1).unwrap();
+    assert!(turns.line_up(tenant(1), 1).is_err(), "the line is full");
+    drop(gone);
+    let next = turns.line_up(tenant(1), 1).unwrap();
+    drop(held);
+    drop(next.await.unwrap());
+    turns.serve();
+    assert!(turns.lock().by_tenant.is_empty());
+}
