@@ -283,7 +283,12 @@ impl From<HistoryError> for Problem {
     fn from(why: HistoryError) -> Self {
         match why {
             HistoryError::Interrupted(_) => too_long(),
-            why => Self::internal("the past could not be read", &why),
+            HistoryError::Read(_)
+            | HistoryError::Unreadable(_)
+            | HistoryError::View(_)
+            | HistoryError::Misfit(_)
+            | HistoryError::Written(_)
+            | HistoryError::Sealed(_) => Self::internal("the past could not be read", &why),
         }
     }
 }

@@ -231,7 +231,7 @@ impl Ledger {
         if let Subject::Ledger(_) = subject {
             return Ok(Record::Ledger);
         }
-        let nearest = self.folds.nearest(subject, position);
+        let nearest = self.reading.folds.nearest(subject, position);
         let mut fold = Fold {
             ledger: self,
             subject,
@@ -342,7 +342,7 @@ impl Fold<'_> {
         if let Some(version) = &self.newest
             && self.from != Some(version.position)
         {
-            let folds = &self.ledger.folds;
+            let folds = &self.ledger.reading.folds;
             folds.keep(self.subject, self.tenant, version.clone(), self.from);
             self.from = Some(version.position);
         }

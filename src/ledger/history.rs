@@ -9,8 +9,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
+use super::folds::Folds;
 use super::stamp::{StampError, open_network, open_personal};
-use super::turns::{Interrupted, Turn};
+use super::turns::{Interrupted, Turn, Turns};
 use super::{Answer, Ledger, Record, SubmitError};
 use crate::domain::Misfit;
 use crate::domain::envelope::{Digest32, Event};
@@ -39,7 +40,15 @@ struct ChainEnd {
 
 /// Where readers of checkpoints have come to, so that each goes on from the one before.
 #[derive(Debug, Default)]
-pub(super) struct ChainEnds(Mutex<BTreeMap<OrganizationId, ChainEnd>>);
+struct ChainEnds(Mutex<BTreeMap<OrganizationId, ChainEnd>>);
+
+/// What all readers of the past share: what was read before, and whose turn it is.
+#[derive(Debug, Default)]
+pub(super) struct HistoryReading {
+    pub(super) folds: Folds,
+    chain_ends: ChainEnds,
+    pub(super) turns: Turns,
+}
 
 impl ChainEnds {
     fn before(&self, organization: OrganizationId, before: u64) -> Option<ChainEnd> {
@@ -158,7 +167,7 @@ impl Ledger {
             Some(_) => before,
             None => return Ok(None),
         };
-        let known = self.ends.before(organization, before);
+        let known = self.reading.chain_ends.before(organization, before);
         let floor = known.map_or(0, |known| known.looked_to.min(end));
         let mut found = None;
         while end > floor && found.is_none() {
@@ -178,7 +187,7 @@ impl Ledger {
         let Some((position, commitment)) = found else {
             return Ok(None);
         };
-        self.ends.keep(
+        self.reading.chain_ends.keep(
             organization,
             ChainEnd {
                 position,

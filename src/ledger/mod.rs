@@ -58,7 +58,7 @@ use crate::log::Reader;
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
-use folds::Folds;
+use history::HistoryReading;
 use lanes::Lanes;
 use signing::KnownKey;
 use turns::{NoTurn, Turn, Turns};
@@ -245,9 +245,8 @@ pub struct Ledger {
     threads: Arc<std::sync::Mutex<Vec<JoinHandle<()>>>>,
     /// What the writer decides on: looked into briefly, since that holds the writer.
     state: Arc<std::sync::Mutex<crate::domain::state::State>>,
-    folds: Arc<Folds>,
-    ends: Arc<history::ChainEnds>,
-    turns: Turns,
+    /// What readers of the past share.
+    reading: Arc<HistoryReading>,
 }
 
 impl Ledger {
@@ -263,7 +262,7 @@ impl Ledger {
             Outcome::Repeated { first, last } => {
                 let ledger = self.clone();
                 let replay = move |turn: &mut Turn| ledger.replay(first, last, turn);
-                match self.turns.run(of, replay).await {
+                match self.turns().run(of, replay).await {
                     Ok(replayed) => replayed,
                     Err(NoTurn::Busy) => Err(SubmitError::ReplayTooLong),
                     Err(NoTurn::Panicked(_)) => Err(SubmitError::OutcomeUnknown),
@@ -319,7 +318,7 @@ impl Ledger {
     /// The turns of all work that reads the past.
     #[must_use]
     pub fn turns(&self) -> &Turns {
-        &self.turns
+        &self.reading.turns
     }
 
     /// A reader of the committed log.

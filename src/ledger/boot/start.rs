@@ -15,7 +15,6 @@ use crate::ledger::checkpoints::{Signed, Signing, Told};
 use crate::ledger::lanes::Lanes;
 use crate::ledger::snapshots;
 use crate::ledger::status::Appended;
-use crate::ledger::turns::Turns;
 use crate::ledger::unusable_keys::UnusableKeys;
 use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
@@ -66,15 +65,14 @@ pub(super) fn start(
     let signed = announced(&log);
     let (snapshots, orders) = mpsc::sync_channel(0);
     let between = settings.events_between_snapshots.get();
-    let snapshot_due = log.next_position().max(1).next_multiple_of(between);
     let usage_sealed_to = state.ledger().usage_sealed_to;
     let state = Arc::new(Mutex::new(state));
     let writer = Writer {
         shared: Arc::clone(&shared),
+        snapshot_due: log.next_position().max(1).next_multiple_of(between),
         log,
         state: Arc::clone(&state),
         snapshots,
-        snapshot_due,
         events_between_snapshots: between,
         entropy,
         guard,
@@ -111,9 +109,7 @@ pub(super) fn start(
         restores: Arc::default(),
         threads: Arc::new(Mutex::new(threads)),
         state: state_of_writer,
-        folds: Arc::default(),
-        ends: Arc::default(),
-        turns: Turns::default(),
+        reading: Arc::default(),
     })
 }
 

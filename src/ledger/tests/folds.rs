@@ -162,10 +162,10 @@ fn an_erased_person_is_blank_in_what_was_folded_before() {
             world
                 .ledger
                 .record_as_of(Subject::Member(member), position, &mut Turn::alone());
-        match record.unwrap() {
-            Record::Member(record) => record.email.text().map(str::to_owned),
-            other => panic!("{other:?}"),
-        }
+        let Record::Member(record) = record.unwrap() else {
+            panic!("a member is a member");
+        };
+        record.email.text().map(str::to_owned)
     };
     assert_eq!(email().as_deref(), Some("dee@acme.example"));
     world.run(EraseMember {
@@ -195,9 +195,9 @@ fn what_is_kept_is_bounded_and_one_organization_does_not_push_out_another() {
         turn.steps()
     };
     assert_eq!((read(subject), read(subject)), (u64::from(EDITS), 0));
-    let kept = world.ledger.folds.kept_bytes();
+    let kept = world.ledger.reading.folds.kept_bytes();
     assert!(kept > 0 && kept < 400_000, "{kept}");
-    world.ledger.folds.shrink_to(kept / 2);
-    assert!(world.ledger.folds.kept_bytes() <= kept / 2);
+    world.ledger.reading.folds.shrink_to(kept / 2);
+    assert!(world.ledger.reading.folds.kept_bytes() <= kept / 2);
     assert_eq!((read(small), read(subject)), (1, u64::from(EDITS)));
 }
