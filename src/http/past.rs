@@ -278,17 +278,3 @@ pub(super) fn too_long() -> Problem {
         "that much history was not read within 10 seconds; retry, or ask for less",
     )
 }
-
-impl From<HistoryError> for Problem {
-    fn from(why: HistoryError) -> Self {
-        match why {
-            HistoryError::Interrupted(_) => too_long(),
-            HistoryError::Read(_)
-            | HistoryError::Unreadable(_)
-            | HistoryError::View(_)
-            | HistoryError::Misfit(_)
-            | HistoryError::Written(_)
-            | HistoryError::Sealed(_) => Self::internal("the past could not be read", &why),
-        }
-    }
-}

@@ -1,5 +1,6 @@
 //! Problems of what cannot be read: views that are being rebuilt, and the log itself.
 
+use super::past;
 use super::problem::Problem;
 use crate::ledger::history::HistoryError;
 use crate::views::tokens::BrokenView;
@@ -8,6 +9,7 @@ impl From<HistoryError> for Problem {
     fn from(why: HistoryError) -> Self {
         match why {
             HistoryError::View(broken) => broken.into(),
+            HistoryError::Interrupted(_) => past::too_long(),
             why @ (HistoryError::Read(_)
             | HistoryError::Unreadable(_)
             | HistoryError::Misfit(_)
