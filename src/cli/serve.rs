@@ -90,9 +90,11 @@ pub(super) struct Serve {
     #[arg(env = "KEYLEDGER_METRICS_LISTEN", hide_env_values = true)]
     metrics_listen: Option<SocketAddr>,
 
-    /// Networks of the gateways that may ask for forward-auth without a credential of their own
+    /// Networks of the gateways that may ask for forward-auth without a credential of their own:
+    /// this machine's unless set, and none behind a proxy, whose requests are those of others
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     #[arg(default_value = "127.0.0.0/8,::1/128")]
+    #[arg(default_value_if("behind_proxy", "true", None))]
     #[arg(env = "KEYLEDGER_TRUSTED_GATEWAYS", hide_env_values = true)]
     trusted_gateways: Vec<IpNet>,
 

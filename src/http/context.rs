@@ -5,7 +5,7 @@ use std::mem;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts};
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use sha2::{Digest, Sha256};
@@ -70,6 +70,17 @@ pub(super) struct Context {
 pub(super) fn address(parts: &Parts, app: &App) -> Option<IpAddr> {
     let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip();
     Some(client_address(peer, &parts.headers, &app.settings.trusted))
+}
+
+/// The same of a whole request.
+pub(super) fn address_of(request: &Request, app: &App) -> Option<IpAddr> {
+    let peer = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()?
+        .0
+        .ip();
+    let trusted = &app.settings.trusted;
+    Some(client_address(peer, request.headers(), trusted))
 }
 
 impl FromRequestParts<App> for Context {

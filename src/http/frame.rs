@@ -8,6 +8,7 @@
 use std::any::Any;
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -22,6 +23,7 @@ use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::App;
+use super::context;
 use super::forward_auth;
 use super::load::Class;
 use super::metrics;
@@ -120,18 +122,21 @@ where
             route: request.extensions().get::<MatchedPath>().cloned(),
             began_us: self.app.ledger.monotonic_us(),
             trace: TraceParent::of(request.headers()),
+            address: context::address_of(&request, &self.app),
             used,
             app: self.app.clone(),
         };
         self.app.metrics.began();
         let route = about.route.as_ref().map_or("-", MatchedPath::as_str);
         let class = Class::of(&about.method, route, request.uri());
-        match self.app.load.admit(class) {
-            Ok(place) => {
+        let body = self.app.budget.admit_body(&request, route, about.address);
+        let places = self.app.load.admit(class);
+        match places.and_then(|place| Ok((place, body?))) {
+            Ok(places) => {
                 let answer = self.inner.call(request);
                 Box::pin(async move {
                     let answered = about.frame(answer).await;
-                    drop(place);
+                    drop(places);
                     answered
                 })
             }
@@ -152,6 +157,8 @@ struct About {
     began_us: u64,
     /// The trace that it belongs to, as the client says.
     trace: Option<TraceParent>,
+    /// The client's address.
+    address: Option<IpAddr>,
     /// Where the handler says which credential was used, if that is recorded.
     used: Option<UsedSlot>,
     app: App,
@@ -181,6 +188,10 @@ impl About {
             Ok(Err(_panic)) => Problem::defect().into_response(),
             Err(_elapsed) => Problem::timeout().into_response(),
         };
+        let budget = &self.app.budget;
+        response = budget
+            .count_answer(response, &self.method, self.address)
+            .await;
         if let Some(problem) = response.extensions_mut().remove::<Problem>() {
             // The router adds `Allow` outside of this layer.
             response = forward_auth::as_its_gateway_reads(route, problem).render(id);

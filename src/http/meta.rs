@@ -2,15 +2,16 @@
 
 use std::sync::atomic::Ordering;
 
-use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
+use axum::{Extension, Json};
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::App;
+use super::budget::SharedBytes;
 use super::metrics::is_local;
 use super::problem::{Problem, ProblemBody};
 use crate::domain::time::Timestamp;
@@ -98,7 +99,8 @@ fn readiness(app: &App, detailed: bool) -> Result<Json<Readiness>, Problem> {
 pub(super) async fn openapi(State(app): State<App>) -> Response {
     (
         [(header::CONTENT_TYPE, "application/json")],
-        app.document.to_string(),
+        Extension(SharedBytes),
+        app.document.clone(),
     )
         .into_response()
 }
@@ -111,6 +113,7 @@ pub(super) async fn docs() -> Response {
         script-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";
     (
         [(header::CONTENT_SECURITY_POLICY, policy)],
+        Extension(SharedBytes),
         Html(include_str!("docs.html")),
     )
         .into_response()

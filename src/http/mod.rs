@@ -12,6 +12,7 @@ mod answer;
 mod api_tokens;
 mod auth;
 mod body;
+mod budget;
 mod call;
 mod codes;
 mod connections;
@@ -27,6 +28,7 @@ mod lists;
 mod load;
 mod meta;
 mod metrics;
+mod network;
 mod oauth;
 mod outgoing;
 mod past;
@@ -42,6 +44,7 @@ mod routes;
 mod service_account_tokens;
 mod service_accounts;
 mod sessions;
+mod shares;
 mod streams;
 mod tenant_shares;
 mod tls;
@@ -59,6 +62,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::http::HeaderValue;
 use tokio::net::TcpListener;
 
@@ -113,7 +117,8 @@ struct Service {
     pull: pull::Pull,
     settings: HttpSettings,
     ready: AtomicBool,
-    document: Box<str>,
+    document: Bytes,
+    budget: budget::Budget,
     request_ids: Mutex<Entropy>,
     attempts: Attempts,
     passwords: Passwords,
@@ -144,6 +149,7 @@ impl App {
             settings,
             ready: AtomicBool::new(true),
             document: document.into(),
+            budget: budget::Budget::default(),
             request_ids: Mutex::new(Entropy::system()),
             attempts: Attempts::default(),
             passwords: Passwords::default(),

@@ -6,7 +6,7 @@
 
 mod shape;
 
-use axum::body::Bytes;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -117,18 +117,27 @@ pub(super) async fn optional_secret_json<T: DeserializeOwned + Default>(
 }
 
 pub(super) async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
-    match Limited::new(request.into_body(), max).collect().await {
+    let body = request.into_body();
+    if body.size_hint().lower() > max as u64 {
+        // By its `Content-Length`, so that none of it is read.
+        return Err(too_large(max));
+    }
+    match Limited::new(body, max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(why) if why.is::<LengthLimitError>() => Err(Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            format!("a body has at most {max} bytes here"),
-        )),
+        Err(why) if why.is::<LengthLimitError>() => Err(too_large(max)),
         Err(_) => Err(Problem::bad_request(
             "body_unreadable",
             "the body ended too early",
         )),
     }
+}
+
+fn too_large(max: usize) -> Problem {
+    Problem::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("a body has at most {max} bytes here"),
+    )
 }
 
 /// Reads a body of lines, of the media type and with the most bytes that are named.

@@ -1,0 +1,228 @@
+//! The budget in bytes: what bodies and answers in flight may hold together, and one client of it.
+//!
+//! A small body or answer is bounded by the connection it is on and counts nowhere, so that a
+//! verification costs nothing here. A larger one is counted until its memory is free: a body while
+//! its request is answered, an answer until the client has taken it. What has changed something is
+//! answered whatever is left; all else is refused with 503.
+
+use std::net::IpAddr;
+
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::Request;
+use axum::http::Method;
+use axum::response::{IntoResponse, Response};
+use http_body_util::BodyExt;
+
+use super::context::LEDGER_POSITION;
+use super::problem::Problem;
+use super::shares::{Client, FairShares, Share, ShareLimits};
+use super::usage::report::REPORT_BYTES_MAX;
+use super::verify::BATCH_BYTES_MAX;
+
+/// Bytes of a body or an answer that count nowhere: the longest body of a usual request.
+pub(super) const SMALL_BYTES: usize = 64 * 1_024;
+/// Bytes of larger bodies, and of larger answers, that one client has in flight: five reports of
+/// 8 MiB.
+pub(super) const EACH_BYTES_MAX: usize = 40 * 1_024 * 1_024;
+/// The same of all clients.
+const ALL_BYTES_MAX: usize = 4 * EACH_BYTES_MAX;
+
+/// An answer whose bytes all such answers share, so that it holds no memory of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SharedBytes;
+
+/// What is in flight.
+#[derive(Debug)]
+pub(super) struct Budget {
+    bodies: FairShares,
+    answers: FairShares,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        let limits = ShareLimits {
+            all: ALL_BYTES_MAX,
+            each: EACH_BYTES_MAX,
+        };
+        Self {
+            bodies: FairShares::new(limits),
+            answers: FairShares::new(limits),
+        }
+    }
+}
+
+/// An answer's bytes with their share.
+struct Counted {
+    bytes: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The longest body that a route reads.
+fn body_bytes_max(route: &str) -> usize {
+    match route {
+        "/v1/usage" => REPORT_BYTES_MAX,
+        "/v1/verify/batch" => BATCH_BYTES_MAX,
+        _ => SMALL_BYTES,
+    }
+}
+
+fn client(address: Option<IpAddr>) -> Client {
+    Client {
+        address,
+        organization: None,
+    }
+}
+
+impl Budget {
+    /// Counts a request's body, as long as the client says it is, or as it may be.
+    pub(super) fn admit_body(
+        &self,
+        request: &Request,
+        route: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Share>, Problem> {
+        let max = body_bytes_max(route);
+        let hint = request.body().size_hint();
+        if hint.lower() > max as u64 {
+            // The handler refuses it before it reads a byte.
+            return Ok(None);
+        }
+        let bytes = hint.upper().and_then(|bytes| usize::try_from(bytes).ok());
+        let bytes = bytes.unwrap_or(max);
+        if bytes <= SMALL_BYTES {
+            return Ok(None);
+        }
+        let share = self.bodies.take(client(address), bytes);
+        share.map(Some).ok_or_else(exhausted)
+    }
+
+    /// Counts an answer until its client has taken it.
+    pub(super) async fn count_answer(
+        &self,
+        response: Response,
+        method: &Method,
+        address: Option<IpAddr>,
+    ) -> Response {
+        let Some(bytes) = response.body().size_hint().exact() else {
+            return response;
+        };
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if bytes <= SMALL_BYTES || response.extensions().get::<SharedBytes>().is_some() {
+            return response;
+        }
+        let changed = !method.is_safe() && response.headers().contains_key(LEDGER_POSITION);
+        let share = if changed {
+            Some(self.answers.take_anyway(client(address), bytes))
+        } else {
+            self.answers.take(client(address), bytes)
+        };
+        let Some(share) = share else {
+            return exhausted().into_response();
+        };
+        let (parts, body) = response.into_parts();
+        // It is whole already: this waits for nothing.
+        match body.collect().await {
+            Ok(body) => {
+                let bytes = body.to_bytes();
+                let counted = Counted {
+                    bytes,
+                    _share: share,
+                };
+                Response::from_parts(parts, Body::from(Bytes::from_owner(counted)))
+            }
+            Err(why) => Problem::internal("an answer could not be read", &why).into_response(),
+        }
+    }
+}
+
+fn exhausted() -> Problem {
+    Problem::unavailable(
+        "overloaded",
+        "too many bytes of your requests or answers are in flight: read the answers, then retry",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::StatusCode;
+
+    use super::*;
+
+    fn list(bytes: usize) -> Response {
+        Response::new(Body::from(vec![b'x'; bytes]))
+    }
+
+    #[tokio::test]
+    async fn an_answer_counts_until_it_is_taken() {
+        let budget = Budget::default();
+        let ann = Some("192.0.2.1".parse().unwrap());
+        let small = list(SMALL_BYTES);
+        let small = budget.count_answer(small, &Method::GET, ann).await;
+        assert_eq!(
+            (small.status(), budget.answers.in_use()),
+            (StatusCode::OK, 0)
+        );
+        let large = list(EACH_BYTES_MAX);
+        let large = budget.count_answer(large, &Method::GET, ann).await;
+        let next = list(SMALL_BYTES + 1);
+        let next = budget.count_answer(next, &Method::GET, ann).await;
+        assert_eq!(next.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let other = Some("192.0.2.2".parse().unwrap());
+        let others = list(SMALL_BYTES + 1);
+        let others = budget.count_answer(others, &Method::GET, other).await;
+        assert_eq!(others.status(), StatusCode::OK);
+        let taken = large.into_body().collect().await.unwrap().to_bytes();
+        assert!(budget.answers.in_use() > EACH_BYTES_MAX);
+        drop((taken, others));
+        assert_eq!(budget.answers.in_use(), 0);
+    }
+
+    #[tokio::test]
+    async fn what_has_changed_something_is_answered_and_shared_bytes_are_free() {
+        let budget = Budget::default();
+        let full = budget.answers.take(client(None), EACH_BYTES_MAX);
+        let mut written = list(SMALL_BYTES + 1);
+        written.headers_mut().insert(LEDGER_POSITION, 1.into());
+        let written = budget.count_answer(written, &Method::POST, None).await;
+        assert_eq!(written.status(), StatusCode::OK);
+        let mut shared = list(SMALL_BYTES + 1);
+        shared.extensions_mut().insert(SharedBytes);
+        let shared = budget.count_answer(shared, &Method::GET, None).await;
+        assert_eq!(shared.status(), StatusCode::OK);
+        drop(full);
+    }
+
+    #[test]
+    fn a_large_body_counts_as_long_as_it_may_be() {
+        let sized = |bytes: usize| Request::new(Body::from(vec![b'x'; bytes]));
+        let unsized_body = || {
+            let pieces = futures_util::stream::empty::<Result<Bytes, std::convert::Infallible>>();
+            Request::new(Body::from_stream(pieces))
+        };
+        for (request, route, counted) in [
+            (sized(SMALL_BYTES), "/v1/usage", 0),
+            (sized(SMALL_BYTES + 1), "/v1/usage", SMALL_BYTES + 1),
+            (sized(SMALL_BYTES + 1), "/v1/verify", 0),
+            (unsized_body(), "/v1/verify", 0),
+            (unsized_body(), "/v1/verify/batch", BATCH_BYTES_MAX),
+            (unsized_body(), "/v1/usage", REPORT_BYTES_MAX),
+            (sized(REPORT_BYTES_MAX + 1), "/v1/usage", 0),
+        ] {
+            let budget = Budget::default();
+            let share = budget.admit_body(&request, route, None).ok().unwrap();
+            assert_eq!(budget.bodies.in_use(), counted, "{route}");
+            drop(share);
+        }
+        let budget = Budget::default();
+        let all = || budget.admit_body(&unsized_body(), "/v1/usage", None);
+        let held: Vec<_> = (0..5).map(|_| all().ok().unwrap()).collect();
+        assert!(all().is_err());
+        drop(held);
+    }
+}
