@@ -1,14 +1,14 @@
 //! The budget in bytes: what bodies and answers in flight may hold together, and one client of it.
 //!
 //! A small body or answer is bounded by the connection it is on and counts nowhere, so that a
-//! verification costs nothing here. A larger one is counted until its memory is free: a body while
-//! its request is answered, an answer until the client has taken it. What has changed something is
-//! answered whatever is left; all else is refused with 503.
+//! verification costs nothing here. A larger one is counted until its memory is free: a body from
+//! when it comes until its request is answered, an answer until the client has taken it. What has
+//! changed something is answered whatever is left; all else is refused with 503.
 
 use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::body::{Body, Bytes, HttpBody};
-use axum::extract::Request;
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -16,8 +16,6 @@ use http_body_util::BodyExt;
 use super::context::LEDGER_POSITION;
 use super::problem::Problem;
 use super::shares::{Client, FairShares, Share, ShareLimits};
-use super::usage::report::REPORT_BYTES_MAX;
-use super::verify::BATCH_BYTES_MAX;
 
 /// Bytes of a body or an answer that count nowhere: the longest body of a usual request.
 pub(super) const SMALL_BYTES: usize = 64 * 1_024;
@@ -63,12 +61,19 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// The longest body that a route reads.
-fn body_bytes_max(route: &str) -> usize {
-    match route {
-        "/v1/usage" => REPORT_BYTES_MAX,
-        "/v1/verify/batch" => BATCH_BYTES_MAX,
-        _ => SMALL_BYTES,
+/// The share of a body that may be large, for its reader to grow.
+#[derive(Clone, Debug)]
+pub(super) struct LargeBody(Arc<Mutex<Share>>);
+
+impl LargeBody {
+    /// Counts a body of so many bytes, of which some may be counted already.
+    pub(super) fn admit(&self, bytes: usize) -> Result<(), Problem> {
+        let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let more = bytes.saturating_sub(share.amount());
+        match bytes <= SMALL_BYTES || share.grow(more) {
+            true => Ok(()),
+            false => Err(exhausted()),
+        }
     }
 }
 
@@ -80,26 +85,10 @@ fn client(address: Option<IpAddr>) -> Client {
 }
 
 impl Budget {
-    /// Counts a request's body, as long as the client says it is, or as it may be.
-    pub(super) fn admit_body(
-        &self,
-        request: &Request,
-        route: &str,
-        address: Option<IpAddr>,
-    ) -> Result<Option<Share>, Problem> {
-        let max = body_bytes_max(route);
-        let hint = request.body().size_hint();
-        if hint.lower() > max as u64 {
-            // The handler refuses it before it reads a byte.
-            return Ok(None);
-        }
-        let bytes = hint.upper().and_then(|bytes| usize::try_from(bytes).ok());
-        let bytes = bytes.unwrap_or(max);
-        if bytes <= SMALL_BYTES {
-            return Ok(None);
-        }
-        let share = self.bodies.take(client(address), bytes);
-        share.map(Some).ok_or_else(exhausted)
+    /// The share of a body on a route that reads more than [`SMALL_BYTES`].
+    pub(super) fn large_body(&self, route: &str, address: Option<IpAddr>) -> Option<LargeBody> {
+        let is_large = matches!(route, "/v1/usage" | "/v1/verify/batch");
+        is_large.then(|| LargeBody(Arc::new(Mutex::new(self.bodies.empty(client(address))))))
     }
 
     /// Counts an answer until its client has taken it.
@@ -199,30 +188,25 @@ mod tests {
     }
 
     #[test]
-    fn a_large_body_counts_as_long_as_it_may_be() {
-        let sized = |bytes: usize| Request::new(Body::from(vec![b'x'; bytes]));
-        let unsized_body = || {
-            let pieces = futures_util::stream::empty::<Result<Bytes, std::convert::Infallible>>();
-            Request::new(Body::from_stream(pieces))
-        };
-        for (request, route, counted) in [
-            (sized(SMALL_BYTES), "/v1/usage", 0),
-            (sized(SMALL_BYTES + 1), "/v1/usage", SMALL_BYTES + 1),
-            (sized(SMALL_BYTES + 1), "/v1/verify", 0),
-            (unsized_body(), "/v1/verify", 0),
-            (unsized_body(), "/v1/verify/batch", BATCH_BYTES_MAX),
-            (unsized_body(), "/v1/usage", REPORT_BYTES_MAX),
-            (sized(REPORT_BYTES_MAX + 1), "/v1/usage", 0),
-        ] {
-            let budget = Budget::default();
-            let share = budget.admit_body(&request, route, None).ok().unwrap();
-            assert_eq!(budget.bodies.in_use(), counted, "{route}");
-            drop(share);
-        }
+    fn a_large_body_counts_as_far_as_it_has_come() {
         let budget = Budget::default();
-        let all = || budget.admit_body(&unsized_body(), "/v1/usage", None);
-        let held: Vec<_> = (0..5).map(|_| all().ok().unwrap()).collect();
-        assert!(all().is_err());
-        drop(held);
+        assert!(budget.large_body("/v1/verify", None).is_none());
+        let body = || budget.large_body("/v1/usage", None).unwrap();
+        let first = body();
+        for (bytes, counted) in [
+            (SMALL_BYTES, 0),
+            (SMALL_BYTES + 1, SMALL_BYTES + 1),
+            (2 * SMALL_BYTES, 2 * SMALL_BYTES),
+            (EACH_BYTES_MAX, EACH_BYTES_MAX),
+        ] {
+            first.admit(bytes).unwrap();
+            assert_eq!(budget.bodies.in_use(), counted, "{bytes}");
+        }
+        let second = body();
+        second.admit(SMALL_BYTES).unwrap();
+        let refused = second.admit(SMALL_BYTES + 1).unwrap_err();
+        assert_eq!(refused.code(), "overloaded");
+        drop(first);
+        second.admit(SMALL_BYTES + 1).unwrap();
     }
 }

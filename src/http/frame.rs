@@ -129,14 +129,16 @@ where
         self.app.metrics.began();
         let route = about.route.as_ref().map_or("-", MatchedPath::as_str);
         let class = Class::of(&about.method, route, request.uri());
-        let body = self.app.budget.admit_body(&request, route, about.address);
-        let places = self.app.load.admit(class);
-        match places.and_then(|place| Ok((place, body?))) {
-            Ok(places) => {
+        let large_body = self.app.budget.large_body(route, about.address);
+        if let Some(large_body) = &large_body {
+            request.extensions_mut().insert(large_body.clone());
+        }
+        match self.app.load.admit(class) {
+            Ok(place) => {
                 let answer = self.inner.call(request);
                 Box::pin(async move {
                     let answered = about.frame(answer).await;
-                    drop(places);
+                    drop((place, large_body));
                     answered
                 })
             }

@@ -169,6 +169,11 @@ impl Share {
         fits
     }
 
+    /// How much it is.
+    pub(super) const fn amount(&self) -> usize {
+        self.amount
+    }
+
     fn holders(&self) -> impl Iterator<Item = Holder> + use<> {
         self.client.into_iter().flat_map(Client::holders)
     }

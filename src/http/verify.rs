@@ -23,7 +23,7 @@ use crate::views::index::{Ask, Code, Shown, Verdict};
 /// Most keys of one batch.
 const BATCH_MAX: usize = 1_000;
 /// Longest body of a batch: 1,000 keys with their longest tokens.
-pub(super) const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
+const BATCH_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Longest body of a single verification.
 const VERIFY_BYTES_MAX: usize = 64 * 1024;
 /// What the answer on one credential takes: seldom more.

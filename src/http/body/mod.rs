@@ -6,6 +6,8 @@
 
 mod shape;
 
+use std::error::Error;
+
 use axum::body::{Bytes, HttpBody};
 use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -15,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use zeroize::Zeroizing;
 
+use super::budget::LargeBody;
 use super::context::Context;
 use super::problem::Problem;
 pub(super) use shape::{ShapeError, Tree};
@@ -117,18 +120,41 @@ pub(super) async fn optional_secret_json<T: DeserializeOwned + Default>(
 }
 
 pub(super) async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
+    let large = request.extensions().get::<LargeBody>().cloned();
     let body = request.into_body();
-    if body.size_hint().lower() > max as u64 {
-        // By its `Content-Length`, so that none of it is read.
-        return Err(too_large(max));
+    let length = body.size_hint().lower();
+    let length = usize::try_from(length).ok().filter(|length| *length <= max);
+    // By its `Content-Length`, so that none of it is read.
+    let length = length.ok_or_else(|| too_large(max))?;
+    let mut body = Limited::new(body, max);
+    let Some(large) = large else {
+        let collected = body.collect().await;
+        let collected = collected.map_err(|why| unreadable(why.as_ref(), max))?;
+        return Ok(collected.to_bytes());
+    };
+    large.admit(length)?;
+    let mut bytes = Vec::with_capacity(length);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|why| unreadable(why.as_ref(), max))?;
+        let Some(data) = frame.data_ref() else {
+            continue;
+        };
+        let needed = bytes.len() + data.len();
+        if needed > bytes.capacity() {
+            // No length was given: what is allocated counts, also what is not filled yet.
+            let capacity = needed.max(2 * bytes.capacity()).min(max);
+            large.admit(capacity)?;
+            bytes.reserve_exact(capacity - bytes.len());
+        }
+        bytes.extend_from_slice(data);
     }
-    match Limited::new(body, max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(why) if why.is::<LengthLimitError>() => Err(too_large(max)),
-        Err(_) => Err(Problem::bad_request(
-            "body_unreadable",
-            "the body ended too early",
-        )),
+    Ok(bytes.into())
+}
+
+fn unreadable(why: &(dyn Error + Send + Sync + 'static), max: usize) -> Problem {
+    match why.is::<LengthLimitError>() {
+        true => too_large(max),
+        false => Problem::bad_request("body_unreadable", "the body ended too early"),
     }
 }
 

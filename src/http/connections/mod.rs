@@ -1,7 +1,7 @@
 //! Connections: how many, what each may hold in memory, and their orderly end.
 //!
 //! Owns the accepting of connections, plain and with TLS alike. A connection beyond the limits is
-//! answered 503 if it has no TLS, and closed. What the requests say is not looked at here.
+//! answered 503 if it has no TLS, and closed. What requests say is not looked at here.
 //!
 //! What one address can make the process and the kernel hold, at worst:
 //!
@@ -10,7 +10,7 @@
 //! | written, not yet taken: twice [`SEND_BUFFER_BYTES`] and one packet more | 128 KiB | 128 MB |
 //! | received, not yet read: twice [`RECEIVE_BUFFER_BYTES`] | 64 KiB | 64 MB |
 //! | a request's headers, or the next one's: [`HEADER_BYTES_MAX`] | 32 KiB | 32 MB |
-//! | a body and an answer too small for the budget: [`budget::SMALL_BYTES`] each | 128 KiB | 128 MB |
+//! | small bodies and answers, up to [`budget::SMALL_BYTES`] each | 128 KiB | 128 MB |
 //! | TLS and the connection's task | 64 KiB | 64 MB |
 //! | larger bodies and answers: [`budget::EACH_BYTES_MAX`] each | | 80 MB |
 //!

@@ -29,7 +29,7 @@ use crate::usage::{self, Outcome};
 /// Most lines of one report.
 const LINES_MAX: usize = 10_000;
 /// Longest report: 10,000 lines of 800 bytes.
-pub(in crate::http) const REPORT_BYTES_MAX: usize = 8 * 1024 * 1024;
+const REPORT_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// How far back a reported call may lie.
 const PAST_MS_MAX: i64 = DAY_MS;
 /// How far a reporter's clock may be ahead.
