@@ -149,6 +149,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "not_for_kind",
         "credentials of this kind do not do that",
     ),
+    (
+        409,
+        "organization_required",
+        "a sign-in without `organization_id`: the password fits in several organizations",
+    ),
     (409, "project_archived", "the project is archived"),
     (
         409,

@@ -62,6 +62,14 @@ impl ClientNetwork {
         std::iter::once(Self::of(address)).chain(wider.into_iter().flatten())
     }
 
+    /// The network in bytes, as no other network has them.
+    pub(super) fn to_bytes(self) -> [u8; 17] {
+        let mut bytes = [0; 17];
+        bytes[0] = self.width as u8;
+        bytes[1..].copy_from_slice(&self.bits.to_be_bytes());
+        bytes
+    }
+
     fn wide(address: Ipv6Addr, prefix: u32, width: NetworkWidth) -> Self {
         let free = u128::BITS - prefix;
         Self {

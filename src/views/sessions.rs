@@ -196,20 +196,28 @@ impl Sessions {
         means.takes_link(hash, now).then(|| Arc::clone(means))
     }
 
-    /// The one member with this address, in the organization if one is named. `None` too where
-    /// there are several: which of them is meant must be said.
+    /// The members with this address, in the organization if one is named: at most `max`, those
+    /// that have a password before the others, and those that came first before later ones.
     #[must_use]
     pub fn of_address(
         &self,
         address: &str,
         organization: Option<OrganizationId>,
-    ) -> Option<(OrganizationId, UserId)> {
+        max: usize,
+    ) -> Vec<(OrganizationId, UserId)> {
         let shelves = self.read();
-        let members = shelves.addresses.get(&fold_case(address))?.iter();
-        let mut members =
-            members.filter(|(of, _)| organization.is_none_or(|organization| organization == *of));
-        let first = members.next().copied();
-        first.filter(|_| members.next().is_none())
+        let members = shelves.addresses.get(&fold_case(address));
+        let members = members.into_iter().flatten().copied();
+        let mut members: Vec<_> = members
+            .filter(|(of, _)| organization.is_none_or(|organization| organization == *of))
+            .collect();
+        members.sort_by_key(|(_, member)| {
+            let means = shelves.means.get(member);
+            let has_password = means.is_some_and(|means| means.password.is_some());
+            (!has_password, *member)
+        });
+        members.truncate(max);
+        members
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Shelves> {
@@ -262,7 +270,9 @@ mod tests {
     use super::*;
     use crate::domain::ids::EventId;
     use crate::domain::personal::Personal;
-    use crate::domain::session::{SESSION_MS, SessionEnd, SignInChanges, SignInLink, SignedInBy};
+    use crate::domain::session::{
+        MemberPassword, SESSION_MS, SessionEnd, SignInChanges, SignInLink, SignedInBy,
+    };
     use crate::domain::sign_in::OpaqueToken;
     use crate::views::fixtures::stamp;
 
@@ -387,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_names_one_member_or_needs_an_organization() {
+    fn an_address_names_its_members() {
         let (sessions, directory) = of_ann(&[]);
         let globex = OrganizationId(Ulid(9));
         let put = |removed| {
@@ -398,14 +408,34 @@ mod tests {
             sessions.apply(&changes, &directory);
         };
         let address = "ANN@acme.EXAMPLE";
-        assert_eq!(sessions.of_address(address, None), Some((OF, ANN)));
+        let of = |organization| sessions.of_address(address, organization, 8);
+        let (ann, other) = ((OF, ANN), (globex, UserId(Ulid(3))));
+        assert_eq!(of(None), [ann]);
         put(false);
-        assert_eq!(sessions.of_address(address, None), None);
-        assert_eq!(sessions.of_address(address, Some(OF)), Some((OF, ANN)));
+        let mut both = [ann, other];
+        both.sort_by_key(|(_, member)| *member);
+        assert_eq!(of(None), both);
+        assert_eq!(sessions.of_address(address, None, 1), both[..1]);
+        assert_eq!((of(Some(OF)), of(Some(globex))), (vec![ann], vec![other]));
+        // A password comes before a member without one.
+        let with_password = SignInMeans {
+            user: other.1,
+            organization: globex,
+            link: None,
+            password: Some(MemberPassword {
+                hash: Personal::new("$argon2id$".to_owned()),
+                set_by: EventId(Ulid(5)),
+            }),
+            position: 9,
+        };
+        let mut changes = Changes::default();
+        changes.sign_ins.means = vec![Arc::new(with_password)];
+        sessions.apply(&changes, &directory);
+        assert_eq!(sessions.of_address(address, None, 1), [other]);
         put(true);
-        assert_eq!(sessions.of_address(address, None), Some((OF, ANN)));
-        assert_eq!(sessions.of_address(address, Some(globex)), None);
-        // The record of who was erased says no address any more.
+        assert_eq!(of(None), [ann]);
+        assert_eq!(of(Some(globex)), []);
+        // The record of an erased member says no address any more.
         let mut erased = Member::clone(&member(OF, ANN, true));
         erased.email.open(None);
         let changes = Changes {
@@ -413,7 +443,7 @@ mod tests {
             ..Changes::default()
         };
         sessions.apply(&changes, &directory);
-        assert_eq!(sessions.of_address(address, None), None);
-        assert_eq!(sessions.of_address("eve@acme.example", None), None);
+        assert_eq!(of(None), []);
+        assert_eq!(sessions.of_address("eve@acme.example", None, 8), []);
     }
 }

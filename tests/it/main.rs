@@ -18,6 +18,7 @@ mod harness;
 mod help;
 mod limits;
 mod listen;
+mod memory;
 mod misplaced;
 mod modes;
 mod past;

@@ -9,10 +9,10 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::attempts::Pair;
-use super::{Checked, compare, network, set_cookie};
-use crate::domain::command::{Command, SetPassword, SignInProof, SignOut};
-use crate::domain::ids::{SessionId, Subject};
+use super::by_password::{self, Account};
+use super::set_cookie;
+use crate::domain::command::{Command, SetPassword, SignOut};
+use crate::domain::ids::{EventId, SessionId, Subject};
 use crate::domain::personal::Personal;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::Session;
@@ -24,6 +24,7 @@ use crate::http::cookie;
 use crate::http::past::in_turn;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::shares::Client;
 use crate::ledger::turns::Turn;
 use crate::ledger::{Ledger, Record};
 use crate::records::{MemberRecord, OrganizationRecord, SessionRecord};
@@ -170,7 +171,11 @@ pub(in crate::http) async fn set_password(
         None => return Err(Rejection::PasswordProofNeeded.into()),
     };
     let salt = call.app.random_bytes();
-    let hash = call.app.passwords.hash(password, salt).await?;
+    let client = Client {
+        address: call.context.address(&call.app),
+        organization: Some(session.organization),
+    };
+    let hash = call.app.passwords.hash(client, password, salt).await?;
     let command = Command::SetPassword(SetPassword {
         organization: session.organization,
         password: Personal::new(hash),
@@ -187,22 +192,16 @@ pub(in crate::http) async fn set_password(
 }
 
 /// The event that set the password which the member has shown to know.
-async fn known(
-    call: &Call,
-    session: &Session,
-    current: Password,
-) -> Result<crate::domain::ids::EventId, Problem> {
-    let member = (session.organization, session.user);
-    let checked = Checked {
-        pair: Pair::new(&session.user.to_string(), network(&call.app, &call.context)),
-        account: Some(member),
+async fn known(call: &Call, session: &Session, current: Password) -> Result<EventId, Problem> {
+    let account = Account {
+        name: session.user.to_string(),
+        organization: Some(session.organization),
+        members: vec![(session.organization, session.user)],
     };
-    match compare(&call.app, &call.context, checked, current).await? {
-        (_, Some(SignInProof::Password(set_by))) => Ok(set_by),
-        (_, Some(SignInProof::Link(_)) | None) => Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            "password_wrong",
-            "the current password is another",
-        )),
-    }
+    let fitting = by_password::compare(&call.app, &call.context, &account, current).await?;
+    let own = fitting.first().map(|own| own.set_by);
+    own.ok_or_else(|| {
+        let detail = "the current password is another";
+        Problem::new(StatusCode::FORBIDDEN, "password_wrong", detail)
+    })
 }

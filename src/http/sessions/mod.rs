@@ -1,9 +1,10 @@
 //! `/v1/sessions`, `/v1/me` and the page of a sign-in link: how members come in person.
 //!
 //! Holds no rule. A password is compared here, before the command, since that takes long; what
-//! takes that long is bounded in `passwords`, and slowed down for who guesses in `attempts`.
+//! takes that long is bounded in `passwords`, and guesses are slowed down in `attempts`.
 
 mod attempts;
+mod by_password;
 pub(super) mod me;
 pub(super) mod page;
 mod passwords;
@@ -18,14 +19,12 @@ use super::answer::{mismatch, written};
 use super::context::Context;
 use super::problem::{Problem, ProblemBody};
 use super::{App, body, cookie};
-use crate::domain::command::{self, Actor, Command, SignIn, SignInFailure, SignInProof};
-use crate::domain::decide::fold_case;
-use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::command::{self, Actor, Command, SignIn, SignInProof};
 use crate::domain::rejection::Rejection;
 use crate::domain::sign_in::{Password, PresentedToken};
 use crate::ledger::{Record, Submission};
 use crate::records::{MemberRecord, SessionRecord};
-use attempts::{Network, Pair};
+use by_password::Typed;
 
 pub(super) use attempts::Attempts;
 pub(super) use passwords::Passwords;
@@ -40,7 +39,8 @@ pub(in crate::http) struct SignInRequest {
     email: Option<String>,
     #[schema(value_type = Option<String>)]
     password: Option<Password>,
-    /// Needed where the address belongs to members of several organizations.
+    /// Needed where the password fits in several organizations, and where more than eight have a
+    /// member with this address.
     organization_id: Option<String>,
 }
 
@@ -49,13 +49,6 @@ pub(in crate::http) struct SignInRequest {
 pub(in crate::http) struct SignedInRecord {
     session: SessionRecord,
     member: MemberRecord,
-}
-
-/// An address and a password, as somebody typed them.
-struct Typed {
-    email: String,
-    password: Password,
-    organization: Option<OrganizationId>,
 }
 
 /// Begins a session and sets its cookie.
@@ -87,7 +80,7 @@ pub(in crate::http) async fn create(
                 password,
                 organization: organization.map_err(|_no_id| no_organization())?,
             };
-            by_password(&app, &context, typed).await?
+            by_password::sign_in(&app, &context, typed).await?
         }
         SignInRequest { sign_in_token, .. } => return Err(neither(sign_in_token.is_some())),
     };
@@ -110,107 +103,18 @@ fn neither(has_token: bool) -> Problem {
 }
 
 fn by_link(app: &App, context: &Context, token: &PresentedToken) -> Result<SignIn, Problem> {
-    let network = network(app, context);
-    let admitted = app.attempts.admit(network, app.ledger.monotonic_ms());
+    let address = context.address(app);
+    let admitted = app.attempts.admit(address, app.ledger.monotonic_ms());
     admitted.map_err(Problem::too_many_attempts)?;
     let hash = token.hash().ok_or(Rejection::SignInRefused)?;
     let means = app.ledger.views().sessions.of_link(hash, app.ledger.now());
     let means = means.ok_or(Rejection::SignInRefused)?;
-    app.attempts.take_back(network);
+    app.attempts.take_back(address);
     Ok(SignIn {
         organization: means.organization,
         member: means.user,
         proof: SignInProof::Link(hash),
     })
-}
-
-async fn by_password(app: &App, context: &Context, typed: Typed) -> Result<SignIn, Problem> {
-    let Typed {
-        email,
-        password,
-        organization,
-    } = typed;
-    let sessions = &app.ledger.views().sessions;
-    let account = sessions.of_address(&email, organization);
-    let checked = Checked {
-        pair: Pair::new(&fold_case(&email), network(app, context)),
-        account,
-    };
-    match compare(app, context, checked, password).await? {
-        (Some((organization, member)), Some(proof)) => Ok(SignIn {
-            organization,
-            member,
-            proof,
-        }),
-        (_, _) => Err(Rejection::SignInRefused.into()),
-    }
-}
-
-/// A password's account, and what waits if it is wrong.
-struct Checked {
-    pair: Pair,
-    account: Option<(OrganizationId, UserId)>,
-}
-
-type Compared = (Option<(OrganizationId, UserId)>, Option<SignInProof>);
-
-/// Compares a password with its account's. An account that is not there, or has none, takes as long
-/// and is answered alike.
-async fn compare(
-    app: &App,
-    context: &Context,
-    Checked { pair, account }: Checked,
-    password: Password,
-) -> Result<Compared, Problem> {
-    let (network, now_ms) = (network(app, context), app.ledger.monotonic_ms());
-    let admitted = app.attempts.admit(network, now_ms);
-    admitted.map_err(Problem::too_many_attempts)?;
-    if let Err(wait) = app.attempts.begin(pair, now_ms) {
-        // Nothing was compared, so nothing has failed.
-        app.attempts.take_back(network);
-        return Err(Problem::too_many_attempts(wait));
-    }
-    let means = account.and_then(|(_, member)| app.ledger.views().sessions.means(member));
-    let known = means.as_ref().and_then(|means| means.password.as_ref());
-    let stored = known.and_then(|known| known.hash.text().map(str::to_owned));
-    let right = match password.is_presentable() {
-        true => app.passwords.is_behind(password, stored).await,
-        false => Ok(false),
-    };
-    let right = right.inspect_err(|_busy| {
-        // Nothing was compared here either.
-        app.attempts.undo(pair);
-        app.attempts.take_back(network);
-    })?;
-    let Some(known) = known.filter(|_| right) else {
-        let now_ms = app.ledger.monotonic_ms();
-        if let Some(failures) = app.attempts.failed(pair, now_ms) {
-            note(app, context, account, failures);
-        }
-        return Ok((account, None));
-    };
-    app.attempts.succeeded(pair);
-    app.attempts.take_back(network);
-    Ok((account, Some(SignInProof::Password(known.set_by))))
-}
-
-/// Notes failures of an account that is there. Nobody waits for it: an answer that came later for
-/// it would tell that the account is there.
-fn note(app: &App, context: &Context, account: Option<(OrganizationId, UserId)>, failures: u32) {
-    let Some((organization, member)) = account else {
-        return;
-    };
-    let command = Command::NoteSignInFailure(SignInFailure {
-        organization,
-        member,
-        failures,
-    });
-    if let Err(why) = app
-        .ledger
-        .submit_unattended(by_nobody(app, context, command))
-    {
-        tracing::warn!(%why, "a failure to sign in could not be noted");
-    }
 }
 
 fn by_nobody(app: &App, context: &Context, command: Command) -> Submission {
@@ -224,10 +128,6 @@ fn by_nobody(app: &App, context: &Context, command: Command) -> Submission {
         network: context.network(app),
         idempotency: None,
     }
-}
-
-fn network(app: &App, context: &Context) -> Network {
-    Network::of(context.address(app))
 }
 
 async fn begin(app: &App, context: &Context, command: SignIn) -> Result<Response, Problem> {

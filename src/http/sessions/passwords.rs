@@ -1,7 +1,8 @@
 //! Where passwords are hashed: on threads that may block, few at a time.
 //!
 //! A hash takes 19 MiB and tens of milliseconds of one core. What is let in at once bounds both, so
-//! that guesses cannot starve the rest of the service.
+//! that guesses cannot starve the rest of the service; each client and organization has its share
+//! of the places, so that guesses from a few networks leave places for other clients.
 
 use std::sync::Arc;
 
@@ -9,25 +10,27 @@ use tokio::sync::Semaphore;
 
 use crate::domain::sign_in::Password;
 use crate::http::problem::Problem;
+use crate::http::shares::{Client, FairShares, ShareLimits};
 use crate::seal::password::{self, HashError, SALT_BYTES};
 
-/// Hashes at once: 2 x 19 MiB, and at most two cores.
+/// Threads that hash at once: 2 x 19 MiB, and at most two cores.
 const RUNNING_MAX: usize = 2;
-/// Hashes that run or wait: the last one waits some two seconds.
-const PLACES_MAX: usize = 64;
+/// Hashes that run or wait, of all and of one client or organization: the last one waits some three
+/// seconds. The part that is kept for clients that use little is a sign-in of eight hashes each.
+const HASHES_MAX: ShareLimits = ShareLimits { all: 256, each: 64 };
 
 /// The places.
 #[derive(Debug)]
 pub(in crate::http) struct Passwords {
     running: Arc<Semaphore>,
-    places: Arc<Semaphore>,
+    places: FairShares,
 }
 
 impl Default for Passwords {
     fn default() -> Self {
         Self {
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
-            places: Arc::new(Semaphore::new(PLACES_MAX)),
+            places: FairShares::new(HASHES_MAX),
         }
     }
 }
@@ -36,34 +39,44 @@ impl Passwords {
     /// The hash of a new password.
     pub(super) async fn hash(
         &self,
+        client: Client,
         password: Password,
         salt: [u8; SALT_BYTES],
     ) -> Result<String, Problem> {
-        self.run(move || password::hash(&password, &salt)).await
+        self.run(client, 1, move || password::hash(&password, &salt))
+            .await
     }
 
-    /// Whether a password is the one behind a hash. Without a hash it takes as long and is not.
+    /// Which hashes a password is behind. A place without a hash takes as long and is not.
     pub(super) async fn is_behind(
         &self,
+        client: Client,
         password: Password,
-        stored: Option<String>,
-    ) -> Result<bool, Problem> {
-        self.run(move || password::is_behind(&password, stored.as_deref()))
-            .await
+        stored: Vec<Option<String>>,
+    ) -> Result<Vec<bool>, Problem> {
+        self.run(client, stored.len(), move || {
+            let stored = stored.iter();
+            stored
+                .map(|stored| password::is_behind(&password, stored.as_deref()))
+                .collect()
+        })
+        .await
     }
 
     async fn run<T: Send + 'static>(
         &self,
+        client: Client,
+        hashes: usize,
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let place = Arc::clone(&self.places).try_acquire_owned();
-        let place = place.map_err(|_full| Problem::busy("too many passwords are waiting"))?;
+        let places = self.places.take(client, hashes);
+        let places = places.ok_or_else(|| Problem::busy("too many passwords are waiting"))?;
         let running = Arc::clone(&self.running).acquire_owned().await;
         let running = running.map_err(|why| Problem::internal("no place for a hash", &why))?;
         let worked = tokio::task::spawn_blocking(move || {
             let outcome = work();
-            // A client that has gone away gives its place back only now.
-            drop((running, place));
+            // A client that has gone away gives its places back only now.
+            drop((running, places));
             outcome
         });
         let outcome = worked.await;
@@ -76,17 +89,27 @@ impl Passwords {
 mod tests {
     use super::*;
 
+    fn client(address: &str) -> Client {
+        Client {
+            address: Some(address.parse().unwrap()),
+            organization: None,
+        }
+    }
+
     #[tokio::test]
-    async fn more_passwords_than_places_are_refused_at_once() {
+    async fn one_client_takes_its_share_of_places_and_no_more() {
         let passwords = Passwords::default();
         let password = || Password::new("correct horse".to_owned());
-        let all = u32::try_from(PLACES_MAX).unwrap();
-        let places = Arc::clone(&passwords.places).acquire_many_owned(all);
-        let places = places.await.unwrap();
-        let refused = passwords.is_behind(password(), None).await.unwrap_err();
-        assert_eq!(refused.code(), "queue_full");
-        drop(places);
-        let hash = passwords.hash(password(), [1; SALT_BYTES]).await.unwrap();
-        assert!(passwords.is_behind(password(), Some(hash)).await.unwrap());
+        let (guesser, other) = (client("192.0.2.1"), client("192.0.2.2"));
+        let taken = passwords.places.take(guesser, HASHES_MAX.each).unwrap();
+        let refused = passwords.is_behind(guesser, password(), vec![None]).await;
+        assert_eq!(refused.unwrap_err().code(), "queue_full");
+        let hash = passwords.hash(other, password(), [1; SALT_BYTES]).await;
+        let hash = hash.unwrap();
+        drop(taken);
+        let stored = vec![None, Some(hash), None];
+        let fits = passwords.is_behind(guesser, password(), stored).await;
+        assert_eq!(fits.unwrap(), [false, true, false]);
+        assert_eq!(passwords.places.in_use(), 0);
     }
 }

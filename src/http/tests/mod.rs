@@ -30,6 +30,7 @@ mod records;
 mod reports;
 mod revocations;
 mod routes;
+mod same_address;
 mod secrets;
 mod sessions;
 mod streams;

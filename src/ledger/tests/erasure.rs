@@ -59,7 +59,7 @@ fn blank(world: &World, of: OrganizationId, member: UserId) {
     let keys = world.ledger.keys();
     assert!(keys.data_key(data_key(member.0)).unwrap().is_none());
     let sessions = &world.ledger.views().sessions;
-    assert_eq!(sessions.of_address("dee@acme.example", None), None);
+    assert_eq!(sessions.of_address("dee@acme.example", None, 8), []);
 }
 
 #[test]
