@@ -112,7 +112,7 @@ fn those_who_wait_together_share_one_sync_and_are_answered_after_it() {
         .map(|_| world.ledger.enqueue(issue(of)).unwrap())
         .collect();
     assert!(answers.iter_mut().all(|answer| answer.try_recv().is_err()));
-    assert_eq!(disk.operations(), operations);
+    assert_eq!(world.events(), events);
     drop(held);
     for answer in answers {
         answer.blocking_recv().unwrap().unwrap();
