@@ -184,7 +184,7 @@ impl Attempts {
         }
         let begun = pairs.into_iter().map(|(pair, before)| {
             let known = before.filter(|known| now_ms - known.last_ms < FORGOTTEN_AFTER_MS);
-            let mut after = known.unwrap_or(Failures::none(now_ms));
+            let mut after = known.unwrap_or_else(|| Failures::none(now_ms));
             after.count = after.count.saturating_add(1);
             after.until_ms = now_ms + pair.wait_ms(after.count);
             after.last_ms = now_ms;
