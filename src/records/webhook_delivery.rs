@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use crate::domain::ids::DeliveryId;
 use crate::domain::time::Timestamp;
+use crate::seal::KeyStore;
 use crate::webhooks::Overview;
 use crate::webhooks::delivery::{Attempted, Outcome};
 use crate::webhooks::store::Delivery;
@@ -35,7 +36,7 @@ pub(crate) struct WebhookAttemptRecord {
     /// The class of the failure, such as `timeout`; null where there was none.
     error: Option<&'static str>,
     /// What the answer's body begins with, at most 4 KB, without secrets of ours. Empty where the
-    /// receiver is in a network inside.
+    /// receiver is in a network inside, and once the person is erased whom the event was about.
     response: String,
     /// Null where this delivery is not tried again.
     next_attempt_at: Option<String>,
@@ -74,8 +75,9 @@ pub(crate) struct WebhookStatusRecord {
     last_delivered_at: Option<String>,
 }
 
-impl From<&Attempted> for WebhookAttemptRecord {
-    fn from(attempted: &Attempted) -> Self {
+impl WebhookAttemptRecord {
+    /// An attempt, with the answer as far as its data key is there.
+    pub(crate) fn new(attempted: &Attempted, keys: &KeyStore) -> Self {
         Self {
             id: attempted.delivery.to_string(),
             event_id: attempted.event.to_string(),
@@ -89,7 +91,7 @@ impl From<&Attempted> for WebhookAttemptRecord {
             outcome: attempted.outcome.name(),
             status_code: attempted.status,
             error: attempted.failure.map(|failure| failure.name()),
-            response: String::from_utf8_lossy(&attempted.response).into_owned(),
+            response: attempted.response_text(keys),
             next_attempt_at: match attempted.outcome {
                 Outcome::Failed { next_at } => next_at.map(|at| at.to_string()),
                 Outcome::Delivered | Outcome::Dead => None,
@@ -100,7 +102,13 @@ impl From<&Attempted> for WebhookAttemptRecord {
 
 impl WebhookDeliveryRecord {
     /// A delivery with those of its attempts that are kept.
-    pub(crate) fn new(id: DeliveryId, delivery: &Delivery, attempts: &[Attempted]) -> Self {
+    pub(crate) fn new(
+        id: DeliveryId,
+        (delivery, attempts): &(Delivery, Vec<Attempted>),
+        keys: &KeyStore,
+    ) -> Self {
+        let attempts = attempts.iter();
+        let attempts = attempts.map(|attempted| WebhookAttemptRecord::new(attempted, keys));
         Self {
             id: id.to_string(),
             event_id: delivery.event.to_string(),
@@ -108,7 +116,7 @@ impl WebhookDeliveryRecord {
             sequence: delivery.position,
             status: delivery.standing.name(),
             next_attempt_at: delivery.next_at.map(|at| at.to_string()),
-            attempts: attempts.iter().map(WebhookAttemptRecord::from).collect(),
+            attempts: attempts.collect(),
         }
     }
 }

@@ -19,11 +19,12 @@ use url::Url;
 use crate::domain::audit_event::LedgerCheckpointed;
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
-use crate::domain::ids::{EventId, OrganizationId, ProjectId, SessionId, Subject};
+use crate::domain::ids::{EventId, OrganizationId, Owner, ProjectId, SessionId, Subject, UserId};
 use crate::domain::record::DisabledBecause;
 use crate::domain::time::Timestamp;
 use crate::ledger::history::HistoryError;
 use crate::ledger::turns::Turn;
+use crate::ledger::unusable_keys::KeyHolder;
 use crate::ledger::{Ledger, Record};
 use crate::records::{
     CheckpointRecord, KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord,
@@ -48,6 +49,8 @@ pub struct Body {
     pub project: Option<ProjectId>,
     /// The record that the event changed.
     pub subject: Subject,
+    /// The person whose record, session or credential that is.
+    pub person: Option<UserId>,
     /// Whether the program tells of an endpoint that takes nothing: the organization's other
     /// endpoints get that whatever they asked for.
     pub is_notice: bool,
@@ -87,11 +90,18 @@ impl Bodies {
         }
     }
 
-    /// What an organization is told of the event at a position, if it is at hand.
+    /// What an organization is told of the event at a position, if it is at hand and nothing in it
+    /// was erased since.
     #[must_use]
     pub fn at_hand(&self, position: u64, to: OrganizationId) -> Option<Arc<Body>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.get(&(position, to)).cloned()
+        let body = kept.get(&(position, to))?;
+        let erased = |person| {
+            self.ledger
+                .keys()
+                .is_destroyed(KeyHolder::Member(person).data_key())
+        };
+        (!body.person.is_some_and(erased)).then(|| Arc::clone(body))
     }
 
     /// What an organization is told of the event at a position; `None` where that is nothing.
@@ -129,9 +139,11 @@ fn body(
     to: OrganizationId,
     turn: &mut Turn,
 ) -> Result<Option<Body>, HistoryError> {
+    let mut person = None;
     let (data, project) = match (event.organization, &event.fact) {
         (Some(place), _) if place.id == to => {
             let record = record_after(ledger, place.id, event, turn)?;
+            person = person_of(&record);
             shown(ledger, &record, event.occurred_at)?
         }
         (None, Fact::LedgerCheckpointed(told)) => {
@@ -153,6 +165,7 @@ fn body(
         organization: to,
         project,
         subject: event.subject,
+        person,
         is_notice: is_notice(&event.fact),
         bytes: to_bytes(&form)?,
     }))
@@ -263,6 +276,23 @@ pub(super) fn shown(
         }
     };
     Ok((shown?, project))
+}
+
+/// The person whose record it is, or whose session or credential.
+fn person_of(record: &Record) -> Option<UserId> {
+    match record {
+        Record::Member(member) => Some(member.id),
+        Record::Session(session) => Some(session.user),
+        Record::Credential(credential) => match credential.owner() {
+            Owner::User(user) => Some(user),
+            Owner::Organization(_) | Owner::ServiceAccount(_) => None,
+        },
+        Record::Ledger
+        | Record::Organization(_)
+        | Record::Project(_)
+        | Record::ServiceAccount(_)
+        | Record::WebhookEndpoint(_) => None,
+    }
 }
 
 /// A URL's scheme, host and port.

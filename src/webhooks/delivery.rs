@@ -7,6 +7,7 @@ use ulid::Ulid;
 use crate::domain::ids::{DeliveryId, EndpointId, EventId};
 use crate::domain::time::Timestamp;
 use crate::webhooks::attempt::Failure;
+use crate::webhooks::response::StoredResponse;
 
 /// Bits of a ULID below its time.
 const ULID_RANDOM_BITS: u32 = 80;
@@ -103,7 +104,7 @@ pub struct Attempted {
     /// What it came to.
     pub outcome: Outcome,
     /// What the answer's body begins with.
-    pub response: Vec<u8>,
+    pub response: StoredResponse,
 }
 
 /// How a delivery stands.

@@ -18,6 +18,7 @@ pub mod pull;
 pub mod queue;
 mod ranges;
 pub mod resolver;
+pub mod response;
 pub mod schedule;
 pub(crate) mod schemas;
 pub mod signature;

@@ -146,6 +146,7 @@ mod tests {
             organization,
             project,
             subject: Subject::Organization(organization),
+            person: None,
             is_notice: false,
             bytes: Bytes::from(vec![b' '; bytes]),
         }

@@ -117,12 +117,15 @@ pub(in crate::http) async fn list(
     found_to_read(&call, at(organization, endpoint)).await?;
     let store = webhooks(&call)?.store().clone();
     let ask = query.read()?.ask(|text| store.cursor(endpoint, text))?;
-    let page = off_thread(&call, move |store| store.attempts(endpoint, &ask)).await?;
-    let attempts = page.found.iter();
-    let records: Vec<_> = attempts
-        .map(|(_, attempted)| WebhookAttemptRecord::from(attempted))
-        .collect();
-    let next = page.next.map(|before| store.cursor_text(endpoint, before));
+    let ledger = call.app.ledger.clone();
+    let page = off_thread(&call, move |reading| {
+        let page = reading.attempts(endpoint, &ask)?;
+        let attempts = page.found.iter();
+        let shown = attempts.map(|(_, made)| WebhookAttemptRecord::new(made, ledger.keys()));
+        Ok((shown.collect::<Vec<_>>(), page.next))
+    });
+    let (records, next) = page.await?;
+    let next = next.map(|before| store.cursor_text(endpoint, before));
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 
@@ -139,9 +142,12 @@ pub(in crate::http) async fn show(
     Path((organization, endpoint, delivery)): Path<(OrganizationId, EndpointId, DeliveryId)>,
 ) -> Result<Response, Problem> {
     found_to_read(&call, at(organization, endpoint)).await?;
-    let found = off_thread(&call, move |store| store.delivery(endpoint, delivery)).await?;
-    let (found, attempts) = found.ok_or_else(no_delivery)?;
-    let record = WebhookDeliveryRecord::new(delivery, &found, &attempts);
+    let ledger = call.app.ledger.clone();
+    let record = off_thread(&call, move |store| {
+        let found = store.delivery(endpoint, delivery)?;
+        Ok(found.map(|found| WebhookDeliveryRecord::new(delivery, &found, ledger.keys())))
+    });
+    let record = record.await?.ok_or_else(no_delivery)?;
     Ok(answered(StatusCode::OK, &record))
 }
 

@@ -27,6 +27,7 @@ mod permissions;
 mod pull;
 mod race;
 mod records;
+mod remains;
 mod reports;
 mod revocations;
 mod routes;

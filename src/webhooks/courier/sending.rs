@@ -9,13 +9,15 @@ use crate::clock::Clock;
 use crate::domain::ids::{EventId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::time::Timestamp;
-use crate::ledger::error_chain;
 use crate::ledger::turns::{Turn, Turns};
+use crate::ledger::{Ledger, error_chain};
+use crate::seal::sealed::NONCE_BYTES;
 use crate::webhooks::attempt::{Attempt, Failure};
 use crate::webhooks::bodies::{Bodies, Body};
 use crate::webhooks::client::{Request, Sender};
 use crate::webhooks::delivery::{Attempted, Cause, Outcome, delivery_id};
 use crate::webhooks::queue::{Failed, State};
+use crate::webhooks::response::StoredResponse;
 use crate::webhooks::signature::{SigningKey, signature};
 
 /// Says that a delivery is a test; not among the headers of the specification.
@@ -57,6 +59,7 @@ pub(super) struct Ended {
     payload: Payload,
     /// What was sent; `None`: there was nothing to send.
     sent: Option<(EventId, &'static str)>,
+    response: StoredResponse,
     before: u8,
     at: Timestamp,
     attempt: Attempt,
@@ -71,6 +74,8 @@ impl Courier {
             sender: self.sender.clone(),
             bodies: Arc::clone(&self.bodies),
             turns: self.ledger.turns().clone(),
+            ledger: self.ledger.clone(),
+            nonce: self.entropy.bytes(),
         };
         let came_back = self.came_back.clone();
         tokio::spawn(async move {
@@ -127,7 +132,7 @@ impl Courier {
             status: ended.attempt.status,
             failure: ended.attempt.failure,
             outcome,
-            response: ended.attempt.response,
+            response: ended.response,
         };
         self.keeping.note(ended.endpoint.organization, attempted);
     }
@@ -142,15 +147,20 @@ struct Sending {
     sender: Sender,
     bodies: Arc<Bodies>,
     turns: Turns,
+    ledger: Ledger,
+    /// Of the answer, where it is sealed.
+    nonce: [u8; NONCE_BYTES],
 }
 
 impl Sending {
     async fn run(self, endpoint: Arc<WebhookEndpoint>, payload: Payload, before: u8) -> Ended {
         let at = Timestamp(self.clock.now_ms());
         let body = self.body(&payload, endpoint.organization).await;
+        let mut response = StoredResponse::default();
         let (sent, attempt) = match body {
             Ok(Some(body)) => {
                 let attempt = self.attempt(&endpoint, &body, payload.cause(), at).await;
+                response = self.stored(&body, &attempt.response).await;
                 (Some((body.event, body.name)), attempt)
             }
             // An event of no organization is nobody's: there is nothing to bring.
@@ -168,6 +178,7 @@ impl Sending {
             endpoint,
             payload,
             sent,
+            response,
             before,
             at,
             attempt,
@@ -197,6 +208,20 @@ impl Sending {
         };
         tracing::error!(position, why, "the body of a delivery cannot be made");
         Err(Unmade)
+    }
+
+    /// The answer as it is stored: sealed where a person is in it, which may read a key's file.
+    async fn stored(&self, body: &Body, answer: &[u8]) -> StoredResponse {
+        let answer = String::from_utf8_lossy(answer).into_owned();
+        let Some(person) = body.person.filter(|_| !answer.is_empty()) else {
+            return StoredResponse::plain(&answer);
+        };
+        let (ledger, nonce, event) = (self.ledger.clone(), self.nonce, body.event);
+        let sealed = tokio::task::spawn_blocking(move || {
+            StoredResponse::about_person(ledger.keys(), (person, event), &answer, nonce)
+        });
+        // Only a panic is an error: nothing is stored then.
+        sealed.await.unwrap_or_default()
     }
 
     async fn attempt(

@@ -175,6 +175,7 @@ fn given(
         organization: endpoint.organization,
         project: endpoint.project,
         subject: Subject::WebhookEndpoint(endpoint.id),
+        person: None,
         is_notice: false,
         bytes,
     };

@@ -9,6 +9,7 @@ use crate::degraded::Part;
 use crate::domain::time::Timestamp;
 use crate::webhooks::delivery::{Cause, delivery_id};
 use crate::webhooks::queue::Range;
+use crate::webhooks::response::StoredResponse;
 
 fn open(folder: &Path) -> Store {
     Store::open(folder, DegradedParts::new(Clock::system())).unwrap()
@@ -37,7 +38,7 @@ fn attempted(position: u64, at: i64, outcome: Outcome) -> Attempted {
         status: Some(200),
         failure: None,
         outcome,
-        response: b"ok".to_vec(),
+        response: StoredResponse::plain("ok"),
     }
 }
 

@@ -4,20 +4,19 @@ use super::*;
 use crate::http::tests::secrets::bytes_below;
 use crate::webhooks::tests::receivers::{identity, proxy, serve_tls};
 
-/// A world whose deliveries go through a proxy to one public receiver, which answers as the text
-/// says that is told.
-fn public(answer: &Arc<Mutex<String>>) -> World {
+/// The URL of the receiver of [`public`].
+pub(in crate::http::tests) const PUBLIC_URL: &str = "https://hooks.acme.test/in";
+
+/// A world whose deliveries go through a proxy to one public receiver.
+pub(in crate::http::tests) fn public(receiver: Router) -> World {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
         .build()
         .unwrap();
     let identity = identity("hooks.acme.test", 4_000);
-    let answer = Arc::clone(answer);
-    let echo = move || async move { answer.lock().unwrap().clone() };
-    let router = Router::new().fallback(echo);
     let address = runtime.block_on(async {
-        let (proxy, _) = proxy(serve_tls(&identity, router)).await;
+        let (proxy, _) = proxy(serve_tls(&identity, receiver)).await;
         proxy.address
     });
     // It serves until the process ends.
@@ -33,8 +32,9 @@ fn public(answer: &Arc<Mutex<String>>) -> World {
 #[test]
 fn an_answer_is_shown_without_the_secrets_in_it() {
     let answer = Arc::new(Mutex::new(String::new()));
-    let world = public(&answer);
-    let (endpoint, secret) = endpoint(&world, "https://hooks.acme.test/in");
+    let told = Arc::clone(&answer);
+    let world = public(Router::new().fallback(|| async move { told.lock().unwrap().clone() }));
+    let (endpoint, secret) = endpoint(&world, PUBLIC_URL);
     let random = secret.strip_prefix("whsec_").unwrap().to_owned();
     let admin = &world.acme.admin;
     let link = world.link(&world.acme.owner);

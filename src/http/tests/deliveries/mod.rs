@@ -1,7 +1,7 @@
 //! What is delivered to webhook endpoints, over HTTP, with receivers on loopback. The courier works
 //! while a test waits for something, and the clock stands still.
 
-mod answers;
+pub(in crate::http::tests) mod answers;
 mod listed;
 mod refused;
 mod replays;
