@@ -198,10 +198,12 @@ impl About {
             // The router adds `Allow` outside of this layer.
             response = forward_auth::as_its_gateway_reads(route, problem).render(id);
         }
-        let (method, status) = (&self.method, response.status().as_u16());
+        // A method is any word: one that is not known may be a token.
+        let method = metrics::method_name(&self.method);
+        let status = response.status().as_u16();
         span.record("http.response.status_code", status);
         let _in_the_span = span.enter();
-        tracing::debug!(%method, route, status, request_id = id, "request");
+        tracing::debug!(method, route, status, request_id = id, "request");
         self.tell(response.status());
         response.headers_mut().insert(REQUEST_ID, self.id.0.clone());
         Ok(response)

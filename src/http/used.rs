@@ -127,7 +127,7 @@ impl UsedSlot {
             status: status.as_u16(),
             duration_us: u32::try_from(took_us).unwrap_or(u32::MAX),
             endpoint: &without_secrets(used.uri.path()),
-            method: used.method.as_str(),
+            method: &without_secrets(used.method.as_str()),
             request_id: Some(id.as_str()),
             ip: used.ip,
             user_agent: user_agent
