@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::App;
 use super::body::{ShapeError, Tree};
 use super::problem::Problem;
+use crate::seal::cursor::CursorKey;
 use crate::views::page::{InvalidCursor, Page, PageAsk};
 
 /// Most records of a page, and as many as there are unless fewer are asked for.
@@ -138,6 +139,20 @@ pub(super) fn first_after(app: &App, after: Option<&str>) -> Result<Option<u64>,
         .map_err(|_too_long| Problem::position_unknown())?;
     app.ledger.check_position(after)?;
     Ok(Some(after + 1))
+}
+
+/// A cursor that was opened from a text, if it could be: each says of its own what it was made for.
+pub(super) fn opened<T>(app: &App, text: &str, cursor: Option<T>) -> Result<T, Problem> {
+    let is_restored = !app.ledger.restores().is_empty();
+    cursor.ok_or_else(|| match is_restored && CursorKey::is_cursor(text) {
+        true => Problem::gone(
+            "ledger_restored",
+            "this cursor is from before the ledger was restored from a backup; read the list \
+             from its beginning"
+                .to_owned(),
+        ),
+        false => Problem::bad_request("cursor_invalid", "the cursor is not one of ours"),
+    })
 }
 
 /// A page of records as clients see them.

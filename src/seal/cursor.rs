@@ -16,6 +16,7 @@ use sha2::Sha256;
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
 const NUMBERS_BYTES: usize = 16;
+const TAG_BYTES: usize = 16;
 
 /// The key of a stream's cursors.
 #[derive(Clone, Copy, Default, Eq, PartialEq)]
@@ -28,6 +29,12 @@ impl fmt::Debug for CursorKey {
 }
 
 impl CursorKey {
+    /// Whether a text has the form of a cursor, of whatever key.
+    pub(crate) fn is_cursor(text: &str) -> bool {
+        let decoded = URL_SAFE_NO_PAD.decode(text);
+        decoded.is_ok_and(|bytes| bytes.len() == NONCE_BYTES + NUMBERS_BYTES + TAG_BYTES)
+    }
+
     /// 32 bytes that only who has the key can tell from random ones.
     pub(crate) fn digest(&self, parts: &[&[u8]]) -> [u8; 32] {
         // A key of any length is one of HMAC's.
@@ -91,6 +98,7 @@ mod tests {
         for numbers in [[0, 0], [1, 2], [u64::MAX, 7]] {
             let text = key.seal(b"a", numbers);
             assert_eq!(text, key.seal(b"a", numbers));
+            assert!(CursorKey::is_cursor(&text) && !CursorKey::is_cursor(&text[1..]));
             assert_eq!(key.open(b"a", &text), Some(numbers));
             assert_eq!(key.open(b"b", &text), None);
             assert_eq!(other.open(b"a", &text), None);

@@ -5,7 +5,6 @@
 //! as they deserve: under another name, synced, renamed. Little-endian, and the last 4 bytes are
 //! the CRC32C of all before them.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -16,14 +15,14 @@ use super::collapsed::CollapsedCalls;
 use super::keys::{Key, Keys};
 use super::outcome::{outcome_byte, outcome_of};
 use super::record::Bytes;
-use super::shares::Charge;
+use super::shares::{Charge, Organizations};
 use super::stream::{Segment, sync_folder};
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 use crate::seal::cursor::CursorKey;
 
 const MAGIC: [u8; 8] = *b"KLUSECP\0";
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 /// Without the overflow, shares, and what is not kept.
 const FORMAT_UNSHARED: u32 = 1;
 
@@ -42,12 +41,14 @@ pub(super) struct Head {
     /// Where the overflow ends, and its segments.
     pub(super) overflow: u64,
     pub(super) overflow_segments: Vec<Segment>,
+    /// The same of roll-ups.
+    pub(super) roll_ups_overflow: u64,
+    pub(super) roll_ups_overflow_segments: Vec<Segment>,
+    /// What organizations have taken of calls and of roll-ups.
+    pub(super) organizations: [Organizations; 2],
     /// What cursors and ids are made with; none in an older form.
     pub(super) cursor_key: Option<CursorKey>,
 }
-
-/// What a checkpoint says of organizations.
-pub(super) type Organizations = BTreeMap<OrganizationId, Charge>;
 
 fn path(folder: &Path) -> PathBuf {
     folder.join("checkpoint")
@@ -104,11 +105,7 @@ impl<W: Write> Summed<W> {
 }
 
 /// Writes a checkpoint; how many bytes it has.
-pub(super) fn write(
-    folder: &Path,
-    head: &Head,
-    (keys, organizations): (&Keys, &Organizations),
-) -> io::Result<u64> {
+pub(super) fn write(folder: &Path, head: &Head, keys: &Keys) -> io::Result<u64> {
     let new = folder.join("checkpoint.new");
     let file = File::create(&new)?;
     let mut to = Summed {
@@ -130,11 +127,15 @@ pub(super) fn write(
     to.segments(&head.roll_up_segments)?;
     to.u64(head.overflow)?;
     to.segments(&head.overflow_segments)?;
+    to.u64(head.roll_ups_overflow)?;
+    to.segments(&head.roll_ups_overflow_segments)?;
     to.put(&head.cursor_key.unwrap_or_default().0)?;
-    to.count(organizations.len())?;
-    for (id, charge) in organizations {
-        to.put(&id.ulid().0.to_le_bytes())?;
-        to.charge(*charge)?;
+    for organizations in &head.organizations {
+        to.count(organizations.len())?;
+        for (id, charge) in organizations {
+            to.put(&id.ulid().0.to_le_bytes())?;
+            to.charge(*charge)?;
+        }
     }
     let names = keys.scopes().names.clone();
     to.count(names.len())?;
@@ -186,6 +187,8 @@ fn put_key<W: Write>(to: &mut Summed<W>, id: CredentialId, key: &Key) -> io::Res
     }
     to.u64(key.newest_overflow.load(Ordering::Acquire))?;
     to.charge(rest.charge)?;
+    to.u64(key.newest_roll_up_overflow.load(Ordering::Acquire))?;
+    to.charge(rest.roll_up_charge)?;
     to.count(rest.collapsed.len())?;
     for one in &rest.collapsed {
         to.put(&[outcome_byte(one.outcome), u8::from(one.reported)])?;
@@ -200,7 +203,7 @@ fn put_key<W: Write>(to: &mut Summed<W>, id: CredentialId, key: &Key) -> io::Res
 }
 
 /// Reads the checkpoint of a folder; `None` if there is none that is whole.
-pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys, Organizations)>> {
+pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys)>> {
     let bytes = match fs::read(path(folder)) {
         Ok(bytes) => bytes,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -214,10 +217,10 @@ pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys, Organization
     if read.is_none() {
         tracing::warn!("the usage checkpoint is damaged; all segments are read again");
     }
-    Ok(read.map(|(head, organizations)| (head, keys, organizations)))
+    Ok(read.map(|head| (head, keys)))
 }
 
-fn parse(covered: &[u8], keys: &Keys) -> Option<(Head, Organizations)> {
+fn parse(covered: &[u8], keys: &Keys) -> Option<Head> {
     let mut from = Bytes(covered);
     if from.array::<8>()? != MAGIC {
         return None;
@@ -241,13 +244,16 @@ fn parse(covered: &[u8], keys: &Keys) -> Option<(Head, Organizations)> {
     }
     head.segments = parse_segments(&mut from)?;
     head.roll_up_segments = parse_segments(&mut from)?;
-    let mut organizations = Organizations::new();
     if is_shared {
         head.overflow = from.u64()?;
         head.overflow_segments = parse_segments(&mut from)?;
+        head.roll_ups_overflow = from.u64()?;
+        head.roll_ups_overflow_segments = parse_segments(&mut from)?;
         head.cursor_key = Some(CursorKey(from.array()?));
-        for _ in 0..from.u32()? {
-            organizations.insert(OrganizationId(from.ulid()?), parse_charge(&mut from)?);
+        for organizations in &mut head.organizations {
+            for _ in 0..from.u32()? {
+                organizations.insert(OrganizationId(from.ulid()?), parse_charge(&mut from)?);
+            }
         }
     }
     for _ in 0..from.u32()? {
@@ -258,7 +264,7 @@ fn parse(covered: &[u8], keys: &Keys) -> Option<(Head, Organizations)> {
     for _ in 0..from.u32()? {
         parse_key(&mut from, keys, is_shared)?;
     }
-    from.0.is_empty().then_some((head, organizations))
+    from.0.is_empty().then_some(head)
 }
 
 fn parse_charge(from: &mut Bytes<'_>) -> Option<Charge> {
@@ -312,6 +318,9 @@ fn parse_key(from: &mut Bytes<'_>, keys: &Keys, is_shared: bool) -> Option<()> {
     }
     key.newest_overflow.store(from.u64()?, Ordering::Release);
     rest.charge = parse_charge(from)?;
+    let newest = &key.newest_roll_up_overflow;
+    newest.store(from.u64()?, Ordering::Release);
+    rest.roll_up_charge = parse_charge(from)?;
     for _ in 0..from.u32()? {
         let (outcome, reported) = (outcome_of(from.u8()?)?, from.u8()? != 0);
         let secret = Some(SecretId(from.ulid()?));

@@ -1,13 +1,23 @@
 //! Presentations of ended secrets, until the ledger is told of them.
 
 use std::collections::BTreeMap;
+use std::mem;
 
 use super::record::Counted;
 use super::{EndedUse, Outcome, Shared};
-use crate::domain::ids::CredentialId;
+use crate::domain::ids::{CredentialId, OrganizationId};
 
-/// Credentials whose ended secrets were presented and that the ledger has not been told of.
+/// Credentials whose ended secrets were presented and that the ledger has not been told of: of all
+/// organizations, and of one.
 const ENDED_USES_MAX: usize = 100_000;
+const OF_ONE_ORGANIZATION_MAX: usize = ENDED_USES_MAX / 16;
+
+/// Uses of ended secrets, one entry a credential.
+#[derive(Debug, Default)]
+pub(super) struct EndedUses {
+    uses: BTreeMap<CredentialId, EndedUse>,
+    organizations: BTreeMap<OrganizationId, usize>,
+}
 
 /// Notes a call that an ended secret was presented with.
 pub(super) fn note_ended(shared: &Shared, counted: &Counted<'_>) {
@@ -25,6 +35,7 @@ pub(super) fn note_ended(shared: &Shared, counted: &Counted<'_>) {
     if ended {
         let mut uses = shared.ended_uses();
         let used = EndedUse {
+            organization: counted.organization,
             credential: counted.credential,
             secret: counted.secret,
             outcome: counted.outcome,
@@ -32,21 +43,42 @@ pub(super) fn note_ended(shared: &Shared, counted: &Counted<'_>) {
             first_at: counted.at,
             last_at: counted.at,
         };
-        add_ended(&mut uses, used);
+        uses.add(used);
     }
 }
 
-/// Adds uses of an ended secret to those of the same credential.
-pub(super) fn add_ended(uses: &mut BTreeMap<CredentialId, EndedUse>, used: EndedUse) {
-    if let Some(known) = uses.get_mut(&used.credential) {
-        known.count = known.count.saturating_add(used.count);
-        if used.last_at >= known.last_at {
-            known.secret = used.secret;
-            known.outcome = used.outcome;
+impl EndedUses {
+    /// Adds uses of an ended secret to those of the same credential.
+    pub(super) fn add(&mut self, used: EndedUse) {
+        let all = self.uses.len();
+        if let Some(known) = self.uses.get_mut(&used.credential) {
+            known.count = known.count.saturating_add(used.count);
+            if used.last_at >= known.last_at {
+                known.secret = used.secret;
+                known.outcome = used.outcome;
+            }
+            known.first_at = known.first_at.min(used.first_at);
+            known.last_at = known.last_at.max(used.last_at);
+            return;
         }
-        known.first_at = known.first_at.min(used.first_at);
-        known.last_at = known.last_at.max(used.last_at);
-    } else if uses.len() < ENDED_USES_MAX {
-        uses.insert(used.credential, used);
+        let own = self.organizations.entry(used.organization).or_default();
+        if all < ENDED_USES_MAX && *own < OF_ONE_ORGANIZATION_MAX {
+            *own += 1;
+            self.uses.insert(used.credential, used);
+        }
+    }
+
+    /// Takes all, those of different organizations in turns.
+    pub(super) fn take(&mut self) -> Vec<EndedUse> {
+        let mut turns: BTreeMap<OrganizationId, usize> = BTreeMap::new();
+        let uses = mem::take(self).uses.into_values();
+        let turn = |used: EndedUse| {
+            let turn = turns.entry(used.organization).or_default();
+            *turn += 1;
+            (*turn, used)
+        };
+        let mut uses: Vec<_> = uses.map(turn).collect();
+        uses.sort_by_key(|(turn, _)| *turn);
+        uses.into_iter().map(|(_, used)| used).collect()
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Owns one entry a credential that was ever used: where its newest record stands, when it was last
 //! used, how often. Read without a lock that the writing thread holds for longer than one entry's
-//! change; changed by that one thread. An entry takes about 300 bytes, and 24 for each secret
+//! change; changed by that one thread. An entry takes about 320 bytes, and 24 for each secret
 //! beyond the first.
 
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use papaya::{HashMap as LockFreeMap, HashMapRef, LocalGuard};
 
 use super::collapsed::{CollapsedCalls, collapse};
 use super::record::{Counted, NOWHERE};
-use super::shares::{Charge, Lane, Shares};
+use super::shares::{Charge, Lane, Organizations, Shares};
 use super::tally::{Tally, hour_of};
 use super::{KeyUsage, Outcome};
 use crate::domain::ids::{CredentialId, SecretId};
@@ -31,6 +31,7 @@ pub(super) struct Key {
     pub(super) newest: AtomicU64,
     pub(super) newest_overflow: AtomicU64,
     pub(super) newest_roll_up: AtomicU64,
+    pub(super) newest_roll_up_overflow: AtomicU64,
     pub(super) last_used: AtomicI64,
     pub(super) last_reported: AtomicI64,
     pub(super) accepted: AtomicU64,
@@ -50,6 +51,8 @@ pub(super) struct Rest {
     pub(super) scopes: Vec<u16>,
     /// What it has taken of its share.
     pub(super) charge: Charge,
+    /// The same of its roll-ups.
+    pub(super) roll_up_charge: Charge,
     /// Its calls whose detail is not kept.
     pub(super) collapsed: Vec<CollapsedCalls>,
     /// The hour that is being counted.
@@ -62,6 +65,7 @@ impl Default for Key {
             newest: AtomicU64::new(NOWHERE),
             newest_overflow: AtomicU64::new(NOWHERE),
             newest_roll_up: AtomicU64::new(NOWHERE),
+            newest_roll_up_overflow: AtomicU64::new(NOWHERE),
             last_used: AtomicI64::new(NEVER),
             last_reported: AtomicI64::new(NEVER),
             accepted: AtomicU64::new(0),
@@ -133,6 +137,8 @@ pub(super) type Closed = (CredentialId, Box<Tally>);
 pub(super) struct Counting {
     /// Who may take how much of the kept stream.
     pub(super) shares: Shares,
+    /// The same of the kept roll-ups.
+    pub(super) roll_up_shares: Shares,
     /// Tallies that have to be written.
     pub(super) closed: Vec<Closed>,
     /// Credentials with a tally that is open.
@@ -142,13 +148,31 @@ pub(super) struct Counting {
 }
 
 impl Counting {
-    pub(super) fn new(shares: Shares) -> Self {
+    /// Shares of so many bytes that drain over this time, with what has been taken of them.
+    pub(super) fn new(
+        (bytes, drain_ms): (u64, u64),
+        now: Timestamp,
+        [calls, roll_ups]: [Organizations; 2],
+    ) -> Self {
+        let shares = |organizations| {
+            let mut shares = Shares::new(bytes, drain_ms);
+            shares.organizations = organizations;
+            shares.set_now(now.0);
+            shares
+        };
         Self {
-            shares,
+            shares: shares(calls),
+            roll_up_shares: shares(roll_ups),
             closed: Vec::new(),
             open: Vec::new(),
             open_bytes: 0,
         }
+    }
+
+    /// The time is now.
+    pub(super) fn set_now(&mut self, now_ms: i64) {
+        self.shares.set_now(now_ms);
+        self.roll_up_shares.set_now(now_ms);
     }
 }
 
@@ -269,12 +293,12 @@ fn tally(rest: &mut Rest, counted: &Counted<'_>, counting: &mut Counting, lane: 
     let hour = hour_of(counted.at);
     if let Some(other) = rest.tally.take_if(|open| open.hour != hour) {
         counting.closed.push((counted.credential, other));
-        rest.tally = Some(Box::new(Tally::of(hour)));
+        rest.tally = Some(Box::new(Tally::of(hour, counted.organization)));
     }
     let tally = rest.tally.get_or_insert_with(|| {
         counting.open.push(counted.credential);
         counting.open_bytes += size_of::<Tally>();
-        Box::new(Tally::of(hour))
+        Box::new(Tally::of(hour, counted.organization))
     });
     counting.open_bytes += tally.add(counted, lane);
 }

@@ -56,7 +56,6 @@ pub use call::{
 pub use collapsed::CollapsedCalls;
 pub use settings::{Retention, UsageSettings};
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -68,10 +67,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
-use crate::domain::ids::{CredentialId, SecretId};
+use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 use crate::seal::cursor::CursorKey;
-use keys::{Key, Keys};
+use ended::EndedUses;
+use keys::{Counting, Key, Keys};
 use pending::{Pending, Waiter};
 use personal::PersonalSeal;
 use stream::{Segment, Stream};
@@ -88,6 +88,8 @@ pub struct Gap {
 /// Ended secrets of a credential that were presented.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct EndedUse {
+    /// Whose the credential is.
+    pub organization: OrganizationId,
     /// The credential.
     pub credential: CredentialId,
     /// The secret that was presented last.
@@ -189,6 +191,12 @@ impl Counters {
     }
 }
 
+/// What a cursor is for.
+fn cursor_list(credential: CredentialId, restores: usize) -> Vec<u8> {
+    let credential = credential.ulid().0.to_le_bytes();
+    [credential.as_slice(), &restores.to_le_bytes()].concat()
+}
+
 /// What callers, the writing thread and readers share.
 #[derive(Debug)]
 struct Shared {
@@ -207,8 +215,10 @@ struct Shared {
     overflow: Mutex<Stream>,
     cursor_key: CursorKey,
     roll_ups: Mutex<Stream>,
+    /// Roll-ups beyond the shares.
+    roll_ups_overflow: Mutex<Stream>,
     gaps: Vec<Gap>,
-    ended_uses: Mutex<BTreeMap<CredentialId, EndedUse>>,
+    ended_uses: Mutex<EndedUses>,
     numbers: Counters,
     /// Whether the disk refused the newest records.
     full: AtomicBool,
@@ -227,7 +237,13 @@ impl Shared {
         self.roll_ups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended_uses(&self) -> MutexGuard<'_, BTreeMap<CredentialId, EndedUse>> {
+    fn roll_ups_overflow(&self) -> MutexGuard<'_, Stream> {
+        self.roll_ups_overflow
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ended_uses(&self) -> MutexGuard<'_, EndedUses> {
         self.ended_uses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -238,8 +254,9 @@ impl Shared {
         self.folder.join("running")
     }
 
-    fn checkpoint_head(&self) -> checkpoint::Head {
+    fn checkpoint_head(&self, counting: &Counting) -> checkpoint::Head {
         let (stream, roll_ups, overflow) = (self.stream(), self.roll_ups(), self.overflow());
+        let roll_ups_overflow = self.roll_ups_overflow();
         checkpoint::Head {
             address: stream.end(),
             roll_ups: roll_ups.end(),
@@ -249,6 +266,12 @@ impl Shared {
             roll_up_segments: roll_ups.segments().to_vec(),
             overflow: overflow.end(),
             overflow_segments: overflow.segments().to_vec(),
+            roll_ups_overflow: roll_ups_overflow.end(),
+            roll_ups_overflow_segments: roll_ups_overflow.segments().to_vec(),
+            organizations: [
+                counting.shares.organizations.clone(),
+                counting.roll_up_shares.organizations.clone(),
+            ],
             cursor_key: Some(self.cursor_key),
         }
     }
@@ -333,18 +356,19 @@ impl Usage {
         read::calls(&self.shared, credential, ask)
     }
 
-    /// The text of a cursor, for a client.
+    /// The text of a cursor, for a client; `restores` is how often the ledger has been restored.
     #[must_use]
-    pub fn cursor_text(&self, credential: CredentialId, cursor: Cursor) -> String {
+    pub fn cursor_text(&self, credential: CredentialId, restores: usize, cursor: Cursor) -> String {
         let numbers = [cursor.kept, cursor.overflow];
-        let list = credential.ulid().0.to_le_bytes();
+        let list = cursor_list(credential, restores);
         self.shared.cursor_key.seal(&list, numbers)
     }
 
-    /// The cursor of a text, if it is one of this credential's.
+    /// The cursor of a text, if it is one of this credential's that was made since the ledger was
+    /// last restored: what an earlier one points to may be lost, and other records be there.
     #[must_use]
-    pub fn cursor(&self, credential: CredentialId, text: &str) -> Option<Cursor> {
-        let list = credential.ulid().0.to_le_bytes();
+    pub fn cursor(&self, credential: CredentialId, restores: usize, text: &str) -> Option<Cursor> {
+        let list = cursor_list(credential, restores);
         let [kept, overflow] = self.shared.cursor_key.open(&list, text)?;
         Some(Cursor { kept, overflow })
     }
@@ -407,16 +431,15 @@ impl Usage {
     }
 
     /// Takes the uses of ended secrets that were noted since the last taking, one entry a
-    /// credential.
+    /// credential, those of different organizations in turns.
     #[must_use]
     pub fn take_ended_uses(&self) -> Vec<EndedUse> {
-        let uses = std::mem::take(&mut *self.shared.ended_uses());
-        uses.into_values().collect()
+        self.shared.ended_uses().take()
     }
 
     /// Gives back what could not be told yet.
     pub fn put_back(&self, used: EndedUse) {
-        ended::add_ended(&mut self.shared.ended_uses(), used);
+        self.shared.ended_uses().add(used);
     }
 
     /// Has the disk refuse what is written, or take it again.

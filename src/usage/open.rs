@@ -2,18 +2,18 @@
 
 use std::fs::{self, File};
 use std::io;
+use std::mem;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::checkpoint::{self, Head, Organizations};
+use super::checkpoint::{self, Head};
 use super::keys::{Counting, Keys};
 use super::pending::Pending;
 use super::personal::PersonalSeal;
 use super::roll_ups::write_roll_ups;
-use super::shares::Shares;
 use super::sorting::recount;
 use super::stream::{self, Segment, Stream, sync_folder};
 use super::writer::Writer;
@@ -46,7 +46,7 @@ pub(super) fn open(settings: UsageSettings) -> io::Result<Usage> {
     File::create(shared.running())?.sync_all()?;
     sync_folder(&shared.folder)?;
     let mut counting = found.counting;
-    write_roll_ups(&shared, &mut counting.closed)?;
+    write_roll_ups(&shared, &mut counting)?;
     let mut writer = Writer::new(Arc::clone(&shared), counting, (found.checkpoint, 0));
     if found.is_new {
         writer.write_checkpoint()?;
@@ -62,9 +62,9 @@ pub(super) fn open(settings: UsageSettings) -> io::Result<Usage> {
 fn recover(settings: UsageSettings) -> io::Result<Found> {
     let now = Timestamp(settings.clock.now_ms());
     let folder = settings.folder.clone();
-    let (head, keys, organizations) = match checkpoint::read(&folder)? {
-        Some((head, keys, organizations)) => (Some(head), keys, organizations),
-        None => (None, Keys::default(), Organizations::new()),
+    let (head, keys) = match checkpoint::read(&folder)? {
+        Some((head, keys)) => (Some(head), keys),
+        None => (None, Keys::default()),
     };
     let unclean = folder.join("running").try_exists()?;
     let cursor_key = head.as_ref().and_then(|head| head.cursor_key);
@@ -74,21 +74,16 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         ..Head::default()
     });
     let place = |name: &str| (folder.join(name), settings.log_id, settings.segment_bytes);
-    let (path, log_id, segment_bytes) = place("rollups");
-    let known = &head.roll_up_segments;
-    let opened = Stream::open((&path, log_id, segment_bytes), known, head.roll_ups, |_| {});
-    let (mut roll_ups, _) = opened?;
-    // What came after the checkpoint is counted again.
-    roll_ups.cut(head.roll_ups)?;
+    let beyond = (&head.roll_ups_overflow_segments, head.roll_ups_overflow);
+    let beyond = open_roll_ups(place("rollups-overflow"), beyond.0, beyond.1)?;
+    let kept = open_roll_ups(place("rollups"), &head.roll_up_segments, head.roll_ups)?;
     let (kept_max, _) = settings.retention.parts();
     let drain_ms = u64::try_from(settings.retention.age.as_millis()).unwrap_or(u64::MAX);
-    let mut shares = Shares::new(kept_max, drain_ms);
-    shares.set_now(now.0);
-    shares.organizations = organizations;
+    let organizations = mem::take(&mut head.organizations);
     let mut recounting = Recounting {
         keys,
         personal: PersonalSeal::new(settings.keys.clone(), settings.log_id),
-        counting: Counting::new(shares),
+        counting: Counting::new((kept_max, drain_ms), now, organizations),
         latest: None,
         found: stream::Found::default(),
     };
@@ -119,7 +114,8 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         stream: Mutex::new(stream),
         overflow: Mutex::new(overflow),
         cursor_key: cursor_key.unwrap_or_else(|| CursorKey(Entropy::system().bytes())),
-        roll_ups: Mutex::new(roll_ups),
+        roll_ups: Mutex::new(kept),
+        roll_ups_overflow: Mutex::new(beyond),
         gaps: head.gaps,
         ended_uses: Mutex::default(),
         numbers: Counters::default(),
@@ -131,6 +127,17 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         checkpoint: head.address + head.overflow,
         is_new,
     })
+}
+
+/// Opens a stream of roll-ups as the checkpoint knows it: what came after is counted again.
+fn open_roll_ups(
+    (path, log_id, segment_bytes): (PathBuf, [u8; 16], u64),
+    known: &[Segment],
+    end: u64,
+) -> io::Result<Stream> {
+    let (mut roll_ups, _) = Stream::open((&path, log_id, segment_bytes), known, end, |_| {})?;
+    roll_ups.cut(end)?;
+    Ok(roll_ups)
 }
 
 /// Counts again what a checkpoint does not hold.

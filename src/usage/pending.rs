@@ -23,6 +23,9 @@ use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 const ORGANIZATION_PART: usize = 32;
 const CREDENTIAL_PART: usize = 128;
 
+/// The part of the buffer that one organization's reports may fill: the longest report.
+const REPORTS_PART: usize = 4;
+
 /// Somebody who waits for what was recorded before.
 #[derive(Debug)]
 pub(super) enum Waiter {
@@ -44,6 +47,8 @@ pub(super) struct Filling {
     /// Bytes beyond the first half, by who has filled them.
     organizations: BTreeMap<OrganizationId, usize>,
     credentials: BTreeMap<CredentialId, usize>,
+    /// Bytes of reports.
+    reports: BTreeMap<OrganizationId, usize>,
 }
 
 impl Filling {
@@ -115,7 +120,8 @@ impl Pending {
         }
     }
 
-    /// Records calls that are all taken or none, and says when they are on disk.
+    /// Records calls of one organization that are all taken or none, and says when they are on
+    /// disk.
     pub(super) fn report(
         &self,
         calls: &[Call<'_>],
@@ -129,6 +135,14 @@ impl Pending {
         let bytes_max = self.bytes_max / 4 * 3;
         if inside.stopping || inside.filling.records.len() + records.len() > bytes_max {
             return Err(UsageError::Busy);
+        }
+        if let Some(call) = calls.first() {
+            // Where nothing of it waits, an organization may report as much as one report holds.
+            let waiting = inside.filling.reports.entry(call.organization).or_default();
+            if *waiting > 0 && *waiting + records.len() > self.bytes_max / REPORTS_PART {
+                return Err(UsageError::Busy);
+            }
+            *waiting += records.len();
         }
         inside.filling.records.extend_from_slice(&records);
         inside.filling.waiters.push(Waiter::Synced(waiter));

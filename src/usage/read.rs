@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use ulid::Ulid;
 
@@ -250,36 +250,25 @@ pub(super) fn summary(
     let Some(key) = shared.keys.get(credential) else {
         return Ok(Vec::new());
     };
-    let (open, newest) = {
+    let (open, newest, beyond) = {
         let rest = key.rest();
         let open = rest
             .tally
             .as_deref()
             .map(|tally| record_of(tally, credential));
-        (open, key.newest_roll_up.load(Ordering::Acquire))
+        let newest = |roll_up: &AtomicU64| roll_up.load(Ordering::Acquire);
+        let beyond = newest(&key.newest_roll_up_overflow);
+        (open, newest(&key.newest_roll_up), beyond)
     };
     if let Some(rolled_up) = open.as_deref().and_then(tally::read) {
         sums.add(&shared.personal, &rolled_up);
     }
-    let mut view = View::of(&shared.roll_ups());
-    let first_hour = hour_of(ask.from).saturating_sub(HOURS_LATE_MAX);
-    let mut address = newest;
-    for _ in 0..ROLL_UPS_MAX {
-        let Some(length) = view.bytes(address, 4)?.and_then(whole_length) else {
-            break;
-        };
-        let bytes = view.bytes(address, length as u64)?;
-        let read = bytes
-            .and_then(|bytes| bytes.get(..length))
-            .and_then(tally::read);
-        let Some(rolled_up) = read.filter(|read| read.credential == credential) else {
-            break;
-        };
-        sums.add(&shared.personal, &rolled_up);
-        if rolled_up.previous >= address || rolled_up.hour < first_hour {
-            break;
-        }
-        address = rolled_up.previous;
+    let walks = [
+        (View::of(&shared.roll_ups()), newest),
+        (View::of(&shared.roll_ups_overflow()), beyond),
+    ];
+    for (view, newest) in walks {
+        sums.add_roll_ups((shared, credential), view, newest)?;
     }
     Ok(sums.finish())
 }
@@ -311,6 +300,35 @@ struct Sum {
 }
 
 impl Sums {
+    /// Adds a credential's roll-ups of one stream, newest first.
+    fn add_roll_ups(
+        &mut self,
+        (shared, credential): (&Shared, CredentialId),
+        mut view: View,
+        newest: u64,
+    ) -> io::Result<()> {
+        let first_hour = hour_of(self.ask.from).saturating_sub(HOURS_LATE_MAX);
+        let mut address = newest;
+        for _ in 0..ROLL_UPS_MAX {
+            let Some(length) = view.bytes(address, 4)?.and_then(whole_length) else {
+                break;
+            };
+            let bytes = view.bytes(address, length as u64)?;
+            let read = bytes
+                .and_then(|bytes| bytes.get(..length))
+                .and_then(tally::read);
+            let Some(rolled_up) = read.filter(|read| read.credential == credential) else {
+                break;
+            };
+            self.add(&shared.personal, &rolled_up);
+            if rolled_up.previous >= address || rolled_up.hour < first_hour {
+                break;
+            }
+            address = rolled_up.previous;
+        }
+        Ok(())
+    }
+
     fn add(&mut self, personal: &PersonalSeal, rolled_up: &RolledUp<'_>) {
         let hour = Timestamp(i64::from(rolled_up.hour) * tally::HOUR_MS);
         // A bucket that the interval touches is shown whole.

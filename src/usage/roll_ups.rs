@@ -1,65 +1,114 @@
-//! Writing roll-ups: tallies of hours that are over become records of the second stream.
+//! Writing roll-ups: tallies of hours that are over become records of two streams.
 //!
-//! Each is linked to the one before of its credential, as calls are. Where the disk refuses,
-//! nothing changes, and what was not written stays with who asked.
+//! Those within their credentials' and organizations' shares are kept for certain, the others in
+//! the overflow; a summary adds up both. Each is linked to the one before of its credential in its
+//! stream, as calls are. Where the disk refuses, nothing changes, and what was not written stays
+//! with the caller.
 
 use std::io;
-use std::sync::atomic::Ordering;
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::keys::Closed;
-use super::stream::{BLOCK_BYTES_MAX, Records};
+use super::keys::{Closed, Counting, Key};
+use super::stream::{BLOCK_BYTES_MAX, Records, Stream};
 use super::{Shared, tally};
 use crate::domain::time::Timestamp;
 
-/// Writes tallies as roll-ups, each linked to the one before of its credential; those that are
-/// written are taken out.
-pub(super) fn write_roll_ups(shared: &Shared, closed: &mut Vec<Closed>) -> io::Result<()> {
-    while !closed.is_empty() {
-        let (mut bytes, mut places) = (Vec::new(), Vec::new());
-        for (id, tally) in closed.iter() {
-            if bytes.len() > BLOCK_BYTES_MAX / 4 {
-                break;
-            }
-            places.push(bytes.len());
-            tally.put(&mut bytes, *id, Some(&shared.personal));
-        }
-        write_roll_up_block(shared, &mut bytes, (closed, &places))?;
-        closed.drain(..places.len());
-    }
-    Ok(())
+/// Roll-ups of one stream that are written together.
+#[derive(Default)]
+struct Block {
+    bytes: Vec<u8>,
+    /// The tallies, each with where its record begins.
+    tallies: Vec<(Closed, usize)>,
 }
 
-/// Appends one block of roll-ups, whose records begin at `places`.
-fn write_roll_up_block(
-    shared: &Shared,
-    bytes: &mut [u8],
-    (closed, places): (&[Closed], &[usize]),
-) -> io::Result<()> {
-    let hours = closed.iter().take(places.len());
-    let hours = hours.map(|(_, tally)| Timestamp(i64::from(tally.hour) * tally::HOUR_MS));
-    let span = (hours.clone().min(), hours.max());
-    let (Some(earliest), Some(latest)) = span else {
-        return Ok(());
-    };
-    let mut roll_ups = shared.roll_ups();
-    let begin = roll_ups.prepare(bytes.len())?;
-    let mut links = Vec::with_capacity(places.len());
-    for ((id, _), at) in closed.iter().zip(places) {
-        let key = shared.keys.entry(*id);
-        let newest = &key.newest_roll_up;
-        let before = newest.swap(begin + *at as u64, Ordering::AcqRel);
-        tally::set_previous(bytes.get_mut(*at..).unwrap_or_default(), before);
-        links.push((key, before));
-    }
-    let appended = roll_ups.append(Records {
-        bytes,
-        count: u32::try_from(places.len()).unwrap_or(u32::MAX),
-        span: (earliest, latest),
-    });
-    if appended.is_err() {
-        for (key, before) in links.into_iter().rev() {
-            key.newest_roll_up.store(before, Ordering::Release);
+/// Writes tallies as roll-ups; those that are written are taken out.
+pub(super) fn write_roll_ups(shared: &Shared, counting: &mut Counting) -> io::Result<()> {
+    let mut waiting = mem::take(&mut counting.closed).into_iter();
+    let mut outcome = Ok(());
+    while outcome.is_ok() && waiting.len() > 0 {
+        let (mut kept, mut beyond) = (Block::default(), Block::default());
+        while kept.bytes.len() + beyond.bytes.len() <= BLOCK_BYTES_MAX / 4
+            && let Some((id, tally)) = waiting.next()
+        {
+            let mut record = Vec::new();
+            tally.put(&mut record, id, Some(&shared.personal));
+            let key = shared.keys.entry(id);
+            let own = &mut key.rest().roll_up_charge;
+            let charged = (own, tally.organization);
+            let is_kept = counting
+                .roll_up_shares
+                .take(charged, record.len() as u64, 1);
+            let block = if is_kept { &mut kept } else { &mut beyond };
+            block.tallies.push(((id, tally), block.bytes.len()));
+            block.bytes.extend_from_slice(&record);
+        }
+        outcome = kept.append(shared, &mut shared.roll_ups(), |key| &key.newest_roll_up);
+        if outcome.is_err() {
+            give_back(shared, counting, &kept);
+            counting.closed.extend(kept.tallies());
+        } else {
+            let mut stream = shared.roll_ups_overflow();
+            outcome = beyond.append(shared, &mut stream, |key| &key.newest_roll_up_overflow);
+        }
+        if outcome.is_err() {
+            counting.closed.extend(beyond.tallies());
         }
     }
-    appended
+    counting.closed.extend(waiting);
+    outcome
+}
+
+/// Gives back what roll-ups that could not be written have taken of the shares.
+fn give_back(shared: &Shared, counting: &mut Counting, block: &Block) {
+    let ends = block.tallies.iter().skip(1).map(|(_, begin)| *begin);
+    let ends = ends.chain([block.bytes.len()]);
+    for (((id, tally), begin), end) in block.tallies.iter().zip(ends) {
+        let key = shared.keys.entry(*id);
+        let own = &mut key.rest().roll_up_charge;
+        let bytes = (end - begin) as u64;
+        counting
+            .roll_up_shares
+            .give_back(own, tally.organization, bytes);
+    }
+}
+
+impl Block {
+    fn tallies(self) -> impl Iterator<Item = Closed> {
+        self.tallies.into_iter().map(|(closed, _)| closed)
+    }
+
+    /// Appends it, each roll-up linked to the one before of its credential.
+    fn append(
+        &mut self,
+        shared: &Shared,
+        stream: &mut Stream,
+        newest: fn(&Key) -> &AtomicU64,
+    ) -> io::Result<()> {
+        let hours = self.tallies.iter();
+        let hours = hours.map(|((_, tally), _)| Timestamp(i64::from(tally.hour) * tally::HOUR_MS));
+        let span = (hours.clone().min(), hours.max());
+        let (Some(earliest), Some(latest)) = span else {
+            return Ok(());
+        };
+        let begin = stream.prepare(self.bytes.len())?;
+        let mut links = Vec::with_capacity(self.tallies.len());
+        for ((id, _), at) in &self.tallies {
+            let key = shared.keys.entry(*id);
+            let before = newest(&key).swap(begin + *at as u64, Ordering::AcqRel);
+            tally::set_previous(self.bytes.get_mut(*at..).unwrap_or_default(), before);
+            links.push((key, before));
+        }
+        let appended = stream.append(Records {
+            bytes: &self.bytes,
+            count: u32::try_from(self.tallies.len()).unwrap_or(u32::MAX),
+            span: (earliest, latest),
+        });
+        if appended.is_err() {
+            for (key, before) in links.into_iter().rev() {
+                newest(&key).store(before, Ordering::Release);
+            }
+        }
+        appended
+    }
 }

@@ -42,14 +42,17 @@ pub(super) enum Lane {
     Collapsed,
 }
 
-/// The shares of the kept stream.
+/// What organizations have taken.
+pub(super) type Organizations = BTreeMap<OrganizationId, Charge>;
+
+/// The shares of a stream that is kept for certain.
 #[derive(Clone, Debug)]
 pub(super) struct Shares {
     /// Bytes that are shared, and the time over which a charge drains.
     bytes: u64,
     drain_ms: u64,
     now_ms: i64,
-    pub(super) organizations: BTreeMap<OrganizationId, Charge>,
+    pub(super) organizations: Organizations,
 }
 
 impl Shares {
@@ -76,7 +79,22 @@ impl Shares {
     pub(super) fn lane(&mut self, own: &mut Charge, call: &Counted<'_>, bytes: u64) -> Lane {
         let refused = call.outcome != Outcome::Valid && !call.reported;
         let part = if refused { REFUSED_PART } else { 1 };
-        let all = self.organizations.entry(call.organization).or_default();
+        match (self.take((own, call.organization), bytes, part), refused) {
+            (true, _) => Lane::Kept,
+            (false, true) => Lane::Collapsed,
+            (false, false) => Lane::Overflow,
+        }
+    }
+
+    /// Charges so many bytes to a credential and its organization, if they fit into this part of
+    /// either's share.
+    pub(super) fn take(
+        &mut self,
+        (own, organization): (&mut Charge, OrganizationId),
+        bytes: u64,
+        part: u64,
+    ) -> bool {
+        let all = self.organizations.entry(organization).or_default();
         let mut whole = *all;
         let share = self.organization_share();
         let own_share = share / CREDENTIALS_PER_ORGANIZATION;
@@ -87,11 +105,15 @@ impl Shares {
             own.bytes += bytes;
             whole.bytes += bytes;
         }
-        self.organizations.insert(call.organization, whole);
-        match (fits, refused) {
-            (true, _) => Lane::Kept,
-            (false, true) => Lane::Collapsed,
-            (false, false) => Lane::Overflow,
+        self.organizations.insert(organization, whole);
+        fits
+    }
+
+    /// Gives back what was taken for what could not be written.
+    pub(super) fn give_back(&mut self, own: &mut Charge, organization: OrganizationId, bytes: u64) {
+        let whole = self.organizations.entry(organization).or_default();
+        for charge in [own, whole] {
+            charge.bytes = charge.bytes.saturating_sub(bytes);
         }
     }
 

@@ -14,7 +14,7 @@ use super::Outcome;
 use super::personal::{PersonalSeal, Place, PlaceOf};
 use super::record::{Bytes, Counted, NOWHERE};
 use super::shares::Lane;
-use crate::domain::ids::{CredentialId, UserId};
+use crate::domain::ids::{CredentialId, OrganizationId, UserId};
 use crate::domain::time::Timestamp;
 
 /// Endpoints and addresses of one hour that are counted apart; the rest stand together.
@@ -32,10 +32,12 @@ const PREVIOUS_AT: usize = 4;
 pub(super) const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 /// The counts of one credential in one hour.
-#[derive(Clone, Debug, Default, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) struct Tally {
     /// Hours since the Unix epoch.
     pub(super) hour: u32,
+    /// Whose share it takes.
+    pub(super) organization: OrganizationId,
     outcomes: [u32; OUTCOMES],
     shed: u32,
     /// The member whose credential it is, once a call has said so.
@@ -85,10 +87,19 @@ pub(super) fn hour_of(at: Timestamp) -> u32 {
 
 impl Tally {
     /// An hour without a call.
-    pub(super) fn of(hour: u32) -> Self {
+    pub(super) fn of(hour: u32, organization: OrganizationId) -> Self {
         Self {
             hour,
-            ..Self::default()
+            organization,
+            outcomes: [0; OUTCOMES],
+            shed: 0,
+            person: None,
+            endpoint: None,
+            endpoints: Vec::new(),
+            address: None,
+            addresses: Vec::new(),
+            endpoints_other: 0,
+            addresses_other: 0,
         }
     }
 

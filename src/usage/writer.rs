@@ -8,8 +8,8 @@
 use std::fs;
 use std::io::{self, Read};
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
@@ -94,7 +94,7 @@ impl Writer {
     /// Counts and writes one filling, and answers who waits for it.
     pub(super) fn write(&mut self, filling: &mut Filling) {
         let now_ms = self.shared.clock.now_ms();
-        self.counting.shares.set_now(now_ms);
+        self.counting.set_now(now_ms);
         let mut written = Ok(());
         if !filling.records.is_empty() {
             written = self.write_records(&filling.records);
@@ -253,7 +253,7 @@ impl Writer {
         if self.counting.open_bytes > TALLY_BYTES_MAX {
             self.close_tallies();
         }
-        if let Err(why) = write_roll_ups(&self.shared, &mut self.counting.closed) {
+        if let Err(why) = write_roll_ups(&self.shared, &mut self.counting) {
             // They are kept for better times, as many as can be.
             self.counting.closed.truncate(CLOSED_MAX);
             self.warn(&why);
@@ -339,14 +339,13 @@ impl Writer {
 
     pub(super) fn write_checkpoint(&mut self) -> io::Result<()> {
         self.close_tallies();
-        write_roll_ups(&self.shared, &mut self.counting.closed)?;
+        write_roll_ups(&self.shared, &mut self.counting)?;
         self.shared.roll_ups().sync()?;
+        self.shared.roll_ups_overflow().sync()?;
         self.sync()?;
-        let head = self.shared.checkpoint_head();
+        let head = self.shared.checkpoint_head(&self.counting);
         let written = head.address + head.overflow;
-        let organizations = &self.counting.shares.organizations;
-        let known = (&self.shared.keys, organizations);
-        let bytes = checkpoint::write(&self.shared.folder, &head, known)?;
+        let bytes = checkpoint::write(&self.shared.folder, &head, &self.shared.keys)?;
         self.checkpoint = (written, bytes);
         Ok(())
     }
@@ -355,8 +354,10 @@ impl Writer {
     fn retain(&mut self) -> io::Result<()> {
         let shared = &self.shared;
         let (kept_max, overflow_max) = shared.retention.parts();
-        let too_many =
-            shared.stream().bytes() > kept_max || shared.overflow().bytes() > overflow_max;
+        let too_many = shared.stream().bytes() > kept_max
+            || shared.overflow().bytes() > overflow_max
+            || shared.roll_ups().bytes() > kept_max
+            || shared.roll_ups_overflow().bytes() > overflow_max;
         let now_ms = shared.clock.monotonic_ms();
         if !too_many && now_ms - self.retained_ms < RETENTION_EVERY_MS {
             return Ok(());
@@ -364,12 +365,9 @@ impl Writer {
         self.retained_ms = now_ms;
         let now = Timestamp(shared.clock.now_ms());
         self.close_tallies_before(hour_of(now));
-        write_roll_ups(&self.shared, &mut self.counting.closed)?;
+        write_roll_ups(&self.shared, &mut self.counting)?;
         let shared = &self.shared;
         let sealed = now.plus_ms(-SEGMENT_MS_MAX);
-        shared.stream().seal_if_before(sealed)?;
-        shared.overflow().seal_if_before(sealed)?;
-        shared.roll_ups().seal_if_before(sealed)?;
         let age_ms = i64::try_from(shared.retention.age.as_millis()).unwrap_or(i64::MAX);
         let oldest = now.plus_ms(age_ms.saturating_neg());
         let old = |bytes_max: u64| {
@@ -377,10 +375,14 @@ impl Writer {
                 bytes > bytes_max || segment.span.is_none_or(|(_, latest)| latest < oldest)
             }
         };
-        shared.stream().drop_while(old(kept_max))?;
-        shared.overflow().drop_while(old(overflow_max))?;
-        shared.roll_ups().drop_while(old(shared.retention.bytes))?;
-        Ok(())
+        let drop_old = |mut stream: MutexGuard<'_, Stream>, bytes_max| {
+            stream.seal_if_before(sealed)?;
+            stream.drop_while(old(bytes_max)).map(drop)
+        };
+        drop_old(shared.stream(), kept_max)?;
+        drop_old(shared.overflow(), overflow_max)?;
+        drop_old(shared.roll_ups(), kept_max)?;
+        drop_old(shared.roll_ups_overflow(), overflow_max)
     }
 
     fn finish(mut self) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::tempdir;
 use tokio::task::JoinSet;
 
-use crate::harness::{Api, Server, init, text};
+use crate::harness::{Api, Server, code, init, run, stderr, text};
 
 const SEGMENTS: [&str; 2] = ["--segment-mib", "1"];
 const CLIENTS: usize = 4;
@@ -133,4 +133,69 @@ async fn after_a_stop_in_order_every_call_is_counted() {
     assert_eq!(summary["gaps"], json!([]));
     let last = read(&api, &format!("{path}/usage?limit=3")).await;
     assert_eq!(last[2]["endpoint"], "/orders", "{last}");
+}
+
+/// Where the next page of a list is.
+async fn next_page(api: &Api, path: &str) -> String {
+    let reply = api.get(path).await.unwrap();
+    reply.expect(200);
+    let link = reply.headers["link"].to_str().unwrap();
+    let (_, link) = link.split_once('<').unwrap();
+    link.split_once('>').unwrap().0.to_owned()
+}
+
+#[tokio::test]
+async fn a_cursor_of_calls_that_a_restore_has_lost_is_gone() {
+    let folder = tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let made = init(&folder.path().join("data"), &SEGMENTS);
+    let token = text(&made, "raw_key");
+    let server = Server::start(&folder.path().join("data"), &[]);
+    let api = server.api(token);
+    let (key, raw) = key(&api, text(&made, "organization_id")).await;
+    for _ in 0..3 {
+        assert_eq!(api.verdict(&raw).await, "valid");
+    }
+    let first = format!("{key}/usage?limit=1");
+    let next = next_page(&api, &first).await;
+    api.get(&next).await.unwrap().expect(200);
+    let (data, restored, backup) = (path("data"), path("restored"), path("backup"));
+    let backed_up = run(["backup", "--data-dir", &data, "--out", &backup]);
+    assert_eq!(code(&backed_up), 0, "{}", stderr(&backed_up));
+    for _ in 0..3 {
+        assert_eq!(api.verdict(&raw).await, "valid");
+    }
+    let lost = next_page(&api, &first).await;
+    assert_eq!(server.stop().status.code(), Some(0));
+
+    let done = run(["restore", "--in", &backup, "--data-dir", &restored]);
+    assert_eq!(code(&done), 0, "{}", stderr(&done));
+    copy(&path("data/keys"), &path("restored/keys"));
+    let server = Server::start(&folder.path().join("restored"), &[]);
+    let api = server.api(token);
+    // It would name a place in the middle of other calls before long.
+    for _ in 0..10 {
+        assert_eq!(api.verdict(&raw).await, "valid");
+    }
+    for cursor in [&lost, &next] {
+        let gone = api.get(cursor).await.unwrap().expect(410);
+        assert_eq!(gone["code"], "ledger_restored");
+        assert!(text(&gone, "detail").contains("read the list"), "{gone}");
+    }
+    let made_up = format!("{first}&cursor=AAAA");
+    let refused = api.get(&made_up).await.unwrap().expect(400);
+    assert_eq!(refused["code"], "cursor_invalid");
+    let next = next_page(&api, &first).await;
+    api.get(&next).await.unwrap().expect(200);
+    assert_eq!(server.stop().status.code(), Some(0));
+}
+
+/// Copies a folder of files.
+fn copy(from: &str, to: &str) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        std::fs::copy(&path, std::path::Path::new(to).join(name)).unwrap();
+    }
 }

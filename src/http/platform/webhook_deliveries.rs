@@ -21,7 +21,7 @@ use crate::domain::record::WebhookEndpoint;
 use crate::domain::rejection::Rejection;
 use crate::http::body::NoFields;
 use crate::http::call::Call;
-use crate::http::lists::{Query, array, limit, number};
+use crate::http::lists::{Query, array, limit, number, opened};
 use crate::http::past;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
@@ -116,7 +116,11 @@ pub(in crate::http) async fn list(
 ) -> Result<Response, Problem> {
     found_to_read(&call, at(organization, endpoint)).await?;
     let store = webhooks(&call)?.store().clone();
-    let ask = query.read()?.ask(|text| store.cursor(endpoint, text))?;
+    let cursor = |text: &str| {
+        let cursor = store.cursor(endpoint, text);
+        opened(&call.app, text, cursor.map_err(|_closed| unavailable())?)
+    };
+    let ask = query.read()?.ask(cursor)?;
     let ledger = call.app.ledger.clone();
     let page = off_thread(&call, move |reading| {
         let page = reading.attempts(endpoint, &ask)?;
@@ -280,15 +284,9 @@ fn no_delivery() -> Problem {
 }
 
 impl AttemptPages {
-    fn ask(self, cursor: impl Fn(&str) -> Result<Option<u64>, StoreError>) -> Result<Ask, Problem> {
+    fn ask(self, cursor: impl Fn(&str) -> Result<u64, Problem>) -> Result<Ask, Problem> {
         let limit = limit(self.limit)?;
-        let before = self.cursor.map(|text| {
-            cursor(&text)
-                .map_err(|_closed| unavailable())?
-                .ok_or_else(|| {
-                    Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
-                })
-        });
+        let before = self.cursor.map(|text| cursor(&text));
         let outcome = self.outcome.map(|name| {
             let known = Outcome::NAMES.into_iter().find(|known| *known == name);
             known.ok_or_else(|| {

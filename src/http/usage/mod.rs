@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::call::Call;
-use super::lists::{Query, array, number};
+use super::lists::{Query, array, number, opened};
 use super::past::in_turn;
 use super::problem::Problem;
 use crate::domain::ids::Owner;
@@ -168,11 +168,11 @@ pub(super) async fn calls(
     let mut ask = pages.ask()?;
     let id = key.id();
     let usage = call.app.usage.clone();
+    let restores = call.app.ledger.restores().len();
     if let Some(text) = &pages.cursor {
-        let cursor = usage.as_ref().and_then(|usage| usage.cursor(id, text));
-        ask.before = Some(cursor.ok_or_else(|| {
-            Problem::bad_request("cursor_invalid", "the cursor is not one of ours")
-        })?);
+        let cursor = usage.as_ref();
+        let cursor = cursor.and_then(|usage| usage.cursor(id, restores, text));
+        ask.before = Some(opened(&call.app, text, cursor)?);
     }
     let Some(usage) = usage else {
         return Ok(array::<()>(&query.uri, &[], None));
@@ -190,7 +190,8 @@ pub(super) async fn calls(
             record.user_agent = None;
         }
     }
-    let next = page.next.map(|cursor| cursors.cursor_text(id, cursor));
+    let next = page.next;
+    let next = next.map(|cursor| cursors.cursor_text(id, restores, cursor));
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 

@@ -48,9 +48,11 @@ fn pages_follow_each_other_and_every_id_is_one_calls_alone() {
         ids.extend(page.calls.iter().map(|call| call.id.clone()));
         seen.extend(page.calls.into_iter().map(|call| call.endpoint));
         // As clients have it, also after a restart.
-        let text = page.next.map(|next| world.usage.cursor_text(key(1), next));
+        let text = page
+            .next
+            .map(|next| world.usage.cursor_text(key(1), 0, next));
         world.restart();
-        before = text.map(|text| world.usage.cursor(key(1), &text).unwrap());
+        before = text.map(|text| world.usage.cursor(key(1), 0, &text).unwrap());
         if before.is_none() {
             break;
         }
@@ -65,11 +67,13 @@ fn pages_follow_each_other_and_every_id_is_one_calls_alone() {
         .usage
         .calls(key(2), &CallsAsk { limit: 1, ..ASK })
         .unwrap();
-    let text = world.usage.cursor_text(key(2), foreign.next.unwrap());
-    assert_eq!(world.usage.cursor(key(2), &text), foreign.next);
-    assert_eq!(world.usage.cursor(key(1), &text), None);
+    let text = world.usage.cursor_text(key(2), 0, foreign.next.unwrap());
+    assert_eq!(world.usage.cursor(key(2), 0, &text), foreign.next);
+    // Nor is one of before the ledger was restored.
+    assert_eq!(world.usage.cursor(key(2), 1, &text), None);
+    assert_eq!(world.usage.cursor(key(1), 0, &text), None);
     for wrong in ["", "3", "70", "18446744073709551615", &text[1..]] {
-        assert_eq!(world.usage.cursor(key(2), wrong), None, "{wrong}");
+        assert_eq!(world.usage.cursor(key(2), 0, wrong), None, "{wrong}");
     }
 }
 

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ulid::Ulid;
 
 use super::{START, World, call, key, reported};
-use crate::domain::ids::SecretId;
+use crate::domain::ids::{OrganizationId, SecretId};
+use crate::usage::ended::EndedUses;
+use crate::usage::pending::Pending;
 use crate::usage::{
     Bucket, Call, EndedUse, Outcome, Retention, SummaryAsk, UsageError, UsageSettings,
 };
@@ -115,6 +117,7 @@ fn ended_secrets_that_are_presented_are_told_once_a_credential() {
     }
     world.usage.settle();
     let told = EndedUse {
+        organization: OrganizationId(Ulid(1)),
         credential: key(1),
         secret: Some(SecretId(Ulid(1_001))),
         outcome: Outcome::Rotated,
@@ -138,6 +141,50 @@ fn ended_secrets_that_are_presented_are_told_once_a_credential() {
         ..told
     };
     assert_eq!(world.usage.take_ended_uses(), [more]);
+}
+
+#[test]
+fn ended_secrets_of_one_organization_leave_room_for_those_of_others() {
+    let used = |organization, credential| EndedUse {
+        organization: OrganizationId(Ulid(organization)),
+        credential: key(credential),
+        secret: None,
+        outcome: Outcome::Revoked,
+        count: 1,
+        first_at: START,
+        last_at: START,
+    };
+    let mut uses = EndedUses::default();
+    for number in 0..200_000 {
+        uses.add(used(1, number));
+    }
+    uses.add(used(2, 200_000));
+    uses.add(used(2, 200_001));
+    let taken = uses.take();
+    assert!((1_000..100_000).contains(&taken.len()), "{}", taken.len());
+    // They have turns.
+    let first: Vec<_> = taken.iter().take(4).map(|used| used.organization).collect();
+    assert_eq!(first, [1, 2, 1, 2].map(|id| OrganizationId(Ulid(id))));
+    assert_eq!(uses.take(), []);
+}
+
+#[test]
+fn reports_of_one_organization_leave_room_for_those_of_others() {
+    let pending = Pending::new(64 << 10);
+    let calls = |organization, count| {
+        let one = Call {
+            organization: OrganizationId(Ulid(organization)),
+            ..reported(key(1), "/a")
+        };
+        vec![one; count]
+    };
+    let report = |organization, count| pending.report(&calls(organization, count)).map(drop);
+    assert_eq!(report(1, 80), Ok(()));
+    assert_eq!(report(1, 80), Err(UsageError::Busy));
+    assert_eq!(report(2, 80), Ok(()));
+    // What has been taken makes room.
+    drop(pending.take(Duration::ZERO, Vec::new()));
+    assert_eq!(report(1, 80), Ok(()));
 }
 
 #[test]

@@ -6,11 +6,17 @@ use ulid::Ulid;
 
 use super::{ASK, START, World, call, key, reported};
 use crate::domain::ids::{CredentialId, OrganizationId};
+use crate::domain::time::Timestamp;
 use crate::usage::{Bucket, Call, CallsAsk, Outcome, Retention, SummaryAsk, UsageSettings};
 
 /// An organization has 16 KiB at once, a credential 1 KiB, its refused calls half of that.
 const BYTES: u64 = 1 << 20;
 const FLOOD: u64 = 5_000;
+const TODAY: SummaryAsk = SummaryAsk {
+    bucket: Bucket::Day,
+    from: START,
+    to: Timestamp(START.0 + 1),
+};
 const OTHER: OrganizationId = OrganizationId(Ulid(2));
 
 fn world() -> World {
@@ -39,8 +45,8 @@ fn flood(world: &World, call: &Call<'_>) {
     world.usage.settle();
 }
 
-fn bytes_on_disk(world: &World) -> u64 {
-    let streams = ["calls", "overflow"].map(|name| world.settings.folder.join(name));
+fn bytes_on_disk(world: &World, streams: [&str; 2]) -> u64 {
+    let streams = streams.map(|name| world.settings.folder.join(name));
     let files = streams
         .iter()
         .flat_map(|path| std::fs::read_dir(path).unwrap());
@@ -99,6 +105,49 @@ fn a_flood_erases_no_evidence_but_its_own_detail() {
     }
 }
 
+#[test]
+fn reports_that_jump_between_hours_push_out_no_ones_counts() {
+    let mut world = world();
+    let others = [
+        (key(2), "/of the same tenant", OrganizationId(Ulid(1))),
+        (key(3), "/of another tenant", OTHER),
+    ];
+    for (credential, endpoint, organization) in others {
+        world.record(&Call {
+            organization,
+            ..call(credential, endpoint)
+        });
+    }
+    // Their hours are written.
+    world.restart();
+    let hour = START.0.rem_euclid(60 * 60 * 1_000);
+    for number in 0..FLOOD {
+        let back = if number % 2 == 0 { 0 } else { hour + 1 };
+        let endpoint = format!("/{number:01000}");
+        world.record(&Call {
+            at: START.plus_ms(-back),
+            endpoint: &endpoint,
+            ..reported(key(1), "")
+        });
+        if number % 20 == 0 {
+            world.usage.settle();
+        }
+    }
+    for round in ["live", "restarted"] {
+        for (credential, endpoint, _) in others {
+            let summary = world.usage.summary(credential, &TODAY).unwrap();
+            assert_eq!(summary[0].endpoints, [(endpoint.to_owned(), 1)], "{round}");
+        }
+        assert_eq!(world.usage.of(key(1)).reported, FLOOD, "{round}");
+        let bytes = bytes_on_disk(&world, ["rollups", "rollups-overflow"]);
+        assert!(bytes <= BYTES + (64 << 10), "{round}: {bytes}");
+        // There was more than there is room for.
+        let own: u64 = world.usage.summary(key(1), &TODAY).unwrap()[0].calls;
+        assert!(own > 0 && own < FLOOD, "{round}: {own}");
+        world.restart();
+    }
+}
+
 /// The endpoints of all calls of a key, newest first, page by page.
 fn pages(world: &World, number: u128, limit: usize) -> (Vec<String>, Vec<String>) {
     let (mut endpoints, mut ids, mut before) = (Vec::new(), Vec::new(), None);
@@ -126,12 +175,7 @@ fn check_flooded(world: &World, flooding: &Call<'_>, name: &str) {
     let usage = world.usage.of(key(1));
     let counts = usage.accepted + usage.denied + usage.reported;
     assert_eq!(counts, FLOOD + 1, "{name}");
-    let day = SummaryAsk {
-        bucket: Bucket::Day,
-        from: START,
-        to: START.plus_ms(1),
-    };
-    let summary = world.usage.summary(key(1), &day).unwrap();
+    let summary = world.usage.summary(key(1), &TODAY).unwrap();
     assert_eq!(summary[0].calls, FLOOD + 1, "{name}");
     let collapsed = world.usage.collapsed(key(1));
     let counted: u64 = collapsed.iter().map(|one| one.calls).sum();
@@ -145,7 +189,8 @@ fn check_flooded(world: &World, flooding: &Call<'_>, name: &str) {
         assert_eq!(own[0], format!("/{:01000}", FLOOD - 1), "{name}");
         assert_eq!(counted, 0, "{name}");
     }
-    assert!(bytes_on_disk(world) <= BYTES + (64 << 10), "{name}");
+    let bytes = bytes_on_disk(world, ["calls", "overflow"]);
+    assert!(bytes <= BYTES + (64 << 10), "{name}");
 }
 
 #[test]
