@@ -25,8 +25,8 @@ const ULID_CHARS: usize = 26;
 const PREFIX_CHARS_MAX: usize = 8;
 /// How often a text is decoded: a proxy that encodes what a client has encoded makes it two.
 const ENCODED_TIMES_MAX: usize = 3;
-/// What stands before the token in a sign-in link.
-const SIGN_IN_PATH: &str = "/sign-in/";
+/// What stands before the token in a sign-in link, and before that of a session in its cookie.
+const BEFORE_OPAQUE_TOKENS: [&str; 2] = ["/sign-in/", "keyledger="];
 
 /// A text without tokens of credentials, links and sessions, and without signing secrets. One in
 /// which a secret is percent-encoded is blotted out whole, unless the secret itself is not.
@@ -44,13 +44,15 @@ pub fn without_secrets(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether a text holds what can be nothing but a secret of ours: the token of a credential, a
-/// sign-in link, a signing secret. 64 hex digits alone may be the digest of something.
+/// sign-in link, the cookie of a session, a signing secret. 64 hex digits alone may be the digest
+/// of something.
 #[must_use]
 pub fn holds_token(text: &str) -> bool {
     let holds = |text: &str| {
         let is_secret = |run: Range<usize>| {
             let before = text.get(..run.start).unwrap_or_default();
-            begin_of_token(before).is_some() || before.ends_with(SIGN_IN_PATH)
+            let opaque = BEFORE_OPAQUE_TOKENS;
+            begin_of_token(before).is_some() || opaque.iter().any(|known| before.ends_with(known))
         };
         hex_runs(text).any(is_secret) || holds_endpoint_secret(text)
     };
@@ -180,6 +182,11 @@ mod tests {
         let opaque = "9c".repeat(32);
         for (text, stored, refused) in [
             (format!("/sign-in/{opaque}"), "/sign-in/[secret]", true),
+            (
+                format!("-b keyledger={opaque}"),
+                "-b keyledger=[secret]",
+                true,
+            ),
             (
                 format!("%2Fsign-in%2F{opaque}"),
                 "%2Fsign-in%[secret]",

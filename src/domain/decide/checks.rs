@@ -64,6 +64,7 @@ pub(super) fn no_token(field: &'static str, text: &str) -> Result<(), Rejection>
 /// An address that mail can be sent to: one `@`, something on both sides, no white space. Whether
 /// it is anybody's shows when it is used.
 pub(super) fn email(field: &'static str, text: &str) -> Result<(), Rejection> {
+    no_token(field, text)?;
     if text.len() > EMAIL_BYTES_MAX {
         return Err(Rejection::FieldTooLong {
             field,
@@ -71,7 +72,6 @@ pub(super) fn email(field: &'static str, text: &str) -> Result<(), Rejection> {
             unit: "bytes",
         });
     }
-    no_token(field, text)?;
     let good = text.split_once('@').is_some_and(|(local, domain)| {
         !local.is_empty() && !domain.is_empty() && !domain.contains('@')
     });

@@ -18,6 +18,7 @@ mod gateways;
 mod ledger;
 mod lists;
 mod metrics;
+mod misplaced;
 mod oauth;
 mod order;
 mod outlasting;
