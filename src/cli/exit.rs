@@ -163,6 +163,8 @@ fn of_submit(why: &SubmitError) -> Exit {
         SubmitError::KeyUnusable(_) => Exit::Damaged,
         SubmitError::QueueFull
         | SubmitError::KeyNotDestroyed
+        | SubmitError::TooManyCreations(_)
+        | SubmitError::TooManyBytes(_)
         | SubmitError::ViewsBehind
         | SubmitError::DiskFull
         | SubmitError::ReplayTooLong

@@ -260,7 +260,7 @@ impl State {
 
     fn restore_account(&mut self, record: Arc<ServiceAccount>) {
         self.slugs
-            .set((record.organization, record.slug.clone()), record.id);
+            .take(record.organization, &record.slug, record.id);
         if !record.deleted {
             self.account_names
                 .set((record.organization, fold_case(&record.name)), record.id);
@@ -274,8 +274,8 @@ impl State {
             self.shared.share(owned);
         }
         if record.ended().is_none() {
-            self.index_live(&record);
-            self.count(record.organization(), |counts| counts.live_credentials += 1);
+            let now = self.last_at.unwrap_or_default();
+            self.index_live(&record, now);
         }
         self.credentials.restore(record.id(), record);
     }

@@ -20,6 +20,7 @@ use super::ids::{
     SessionId, Subject, UserId,
 };
 use super::ledger_head::LedgerHead;
+use super::live_credentials::LiveCredentials;
 use super::record::{
     Credential, Member, Organization, OrganizationHead, Project, ServiceAccount, Shared, Stamp,
     Status, WebhookEndpoint,
@@ -27,6 +28,7 @@ use super::record::{
 use super::rejection::Rejection;
 use super::session::{Session, SignInChanges, SignInMeans};
 use super::settled::Runs;
+use super::slugs::Slugs;
 use super::staged::Staged;
 use super::time::Timestamp;
 
@@ -36,8 +38,6 @@ pub const COMMANDS_REMEMBERED: usize = 1_000_000;
 /// Counts that limits are checked against.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Counts {
-    /// Credentials that have not ended.
-    pub live_credentials: u64,
     /// Members that have not been removed.
     pub members: u64,
     /// Owners among them.
@@ -90,11 +90,11 @@ pub struct State {
     /// Names of live service accounts, folded.
     pub(super) account_names: Staged<(OrganizationId, String), ServiceAccountId>,
     /// Slugs of all service accounts.
-    pub(super) slugs: Staged<(OrganizationId, String), ServiceAccountId>,
+    pub(super) slugs: Slugs,
     /// Names of live credentials of the kinds whose names are unique.
     pub(super) key_names: Staged<(Owner, String), CredentialId>,
-    /// Live credentials of members and service accounts, which end with their owner.
-    pub(super) owned: Staged<(Owner, CredentialId), ()>,
+    /// Which credentials are live, by owner and organization.
+    pub(super) live: LiveCredentials,
     /// Sessions that have not been ended.
     pub(super) sessions: Staged<SessionId, Session>,
     /// The same by their member.
@@ -337,11 +337,7 @@ impl State {
     /// has expired has ended by itself.
     #[must_use]
     pub fn live_credentials_of(&self, owner: Owner, now: Timestamp) -> Vec<CredentialId> {
-        let first = (owner, CredentialId(ulid::Ulid(0)));
-        let keys = self.owned.keys_from(&first, |(of, _)| *of == owner);
-        let ids = keys.into_iter().map(|(_, id)| id);
-        ids.filter(|id| self.credential(*id).is_some_and(|key| key.is_live(now)))
-            .collect()
+        self.live.of_owner(owner, now)
     }
 
     /// Makes what is staged permanent and hands out what changed.
@@ -352,7 +348,7 @@ impl State {
         self.account_names.settle();
         self.slugs.settle();
         self.key_names.settle();
-        self.owned.settle();
+        self.live.settle();
         self.sessions_of.settle();
         self.commands_order
             .extend(mem::take(&mut self.commands_staged));
@@ -413,7 +409,7 @@ impl State {
         self.account_names.abandon();
         self.slugs.abandon();
         self.key_names.abandon();
-        self.owned.abandon();
+        self.live.abandon();
         self.sessions.abandon();
         self.sessions_of.abandon();
         self.sessions_ended.clear();

@@ -14,7 +14,6 @@ use super::auth::Caller;
 use super::body::{self, Body, SecretBody};
 use super::context::Context;
 use super::problem::Problem;
-use super::quota;
 use crate::domain::access::{Access, Action};
 use crate::domain::command::{self, Command};
 use crate::domain::ids::OrganizationId;
@@ -150,11 +149,6 @@ impl Call {
             .organization()
             .or(self.caller.authority.organization);
         let actor = self.caller.authority.principal;
-        if let Some(organization) = organization.filter(|_| quota::creates(&command)) {
-            self.app
-                .quotas
-                .take(organization, self.app.ledger.monotonic_ms())?;
-        }
         let idempotency = match body {
             Some(body) => self
                 .context
@@ -171,6 +165,7 @@ impl Call {
             request_id: Some(self.context.request_id.as_str().to_owned()),
             network: self.context.network(&self.app),
             idempotency,
+            client_of: organization,
         };
         Ok(self.app.ledger.submit(submission).await?)
     }

@@ -333,6 +333,12 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         429,
+        "too_many_bytes",
+        "the organization writes more than it may; revocations are still accepted; \
+         see `Retry-After`",
+    ),
+    (
+        429,
         "too_many_creations",
         "the organization makes records faster than it may; see `Retry-After`",
     ),

@@ -38,7 +38,6 @@ mod platform;
 mod problem;
 mod project_tokens;
 mod pull;
-mod quota;
 mod revocations;
 mod routes;
 mod service_account_tokens;
@@ -110,7 +109,6 @@ struct Service {
     usage: Option<Usage>,
     metrics: metrics::Metrics,
     load: load::Load,
-    quotas: quota::Quotas,
     past: past::PastReads,
     noted: ledger::noted::Noted,
     feed: revocations::Feed,
@@ -139,7 +137,6 @@ impl App {
         Self(Arc::new(Service {
             metrics,
             load: load::Load::default(),
-            quotas: quota::Quotas::default(),
             pull: pull::Pull::new(ledger.clone()),
             ledger,
             usage: settings.usage.clone(),

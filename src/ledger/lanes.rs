@@ -1,10 +1,13 @@
-//! The queue before the writer: two bounded lanes.
+//! The queue before the writer: bounded lanes, in which organizations take turns.
 //!
-//! What ends or narrows something is taken first and has places of its own; in the ordinary lane
-//! one organization holds at most a quarter. A full lane refuses at once, it never blocks.
+//! What ends or narrows something is taken first and has places of its own. Those that end
+//! thousands of records at once have a lane for themselves, one a batch, so that no revocation
+//! waits for more than one of them. In every lane one organization holds at most a quarter of the
+//! places, and the organizations that wait take turns, one command each. A full lane refuses at
+//! once, it never blocks.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::thread;
 
@@ -18,13 +21,21 @@ use crate::domain::rejection::Rejection;
 
 /// Places of the ordinary lane: at 50,000 commands a second, a wait of 80 ms.
 pub const ORDINARY_MAX: usize = 4_096;
-/// Places for ends alone.
+/// Places for revocations and the like alone.
 pub const ENDS_MAX: usize = 1_024;
-/// One organization's share of the ordinary lane.
-pub const SHARE_MAX: usize = ORDINARY_MAX / 4;
+/// Places for those that may end thousands of records: at some 50 ms each, 3 seconds of work.
+pub const CASCADES_MAX: usize = 64;
+/// The part of a batch that revocations leave to all others, so that none of these wait for ever.
+const LEFT_TO_OTHERS: usize = 16;
 /// So often the writer looks for work before it sleeps, giving way to others each time: a client
 /// that has just been answered asks again before that, and need not wake it.
 const LOOKS_BEFORE_SLEEP: u32 = 256;
+
+/// One organization's share of a lane with so many places.
+#[must_use]
+pub const fn share_of(places: usize) -> usize {
+    places / 4
+}
 
 /// A submission with the way back.
 #[derive(Debug)]
@@ -44,25 +55,117 @@ impl Job {
     }
 }
 
-/// Both lanes.
+/// All lanes.
 #[derive(Debug, Default)]
 pub struct Lanes {
     queue: Mutex<Queue>,
     news: Condvar,
     /// Whether there is work, or no more of it; a hint for who has not slept yet.
     stirred: AtomicBool,
+    /// How many revocations wait: the writer looks between two commands.
+    ends_waiting: AtomicUsize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Queue {
-    ends: VecDeque<Job>,
-    ordinary: VecDeque<Job>,
-    shares: BTreeMap<OrganizationId, usize>,
+    ends: Lane,
+    cascades: Lane,
+    ordinary: Lane,
     /// Commands with an idempotency key that are waiting or being decided.
     running: BTreeSet<Digest32>,
     closed: bool,
     /// The writer sleeps, and must be woken.
     asleep: bool,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            ends: Lane::with_places(ENDS_MAX),
+            cascades: Lane::with_places(CASCADES_MAX),
+            ordinary: Lane::with_places(ORDINARY_MAX),
+            running: BTreeSet::new(),
+            closed: false,
+            asleep: false,
+        }
+    }
+}
+
+/// A lane. Commands of one organization keep their order.
+#[derive(Debug)]
+struct Lane {
+    places: usize,
+    waiting: usize,
+    /// What waits, by organization; commands that name none take turns as one.
+    jobs: BTreeMap<Option<OrganizationId>, VecDeque<Job>>,
+    /// The organizations with waiting jobs, in the order of their turns.
+    turns: VecDeque<Option<OrganizationId>>,
+}
+
+impl Lane {
+    fn with_places(places: usize) -> Self {
+        Self {
+            places,
+            waiting: 0,
+            jobs: BTreeMap::new(),
+            turns: VecDeque::new(),
+        }
+    }
+
+    fn has_place(&self, organization: Option<OrganizationId>) -> bool {
+        let held = self.jobs.get(&organization).map_or(0, VecDeque::len);
+        let share = match organization {
+            Some(_) => share_of(self.places),
+            None => self.places,
+        };
+        self.waiting < self.places && held < share
+    }
+
+    fn push(&mut self, organization: Option<OrganizationId>, job: Job) {
+        let jobs = self.jobs.entry(organization).or_default();
+        if jobs.is_empty() {
+            self.turns.push_back(organization);
+        }
+        jobs.push_back(job);
+        self.waiting += 1;
+    }
+
+    /// The next job of the organization whose turn it is.
+    fn pop(&mut self) -> Option<Job> {
+        let organization = self.turns.pop_front()?;
+        let jobs = self.jobs.get_mut(&organization)?;
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.jobs.remove(&organization);
+        } else {
+            self.turns.push_back(organization);
+        }
+        self.waiting -= usize::from(job.is_some());
+        job
+    }
+
+    fn take_up_to(&mut self, max: usize, taken: &mut VecDeque<Job>) {
+        for _ in 0..max {
+            match self.pop() {
+                Some(job) => taken.push_back(job),
+                None => return,
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn lane(&mut self, job: &Job) -> &mut Lane {
+        match job.urgency() {
+            Urgency::Ends if job.submission.request.command.may_cascade() => &mut self.cascades,
+            Urgency::Ends => &mut self.ends,
+            Urgency::Ordinary => &mut self.ordinary,
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.ends.waiting + self.cascades.waiting + self.ordinary.waiting
+    }
 }
 
 impl Lanes {
@@ -81,30 +184,17 @@ impl Lanes {
             return Err(SubmitError::Stopping);
         }
         let organization = job.submission.request.command.organization();
-        match job.urgency() {
-            Urgency::Ends if queue.ends.len() >= ENDS_MAX => return Err(SubmitError::QueueFull),
-            Urgency::Ends => {}
-            Urgency::Ordinary => {
-                let share = organization.and_then(|id| queue.shares.get(&id)).copied();
-                if queue.ordinary.len() >= ORDINARY_MAX || share.unwrap_or(0) >= SHARE_MAX {
-                    return Err(SubmitError::QueueFull);
-                }
-            }
+        if !queue.lane(&job).has_place(organization) {
+            return Err(SubmitError::QueueFull);
         }
         if let Some(idempotency) = job.submission.idempotency
             && !queue.running.insert(idempotency.command)
         {
             return Err(Rejection::CommandStillRunning.into());
         }
-        match job.urgency() {
-            Urgency::Ends => queue.ends.push_back(job),
-            Urgency::Ordinary => {
-                if let Some(id) = organization {
-                    *queue.shares.entry(id).or_default() += 1;
-                }
-                queue.ordinary.push_back(job);
-            }
-        }
+        queue.lane(&job).push(organization, job);
+        self.ends_waiting
+            .store(queue.ends.waiting, Ordering::Release);
         self.stir(queue);
         Ok(())
     }
@@ -128,11 +218,12 @@ impl Lanes {
         }
     }
 
-    /// Waits for work and takes up to `max` jobs, ends first; `None` once closed and empty.
-    pub(crate) fn take(&self, max: usize) -> Option<Vec<Job>> {
+    /// Waits for work and takes up to `max` jobs, revocations first and one cascade after them;
+    /// `None` once closed and empty.
+    pub(crate) fn take(&self, max: usize) -> Option<VecDeque<Job>> {
         self.look_around();
         let mut queue = self.lock();
-        while queue.ends.is_empty() && queue.ordinary.is_empty() {
+        while queue.waiting() == 0 {
             if queue.closed {
                 return None;
             }
@@ -143,24 +234,35 @@ impl Lanes {
             };
             queue.asleep = false;
         }
-        let ends = queue.ends.len().min(max);
-        let mut jobs: Vec<Job> = queue.ends.drain(..ends).collect();
-        let ordinary = queue.ordinary.len().min(max - ends);
-        let taken: Vec<Job> = queue.ordinary.drain(..ordinary).collect();
-        for job in &taken {
-            if let Some(id) = job.submission.request.command.organization()
-                && let Some(share) = queue.shares.get_mut(&id)
-            {
-                *share = share.saturating_sub(1);
-                if *share == 0 {
-                    queue.shares.remove(&id);
-                }
-            }
-        }
-        let done = queue.ends.is_empty() && queue.ordinary.is_empty() && !queue.closed;
+        let mut taken = VecDeque::with_capacity(max.min(queue.waiting()));
+        queue
+            .ends
+            .take_up_to(max - max / LEFT_TO_OTHERS, &mut taken);
+        let cascades = (max - taken.len()).min(1);
+        queue.cascades.take_up_to(cascades, &mut taken);
+        let ordinary = max - taken.len();
+        queue.ordinary.take_up_to(ordinary, &mut taken);
+        self.ends_waiting
+            .store(queue.ends.waiting, Ordering::Release);
+        let done = queue.waiting() == 0 && !queue.closed;
         self.stirred.store(!done, Ordering::Release);
-        jobs.extend(taken);
-        Some(jobs)
+        Some(taken)
+    }
+
+    /// Takes up to `max` revocations that have come since, without waiting, to the front of what
+    /// has been taken. While none wait, it costs one look.
+    pub(crate) fn take_ends(&self, max: usize, taken: &mut VecDeque<Job>) {
+        if self.ends_waiting.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let mut queue = self.lock();
+        let mut ends = VecDeque::new();
+        queue.ends.take_up_to(max, &mut ends);
+        self.ends_waiting
+            .store(queue.ends.waiting, Ordering::Release);
+        drop(queue);
+        ends.append(taken);
+        *taken = ends;
     }
 
     /// Forgets that a command with an idempotency key is running.
@@ -181,10 +283,13 @@ impl Lanes {
         self.lock().closed
     }
 
-    /// How many jobs wait in the lane of ends and in the ordinary one.
+    /// How many jobs wait in the lanes of revocations and in the ordinary one.
     #[must_use]
     pub fn waiting(&self) -> (usize, usize) {
         let queue = self.lock();
-        (queue.ends.len(), queue.ordinary.len())
+        (
+            queue.ends.waiting + queue.cascades.waiting,
+            queue.ordinary.waiting,
+        )
     }
 }

@@ -6,9 +6,10 @@
 //! batch. Data flows one way; nothing here knows HTTP.
 //!
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
-//! loop), `checkpoints` (signed and published), [`boot`] (make and open), [`turns`] (who reads the
-//! past when), [`history`], `folds`, [`past`] and [`feed`] (reading it back), [`expiry`] and
-//! [`telling`] (what it tells itself as time goes on).
+//! loop), [`quota`] (how much each organization may write), `checkpoints` (signed and published),
+//! [`boot`] (make and open), [`turns`] (who reads the past when), [`history`], `folds`, [`past`]
+//! and [`feed`] (reading it back), [`expiry`] and [`telling`] (what it tells itself as time goes
+//! on).
 
 pub mod boot;
 pub mod expiry;
@@ -16,11 +17,13 @@ pub mod feed;
 pub mod history;
 pub mod lanes;
 pub mod past;
+pub mod quota;
 pub mod signing;
 pub mod telling;
 pub mod turns;
 pub mod unusable_keys;
 
+mod answers;
 mod checkpoints;
 mod command_digest;
 mod erasure;
@@ -36,6 +39,7 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
@@ -46,6 +50,7 @@ use crate::domain::audit_event::LedgerRestored;
 use crate::domain::command::Request;
 use crate::domain::endpoint_secret::EndpointSecretText;
 use crate::domain::envelope::Digest32;
+use crate::domain::ids::OrganizationId;
 use crate::domain::record::{
     Credential, Member, Organization, Project, ServiceAccount, WebhookEndpoint,
 };
@@ -97,6 +102,9 @@ pub struct Submission {
     pub network: Option<Network>,
     /// The client's idempotency key.
     pub idempotency: Option<Idempotency>,
+    /// The organization of the client, whose quotas may refuse it; `None`: nothing refuses it for
+    /// how much has been written.
+    pub client_of: Option<OrganizationId>,
 }
 
 impl Submission {
@@ -108,6 +116,7 @@ impl Submission {
             request_id: None,
             network: None,
             idempotency: None,
+            client_of: None,
         }
     }
 }
@@ -177,6 +186,12 @@ pub enum SubmitError {
     /// The clock cannot be believed; only ends are taken.
     #[error("the clock is suspect; only ends are taken until it is accepted")]
     ClockSuspect,
+    /// The organization's clients make records faster than they may.
+    #[error("too many creations at once")]
+    TooManyCreations(Duration),
+    /// The organization's clients have written more bytes than they may.
+    #[error("too much was written at once")]
+    TooManyBytes(Duration),
     /// The command makes an event or a batch beyond the log's limits.
     #[error("the command is too large for one batch")]
     TooLarge,

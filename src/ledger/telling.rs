@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::{Answer, Ledger, Submission, SubmitError};
 use crate::domain::command::{Actor, Command, NoteCheckpoint, Request};
 use crate::domain::envelope::Digest32;
+use crate::domain::ids::OrganizationId;
 use crate::domain::time::Timestamp;
 use crate::tiles::Published;
 
@@ -119,7 +120,15 @@ impl Ledger {
     ///
     /// # Errors
     /// When the ledger takes no command, or that checkpoint was told of already.
-    pub async fn tell(&self, published: &Published) -> Result<Answer, SubmitError> {
-        self.submit(told(published)).await
+    pub async fn tell(
+        &self,
+        published: &Published,
+        client_of: OrganizationId,
+    ) -> Result<Answer, SubmitError> {
+        let submission = Submission {
+            client_of: Some(client_of),
+            ..told(published)
+        };
+        self.submit(submission).await
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::{UNKNOWN_SUBJECT, WRONG_SUBJECT, new_stamp, organization_of, touch};
 use crate::domain::envelope::Event;
 use crate::domain::event::{Fact, KeyCreated, KeyRevoked, KeyRotated, KeyUpdated};
-use crate::domain::ids::{CredentialId, Owner};
+use crate::domain::ids::CredentialId;
 use crate::domain::record::{Credential, Ended, Grant, Metadata, NoSecret, Unpacked};
 use crate::domain::state::State;
+use crate::domain::time::Timestamp;
 
 impl State {
     pub(super) fn key_created(
@@ -39,9 +40,10 @@ impl State {
             secrets: vec![data.secret.record(prefix, event.occurred_at)],
             stamp: new_stamp(event, data.created_by),
         };
+        let (owner, at) = (record.owner, event.occurred_at);
         let record = self.put_key(record)?;
-        self.index_live(&record);
-        self.count(organization, |counts| counts.live_credentials += 1);
+        self.live.forget_expired(owner, organization, at);
+        self.index_live(&record, at);
         Ok(())
     }
 
@@ -51,7 +53,7 @@ impl State {
         event: &Event,
         fact: &Fact,
     ) -> Result<(), &'static str> {
-        let known = self.credentials.get(&id).ok_or(UNKNOWN_SUBJECT)?;
+        let known = Arc::clone(self.credentials.get(&id).ok_or(UNKNOWN_SUBJECT)?);
         let mut record = known.unpacked();
         touch(&mut record.stamp, event);
         if let Fact::KeyUpdated(data) = fact {
@@ -81,7 +83,14 @@ impl State {
         } else {
             return Err(WRONG_SUBJECT);
         }
-        self.put_key(record)?;
+        let record = self.put_key(record)?;
+        let expiry_moved = record.expires_at() != known.expires_at();
+        if known.ended().is_none() && (record.ended().is_some() || expiry_moved) {
+            self.live.remove(&known);
+        }
+        if record.ended().is_none() && expiry_moved {
+            self.live.add(&record, event.occurred_at);
+        }
         Ok(())
     }
 
@@ -118,13 +127,7 @@ impl State {
             event: event.id,
             reason,
         }));
-        if ends_with_owner(record.owner) {
-            self.owned.remove((record.owner, record.id));
-        }
         self.free_key_name(record);
-        self.count(record.organization, |counts| {
-            counts.live_credentials = counts.live_credentials.saturating_sub(1);
-        });
     }
 
     /// Frees the name of a credential, unless a later one has taken it since it expired.
@@ -139,23 +142,13 @@ impl State {
         }
     }
 
-    /// The indexes that a live credential stands in.
-    pub(in crate::domain) fn index_live(&mut self, record: &Credential) {
-        if ends_with_owner(record.owner()) {
-            self.owned.set((record.owner(), record.id()), ());
-        }
+    /// The indexes of a credential that has not ended.
+    pub(in crate::domain) fn index_live(&mut self, record: &Credential, now: Timestamp) {
+        self.live.add(record, now);
         if record.kind().rules().unique_name {
             let name = (record.owner(), record.name().to_owned());
             self.key_names.set(name, record.id());
         }
-    }
-}
-
-/// Whether credentials of this owner end with it.
-fn ends_with_owner(owner: Owner) -> bool {
-    match owner {
-        Owner::Organization(_) => false,
-        Owner::User(_) | Owner::ServiceAccount(_) => true,
     }
 }
 

@@ -345,7 +345,7 @@ impl State {
         let organization = organization_of(event)?;
         self.account_names
             .set((organization, fold_case(&data.name)), id);
-        self.slugs.set((organization, data.slug.clone()), id);
+        self.slugs.take(organization, &data.slug, id);
         let record = ServiceAccount {
             id,
             organization,

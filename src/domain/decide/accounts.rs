@@ -282,7 +282,7 @@ pub(super) fn create_account(
     ))
 }
 
-/// The first of `ci-bot`, `ci-bot-2`, `ci-bot-3`, ... that no account has or had.
+/// The slug of a new account.
 fn free_slug(state: &State, organization: OrganizationId, name: &str) -> String {
     let base: String = slug::slugify(name).chars().take(SLUG_CHARS_MAX).collect();
     let base = base.trim_matches('-');
@@ -291,10 +291,7 @@ fn free_slug(state: &State, organization: OrganizationId, name: &str) -> String 
     } else {
         base
     };
-    let taken = |slug: &str| state.slugs.contains(&(organization, slug.to_owned()));
-    let numbered = (2_u64..).map(|n| format!("{base}-{n}"));
-    let mut candidates = [base.to_owned()].into_iter().chain(numbered);
-    candidates.find(|slug| !taken(slug)).unwrap_or_default()
+    state.slugs.first_free(organization, base)
 }
 
 pub(super) fn update_account(

@@ -293,9 +293,7 @@ pub(super) fn check_limits(
 ) -> Result<(), Rejection> {
     let of_owner = match owner {
         Owner::Organization(_) => 0,
-        Owner::User(_) | Owner::ServiceAccount(_) => {
-            state.live_credentials_of(owner, now).len() as u64
-        }
+        Owner::User(_) | Owner::ServiceAccount(_) => state.live.count_of_owner(owner, now),
     };
     if of_owner >= LIVE_PER_OWNER_MAX {
         let what = "live credentials of one owner";
@@ -304,7 +302,7 @@ pub(super) fn check_limits(
             max: LIVE_PER_OWNER_MAX,
         });
     }
-    if state.counts(organization).live_credentials >= LIVE_PER_ORGANIZATION_MAX {
+    if state.live.count_of_organization(organization, now) >= LIVE_PER_ORGANIZATION_MAX {
         let what = "live credentials";
         return Err(Rejection::QuotaReached {
             what,

@@ -287,8 +287,9 @@ fn one_owner_has_at_most_5000_live_credentials() {
         let mut copy = acme.credential(first).unpacked();
         copy.id = id;
         let copy = Credential::try_from(copy).unwrap();
+        let now = acme.now;
+        acme.state.live.add(&copy, now);
         acme.state.credentials.restore(id, Arc::new(copy));
-        acme.state.owned.restore((owner, id), Arc::new(()));
     }
     let one_more = acme.owned_key(Kind::ServiceAccount, owner, "more", &["cases:read"]);
     acme.when(acme.owner, one_more.clone())

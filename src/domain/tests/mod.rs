@@ -35,6 +35,8 @@ mod sessions;
 mod texts;
 mod usage;
 
+use std::collections::BTreeMap;
+
 use ulid::Ulid;
 
 use super::catalogue::Catalogue;
@@ -46,7 +48,7 @@ use super::envelope::{
     commitment,
 };
 use super::event::Fact;
-use super::ids::{CredentialId, LogId, Principal, Subject};
+use super::ids::{CredentialId, LogId, Owner, Principal, Subject};
 use super::record::Status;
 use super::rejection::Rejection;
 use super::secret::Token;
@@ -291,6 +293,18 @@ pub(crate) fn fingerprint(state: &State) -> String {
     };
     let names = state.key_names.settled_after(None);
     let names: Vec<_> = names.filter(|(_, holder)| !expired(holder)).collect();
+    // What has expired counts nowhere, whether it is forgotten yet or not.
+    let at = state.last_at().unwrap_or_default();
+    let all = state.credentials.settled_after(None);
+    let live: BTreeMap<Owner, _> = all
+        .map(|(_, record)| record.owner())
+        .map(|owner| (owner, state.live_credentials_of(owner, at)))
+        .collect();
+    let of_organizations = state.organizations.settled_after(None);
+    let of_organizations = of_organizations
+        .map(|(id, _)| (*id, state.live.count_of_organization(*id, at)))
+        .collect::<Vec<_>>();
+    let live = (live, of_organizations);
     let records = (
         &state.organizations,
         &state.heads,
@@ -305,7 +319,7 @@ pub(crate) fn fingerprint(state: &State) -> String {
         &state.account_names,
         &state.slugs,
         names,
-        &state.owned,
+        live,
         &state.commands,
         &state.commands_order,
     );

@@ -12,6 +12,7 @@ use crate::domain::envelope::{Digest32, commitment};
 use crate::domain::event::Fact;
 use crate::domain::ids::OrganizationId;
 use crate::domain::personal::Personal;
+use crate::domain::time::Timestamp;
 
 /// Plays steps on Acme.
 fn play(steps: &[Step]) -> Acme {
@@ -52,6 +53,7 @@ fn check_chains(ledger: &Ledger) {
 /// What is counted and indexed, counted again from the records alone.
 fn check_indexes(ledger: &Ledger) {
     let state = &ledger.state;
+    let now = state.last_at().unwrap();
     for (id, _) in state.organizations.settled_after(None) {
         let counts = state.counts(*id);
         let members = state.members.settled_after(None).map(|(_, member)| member);
@@ -74,16 +76,30 @@ fn check_indexes(ledger: &Ledger) {
         let accounts = accounts.filter(|(_, a)| a.organization == *id && !a.deleted);
         assert_eq!(counts.service_accounts, accounts.count() as u64);
         let keys = state.credentials.settled_after(None);
-        let keys = keys.filter(|(_, key)| key.organization() == *id && key.ended().is_none());
-        assert_eq!(counts.live_credentials, keys.count() as u64);
+        let keys = keys.filter(|(_, key)| key.organization() == *id && key.is_live(now));
+        let live = keys.count() as u64;
+        assert!(state.live.count_of_organization(*id, now) >= live);
+        let much_later = Timestamp(i64::MAX / 2);
+        let for_ever = state.credentials.settled_after(None);
+        let for_ever = for_ever.filter(|(_, key)| {
+            let endless = key.ended().is_none() && key.expires_at().is_none();
+            key.organization() == *id && endless
+        });
+        let counted = state.live.count_of_organization(*id, much_later);
+        assert_eq!(counted, for_ever.count() as u64);
         let projects = state.projects.settled_after(None);
         let projects = projects.filter(|(_, project)| project.organization == *id);
         assert_eq!(counts.projects, projects.count() as u64);
     }
     for (_, key) in state.credentials.settled_after(None) {
-        let owned = state.owned.contains(&(key.owner(), key.id()));
         let ends_with_owner = key.kind().rules().unique_name;
-        assert_eq!(owned, ends_with_owner && key.ended().is_none());
+        let live = state.live_credentials_of(key.owner(), now);
+        let counted = state.live.count_of_owner(key.owner(), now);
+        assert_eq!(counted, live.len() as u64);
+        assert_eq!(
+            live.contains(&key.id()),
+            ends_with_owner && key.is_live(now)
+        );
     }
 }
 

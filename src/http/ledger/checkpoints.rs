@@ -36,15 +36,14 @@ pub(in crate::http) async fn tell(call: Call, request: Request) -> Result<Respon
     call.may_at_home(Action::ReadLedger)?;
     call.optional_json::<NoFields>(request).await?;
     let app = &call.app;
-    let now_ms = app.ledger.monotonic_ms();
-    app.quotas.take(call.home()?, now_ms)?;
+    let home = call.home()?;
     // What was told of last is an event itself, so that there is always more to tell of.
     let newest = app.shown().saturating_sub(1);
     if !app.ledger.tiles().wait_for(newest, WITHIN).await {
         return Err(not_published());
     }
     let published = app.ledger.tiles().published().ok_or_else(not_published)?;
-    let answer = app.ledger.tell(&published).await?;
+    let answer = app.ledger.tell(&published, home).await?;
     let told = Told {
         position: answer.position,
         size: published.checkpoint.size,

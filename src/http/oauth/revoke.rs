@@ -133,6 +133,7 @@ async fn submit(
         request_id: Some(context.request_id.as_str().to_owned()),
         network: context.network(app),
         idempotency: None,
+        client_of: None,
     };
     match app.ledger.submit(submission).await {
         Ok(_answer) => Ok(()),

@@ -127,6 +127,7 @@ fn by_nobody(app: &App, context: &Context, command: Command) -> Submission {
         request_id: Some(context.request_id.as_str().to_owned()),
         network: context.network(app),
         idempotency: None,
+        client_of: None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::degraded::DegradedParts;
 use crate::domain::state::State;
 use crate::ledger::checkpoints::{Signed, Signing, Told};
 use crate::ledger::lanes::Lanes;
+use crate::ledger::quota::Quotas;
 use crate::ledger::snapshots;
 use crate::ledger::status::Appended;
 use crate::ledger::unusable_keys::UnusableKeys;
@@ -77,6 +78,7 @@ pub(super) fn start(
         entropy,
         guard,
         signed: signed.clone(),
+        quotas: Quotas::default(),
     };
     let state_of_writer = Arc::clone(&state);
     let snapshots = settings.folder.snapshots();

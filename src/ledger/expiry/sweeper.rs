@@ -87,6 +87,8 @@ impl Sweeper {
             | SubmitError::KeyUnusable(_)
             | SubmitError::KeyNotDestroyed
             | SubmitError::ClockSuspect
+            | SubmitError::TooManyCreations(_)
+            | SubmitError::TooManyBytes(_)
             | SubmitError::TooLarge
             | SubmitError::ReplayTooLong
             | SubmitError::OutcomeUnknown => {

@@ -1,12 +1,14 @@
 //! The queue: ends first, shares, full and closed lanes; one sync for all who wait.
 
+use std::collections::VecDeque;
+
 use tokio::sync::oneshot;
 
 use super::company::{create_organization, organization};
 use super::{Setup, World, api_key, idempotency, refusal, revoke, submission};
-use crate::domain::command::Actor;
-use crate::domain::ids::{CredentialId, OrganizationId};
-use crate::ledger::lanes::{ENDS_MAX, Job, Lanes, ORDINARY_MAX, SHARE_MAX};
+use crate::domain::command::{Actor, Command, RemoveMember};
+use crate::domain::ids::{CredentialId, OrganizationId, UserId};
+use crate::ledger::lanes::{CASCADES_MAX, ENDS_MAX, Job, Lanes, ORDINARY_MAX, share_of};
 use crate::ledger::{Submission, SubmitError};
 use crate::log::{Disk, MemoryDisk};
 
@@ -27,6 +29,15 @@ fn end(of: OrganizationId) -> Submission {
     submission(Actor::Operator, revoke(of, KEY))
 }
 
+/// What may end thousands of tokens.
+fn cascade(of: OrganizationId) -> Submission {
+    let removal = RemoveMember {
+        organization: of,
+        member: UserId(ulid::Ulid(9)),
+    };
+    submission(Actor::Operator, Command::RemoveMember(removal))
+}
+
 fn found() -> Submission {
     submission(
         Actor::Operator,
@@ -42,7 +53,7 @@ fn ends_are_taken_first() {
     push(&lanes, end(ACME)).unwrap();
     push(&lanes, end(ACME)).unwrap();
     assert_eq!(lanes.waiting(), (2, 2));
-    let names = |jobs: Vec<Job>| -> Vec<&str> {
+    let names = |jobs: VecDeque<Job>| -> Vec<&str> {
         let ends = |job: &Job| job.urgency() == crate::domain::command::Urgency::Ends;
         let name = |job: &Job| if ends(job) { "end" } else { "other" };
         jobs.iter().map(name).collect()
@@ -52,46 +63,103 @@ fn ends_are_taken_first() {
 }
 
 #[test]
-fn one_organization_has_a_quarter_of_the_lane_and_ends_have_their_own() {
+fn one_organization_has_a_quarter_of_a_lane_and_ends_have_their_own() {
     let lanes = Lanes::default();
-    for organization in 1..=4 {
-        let of = OrganizationId(ulid::Ulid(organization));
-        for _ in 0..SHARE_MAX {
-            push(&lanes, issue(of)).unwrap();
+    let of = |number| OrganizationId(ulid::Ulid(number));
+    for number in 1..=4 {
+        for _ in 0..share_of(ORDINARY_MAX) {
+            push(&lanes, issue(of(number))).unwrap();
         }
-        assert_eq!(push(&lanes, issue(of)).unwrap_err(), "QueueFull");
+        assert_eq!(push(&lanes, issue(of(number))).unwrap_err(), "QueueFull");
+        for _ in 0..share_of(ENDS_MAX) {
+            push(&lanes, end(of(number))).unwrap();
+        }
+        assert_eq!(push(&lanes, end(of(number))).unwrap_err(), "QueueFull");
+        for _ in 0..share_of(CASCADES_MAX) {
+            push(&lanes, cascade(of(number))).unwrap();
+        }
+        assert_eq!(push(&lanes, cascade(of(number))).unwrap_err(), "QueueFull");
     }
-    assert_eq!(lanes.waiting(), (0, ORDINARY_MAX));
-    assert_eq!(push(&lanes, found()).unwrap_err(), "QueueFull");
+    assert_eq!(lanes.waiting(), (ENDS_MAX + CASCADES_MAX, ORDINARY_MAX));
+    for full in [issue(of(5)), end(of(5)), cascade(of(5)), found()] {
+        assert_eq!(push(&lanes, full).unwrap_err(), "QueueFull");
+    }
     let keyed = Submission {
         idempotency: Some(idempotency(1, 1)),
         ..found()
     };
     assert_eq!(push(&lanes, keyed.clone()).unwrap_err(), "QueueFull");
-    for _ in 0..ENDS_MAX {
-        push(&lanes, end(ACME)).unwrap();
-    }
-    assert_eq!(push(&lanes, end(ACME)).unwrap_err(), "QueueFull");
 
-    lanes.take(ENDS_MAX + 2).unwrap();
-    assert_eq!(lanes.waiting(), (0, ORDINARY_MAX - 2));
-    // What was refused is not running, and the share of the one taken is free again.
+    lanes.take(2 * ENDS_MAX).unwrap();
+    // What was refused is not running, and the places of those taken are free again.
     push(&lanes, keyed.clone()).unwrap();
     let running = push(&lanes, keyed.clone()).unwrap_err();
     assert_eq!(running, "Rejected(CommandStillRunning)");
-    lanes.take(ORDINARY_MAX).unwrap();
+    while lanes.waiting().1 > 0 {
+        lanes.take(ORDINARY_MAX).unwrap();
+    }
     assert!(push(&lanes, keyed.clone()).is_err(), "it is being decided");
     lanes.finished(idempotency(1, 1).command);
     push(&lanes, keyed).unwrap();
-    for _ in 0..SHARE_MAX {
-        push(&lanes, issue(ACME)).unwrap();
-    }
 
     lanes.close();
     assert!(lanes.is_closed());
     assert_eq!(push(&lanes, end(ACME)).unwrap_err(), "Stopping");
-    assert_eq!(lanes.take(ORDINARY_MAX).unwrap().len(), SHARE_MAX + 1);
-    assert!(lanes.take(1).is_none());
+    let mut left = 0;
+    while let Some(taken) = lanes.take(ORDINARY_MAX) {
+        left += taken.len();
+    }
+    assert_eq!(lanes.waiting(), (0, 0));
+    assert!(left >= 1);
+}
+
+/// The organizations of jobs, in their order.
+fn organizations(jobs: &VecDeque<Job>) -> Vec<Option<u128>> {
+    let of = |job: &Job| job.submission.request.command.organization();
+    jobs.iter()
+        .map(|job| of(job).map(|id| { id.0 }.0))
+        .collect()
+}
+
+#[test]
+fn organizations_take_turns_in_every_lane_and_a_cascade_is_one_of_a_batch() {
+    let (many, few) = (OrganizationId(ulid::Ulid(1)), OrganizationId(ulid::Ulid(2)));
+    for make in [issue, end] {
+        let lanes = Lanes::default();
+        for _ in 0..5 {
+            push(&lanes, make(many)).unwrap();
+        }
+        push(&lanes, make(few)).unwrap();
+        let taken = lanes.take(100).unwrap();
+        let turns = [1, 2, 1, 1, 1, 1].map(Some);
+        assert_eq!(organizations(&taken), turns);
+    }
+    let lanes = Lanes::default();
+    for _ in 0..3 {
+        push(&lanes, cascade(many)).unwrap();
+    }
+    push(&lanes, cascade(few)).unwrap();
+    push(&lanes, issue(few)).unwrap();
+    assert_eq!(organizations(&lanes.take(100).unwrap()), [Some(1), Some(2)]);
+    // A revocation that comes meanwhile goes before what was taken.
+    let mut taken = lanes.take(100).unwrap();
+    push(&lanes, end(many)).unwrap();
+    lanes.take_ends(100, &mut taken);
+    assert_eq!(organizations(&taken), [Some(1), Some(2)]);
+    assert_eq!(lanes.waiting(), (2, 0));
+}
+
+#[test]
+fn revocations_leave_places_of_a_batch_to_others() {
+    let lanes = Lanes::default();
+    for number in 1..=4 {
+        for _ in 0..share_of(ENDS_MAX) {
+            push(&lanes, end(OrganizationId(ulid::Ulid(number)))).unwrap();
+        }
+    }
+    push(&lanes, issue(ACME)).unwrap();
+    lanes.take(ENDS_MAX).unwrap();
+    assert_eq!(lanes.waiting().1, 0);
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod folds;
 mod idempotency;
 mod image;
 mod lanes;
+mod quota;
 mod restart;
 mod restored;
 mod sealed;

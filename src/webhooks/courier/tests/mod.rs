@@ -57,7 +57,11 @@ fn what_the_ledger_is_goes_to_whoever_asks_for_it() {
         let tiles = world.ledger.tiles();
         assert!(tiles.wait_for(position, PATIENCE).await);
         let published = tiles.published().unwrap();
-        let told = world.ledger.tell(&published).await.unwrap();
+        let told = world
+            .ledger
+            .tell(&published, world.organization)
+            .await
+            .unwrap();
         let body = auditor.next().await.json();
         assert_eq!(body["type"], "ledger.checkpointed");
         assert_eq!(body["sequence"], told.position);
