@@ -254,13 +254,6 @@ impl Problem {
         Self::too_many("too_many_creations", "too many creations at once", wait)
     }
 
-    /// 429: an organization writes more into the log than it may.
-    #[must_use]
-    pub(super) fn too_many_bytes(wait: Duration) -> Self {
-        let what = "the organization has written too much at once; revocations are still accepted";
-        Self::too_many("too_many_bytes", what, wait)
-    }
-
     /// 429: a webhook endpoint is tried more often than it may be.
     #[must_use]
     pub(super) fn too_many_trials(wait: Duration) -> Self {
@@ -445,7 +438,10 @@ impl From<SubmitError> for Problem {
                 Self::unavailable("queue_full", "too many commands are waiting")
             }
             SubmitError::TooManyCreations(wait) => Self::too_many_creations(wait),
-            SubmitError::TooManyBytes(wait) => Self::too_many_bytes(wait),
+            SubmitError::TooManyBytes(wait) => {
+                let what = "too much was written at once; revocations are still accepted";
+                Self::too_many("too_many_bytes", what, wait)
+            }
             SubmitError::ViewsBehind => {
                 Self::unavailable("views_behind", "the views are too far behind")
             }

@@ -96,7 +96,7 @@ impl Writer {
         job.reply(outcome);
     }
 
-    /// After a failure: no one's command is taken any more, neither `taken` ones nor those that wait.
+    /// Refuses the commands that were taken and those that wait, after a failure.
     pub(super) fn refuse_all(self, taken: VecDeque<Job>) {
         self.shared.lanes.close();
         for job in taken {
