@@ -1,4 +1,4 @@
-//! Refusals: one variant a reason. Each has a stable code; `http/problem.rs` alone knows statuses.
+//! Refusals: one variant a reason. Each has a stable code; `http/problem/` alone knows statuses.
 
 use super::in_use::InUse;
 use super::kind::Kind;
