@@ -12,7 +12,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::past;
 use crate::domain::blot::without_secrets;
 use crate::domain::rejection::Rejection;
 

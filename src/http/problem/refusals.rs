@@ -1,9 +1,10 @@
-//! What the ledger refuses as problems.
+//! What the ledger refuses, as problems.
 
 use axum::http::{HeaderValue, StatusCode, header};
 
 use super::{FieldProblem, Problem};
 use crate::domain::rejection::Rejection;
+use crate::http::past;
 use crate::ledger::SubmitError;
 
 /// A quota is free again when something has ended, which takes people.
