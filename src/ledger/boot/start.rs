@@ -56,12 +56,8 @@ pub(super) fn start(
     entropy.ulids_after(state.last_id().map_or(ulid::Ulid::nil(), |id| id.0));
     let reader = log.reader();
     let tiles = tiles(settings.folder.tiles(), &reader, &signing)?;
-    let shared = shared(
-        (views, (keys, unusable_keys), degraded),
-        settings.clock,
-        last_ms,
-        log.log_id(),
-    );
+    let shown = (views, (keys, unusable_keys), degraded);
+    let shared = shared(shown, settings.clock, last_ms, log.log_id());
     let vkeys = signing.signers.known();
     let signed = announced(&log);
     let (snapshots, orders) = mpsc::sync_channel(0);
