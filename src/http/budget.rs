@@ -15,7 +15,7 @@ use http_body_util::BodyExt;
 
 use super::context::LEDGER_POSITION;
 use super::problem::Problem;
-use super::shares::{Client, FairShares, Share, ShareLimits};
+use super::shares::{FairShares, Holder, Share, ShareLimits};
 
 /// Bytes of a body or an answer that count nowhere: the longest body of a usual request.
 pub(super) const SMALL_BYTES: usize = 64 * 1_024;
@@ -77,18 +77,15 @@ impl LargeBody {
     }
 }
 
-fn client(address: Option<IpAddr>) -> Client {
-    Client {
-        address,
-        organization: None,
-    }
-}
-
 impl Budget {
     /// The share of a body on a route that reads more than [`SMALL_BYTES`].
     pub(super) fn large_body(&self, route: &str, address: Option<IpAddr>) -> Option<LargeBody> {
         let is_large = matches!(route, "/v1/usage" | "/v1/verify/batch");
-        is_large.then(|| LargeBody(Arc::new(Mutex::new(self.bodies.empty(client(address))))))
+        is_large.then(|| {
+            LargeBody(Arc::new(Mutex::new(
+                self.bodies.empty(Holder::of_address(address)),
+            )))
+        })
     }
 
     /// Counts an answer until its client has taken it.
@@ -106,10 +103,11 @@ impl Budget {
             return response;
         }
         let changed = !method.is_safe() && response.headers().contains_key(LEDGER_POSITION);
+        let holders = Holder::of_address(address);
         let share = if changed {
-            Some(self.answers.take_anyway(client(address), bytes))
+            Some(self.answers.take_anyway(holders, bytes))
         } else {
-            self.answers.take(client(address), bytes)
+            self.answers.take(holders, bytes)
         };
         let Some(share) = share else {
             return exhausted().into_response();
@@ -175,7 +173,9 @@ mod tests {
     #[tokio::test]
     async fn what_has_changed_something_is_answered_and_shared_bytes_are_free() {
         let budget = Budget::default();
-        let full = budget.answers.take(client(None), EACH_BYTES_MAX);
+        let full = budget
+            .answers
+            .take(Holder::of_address(None), EACH_BYTES_MAX);
         let mut written = list(SMALL_BYTES + 1);
         written.headers_mut().insert(LEDGER_POSITION, 1.into());
         let written = budget.count_answer(written, &Method::POST, None).await;

@@ -1,42 +1,35 @@
-//! Fair shares of something that all clients use at once: connections, bytes, places for hashes.
+//! Fair shares of something that clients hold: connections, bytes, streams, places for hashes.
 //!
-//! Each network and each organization has at most its share, and the last quarter of all is kept
-//! for clients that use little, so that a few that take all they may leave room for the others.
-//! Nothing waits here: what is over a share is refused, and what is given comes back on drop.
+//! A holder is a network of clients or an organization. Each may hold up to a limit of its own, and
+//! no more than a third of what all have left: however many take all they can, there is room for
+//! one more. Must never make anyone wait: what is over a share is refused at once, and what is given
+//! comes back on drop.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::network::ClientNetwork;
-use crate::domain::ids::OrganizationId;
+use crate::ledger::turns::Tenant;
 
-/// Part of all that is kept for clients that use little.
-const KEPT_PART: usize = 4;
-/// Part of one's own share up to which the use of it is little.
-const LITTLE_PART: usize = 8;
+/// What part of all that is free one holder may hold at most.
+const FREE_PART: usize = 3;
 
-/// A client as it is counted: by its networks, and by the organization it acts for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Client {
-    pub(super) address: Option<IpAddr>,
-    pub(super) organization: Option<OrganizationId>,
-}
-
+/// Whose a share is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-enum Holder {
+pub(super) enum Holder {
     Network(ClientNetwork),
-    Organization(OrganizationId),
+    Tenant(Tenant),
 }
 
-impl Client {
-    fn holders(self) -> impl Iterator<Item = Holder> {
-        let networks = ClientNetwork::all_of(self.address).map(Holder::Network);
-        networks.chain(self.organization.map(Holder::Organization))
+impl Holder {
+    /// The networks of a client.
+    pub(super) fn of_address(address: Option<IpAddr>) -> Vec<Self> {
+        ClientNetwork::all_of(address).map(Self::Network).collect()
     }
 }
 
-/// How much there is, and how much of it one client may have.
+/// How much there is, and how much of it one holder may have.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct ShareLimits {
     pub(super) all: usize,
@@ -48,7 +41,7 @@ impl ShareLimits {
     fn of(self, holder: Holder) -> usize {
         match holder {
             Holder::Network(network) => network.width.limit(self.each),
-            Holder::Organization(_) => self.each,
+            Holder::Tenant(_) => self.each,
         }
     }
 }
@@ -74,40 +67,33 @@ impl FairShares {
         }
     }
 
-    /// Gives `amount` to a client, unless that is over a share of its or over what is left.
-    pub(super) fn take(&self, client: Client, amount: usize) -> Option<Share> {
-        let mut share = self.empty(client);
+    /// Gives `amount`, unless that is over the share of a holder or over what is left. Without a
+    /// holder only the latter counts: so a proxy takes, which speaks for many clients.
+    pub(super) fn take(
+        &self,
+        holders: impl IntoIterator<Item = Holder>,
+        amount: usize,
+    ) -> Option<Share> {
+        let mut share = self.empty(holders);
         share.grow(amount).then_some(share)
     }
 
     /// The same whatever is left: for what must not be refused any more.
-    pub(super) fn take_anyway(&self, client: Client, amount: usize) -> Share {
-        let mut share = self.empty(client);
+    pub(super) fn take_anyway(
+        &self,
+        holders: impl IntoIterator<Item = Holder>,
+        amount: usize,
+    ) -> Share {
+        let mut share = self.empty(holders);
         self.lock().add(&mut share, amount);
         share
     }
 
-    /// The same within the limit of all alone: for a proxy, which speaks for many clients.
-    pub(super) fn take_for_many(&self, amount: usize) -> Option<Share> {
-        let mut share = Share {
-            shares: self.clone(),
-            client: None,
-            amount: 0,
-        };
-        let mut in_use = self.lock();
-        if in_use.all + amount > self.limits.all {
-            return None;
-        }
-        in_use.add(&mut share, amount);
-        drop(in_use);
-        Some(share)
-    }
-
     /// A share of nothing, which may grow.
-    pub(super) fn empty(&self, client: Client) -> Share {
+    pub(super) fn empty(&self, holders: impl IntoIterator<Item = Holder>) -> Share {
         Share {
             shares: self.clone(),
-            client: Some(client),
+            holders: holders.into_iter().collect(),
             amount: 0,
         }
     }
@@ -123,35 +109,30 @@ impl FairShares {
 }
 
 impl InUse {
-    fn has_room(&self, limits: ShareLimits, client: Client, amount: usize) -> bool {
-        let all = self.all.saturating_add(amount);
-        if all > limits.all {
-            return false;
-        }
-        let scarce = all > limits.all - limits.all / KEPT_PART;
-        client.holders().all(|holder| {
-            let own = self.by_holder.get(&holder).copied().unwrap_or(0);
-            let limit = limits.of(holder);
-            let limit = if scarce { limit / LITTLE_PART } else { limit };
-            own.saturating_add(amount) <= limit
-        })
+    fn has_room(&self, limits: ShareLimits, share: &Share, amount: usize) -> bool {
+        let free = limits.all.saturating_sub(self.all);
+        let part = (free / FREE_PART).max(1);
+        amount <= free
+            && share.holders.iter().all(|holder| {
+                let own = self.by_holder.get(holder).copied().unwrap_or(0);
+                own.saturating_add(amount) <= limits.of(*holder).min(part)
+            })
     }
 
     fn add(&mut self, share: &mut Share, amount: usize) {
         self.all += amount;
         share.amount += amount;
-        for holder in share.holders() {
-            *self.by_holder.entry(holder).or_default() += amount;
+        for holder in &share.holders {
+            *self.by_holder.entry(*holder).or_default() += amount;
         }
     }
 }
 
-/// What one client has; it is free again when this is dropped.
+/// What is held; it is free again when this is dropped.
 #[derive(Debug)]
 pub(super) struct Share {
     shares: FairShares,
-    /// The client that has it; `None` where it counts among all alone.
-    client: Option<Client>,
+    holders: Vec<Holder>,
     amount: usize,
 }
 
@@ -160,9 +141,7 @@ impl Share {
     pub(super) fn grow(&mut self, amount: usize) -> bool {
         let shares = self.shares.clone();
         let mut in_use = shares.lock();
-        let fits = self
-            .client
-            .is_none_or(|client| in_use.has_room(shares.limits, client, amount));
+        let fits = in_use.has_room(shares.limits, self, amount);
         if fits {
             in_use.add(self, amount);
         }
@@ -173,21 +152,17 @@ impl Share {
     pub(super) const fn amount(&self) -> usize {
         self.amount
     }
-
-    fn holders(&self) -> impl Iterator<Item = Holder> + use<> {
-        self.client.into_iter().flat_map(Client::holders)
-    }
 }
 
 impl Drop for Share {
     fn drop(&mut self) {
         let mut in_use = self.shares.lock();
         in_use.all -= self.amount;
-        for holder in self.holders() {
-            if let Some(own) = in_use.by_holder.get_mut(&holder) {
+        for holder in &self.holders {
+            if let Some(own) = in_use.by_holder.get_mut(holder) {
                 *own -= self.amount;
                 if *own == 0 {
-                    in_use.by_holder.remove(&holder);
+                    in_use.by_holder.remove(holder);
                 }
             }
         }
@@ -199,68 +174,80 @@ mod tests {
     use ulid::Ulid;
 
     use super::*;
+    use crate::domain::ids::OrganizationId;
 
-    const LIMITS: ShareLimits = ShareLimits {
-        all: 400,
-        each: 100,
-    };
-
-    fn client(address: &str) -> Client {
-        Client {
-            address: Some(address.parse().unwrap()),
-            organization: None,
-        }
+    fn tenant(n: u128) -> Holder {
+        Holder::Tenant(Some(OrganizationId(Ulid(n))))
     }
 
-    fn acme(address: &str) -> Client {
-        Client {
-            organization: Some(OrganizationId(Ulid(1))),
-            ..client(address)
-        }
+    fn at(address: &str) -> Vec<Holder> {
+        Holder::of_address(Some(address.parse().unwrap()))
     }
 
     #[test]
     fn each_client_has_its_share_and_no_more() {
+        let of_acme = |address| [at(address), vec![tenant(1)]].concat();
         for (first, second, fits) in [
-            (client("192.0.2.1"), client("192.0.2.1"), 0),
-            (client("192.0.2.1"), client("192.0.2.2"), 100),
-            (client("2001:db8::1"), client("2001:db8::2"), 0),
-            (client("2001:db8::1"), client("2001:db8:0:1::1"), 50),
-            (client("2001:db8::1"), client("2001:db8:0:100::1"), 100),
-            (client("2001:db8::1"), client("2001:db8:1::1"), 100),
-            (acme("192.0.2.1"), acme("192.0.2.2"), 0),
+            (at("192.0.2.1"), at("192.0.2.1"), 0),
+            (at("192.0.2.1"), at("192.0.2.2"), 100),
+            (at("2001:db8::1"), at("2001:db8::2"), 0),
+            (at("2001:db8::1"), at("2001:db8:0:1::1"), 50),
+            (at("2001:db8::1"), at("2001:db8:0:100::1"), 100),
+            (at("2001:db8::1"), at("2001:db8:1::1"), 100),
+            (of_acme("192.0.2.1"), of_acme("192.0.2.2"), 0),
         ] {
-            let shares = FairShares::new(LIMITS);
-            let taken = shares.take(first, 100).unwrap();
-            assert!(shares.take(first, 1).is_none());
-            let more: Vec<_> = (0..200).map_while(|_| shares.take(second, 1)).collect();
+            let limits = ShareLimits {
+                all: 1_000,
+                each: 100,
+            };
+            let shares = FairShares::new(limits);
+            let take = |holders: &Vec<Holder>, amount| shares.take(holders.clone(), amount);
+            let taken = take(&first, 100).unwrap();
+            assert!(take(&first, 1).is_none());
+            let more: Vec<_> = (0..200).map_while(|_| take(&second, 1)).collect();
             assert_eq!(more.len(), fits, "{first:?} {second:?}");
             drop((taken, more));
-            assert!(shares.take(first, 100).is_some());
+            assert!(take(&first, 100).is_some());
             assert!(shares.lock().by_holder.is_empty());
         }
     }
 
     #[test]
-    fn the_last_quarter_is_kept_for_those_who_use_little() {
-        let shares = FairShares::new(LIMITS);
-        let flood = ["192.0.2.1", "192.0.2.2", "192.0.2.3"];
-        let flood = flood.map(|address| shares.take(client(address), 100).unwrap());
-        assert!(shares.take(client("192.0.2.4"), 13).is_none());
-        let little = shares.take(client("192.0.2.4"), 12).unwrap();
-        assert!(shares.take(client("192.0.2.4"), 1).is_none());
-        assert!(shares.take(client("192.0.2.5"), 12).is_some());
-        drop((flood, little));
-        assert_eq!(shares.in_use(), 0);
+    fn however_many_take_all_they_can_there_is_room_for_one_more() {
+        let check = |all, each, expected: &[usize]| {
+            let shares = FairShares::new(ShareLimits { all, each });
+            let mut held = Vec::new();
+            for (n, expected) in (0..).zip(expected) {
+                let before = held.len();
+                held.extend(std::iter::from_fn(|| shares.take([tenant(n)], 1)));
+                assert_eq!(held.len() - before, *expected, "{all} {each}: {n}");
+            }
+            let last = held.pop();
+            drop(last);
+            let operator = Holder::Tenant(None);
+            assert!(
+                shares.take([operator], 1).is_some(),
+                "what is given back is free"
+            );
+            drop(held);
+            assert_eq!(shares.in_use(), 0);
+        };
+        check(256, 64, &[64, 48, 36, 27, 20, 15, 11, 9, 6, 5]);
+        check(12, 2, &[2, 2, 2, 1, 1, 1, 1, 1, 1, 0]);
+        check(1, 5, &[1, 0]);
     }
 
     #[test]
     fn what_must_not_be_refused_counts_all_the_same() {
-        let shares = FairShares::new(LIMITS);
-        let anyway = shares.take_anyway(client("192.0.2.1"), 500);
-        assert!(shares.take(client("192.0.2.2"), 1).is_none());
-        assert!(shares.take_for_many(1).is_none());
+        let limits = ShareLimits {
+            all: 400,
+            each: 100,
+        };
+        let shares = FairShares::new(limits);
+        let anyway = shares.take_anyway(at("192.0.2.1"), 500);
+        assert!(shares.take(at("192.0.2.2"), 1).is_none());
+        assert!(shares.take([], 1).is_none());
         drop(anyway);
-        assert!(shares.take_for_many(400).is_some());
+        assert!(shares.take([], 400).is_some());
     }
 }

@@ -34,7 +34,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 #[cfg(doc)]
 use super::budget;
-use super::shares::{Client, FairShares, Share, ShareLimits};
+use super::shares::{FairShares, Holder, Share, ShareLimits};
 use super::{App, Tls};
 use stream::{Connection, InTurn, WRITE_STALL_MAX};
 
@@ -161,13 +161,9 @@ impl Guarded {
     fn enter(&self, address: IpAddr) -> Option<Share> {
         let trusted = &self.app.settings.trusted;
         if trusted.iter().any(|net| net.contains(&address)) {
-            return self.places.take_for_many(1);
+            return self.places.take([], 1);
         }
-        let client = Client {
-            address: Some(address),
-            organization: None,
-        };
-        self.places.take(client, 1)
+        self.places.take(Holder::of_address(Some(address)), 1)
     }
 }
 

@@ -17,7 +17,7 @@ use crate::domain::sign_in::Password;
 use crate::http::App;
 use crate::http::context::Context;
 use crate::http::problem::Problem;
-use crate::http::shares::Client;
+use crate::http::shares::Holder;
 
 /// Members with one address that a sign-in without an organization is compared with. Those that
 /// came first, so that no later one keeps them out; more need the organization.
@@ -110,14 +110,12 @@ pub(super) async fn compare(
     admitted.map_err(Problem::too_many_attempts)?;
     let begun = app.attempts.begin(&account.name, address, now_ms);
     let begun = begun.map_err(Problem::too_many_attempts)?;
-    let client = Client {
-        address,
-        organization: account.organization,
-    };
+    // Not of an organization that is named: strangers would take its members' places.
+    let holders = Holder::of_address(address);
     let (known, mut stored) = known(app, &account.members);
     stored.resize(account.hashes(), None);
     let fits = match password.is_presentable() {
-        true => app.passwords.is_behind(client, password, stored).await,
+        true => app.passwords.is_behind(holders, password, stored).await,
         false => Ok(vec![false; stored.len()]),
     };
     // Without a place nothing was compared; it counts at its network all the same.

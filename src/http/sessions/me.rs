@@ -24,7 +24,7 @@ use crate::http::cookie;
 use crate::http::past::in_turn;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::shares::Client;
+use crate::http::shares::Holder;
 use crate::ledger::turns::Turn;
 use crate::ledger::{Ledger, Record};
 use crate::records::{MemberRecord, OrganizationRecord, SessionRecord};
@@ -171,11 +171,9 @@ pub(in crate::http) async fn set_password(
         None => return Err(Rejection::PasswordProofNeeded.into()),
     };
     let salt = call.app.random_bytes();
-    let client = Client {
-        address: call.context.address(&call.app),
-        organization: Some(session.organization),
-    };
-    let hash = call.app.passwords.hash(client, password, salt).await?;
+    let mut holders = Holder::of_address(call.context.address(&call.app));
+    holders.push(Holder::Tenant(Some(session.organization)));
+    let hash = call.app.passwords.hash(holders, password, salt).await?;
     let command = Command::SetPassword(SetPassword {
         organization: session.organization,
         password: Personal::new(hash),

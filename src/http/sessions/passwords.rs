@@ -10,13 +10,13 @@ use tokio::sync::Semaphore;
 
 use crate::domain::sign_in::Password;
 use crate::http::problem::Problem;
-use crate::http::shares::{Client, FairShares, ShareLimits};
+use crate::http::shares::{FairShares, Holder, ShareLimits};
 use crate::seal::password::{self, HashError, SALT_BYTES};
 
 /// Threads that hash at once: 2 x 19 MiB, and at most two cores.
 const RUNNING_MAX: usize = 2;
 /// Hashes that run or wait, of all and of one client or organization: the last one waits some three
-/// seconds. The part that is kept for clients that use little is a sign-in of eight hashes each.
+/// seconds. A sign-in takes up to eight.
 const HASHES_MAX: ShareLimits = ShareLimits { all: 256, each: 64 };
 
 /// The places.
@@ -39,22 +39,22 @@ impl Passwords {
     /// The hash of a new password.
     pub(super) async fn hash(
         &self,
-        client: Client,
+        holders: Vec<Holder>,
         password: Password,
         salt: [u8; SALT_BYTES],
     ) -> Result<String, Problem> {
-        self.run(client, 1, move || password::hash(&password, &salt))
+        self.run(holders, 1, move || password::hash(&password, &salt))
             .await
     }
 
     /// Which hashes a password is behind. A place without a hash takes as long and is not.
     pub(super) async fn is_behind(
         &self,
-        client: Client,
+        holders: Vec<Holder>,
         password: Password,
         stored: Vec<Option<String>>,
     ) -> Result<Vec<bool>, Problem> {
-        self.run(client, stored.len(), move || {
+        self.run(holders, stored.len(), move || {
             let stored = stored.iter();
             stored
                 .map(|stored| password::is_behind(&password, stored.as_deref()))
@@ -65,11 +65,11 @@ impl Passwords {
 
     async fn run<T: Send + 'static>(
         &self,
-        client: Client,
+        holders: Vec<Holder>,
         hashes: usize,
         work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, Problem> {
-        let places = self.places.take(client, hashes);
+        let places = self.places.take(holders, hashes);
         let places = places.ok_or_else(|| Problem::busy("too many passwords are waiting"))?;
         let running = Arc::clone(&self.running).acquire_owned().await;
         let running = running.map_err(|why| Problem::internal("no place for a hash", &why))?;
@@ -89,11 +89,8 @@ impl Passwords {
 mod tests {
     use super::*;
 
-    fn client(address: &str) -> Client {
-        Client {
-            address: Some(address.parse().unwrap()),
-            organization: None,
-        }
+    fn client(address: &str) -> Vec<Holder> {
+        Holder::of_address(Some(address.parse().unwrap()))
     }
 
     #[tokio::test]
@@ -101,8 +98,13 @@ mod tests {
         let passwords = Passwords::default();
         let password = || Password::new("correct horse".to_owned());
         let (guesser, other) = (client("192.0.2.1"), client("192.0.2.2"));
-        let taken = passwords.places.take(guesser, HASHES_MAX.each).unwrap();
-        let refused = passwords.is_behind(guesser, password(), vec![None]).await;
+        let taken = passwords
+            .places
+            .take(guesser.clone(), HASHES_MAX.each)
+            .unwrap();
+        let refused = passwords
+            .is_behind(guesser.clone(), password(), vec![None])
+            .await;
         assert_eq!(refused.unwrap_err().code(), "queue_full");
         let hash = passwords.hash(other, password(), [1; SALT_BYTES]).await;
         let hash = hash.unwrap();
