@@ -19,8 +19,9 @@ use super::pull;
 
 /// Verifications at once: at 25 microseconds each on a core, 100 milliseconds of work.
 const VERIFICATIONS_MAX: usize = 4_096;
-/// Readings of files or of the past at once. Those that read have their turns, organization by
-/// organization, and few wait for theirs; all places are not for one address.
+/// Readings of files or of the past at once: so many that one address with all its connections
+/// leaves some. What they hold has bounds of its own, with a share for each organization: `turns`
+/// lets 1,024 wait and 64 read, with 168 MiB at most, and 2,048 wait for a checkpoint, with 80 MiB.
 const READINGS_MAX: usize = 4_096;
 const _: () = assert!(CONNECTIONS_EACH_MAX < READINGS_MAX);
 /// All other requests at once: with their longest bodies, 256 MiB. Some read a body before they

@@ -28,6 +28,12 @@ const AT_ONCE_MAX: usize = 2;
 /// The same of all organizations: each holds one organization's credentials in RAM.
 const AT_ONCE_IN_ALL_MAX: usize = 12;
 
+/// Requests of one organization that wait for a checkpoint: they are among the
+/// 4,096 that read at all.
+const WAITING_MAX: usize = 256;
+/// The same of all organizations.
+const WAITING_IN_ALL_MAX: usize = 2_048;
+
 /// `as_of` of a read of one record.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -234,22 +240,39 @@ pub(super) async fn off_thread<T: Send + 'static>(
     in_turn(call, |ledger, _turn| read(ledger)).await
 }
 
-/// Pasts of whole organizations that are in RAM.
-pub(super) struct PastReads(TenantShares);
+/// What reads of the past hold for long.
+pub(super) struct PastReads {
+    /// Pasts of whole organizations that are in RAM.
+    whole: TenantShares,
+    /// Places of those who wait for a checkpoint.
+    waiting: TenantShares,
+}
 
 impl Default for PastReads {
     fn default() -> Self {
-        Self(TenantShares::new(Limits {
-            in_all: AT_ONCE_IN_ALL_MAX,
-            each: AT_ONCE_MAX,
-        }))
+        Self {
+            whole: TenantShares::new(Limits {
+                in_all: AT_ONCE_IN_ALL_MAX,
+                each: AT_ONCE_MAX,
+            }),
+            waiting: TenantShares::new(Limits {
+                in_all: WAITING_IN_ALL_MAX,
+                each: WAITING_MAX,
+            }),
+        }
     }
 }
 
 impl PastReads {
     /// A place for one reading of an organization's past.
     pub(super) fn begin(&self, call: &Call) -> Result<TenantShare, Problem> {
-        let share = self.0.take(call.caller.authority.organization);
+        let share = self.whole.take(call.caller.authority.organization);
+        share.ok_or_else(busy)
+    }
+
+    /// A place to wait for a checkpoint, which takes up to two seconds.
+    pub(super) fn wait_for_checkpoint(&self, call: &Call) -> Result<TenantShare, Problem> {
+        let share = self.waiting.take(call.caller.authority.organization);
         share.ok_or_else(busy)
     }
 }

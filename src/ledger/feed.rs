@@ -3,6 +3,7 @@
 //! Nothing is decided here. A reading of the log looks at a bounded piece of it and says how far it
 //! got, so that whoever follows goes on from there.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 
 use super::Ledger;
@@ -18,6 +19,10 @@ use crate::views::revocations::{Entry, FeedPage, Scope};
 const EVENTS_PER_READING: u64 = 200_000;
 /// Events between two looks at whether a page is full: a scan cannot be left half-way.
 const EVENTS_PER_STRIDE: u64 = 1_000;
+
+/// The live credentials of the owners in one reading. Each is looked up once, however many events
+/// an owner has: the writer waits meanwhile.
+type LiveCredentials = BTreeMap<Owner, Vec<CredentialId>>;
 
 impl Ledger {
     /// Entries from the position `from` on, if RAM holds all of them.
@@ -44,13 +49,14 @@ impl Ledger {
             entries: Vec::new(),
             next: from,
         };
+        let mut live = LiveCredentials::default();
         while page.next < end {
             turn.go_on()?;
             let to = end.min(page.next + EVENTS_PER_STRIDE);
             let (mut goes_on, mut outcome) = (true, Ok(()));
             self.reader().scan(page.next, to, |_, payload| {
                 if goes_on && outcome.is_ok() && may_concern(payload, scope) {
-                    match self.entry(payload) {
+                    match self.entry(payload, &mut live) {
                         Ok(Some(entry)) if scope.sees(&entry) => {
                             goes_on = page.take(Arc::new(entry), limit);
                         }
@@ -68,9 +74,18 @@ impl Ledger {
         Ok(page)
     }
 
-    fn entry(&self, payload: &[u8]) -> Result<Option<Entry>, HistoryError> {
+    fn entry(
+        &self,
+        payload: &[u8],
+        live: &mut LiveCredentials,
+    ) -> Result<Option<Entry>, HistoryError> {
         let event = Event::from_payload(payload)?;
-        Ok(Entry::of(&event, |owner| self.live_credentials_of(owner)))
+        let named = |owner| {
+            let of = live.entry(owner);
+            of.or_insert_with(|| self.live_credentials_of(owner))
+                .clone()
+        };
+        Ok(Entry::of(&event, named))
     }
 
     /// An owner's live credentials: the writer waits while at most 5,000 are looked up.

@@ -30,8 +30,9 @@ const STRIDE_MIN: u32 = 16;
 /// Versions kept of one record at regular distances. Beyond it the distance doubles: of a record
 /// with a million events every 4,096th is kept, and reading any version takes 20 milliseconds.
 const VERSIONS_MAX: usize = 256;
-/// Further versions of a record, each where a reader is on its way through the history.
-const READERS_MAX: usize = 16;
+/// Further versions of a record, each where a reader is on its way through the history: one for
+/// each of an organization's 50 webhook endpoints, and some for pulls.
+const READERS_MAX: usize = 64;
 /// Events of one record that are looked up at once: few at first, since most readers want the next
 /// one alone.
 const EVENTS_AT_FIRST: usize = 4;

@@ -31,8 +31,10 @@ use crate::records::{
     ServiceAccountRecord, SessionRecord, Use, WebhookEndpointRecord,
 };
 
-/// Bodies that are kept for other endpoints of the organization: usually 2 KB each, 4 MB.
-const KEPT_MAX: usize = 2_048;
+/// Bytes of bodies that are kept for other endpoints of the organization: usually 2,000 bodies.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a body takes beside its bytes.
+const BODY_BYTES: usize = 256;
 /// The type of a ping, which is no event's.
 pub const PING: &str = "ping";
 
@@ -77,7 +79,33 @@ pub(super) struct Form<'a, T: Serialize> {
 #[derive(Debug)]
 pub struct Bodies {
     ledger: Ledger,
-    kept: Mutex<BTreeMap<(u64, OrganizationId), Arc<Body>>>,
+    kept: Mutex<Kept>,
+}
+
+/// Bodies by position, the oldest first to go.
+#[derive(Debug, Default)]
+struct Kept {
+    bodies: BTreeMap<(u64, OrganizationId), Arc<Body>>,
+    bytes: usize,
+}
+
+impl Kept {
+    fn insert(&mut self, place: (u64, OrganizationId), body: Arc<Body>) {
+        self.bytes += body.weight();
+        let replaced = self.bodies.insert(place, body);
+        self.bytes -= replaced.map_or(0, |body| body.weight());
+        while self.bytes > KEPT_BYTES_MAX
+            && let Some((_, oldest)) = self.bodies.pop_first()
+        {
+            self.bytes -= oldest.weight();
+        }
+    }
+}
+
+impl Body {
+    fn weight(&self) -> usize {
+        BODY_BYTES + self.bytes.len()
+    }
 }
 
 impl Bodies {
@@ -95,7 +123,7 @@ impl Bodies {
     #[must_use]
     pub fn at_hand(&self, position: u64, to: OrganizationId) -> Option<Arc<Body>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let body = kept.get(&(position, to))?;
+        let body = kept.bodies.get(&(position, to))?;
         let erased = |person| {
             self.ledger
                 .keys()
@@ -125,9 +153,6 @@ impl Bodies {
         let body = Arc::new(body);
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.insert((position, to), Arc::clone(&body));
-        while kept.len() > KEPT_MAX {
-            kept.pop_first();
-        }
         Ok(Some(body))
     }
 }

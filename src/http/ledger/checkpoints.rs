@@ -7,8 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::not_published;
-use super::proofs::WITHIN;
+use super::{covered, not_published};
 use crate::domain::access::Action;
 use crate::http::body::NoFields;
 use crate::http::call::Call;
@@ -39,9 +38,7 @@ pub(in crate::http) async fn tell(call: Call, request: Request) -> Result<Respon
     let home = call.home()?;
     // What was told of last is an event itself, so that there is always more to tell of.
     let newest = app.shown().saturating_sub(1);
-    if !app.ledger.tiles().wait_for(newest, WITHIN).await {
-        return Err(not_published());
-    }
+    covered(&call, newest).await?;
     let published = app.ledger.tiles().published().ok_or_else(not_published)?;
     let answer = app.ledger.tell(&published, home).await?;
     let told = Told {

@@ -12,9 +12,14 @@ pub(super) mod past;
 pub(super) mod proofs;
 pub(super) mod tree;
 
+use std::time::Duration;
+
 use super::call::Call;
 use super::problem::Problem;
 use crate::tiles::NoReceipt;
+
+/// How long a read waits for the checkpoint that covers its events: there is one every second.
+const WITHIN: Duration = Duration::from_secs(2);
 
 /// What has not been published yet will be within a second or two.
 fn not_published() -> Problem {
@@ -22,6 +27,20 @@ fn not_published() -> Problem {
         "not_published",
         "no published checkpoint covers that yet; one comes every second",
     )
+}
+
+/// Waits until a published checkpoint covers the event at a position.
+async fn covered(call: &Call, position: u64) -> Result<(), Problem> {
+    let tiles = call.app.ledger.tiles();
+    let size = tiles.published().map_or(0, |newest| newest.checkpoint.size);
+    if size > position {
+        return Ok(());
+    }
+    let _waiting = call.app.past.wait_for_checkpoint(call)?;
+    match tiles.wait_for(position, WITHIN).await {
+        true => Ok(()),
+        false => Err(not_published()),
+    }
 }
 
 impl From<NoReceipt> for Problem {

@@ -15,8 +15,7 @@ use futures_util::stream;
 use serde::Deserialize;
 
 use super::events::{CutOff, NDJSON};
-use super::proofs::WITHIN;
-use super::{noted, off_thread};
+use super::{covered, noted, off_thread};
 use crate::audit::past::Asked;
 use crate::domain::access::Action;
 use crate::domain::audit_event::LedgerReading;
@@ -175,9 +174,7 @@ async fn root(call: &Call, moment: Moment) -> Result<String, Problem> {
     let Some(position) = moment.position() else {
         return Ok(STANDARD.encode(Frontier::new().root()));
     };
-    if !call.app.ledger.tiles().wait_for(position, WITHIN).await {
-        return Err(super::not_published());
-    }
+    covered(call, position).await?;
     let read = move |ledger: &Ledger| ledger.tiles().root_at(position + 1);
     Ok(STANDARD.encode(off_thread(call, read).await??))
 }

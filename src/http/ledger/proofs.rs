@@ -1,7 +1,5 @@
 //! Receipts of single events, and proofs that the ledger only grew.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -10,18 +8,18 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{not_published, off_thread};
+use super::{covered, not_published, off_thread};
 use crate::domain::access::Action;
 use crate::domain::ids::{EventId, OrganizationId, ProjectId, Subject};
 use crate::http::call::Call;
 use crate::http::lists::Query;
+use crate::http::past::in_turn;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::Ledger;
+use crate::ledger::history::HistoryError;
+use crate::ledger::turns::Turn;
 use crate::tiles::NoReceipt;
-
-/// How long a receipt waits for the checkpoint that covers its event: there is one every second.
-pub(super) const WITHIN: Duration = Duration::from_secs(2);
 
 /// A checkpoint to prove against.
 #[derive(Deserialize)]
@@ -77,9 +75,7 @@ pub(in crate::http) async fn receipt(
         call.may_at_home(Action::ReadLedger)?;
     }
     let size = size("size", query.read()?.size.as_deref())?;
-    if !call.app.ledger.tiles().wait_for(position, WITHIN).await {
-        return Err(not_published());
-    }
+    covered(&call, position).await?;
     let prove = move |ledger: &Ledger| ledger.tiles().receipt(position, size);
     let receipt = off_thread(&call, prove).await??;
     let file = format!("attachment; filename=\"{id}.tlog-proof\"");
@@ -131,18 +127,17 @@ pub(in crate::http) async fn receipts(
     let Some(newest) = positions.iter().max() else {
         return Ok(Vec::new());
     };
-    if !call.app.ledger.tiles().wait_for(*newest, WITHIN).await {
-        return Err(not_published());
-    }
-    let prove = move |ledger: &Ledger| {
+    covered(call, *newest).await?;
+    let prove = move |ledger: &Ledger, turn: &mut Turn| {
         let tiles = ledger.tiles();
         let texts = positions.iter().map(|position| {
+            turn.go_on().map_err(HistoryError::from)?;
             let receipt = tiles.receipt(*position, None)?;
-            Ok::<_, NoReceipt>(receipt.text())
+            Ok::<_, Problem>(receipt.text())
         });
         texts.collect::<Result<Vec<String>, _>>()
     };
-    Ok(off_thread(call, prove).await??)
+    in_turn(call, prove).await?
 }
 
 /// From which size to which.
@@ -184,8 +179,8 @@ pub(in crate::http) async fn consistency(
     if to > call.app.ledger.reader().next_position() {
         return Err(Problem::position_unknown());
     }
-    if to > published && !tiles.wait_for(to - 1, WITHIN).await {
-        return Err(not_published());
+    if to > published {
+        covered(&call, to - 1).await?;
     }
     let proof = off_thread(&call, move |ledger| ledger.tiles().consistency(from, to)).await?;
     let hashes = proof.map_err(|why| match why {

@@ -29,6 +29,7 @@ use super::streams::{LOOK_EVERY, Leave, Standing, Streams};
 use crate::domain::access::Action;
 use crate::domain::record::EventFilter;
 use crate::ledger::Ledger;
+use crate::ledger::turns::Turn;
 use crate::webhooks::bodies::Bodies;
 use crate::webhooks::pull::{self, Page, Wanted};
 
@@ -166,18 +167,32 @@ pub(super) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Pr
     call.wait().await?;
     // Who may wait has a place among those who wait; the others are a reading like any other.
     let of = Some(wanted.organization);
-    let _place = wait.map(|_| call.app.pull.streams.open(of)).transpose()?;
+    let place = wait.map(|_| call.app.pull.streams.open(of)).transpose()?;
     let caller = Standing::of(&call, Leave::Events(types, wanted.clone()));
     let deadline = Instant::now() + wait.unwrap_or_default();
-    let page = poll(&caller, &Arc::new(wanted), (from, limit), deadline).await?;
+    let bounds = Bounds {
+        limit,
+        readings: READINGS_PER_ANSWER,
+        has_place: place.is_some(),
+    };
+    let page = poll(&caller, &Arc::new(wanted), (from, bounds), deadline).await?;
     Ok(answered(&call, &query, &page))
+}
+
+/// How much is read for a page.
+#[derive(Clone, Copy)]
+struct Bounds {
+    limit: usize,
+    readings: u64,
+    /// Who has a place among those who wait is not refused a turn: those places are bounded.
+    has_place: bool,
 }
 
 /// A page with something in it, or what there is when the time is over.
 async fn poll(
     caller: &Standing,
     wanted: &Arc<Wanted>,
-    (from, limit): (u64, usize),
+    (from, bounds): (u64, Bounds),
     deadline: Instant,
 ) -> Result<Page, Problem> {
     let app = &caller.app;
@@ -186,7 +201,7 @@ async fn poll(
     // Whoever may see something else than when it began is to ask again.
     while caller.look().await? {
         news.mark_unchanged();
-        page = read(app, wanted, page, (limit, READINGS_PER_ANSWER)).await?;
+        page = read(app, wanted, page, bounds).await?;
         let is_behind = page.next < app.shown();
         let now = Instant::now();
         if !page.bodies.is_empty() || is_behind || now >= deadline {
@@ -232,11 +247,11 @@ async fn read(
     app: &App,
     wanted: &Arc<Wanted>,
     mut page: Page,
-    (limit, readings): (usize, u64),
+    bounds: Bounds,
 ) -> Result<Page, Problem> {
-    let bound = app.pull.events_per_reading;
-    let end = page.next.saturating_add(readings * bound);
-    for _ in 0..readings {
+    let (bound, limit) = (app.pull.events_per_reading, bounds.limit);
+    let end = page.next.saturating_add(bounds.readings * bound);
+    for _ in 0..bounds.readings {
         let shown = app.shown();
         if page.is_full(limit) || page.next >= shown.min(end) {
             break;
@@ -254,10 +269,13 @@ async fn read(
         let to = shown.min(newest + 1).min(page.next + bound);
         let wanted = Arc::clone(wanted);
         let of = Some(wanted.organization);
-        let reading = app.ledger.turns().run(of, move |turn| {
-            pull::read((&ledger, &bodies), &wanted, page, (to, limit), turn)
-        });
-        page = reading.await??;
+        let turns = app.ledger.turns();
+        let reading =
+            move |turn: &mut Turn| pull::read((&ledger, &bodies), &wanted, page, (to, limit), turn);
+        page = match bounds.has_place {
+            true => turns.run_bounded(of, reading).await??,
+            false => turns.run(of, reading).await??,
+        };
     }
     Ok(page)
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use super::{read, types, wanted};
+use super::{Bounds, read, types, wanted};
 use crate::domain::access::Action;
 use crate::http::call::Call;
 use crate::http::lists::Query;
@@ -98,7 +98,12 @@ impl Follower {
             self.line.check().await?;
             news.mark_unchanged();
             let page = Page::at(self.next);
-            let page = read(self.line.app(), &self.wanted, page, (PAGE_LEN, 1)).await;
+            let bounds = Bounds {
+                limit: PAGE_LEN,
+                readings: 1,
+                has_place: true,
+            };
+            let page = read(self.line.app(), &self.wanted, page, bounds).await;
             let page = page.map_err(|_unreadable| Over)?;
             for (position, body) in &page.bodies {
                 let event = Event::default().event(body.name).id(position.to_string());

@@ -19,6 +19,7 @@ mod ledger;
 mod lists;
 mod metrics;
 mod misplaced;
+mod neighbours;
 mod oauth;
 mod order;
 mod outlasting;

@@ -4,7 +4,10 @@
 //! after another, a slice of time each, and no organization ever holds all slices: however much one
 //! of them asks for, another one's next reading begins at once. Work that takes longer than a slice
 //! pauses between two events ([`Turn::go_on`]) and waits for its organization's next turn. It stops
-//! where its caller has gone away or its time is over. Must never know what is read.
+//! where its caller has gone away or its time is over. It has threads of its own, which yield to
+//! those that verify and write. Must never know what is read.
+
+mod threads;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +23,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::domain::ids::OrganizationId;
+use threads::Threads;
 
 /// Slices at once: with one of two cores for each, the service's own threads go on beside them.
 const SLICES_MAX: usize = 2;
@@ -29,11 +33,15 @@ const SLICES_EACH_MAX: usize = 1;
 const SLICE: Duration = Duration::from_millis(5);
 /// Work of one organization that has begun and is not done: each holds a thread and what it has
 /// read, and they take turns among each other. The rest waits without either.
-const BEGUN_EACH_MAX: usize = 4;
-/// The same of all organizations: a quarter of the threads that may block.
-const BEGUN_MAX: usize = 128;
-/// Requests of one organization that wait to begin.
-const WAITING_EACH_MAX: usize = 64;
+pub(crate) const BEGUN_EACH_MAX: usize = 4;
+/// The same of all organizations: with a page of 1 MiB each, and its JSON beside it, 128 MiB.
+const BEGUN_MAX: usize = 64;
+/// Requests of one organization that wait to begin, while the others leave three times as many.
+pub(crate) const WAITING_EACH_MAX: usize = 64;
+/// The same of all organizations: with headers of 32 KiB and 8 KiB of its own each, 40 MiB.
+const WAITING_MAX: usize = 1_024;
+/// What part of the free places to wait in one organization may take.
+const WAITING_PART: usize = 3;
 /// How long a request waits to begin: what its organization began before takes 10 seconds at most.
 const BEGIN_WITHIN: Duration = Duration::from_secs(15);
 /// How long one piece of work may take, waiting aside: some millions of events.
@@ -67,13 +75,21 @@ pub enum NoTurn {
 
 /// The lines, and who is being served.
 #[derive(Clone, Debug, Default)]
-pub struct Turns(Arc<Mutex<Lines>>);
+pub struct Turns(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    lines: Mutex<Lines>,
+    threads: Threads,
+}
 
 #[derive(Debug, Default)]
 struct Lines {
     by_tenant: BTreeMap<Tenant, Line>,
     running: usize,
     begun: usize,
+    /// Requests that wait in bounded lines.
+    waiting: usize,
     /// Who was served last.
     last: Tenant,
 }
@@ -83,8 +99,21 @@ struct Lines {
 struct Line {
     running: usize,
     begun: usize,
+    /// Of the new ones, those that count towards its share of the places to wait in.
+    waiting: usize,
     paused: VecDeque<oneshot::Sender<Granted>>,
     new: VecDeque<oneshot::Sender<Granted>>,
+}
+
+/// A place to wait in; it is free again when this is dropped.
+struct Waiting(Turns, Tenant);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        let mut lines = self.0.lock();
+        lines.waiting -= 1;
+        lines.line(self.1).waiting -= 1;
+    }
 }
 
 /// A slice, and with the first one the right to have begun.
@@ -129,7 +158,8 @@ impl Line {
     }
 
     fn is_idle(&self) -> bool {
-        self.running == 0 && self.begun == 0 && self.paused.is_empty() && self.new.is_empty()
+        let is_served = self.running > 0 || self.begun > 0;
+        !is_served && self.waiting == 0 && self.paused.is_empty() && self.new.is_empty()
     }
 
     /// Who is served next; what has begun takes turns with what has not.
@@ -186,7 +216,19 @@ impl Lines {
 
 impl Turns {
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many requests of an organization wait to begin.
+    #[cfg(test)]
+    pub(crate) fn waiting_of(&self, tenant: Tenant) -> usize {
+        self.lock().line(tenant).waiting
+    }
+
+    /// How much work of an organization has begun and is not done.
+    #[cfg(test)]
+    pub(crate) fn begun_of(&self, tenant: Tenant) -> usize {
+        self.lock().line(tenant).begun
     }
 
     /// Gives out what slices there are.
@@ -204,25 +246,25 @@ impl Turns {
         }
     }
 
-    /// A place at the end of a line; none where a bounded line is full.
-    fn line_up(
-        &self,
-        tenant: Tenant,
-        waiting_max: usize,
-    ) -> Result<oneshot::Receiver<Granted>, NoTurn> {
-        let (waiting, granted) = oneshot::channel();
+    /// A place to wait in, if there is one for this organization.
+    fn place_to_wait(&self, tenant: Tenant) -> Result<Waiting, NoTurn> {
         let mut lines = self.lock();
-        let line = lines.line(tenant);
-        if line.new.len() >= waiting_max {
-            line.forget_abandoned();
-        }
-        if line.new.len() >= waiting_max {
+        let free = WAITING_MAX.saturating_sub(lines.waiting);
+        let most = WAITING_EACH_MAX.min((free / WAITING_PART).max(1));
+        if free == 0 || lines.line(tenant).waiting >= most {
             return Err(NoTurn::Busy);
         }
-        line.new.push_back(waiting);
-        drop(lines);
+        lines.waiting += 1;
+        lines.line(tenant).waiting += 1;
+        Ok(Waiting(self.clone(), tenant))
+    }
+
+    /// The end of an organization's line.
+    fn line_up(&self, tenant: Tenant) -> oneshot::Receiver<Granted> {
+        let (waiting, granted) = oneshot::channel();
+        self.lock().line(tenant).new.push_back(waiting);
         self.serve();
-        Ok(granted)
+        granted
     }
 
     /// Does work for a caller on a thread that may block, in its organization's turns. It is
@@ -235,8 +277,9 @@ impl Turns {
         tenant: Tenant,
         work: impl FnOnce(&mut Turn) -> T + Send + 'static,
     ) -> Result<T, NoTurn> {
-        let granted = self.line_up(tenant, WAITING_EACH_MAX)?;
-        let granted = tokio::time::timeout(BEGIN_WITHIN, granted).await;
+        let waiting = self.place_to_wait(tenant)?;
+        let granted = tokio::time::timeout(BEGIN_WITHIN, self.line_up(tenant)).await;
+        drop(waiting);
         let Ok(Ok(granted)) = granted else {
             return Err(NoTurn::Busy);
         };
@@ -253,8 +296,10 @@ impl Turns {
         tenant: Tenant,
         work: impl FnOnce(&mut Turn) -> T + Send + 'static,
     ) -> Result<T, NoTurn> {
-        let granted = self.line_up(tenant, usize::MAX)?;
-        let granted = granted.await.map_err(|_dropped| NoTurn::Busy)?;
+        let granted = self
+            .line_up(tenant)
+            .await
+            .map_err(|_dropped| NoTurn::Busy)?;
         self.begin(granted, Duration::MAX, work).await
     }
 
@@ -267,7 +312,7 @@ impl Turns {
         let is_abandoned = Arc::new(AtomicBool::new(false));
         let _abandons = Abandons(Arc::clone(&is_abandoned));
         let (turns, tenant) = (self.clone(), granted.slice.1);
-        let done = tokio::task::spawn_blocking(move || {
+        let done = self.0.threads.spawn(move || {
             let Granted { slice, begun } = granted;
             let mut turn = Turn {
                 began: Instant::now(),

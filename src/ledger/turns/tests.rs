@@ -41,11 +41,13 @@ async fn one_organization_with_all_it_may_have_waiting_keeps_no_other_from_its_t
         assert_eq!(begun, Some(BEGUN_EACH_MAX));
     }
     // What is beyond the bound is refused, to this organization alone.
-    let mut beyond = Vec::new();
-    for _ in 0..=BEGUN_EACH_MAX {
-        beyond.push(turns.line_up(tenant(1), WAITING_EACH_MAX));
-    }
-    assert!(matches!(beyond.pop(), Some(Err(NoTurn::Busy))));
+    let places = std::iter::from_fn(|| turns.place_to_wait(tenant(1)).ok());
+    let beyond: Vec<_> = places.collect();
+    assert_eq!(beyond.len(), BEGUN_EACH_MAX);
+    let refused = turns.run(tenant(1), |_| ()).await;
+    assert!(matches!(refused, Err(NoTurn::Busy)));
+    // What is bounded by something else takes no place.
+    drop(turns.line_up(tenant(1)));
     stop.store(true, Ordering::Relaxed);
     drop(beyond);
     for work in many {
@@ -87,13 +89,38 @@ fn work_that_takes_too_long_is_given_up() {
 #[tokio::test]
 async fn those_who_have_gone_before_their_turn_leave_nothing_behind() {
     let turns = Turns::default();
-    let held = turns.line_up(tenant(1), 1).unwrap().await.unwrap();
-    let gone = turns.line_up(tenant(1), 1).unwrap();
-    assert!(turns.line_up(tenant(1), 1).is_err(), "the line is full");
+    let held = turns.line_up(tenant(1)).await.unwrap();
+    let gone = (turns.place_to_wait(tenant(1)), turns.line_up(tenant(1)));
     drop(gone);
-    let next = turns.line_up(tenant(1), 1).unwrap();
+    let next = turns.line_up(tenant(1));
     drop(held);
     drop(next.await.unwrap());
     turns.serve();
     assert!(turns.lock().by_tenant.is_empty());
+}
+
+#[test]
+fn thirty_organizations_that_wait_with_all_they_may_leave_places() {
+    let turns = Turns::default();
+    let mut held = Vec::new();
+    for n in 0..30 {
+        let places = std::iter::from_fn(|| turns.place_to_wait(tenant(n)).ok());
+        let places: Vec<_> = places.collect();
+        assert!(!places.is_empty(), "{n}");
+        held.extend(places);
+    }
+    assert!(held.len() <= WAITING_MAX);
+    drop(held);
+    assert_eq!(turns.lock().waiting, 0);
+}
+
+#[tokio::test]
+async fn reads_have_threads_of_their_own_and_a_lower_priority() {
+    let turns = Turns::default();
+    let name = || std::thread::current().name().map(str::to_owned);
+    let seen = move |_: &mut Turn| (name(), rustix::process::getpriority_process(None));
+    let (name, priority) = turns.run(tenant(1), seen).await.unwrap();
+    assert_eq!(name.as_deref(), Some("past-reader"));
+    let usual = rustix::process::getpriority_process(None).unwrap();
+    assert!(!cfg!(target_os = "linux") || priority.unwrap() > usual);
 }

@@ -1,0 +1,77 @@
+//! The threads of reads of the past.
+//!
+//! Owns a pool apart from the service's own, so that such reads take no place from passwords or
+//! files, and a lower priority: where verifications and commands need every core, they go first.
+
+use std::sync::{Arc, OnceLock};
+
+use rustix::process::{getpriority_process, setpriority_process};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::task::JoinHandle;
+
+use super::BEGUN_MAX;
+
+/// How much lower the priority is, in the system's steps: a core that is wanted by both goes to
+/// the service for three parts of four.
+const STEPS_BELOW: i32 = 5;
+/// The lowest priority there is.
+const LOWEST: i32 = 19;
+
+/// The pool; made with the first read.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Threads(Arc<OnceLock<Option<Pool>>>);
+
+#[derive(Debug)]
+struct Pool(Option<Runtime>);
+
+impl Pool {
+    /// `None` where the system gives none: the service's own threads do the work then.
+    fn new() -> Option<Self> {
+        let runtime = Builder::new_current_thread()
+            .thread_name("past-reader")
+            .max_blocking_threads(BEGUN_MAX)
+            .on_thread_start(lower_priority)
+            .build();
+        match runtime {
+            Ok(runtime) => Some(Self(Some(runtime))),
+            Err(why) => {
+                tracing::warn!(%why, "no threads of their own for historical reads");
+                None
+            }
+        }
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        // The last handle may be dropped on an async thread, which must not wait for these.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// Of this thread alone: on Linux a priority is a thread's.
+fn lower_priority() {
+    if !cfg!(target_os = "linux") {
+        return;
+    }
+    let lowered = getpriority_process(None)
+        .and_then(|usual| setpriority_process(None, LOWEST.min(usual + STEPS_BELOW)));
+    if let Err(why) = lowered {
+        tracing::debug!(%why, "a historical read keeps the usual priority");
+    }
+}
+
+impl Threads {
+    pub(super) fn spawn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
+        let pool = self.0.get_or_init(Pool::new).as_ref();
+        match pool.and_then(|pool| pool.0.as_ref()) {
+            Some(runtime) => runtime.spawn_blocking(work),
+            None => Handle::current().spawn_blocking(work),
+        }
+    }
+}
