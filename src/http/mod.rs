@@ -45,7 +45,6 @@ mod service_accounts;
 mod sessions;
 mod shares;
 mod streams;
-mod tenant_shares;
 mod tls;
 mod trace;
 mod unreadable;

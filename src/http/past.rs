@@ -13,7 +13,7 @@ use serde::Deserialize;
 use super::call::Call;
 use super::context::LEDGER_POSITION;
 use super::problem::Problem;
-use super::tenant_shares::{Limits, TenantShare, TenantShares};
+use super::shares::{FairShares, Holder, Share, ShareLimits};
 use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::record::Credential;
 use crate::domain::state::Changes;
@@ -243,36 +243,41 @@ pub(super) async fn off_thread<T: Send + 'static>(
 /// What reads of the past hold for long.
 pub(super) struct PastReads {
     /// Pasts of whole organizations that are in RAM.
-    whole: TenantShares,
+    whole: FairShares,
     /// Places of those who wait for a checkpoint.
-    waiting: TenantShares,
+    waiting: FairShares,
 }
 
 impl Default for PastReads {
     fn default() -> Self {
         Self {
-            whole: TenantShares::new(Limits {
-                in_all: AT_ONCE_IN_ALL_MAX,
+            whole: FairShares::new(ShareLimits {
+                all: AT_ONCE_IN_ALL_MAX,
                 each: AT_ONCE_MAX,
             }),
-            waiting: TenantShares::new(Limits {
-                in_all: WAITING_IN_ALL_MAX,
+            waiting: FairShares::new(ShareLimits {
+                all: WAITING_IN_ALL_MAX,
                 each: WAITING_MAX,
             }),
         }
     }
 }
 
+/// Whose places a caller takes: its organization's.
+const fn of(call: &Call) -> [Holder; 1] {
+    [Holder::Tenant(call.caller.authority.organization)]
+}
+
 impl PastReads {
     /// A place for one reading of an organization's past.
-    pub(super) fn begin(&self, call: &Call) -> Result<TenantShare, Problem> {
-        let share = self.whole.take(call.caller.authority.organization);
+    pub(super) fn begin(&self, call: &Call) -> Result<Share, Problem> {
+        let share = self.whole.take(of(call), 1);
         share.ok_or_else(busy)
     }
 
     /// A place to wait for a checkpoint, which takes up to two seconds.
-    pub(super) fn wait_for_checkpoint(&self, call: &Call) -> Result<TenantShare, Problem> {
-        let share = self.waiting.take(call.caller.authority.organization);
+    pub(super) fn wait_for_checkpoint(&self, call: &Call) -> Result<Share, Problem> {
+        let share = self.waiting.take(of(call), 1);
         share.ok_or_else(busy)
     }
 }

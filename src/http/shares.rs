@@ -2,8 +2,8 @@
 //!
 //! A holder is a network of clients or an organization. Each may hold up to a limit of its own, and
 //! no more than a third of what all have left: however many take all they can, there is room for
-//! one more. Must never make anyone wait: what is over a share is refused at once, and what is given
-//! comes back on drop.
+//! one more. Must never make anyone wait: what is over a share is refused at once, and what is
+//! given comes back on drop.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -26,8 +26,8 @@ use crate::http::context::LEDGER_POSITION;
 use crate::http::lists::{Query, first_after};
 use crate::http::place::Place;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::shares::Share;
 use crate::http::streams::{Leave, Standing};
-use crate::http::tenant_shares::TenantShare;
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
 use crate::ledger::turns::Tenant;
@@ -274,7 +274,7 @@ struct Reading {
     left: usize,
     /// Whose turns it takes.
     of: Tenant,
-    _open: TenantShare,
+    _open: Share,
 }
 
 /// The answer is cut off: its client sees that it does not end.

@@ -26,8 +26,8 @@ use crate::http::context::LEDGER_POSITION;
 use crate::http::lists::Query;
 use crate::http::past::{Moment, in_turn};
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::shares::Share;
 use crate::http::streams::{Leave, Standing};
-use crate::http::tenant_shares::TenantShare;
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
 use crate::ledger::turns::Turn;
@@ -92,7 +92,7 @@ async fn moment(call: &Call, field: &str, text: Option<&str>) -> Result<Moment, 
 async fn folded<T: Send + 'static>(
     call: &Call,
     fold: impl FnOnce(&Ledger, &mut Turn) -> Result<T, HistoryError> + Send + 'static,
-) -> Result<(T, TenantShare), Problem> {
+) -> Result<(T, Share), Problem> {
     let running = call.app.past.begin(call)?;
     let read = move |ledger: &Ledger, turn: &mut Turn| {
         // It ends with the reading, also when nobody waits for that any more.
@@ -106,7 +106,7 @@ struct Lines<L> {
     caller: Standing,
     line: L,
     next: usize,
-    _running: TenantShare,
+    _running: Share,
 }
 
 impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
@@ -145,7 +145,7 @@ impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
 async fn answered(
     call: &Call,
     (organization, moment): (OrganizationId, Moment),
-    running: TenantShare,
+    running: Share,
     line: impl Fn(usize) -> Option<serde_json::Result<String>> + Send + Sync + 'static,
 ) -> Result<Response, Problem> {
     let lines = Lines {

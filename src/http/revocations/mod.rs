@@ -18,8 +18,8 @@ use super::call::Call;
 use super::context::LEDGER_POSITION;
 use super::lists::{self, Query, number};
 use super::problem::{Problem, ProblemBody};
+use super::shares::{FairShares, ShareLimits};
 use super::streams::Streams;
-use super::tenant_shares::{Limits, TenantShares};
 use crate::domain::access::Action;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
 use crate::ledger::turns::{Tenant, Turn};
@@ -32,15 +32,15 @@ const SNAPSHOTS_EACH_MAX: usize = 4;
 
 /// What all callers of the feed share.
 pub(super) struct Feed {
-    snapshots: TenantShares,
+    snapshots: FairShares,
     streams: Streams,
 }
 
 impl Default for Feed {
     fn default() -> Self {
         Self {
-            snapshots: TenantShares::new(Limits {
-                in_all: SNAPSHOTS_MAX,
+            snapshots: FairShares::new(ShareLimits {
+                all: SNAPSHOTS_MAX,
                 each: SNAPSHOTS_EACH_MAX,
             }),
             streams: Streams::default(),

@@ -25,6 +25,7 @@ use crate::http::call::Call;
 use crate::http::context::LEDGER_POSITION;
 use crate::http::past::busy;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::http::shares::Holder;
 use crate::http::streams::{Leave, Standing};
 use crate::ledger::Ledger;
 use crate::ledger::turns::Tenant;
@@ -58,7 +59,8 @@ pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
     let visible = visible_to(&call.app, &call.caller)?;
     call.wait().await?;
     let home = call.caller.authority.organization;
-    let place = call.app.feed.snapshots.take(home).ok_or_else(busy)?;
+    let place = call.app.feed.snapshots.take([Holder::Tenant(home)], 1);
+    let place = place.ok_or_else(busy)?;
     // Before the first page: what changes from here on is in the feed.
     let position = call.views().position().unwrap_or(0);
     let (pages, taken) = mpsc::channel(1);

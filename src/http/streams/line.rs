@@ -19,7 +19,7 @@ use crate::http::call::Call;
 use crate::http::context::single;
 use crate::http::lists::first_after;
 use crate::http::problem::Problem;
-use crate::http::tenant_shares::TenantShare;
+use crate::http::shares::Share;
 
 /// Where an interrupted stream goes on.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -36,7 +36,7 @@ pub(in crate::http) struct Line {
     caller: Standing,
     began: Instant,
     queue: mpsc::Sender<Event>,
-    _open: TenantShare,
+    _open: Share,
 }
 
 /// Why a stream ends; nobody is told.
@@ -44,7 +44,7 @@ pub(in crate::http) struct Over;
 
 impl Line {
     /// A way, and the answer that it leads to.
-    pub(in crate::http) fn open(caller: Standing, open: TenantShare) -> (Self, Response) {
+    pub(in crate::http) fn open(caller: Standing, open: Share) -> (Self, Response) {
         let (queue, events) = mpsc::channel(QUEUE_LEN);
         let line = Self {
             caller,

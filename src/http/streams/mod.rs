@@ -10,7 +10,7 @@ mod standing;
 use std::time::Duration;
 
 use super::problem::Problem;
-use super::tenant_shares::{Limits, TenantShare, TenantShares};
+use super::shares::{FairShares, Holder, Share, ShareLimits};
 use crate::ledger::turns::Tenant;
 
 pub(super) use line::{Line, Over, resumed};
@@ -24,20 +24,20 @@ const STREAMS_EACH_MAX: usize = 64;
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// How many streams are open, and whose.
-pub(super) struct Streams(TenantShares);
+pub(super) struct Streams(FairShares);
 
 impl Default for Streams {
     fn default() -> Self {
-        Self(TenantShares::new(Limits {
-            in_all: STREAMS_MAX,
+        Self(FairShares::new(ShareLimits {
+            all: STREAMS_MAX,
             each: STREAMS_EACH_MAX,
         }))
     }
 }
 
 impl Streams {
-    pub(super) fn open(&self, of: Tenant) -> Result<TenantShare, Problem> {
-        self.0.take(of).ok_or_else(|| {
+    pub(super) fn open(&self, of: Tenant) -> Result<Share, Problem> {
+        self.0.take([Holder::Tenant(of)], 1).ok_or_else(|| {
             Problem::unavailable(
                 "streams_exhausted",
                 "too many streams of this organization are open; close one or retry later",
