@@ -5,7 +5,7 @@
 //! reports here when its trouble begins and when it ends; both are logged here and nowhere else.
 //! `/readyz` and `/metrics` read it. Must never decide anything, nor hold a secret.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,6 +19,9 @@ pub const DAMAGED: &str = ".damaged-";
 
 /// Files or folders of one name that are kept aside: the first shows how it began, and two more.
 pub const SET_ASIDE_MAX: usize = 3;
+
+/// Damaged files that are listed, the newest ones: 300 bytes each.
+pub const DAMAGES_LISTED_MAX: usize = 32;
 
 /// A part of the service that can be degraded while the ledger goes on.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -37,13 +40,15 @@ pub enum Part {
     Usage,
     /// Data keys.
     Keys,
-    /// A ledger that was restored from an older copy.
+    /// A ledger that was restored from an older copy, or rolled back.
     Restore,
+    /// The clock.
+    Clock,
 }
 
 impl Part {
     /// All parts, in the order in which they are listed.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Views,
         Self::Signing,
         Self::Publishing,
@@ -52,6 +57,7 @@ impl Part {
         Self::Usage,
         Self::Keys,
         Self::Restore,
+        Self::Clock,
     ];
 
     /// The name in `/readyz`, metrics and log lines.
@@ -66,7 +72,12 @@ impl Part {
             Self::Usage => "usage",
             Self::Keys => "keys",
             Self::Restore => "restore",
+            Self::Clock => "clock",
         }
+    }
+
+    const fn bit(self) -> u64 {
+        1 << self.number()
     }
 
     const fn number(self) -> usize {
@@ -79,6 +90,7 @@ impl Part {
             Self::Usage => 5,
             Self::Keys => 6,
             Self::Restore => 7,
+            Self::Clock => 8,
         }
     }
 }
@@ -96,6 +108,21 @@ pub struct Degradation {
     pub remedy: &'static str,
 }
 
+/// A file or folder that was found damaged and dealt with.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Damage {
+    /// Whose it is.
+    pub part: Part,
+    /// When it was found.
+    pub at: Timestamp,
+    /// Where it is, or was.
+    pub file: PathBuf,
+    /// Under which name it was set aside; `None`: it stays in its place.
+    pub kept_as: Option<PathBuf>,
+    /// What was wrong, and what was done about it.
+    pub reason: String,
+}
+
 /// The parts that are degraded. Clones are handles to the same list.
 #[derive(Clone)]
 pub struct DegradedParts(Arc<Shared>);
@@ -103,7 +130,10 @@ pub struct DegradedParts(Arc<Shared>);
 struct Shared {
     clock: Clock,
     parts: Mutex<BTreeMap<Part, Degradation>>,
-    set_aside: [AtomicU64; Part::ALL.len()],
+    /// A bit for each part that is in there, by its number.
+    degraded: AtomicU64,
+    damages: Mutex<VecDeque<Damage>>,
+    damaged: [AtomicU64; Part::ALL.len()],
 }
 
 impl fmt::Debug for DegradedParts {
@@ -119,7 +149,9 @@ impl DegradedParts {
         Self(Arc::new(Shared {
             clock,
             parts: Mutex::default(),
-            set_aside: Default::default(),
+            degraded: AtomicU64::new(0),
+            damages: Mutex::default(),
+            damaged: Default::default(),
         }))
     }
 
@@ -140,13 +172,19 @@ impl DegradedParts {
             remedy,
         };
         parts.insert(part, degradation);
+        self.0.degraded.fetch_or(part.bit(), Ordering::Release);
         drop(parts);
         tracing::error!(part = part.name(), reason, remedy, "a part is degraded");
     }
 
-    /// A part works as it should, again or still.
+    /// A part works as it should, again or still. Costs one load where it does still.
     pub fn end(&self, part: Part) {
-        if self.lock().remove(&part).is_some() {
+        if !self.is_degraded(part) {
+            return;
+        }
+        let mut parts = self.lock();
+        self.0.degraded.fetch_and(!part.bit(), Ordering::Release);
+        if parts.remove(&part).is_some() {
             tracing::info!(part = part.name(), "a part has recovered");
         }
     }
@@ -171,18 +209,48 @@ impl DegradedParts {
         }
         fs::rename(path, &to)?;
         remove_oldest(folder, &prefix)?;
-        if let Some(count) = self.0.set_aside.get(part.number()) {
+        let kept_as = to.display();
+        let (name, file) = (part.name(), path.display());
+        tracing::error!(part = name, %file, %kept_as, why, "a damaged file was set aside");
+        self.keep(part, path, (Some(&to), why));
+        Ok(to)
+    }
+
+    /// A file or folder of a part is damaged and stays in its place: what of it is good is used.
+    pub fn note_damage(&self, part: Part, path: &Path, why: &str) {
+        let (name, file) = (part.name(), path.display());
+        tracing::error!(part = name, %file, why, "a file is damaged");
+        self.keep(part, path, (None, why));
+    }
+
+    fn keep(&self, part: Part, path: &Path, (kept_as, why): (Option<&Path>, &str)) {
+        if let Some(count) = self.0.damaged.get(part.number()) {
             count.fetch_add(1, Ordering::Relaxed);
         }
-        let (part, file, kept_as) = (part.name(), path.display(), to.display());
-        tracing::error!(part, %file, %kept_as, why, "a damaged file was set aside");
-        Ok(to)
+        let damage = Damage {
+            part,
+            at: Timestamp(self.0.clock.now_ms()),
+            file: path.to_owned(),
+            kept_as: kept_as.map(Path::to_owned),
+            reason: why.to_owned(),
+        };
+        let mut damages = self.damages();
+        damages.push_back(damage);
+        while damages.len() > DAMAGES_LISTED_MAX {
+            damages.pop_front();
+        }
     }
 
     /// Whether a part is degraded.
     #[must_use]
     pub fn is_degraded(&self, part: Part) -> bool {
-        self.lock().contains_key(&part)
+        self.0.degraded.load(Ordering::Acquire) & part.bit() != 0
+    }
+
+    /// The damage that was found since the start, the newest [`DAMAGES_LISTED_MAX`], oldest first.
+    #[must_use]
+    pub fn damage_found(&self) -> Vec<Damage> {
+        self.damages().iter().cloned().collect()
     }
 
     /// All parts that are degraded now.
@@ -191,11 +259,18 @@ impl DegradedParts {
         self.lock().values().cloned().collect()
     }
 
-    /// How many files and folders of a part were set aside since the start.
+    /// How many files and folders of a part were found damaged since the start.
     #[must_use]
-    pub fn set_aside_count(&self, part: Part) -> u64 {
-        let count = self.0.set_aside.get(part.number());
+    pub fn damaged_count(&self, part: Part) -> u64 {
+        let count = self.0.damaged.get(part.number());
         count.map_or(0, |count| count.load(Ordering::Relaxed))
+    }
+
+    fn damages(&self) -> MutexGuard<'_, VecDeque<Damage>> {
+        self.0
+            .damages
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One insertion or removal is whole, so that a poisoned lock is still good.
@@ -264,12 +339,12 @@ mod tests {
             assert_eq!(part.number(), number);
             let others = Part::ALL.into_iter().filter(|other| *other != part);
             assert!(others.clone().all(|other| other.name() != part.name()));
-            assert_eq!(degraded.set_aside_count(part), 0);
+            assert_eq!(degraded.damaged_count(part), 0);
             let folder = tempfile::tempdir().unwrap();
             let file = folder.path().join("a");
             fs::write(&file, "damaged").unwrap();
             degraded.set_aside(part, &file, "a test").unwrap();
-            assert_eq!(degraded.set_aside_count(part), 1);
+            assert_eq!(degraded.damaged_count(part), 1);
         }
     }
 
@@ -292,5 +367,24 @@ mod tests {
         }
         let kept: Vec<_> = made.iter().filter(|path| path.exists()).collect();
         assert_eq!(kept, made[2..].iter().collect::<Vec<_>>());
+        let listed = degraded.damage_found();
+        let listed: Vec<_> = listed.iter().map(|one| one.kept_as.clone()).collect();
+        assert_eq!(listed, made.iter().cloned().map(Some).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_newest_damage_is_listed_and_all_of_it_counted() {
+        let degraded = DegradedParts::new(Clock::system());
+        let most = DAMAGES_LISTED_MAX + 3;
+        for number in 0..most {
+            let file = PathBuf::from(number.to_string());
+            degraded.note_damage(Part::Usage, &file, "a block is damaged");
+        }
+        let listed = degraded.damage_found();
+        assert_eq!(listed.len(), DAMAGES_LISTED_MAX);
+        assert_eq!(listed[0].file, Path::new("3"));
+        assert_eq!(listed[0].kept_as, None);
+        assert_eq!(degraded.damaged_count(Part::Usage), most as u64);
+        assert!(!degraded.is_degraded(Part::Usage));
     }
 }

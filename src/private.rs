@@ -1,9 +1,10 @@
 //! What others on the machine may do with the data folder: nothing.
 //!
 //! Owns the modes of all that a command creates, folders 0700 and files 0600 whatever the umask it
-//! was started with, and sets wider modes back that something else has given since, such as the
-//! `fsGroup` of a container's volume. Must never look into a file, follow a link out of the folder,
-//! or refuse to go on: what belongs to another user is only reported.
+//! was started with, and sets modes back that something else has given since: wider ones, such as
+//! by the `fsGroup` of a container's volume, and those that keep the owner itself out. Must
+//! never look into a file, follow a link out of the folder, or refuse to go on: what belongs to
+//! another user is only reported.
 
 use std::fs::{self, Metadata, Permissions};
 use std::io;
@@ -14,6 +15,8 @@ use rustix::fs::Mode;
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
+/// What the owner must be able to do with a file at least.
+const OWNER_READS: u32 = 0o400;
 /// What the group and everybody else may do.
 const OTHERS: u32 = 0o077;
 /// Folders within folders of a data folder: `tiles/data/x000/x000` has five.
@@ -39,6 +42,8 @@ pub struct Restricted {
     pub foreign: usize,
     /// See above.
     pub first_foreign: Option<(PathBuf, u32)>,
+    /// The first path that the owner itself could not read, whose mode was set back.
+    pub first_closed: Option<(PathBuf, u32)>,
 }
 
 /// Sets the modes of a folder and of all in it back to the owner's alone, and logs what was wider.
@@ -53,6 +58,13 @@ pub fn restrict(root: &Path) -> io::Result<()> {
             first = %path.display(),
             mode = format!("{mode:o}"),
             "other users had access to the data folder; it is the owner's alone again"
+        );
+    }
+    if let Some((path, mode)) = &found.first_closed {
+        tracing::warn!(
+            first = %path.display(),
+            mode = format!("{mode:o}"),
+            "the owner itself had no access to parts of the data folder; it has again"
         );
     }
     if let Some((path, mode)) = &found.first_foreign {
@@ -114,14 +126,25 @@ impl Restricted {
         } else {
             return;
         };
-        if mode & OTHERS == 0 {
+        let needed = if seen.is_dir() {
+            FOLDER_MODE
+        } else {
+            OWNER_READS
+        };
+        let is_closed = mode & needed != needed;
+        if mode & OTHERS == 0 && !is_closed {
             return;
         }
         let ours = seen.uid() == rustix::process::geteuid().as_raw();
         if ours && fs::set_permissions(path, Permissions::from_mode(wanted)).is_ok() {
+            let first = if is_closed {
+                &mut self.first_closed
+            } else {
+                &mut self.first
+            };
+            first.get_or_insert_with(|| (path.to_owned(), mode));
             self.set_back += 1;
-            self.first.get_or_insert_with(|| (path.to_owned(), mode));
-        } else {
+        } else if mode & OTHERS != 0 {
             self.foreign += 1;
             self.first_foreign
                 .get_or_insert_with(|| (path.to_owned(), mode));
@@ -152,26 +175,34 @@ mod tests {
         std::os::unix::fs::symlink(&outside, deep.join("link")).unwrap();
         fs::write(deep.join("file"), "").unwrap();
         fs::write(data.join("narrow"), "").unwrap();
+        fs::create_dir_all(data.join("closed")).unwrap();
+        fs::write(data.join("closed").join("file"), "").unwrap();
         for (path, mode) in [
             (&data, 0o2770),
             (&data.join("a"), 0o755),
             (&deep, 0o711),
             (&deep.join("file"), 0o666),
             (&data.join("narrow"), 0o400),
+            (&data.join("closed").join("file"), 0),
+            (&data.join("closed"), 0o200),
             (&data.join(LOST_AND_FOUND), 0o755),
             (&outside, 0o644),
         ] {
             set(path, mode);
         }
         let found = restricted(&data).unwrap();
-        assert_eq!((found.set_back, found.foreign), (4, 0));
+        assert_eq!((found.set_back, found.foreign), (6, 0));
         assert_eq!(found.first, Some((data.clone(), 0o2770)));
+        let closed = data.join("closed");
+        assert_eq!(found.first_closed, Some((closed.clone(), 0o200)));
         for (path, expected) in [
             (&data, 0o700),
             (&data.join("a"), 0o700),
             (&deep, 0o700),
             (&deep.join("file"), 0o600),
             (&data.join("narrow"), 0o400),
+            (&closed, 0o700),
+            (&closed.join("file"), 0o600),
             (&data.join(LOST_AND_FOUND), 0o755),
             (&outside, 0o644),
         ] {

@@ -186,15 +186,15 @@ fn of_boot(why: &BootError) -> Exit {
         BootError::Open(why) => of_open(why),
         BootError::Read(why) => of_read(why),
         BootError::Floor(why) => of_floor(why),
-        BootError::Checkpoint(_) | BootError::RolledBack { .. } => Exit::Damaged,
+        BootError::Checkpoint(_) | BootError::RolledBack { .. } | BootError::Mark { .. } => {
+            Exit::Damaged
+        }
         BootError::Folder { .. }
         | BootError::Create(_)
         | BootError::File(_)
         | BootError::Note(_)
         | BootError::Signers(SignersError::Note(_))
         | BootError::Tokens(_)
-        | BootError::Broken(_)
-        | BootError::Snapshots(_)
         | BootError::Catalogue(_) => Exit::Failed,
     }
 }

@@ -8,9 +8,14 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 
 use super::exit::Stop;
+use crate::degraded::{DegradedParts, Part};
 use crate::ledger::Ledger;
 use crate::ledger::boot::Folder;
-use crate::usage::{Retention, Usage, UsageSettings};
+use crate::usage::misplaced::set_aside_misplaced;
+use crate::usage::{Retention, Usage, UsageError, UsageSettings};
+
+const NOT_RECORDED: &str = "no use of credentials is recorded. Make room on the disk, or correct \
+    the folder's mode and owner, and restart";
 
 /// Parts in which calls are dropped, at least.
 const SEGMENTS_MIN: u64 = 16;
@@ -50,11 +55,43 @@ impl UsageArgs {
         let usual = settings(ledger, folder);
         let settings = UsageSettings {
             retention,
+            anchored_to: ledger.usage_sealed_to(),
+            degraded: ledger.degraded().clone(),
             segment_bytes: usual.segment_bytes.min(retention.bytes / SEGMENTS_MIN),
             ..usual
         };
-        let usage = Usage::open(settings).context("cannot open the usage history")?;
-        Ok(Some(usage))
+        Ok(open_or_replace(&settings, ledger.degraded()))
+    }
+}
+
+/// Opens the history. One that cannot be read is set aside whole and begun anew; where that fails
+/// too, nothing is recorded, which is no reason not to start.
+fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option<Usage> {
+    let folder = &settings.folder;
+    // A new ledger has begun its history, so that one that is not there was removed.
+    if folder.try_exists().is_ok_and(|is_there| !is_there) {
+        let why = "it is missing; the history begins anew";
+        degraded.note_damage(Part::Usage, folder, why);
+    }
+    let open = || {
+        set_aside_misplaced(folder, degraded)?;
+        Usage::open(settings.clone())
+    };
+    let opened = open().or_else(|why| match why {
+        UsageError::Failed(_) => {
+            let why = format!("{why}; the history begins anew");
+            degraded.set_aside(Part::Usage, folder, &why)?;
+            open()
+        }
+        UsageError::DiskFull | UsageError::Busy => Err(why),
+    });
+    match opened {
+        Ok(usage) => Some(usage),
+        Err(why) => {
+            let reason = format!("{}: {why}", folder.display());
+            degraded.begin(Part::Usage, reason, NOT_RECORDED);
+            None
+        }
     }
 }
 

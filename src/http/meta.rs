@@ -1,5 +1,6 @@
 //! The service about itself: liveness, readiness, the OpenAPI document and its page.
 
+use std::path::Path;
 use std::sync::atomic::Ordering;
 
 use axum::extract::{Request, State};
@@ -32,13 +33,37 @@ pub(super) struct Readiness {
     status: &'static str,
     /// The parts that do not work as they should.
     degraded: Vec<DegradedPart>,
+    /// Files that were found damaged since the start, the newest 32. What is lost with them is not
+    /// of the ledger, or has been made again from it.
+    damaged: Vec<DamagedFile>,
+}
+
+/// A file or folder that was found damaged.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DamagedFile)]
+struct DamagedFile {
+    /// The part that it belongs to.
+    part: &'static str,
+    /// When it was found.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// Where it is; only for clients that may read the metrics without a credential.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// Under which name it was set aside; only for the same clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kept_as: Option<String>,
+    /// What was wrong, and what was done; only for the same clients.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
 }
 
 /// A part that does not work as it should.
 #[derive(Serialize, ToSchema)]
 #[schema(as = DegradedPart)]
 struct DegradedPart {
-    /// `views`, `signing`, `publishing`, `snapshots`, `deliveries`, `usage`, `keys` or `restore`.
+    /// `views`, `signing`, `publishing`, `snapshots`, `deliveries`, `usage`, `keys`, `restore` or
+    /// `clock`.
     part: &'static str,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
@@ -88,6 +113,22 @@ fn readiness(app: &App, detailed: bool) -> Result<Json<Readiness>, Problem> {
                 since: one.since,
                 reason: detailed.then_some(one.reason),
                 remedy: detailed.then_some(one.remedy),
+            })
+            .collect(),
+        damaged: app
+            .ledger
+            .degraded()
+            .damage_found()
+            .into_iter()
+            .map(|one| {
+                let text = |path: &Path| path.display().to_string();
+                DamagedFile {
+                    part: one.part.name(),
+                    at: one.at,
+                    file: detailed.then(|| text(&one.file)),
+                    kept_as: one.kept_as.as_deref().filter(|_| detailed).map(text),
+                    reason: detailed.then_some(one.reason),
+                }
             })
             .collect(),
     }))

@@ -32,7 +32,7 @@ const INTERVALS_TO_RETRY: u32 = 3;
 const SIGNED_AGAIN: &str = "no checkpoint is signed meanwhile; it is tried again every few seconds \
     with a new file. Make room on the disk, or look at the disk and at the folder's owner";
 const PUBLISHED_AGAIN: &str = "checkpoints are signed and not published meanwhile; it is tried \
-    again every few seconds. Make room on the disk, or remove the file: it is made again";
+    again every few seconds. Make room on the disk, or correct the folder's mode and owner";
 
 /// The newest size and root, on their way to be signed.
 #[derive(Clone, Debug, Default)]

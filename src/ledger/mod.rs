@@ -25,9 +25,12 @@ pub mod unusable_keys;
 
 mod answers;
 mod checkpoints;
+mod clock_trouble;
 mod command_digest;
+mod credentials;
 mod erasure;
 mod folds;
+mod rebuild;
 mod snapshots;
 mod stamp;
 mod status;
@@ -430,6 +433,7 @@ impl Ledger {
     /// Takes no more, finishes what was taken, flushes, and waits for the threads.
     pub fn stop(&self) {
         self.shared.lanes.close();
+        self.shared.views.tokens.stop_rebuilding();
         let threads = match self.threads.lock() {
             Ok(mut threads) => std::mem::take(&mut *threads),
             Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),

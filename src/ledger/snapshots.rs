@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::mpsc::Receiver;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::boot::BootError;
 use super::stamp::{StampError, open_endpoint, open_means, open_member};
+use crate::degraded::{DegradedParts, Part};
 use crate::domain::pieces::{Piece, Taken};
 use crate::domain::state::State;
 use crate::log::StartFrom;
@@ -21,20 +21,54 @@ use crate::views::snapshot::{self, Head, SnapshotError, Writer};
 /// Events from one snapshot to the next, usually.
 pub(crate) const EVENTS_BETWEEN: NonZeroU64 = NonZeroU64::new(500_000).expect("it is not 0");
 
+const TRIED_AGAIN: &str = "without a newer snapshot a start takes longer; the next one is tried \
+    when it is due. Make room on the disk, or correct the folder's mode and owner";
+
 /// Records copied under one hold of the state: some 100 microseconds.
 const RECORDS_AT_ONCE: usize = 4_096;
 
 /// Writes the snapshots that are ordered, until nobody can order any more.
-pub(crate) fn run(folder: &Path, state: &Mutex<State>, orders: &Receiver<Head>) {
+pub(crate) fn run(
+    folder: &Path,
+    state: &Mutex<State>,
+    orders: &Receiver<Head>,
+    degraded: &DegradedParts,
+) {
     for head in orders {
         let position = head.position;
         match write(folder, state, head) {
-            Ok(()) => tracing::info!(position, "snapshot written"),
+            Ok(()) => {
+                degraded.end(Part::Snapshots);
+                tracing::info!(position, "snapshot written");
+            }
             Err(why) => {
                 let why = super::writer::error_chain(&why);
-                tracing::warn!(position, why, "a snapshot was given up");
+                let reason = format!("{}: {why}", folder.display());
+                degraded.begin(Part::Snapshots, reason, TRIED_AGAIN);
             }
         }
+    }
+}
+
+/// Sets aside what stands where the folder or a snapshot should be and is none.
+pub(crate) fn set_aside_misplaced(folder: &Path, degraded: &DegradedParts) {
+    if folder.symlink_metadata().is_ok() && !folder.is_dir() {
+        put_aside(folder, "it should be a folder", degraded);
+    }
+    for path in snapshot::list(folder).unwrap_or_default() {
+        if path.is_dir() {
+            put_aside(&path, "it should be a file", degraded);
+        }
+    }
+}
+
+fn put_aside(path: &Path, why: &str, degraded: &DegradedParts) {
+    if let Err(failed) = degraded.set_aside(Part::Snapshots, path, why) {
+        let reason = format!(
+            "{}: {why}; it cannot be set aside: {failed}",
+            path.display()
+        );
+        degraded.begin(Part::Snapshots, reason, TRIED_AGAIN);
     }
 }
 
@@ -62,18 +96,31 @@ pub(crate) struct Loaded {
 
 /// The newest snapshot that can be read whole, with where to replay from; else the beginning.
 /// `skip` snapshots are passed over: they were tried and did not fit the log.
-pub(crate) fn load(folder: &Path, keys: &KeyStore, skip: usize) -> Result<Loaded, BootError> {
-    let paths = snapshot::list(folder)?;
+/// One that is damaged is set aside.
+pub(crate) fn load(
+    folder: &Path,
+    keys: &KeyStore,
+    (skip, degraded): (usize, &DegradedParts),
+) -> Loaded {
+    let paths = snapshot::list(folder).unwrap_or_else(|why| {
+        let reason = format!("{}: {}", folder.display(), super::writer::error_chain(&why));
+        degraded.begin(Part::Snapshots, reason, TRIED_AGAIN);
+        Vec::new()
+    });
     for path in paths.into_iter().skip(skip) {
         match load_one(&path, keys) {
-            Ok(loaded) => return Ok(loaded),
+            Ok(loaded) => return loaded,
+            Err(why @ SnapshotError::Foreign) => {
+                tracing::info!(path = %path.display(), %why, "a snapshot was passed over");
+            }
             Err(why) => {
                 let why = super::writer::error_chain(&why);
-                tracing::warn!(path = %path.display(), why, "a snapshot was passed over");
+                let why = format!("{why}; the log is replayed instead");
+                put_aside(&path, &why, degraded);
             }
         }
     }
-    Ok(Loaded::default())
+    Loaded::default()
 }
 
 fn load_one(path: &Path, keys: &KeyStore) -> Result<Loaded, SnapshotError> {

@@ -10,6 +10,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::checkpoints::Signed;
+use super::clock_trouble::report_clock;
 use super::lanes::Job;
 use super::quota::Quotas;
 use super::stamp::{StampError, Stamped, Stamper};
@@ -223,15 +224,14 @@ impl Writer {
 
     /// What may be refused is refused while the clock or the views cannot take it.
     fn check_ordinary(&self, actor: Actor) -> Result<(), SubmitError> {
-        match self.guard.suspect(self.shared.clock.read()) {
+        let suspicion = self.guard.suspect(self.shared.clock.read());
+        report_clock(&self.shared.degraded, suspicion.as_ref());
+        match suspicion {
             None => {}
             // The command line must be able to make the key with which to revoke. What it writes
             // takes the last event's time, so that a wrong clock moves nothing.
             Some(Suspicion::BehindLastEvent { .. }) if actor == Actor::Operator => {}
-            Some(why) => {
-                tracing::warn!(%why, "the clock is suspect");
-                return Err(SubmitError::ClockSuspect);
-            }
+            Some(_) => return Err(SubmitError::ClockSuspect),
         }
         if self.shared.views.tokens.backlog_full() {
             return Err(SubmitError::ViewsBehind);

@@ -20,7 +20,7 @@ pub enum LockError {
     #[error("another process uses this data folder: it holds {0}")]
     Held(PathBuf),
     /// The system refused something.
-    #[error("cannot lock {path}")]
+    #[error("cannot lock {path}: it must be a file that this user may write, or be missing")]
     File {
         /// The lock file.
         path: PathBuf,

@@ -1,44 +1,82 @@
 //! Full tiles as files: `DATA/tiles/<path of the tile>`, the names that clients use too.
 //!
-//! Owns the folder. A file comes by temporary name, sync and rename, and is never replaced: one
-//! that exists must be what would be written. Must never judge what is in a tile.
+//! Owns the folder. A file comes by temporary name, sync and rename, and is never written over: one
+//! that exists and is not what would be written is set aside. Must never judge what is in a tile.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use super::TileError;
 use super::edge::FullTile;
+use crate::degraded::{DegradedParts, Part};
 use crate::log::{HEADROOM_BYTES, free_bytes};
 use crate::merkle::TileId;
 
 /// The folder of tiles.
 #[derive(Debug)]
-pub(super) struct Files(PathBuf);
+pub(super) struct Files {
+    folder: PathBuf,
+    /// Where damage is reported.
+    degraded: DegradedParts,
+    /// One writer at a time: what is missing is made by readers too.
+    writing: Mutex<()>,
+}
+
+const DIFFERS: &str = "it is not the tile that the log makes; it is made again from the log";
+const UNREADABLE: &str = "it cannot be read; it is made again from the log";
 
 impl Files {
-    pub(super) const fn new(folder: PathBuf) -> Self {
-        Self(folder)
+    pub(super) const fn new(folder: PathBuf, degraded: DegradedParts) -> Self {
+        Self {
+            folder,
+            degraded,
+            writing: Mutex::new(()),
+        }
     }
 
     /// Where a full tile is, or would be.
     pub(super) fn path(&self, id: TileId) -> PathBuf {
-        self.0.join(id.to_string())
+        self.folder.join(id.to_string())
     }
 
-    /// The bytes of a full tile, if it is there.
+    /// The bytes of a full tile, if it is there; a file that cannot be read is set aside.
     pub(super) fn read(&self, id: TileId) -> Result<Option<Vec<u8>>, TileError> {
         let path = self.path(id);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
-            Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(TileError::file("read", &path)(source)),
+            Err(why) if is_absent(&why) => Ok(None),
+            Err(why) => {
+                self.set_aside(&path, &format!("{UNREADABLE}: {why}"))?;
+                Ok(None)
+            }
         }
     }
 
-    /// Makes tiles durable. Those that are there already must be the same.
+    /// Sets aside the file of a tile that is not what the log makes.
+    pub(super) fn set_aside_differing(&self, id: TileId) -> Result<(), TileError> {
+        self.set_aside(&self.path(id), DIFFERS)
+    }
+
+    fn set_aside(&self, path: &Path, why: &str) -> Result<(), TileError> {
+        let done = self.degraded.set_aside(Part::Publishing, path, why);
+        done.map(drop).map_err(TileError::file("set aside", path))
+    }
+
+    /// Makes a tile's file again if it is not what the log makes; whether it was missing.
+    pub(super) fn mend(&self, tile: &FullTile) -> Result<bool, TileError> {
+        let found = self.read(tile.id)?;
+        if found.as_ref() != Some(&tile.bytes) {
+            self.write(std::slice::from_ref(tile))?;
+        }
+        Ok(found.is_none())
+    }
+
+    /// Makes tiles durable. Those that are there already and differ are set aside.
     pub(super) fn write(&self, tiles: &[FullTile]) -> Result<(), TileError> {
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check_room(tiles)?;
         let mut folders = BTreeSet::new();
         for tile in tiles {
@@ -46,10 +84,10 @@ impl Files {
                 if bytes == tile.bytes {
                     continue;
                 }
-                return Err(TileError::Differs(self.path(tile.id)));
+                self.set_aside_differing(tile.id)?;
             }
             let path = self.path(tile.id);
-            let folder = path.parent().unwrap_or(&self.0);
+            let folder = path.parent().unwrap_or(&self.folder);
             self.make_folder(folder, &mut folders)?;
             let temporary = temporary(&path);
             write_synced(&temporary, &tile.bytes).map_err(TileError::file("write", &temporary))?;
@@ -68,13 +106,23 @@ impl Files {
         if tiles.is_empty() {
             return Ok(());
         }
-        fs::create_dir_all(&self.0).map_err(TileError::file("create", &self.0))?;
+        self.clear_way(&self.folder)?;
+        fs::create_dir_all(&self.folder).map_err(TileError::file("create", &self.folder))?;
         let bytes: usize = tiles.iter().map(|tile| tile.bytes.len()).sum();
         let needed = HEADROOM_BYTES.saturating_add(bytes as u64);
-        let free = free_bytes(&self.0).map_err(TileError::file("look for room in", &self.0))?;
+        let free = free_bytes(&self.folder);
+        let free = free.map_err(TileError::file("look for room in", &self.folder))?;
         if free < needed {
             let full = io::Error::from(io::ErrorKind::StorageFull);
-            return Err(TileError::file("write to", &self.0)(full));
+            return Err(TileError::file("write to", &self.folder)(full));
+        }
+        Ok(())
+    }
+
+    /// Sets aside what stands where a folder should be and is none.
+    fn clear_way(&self, folder: &Path) -> Result<(), TileError> {
+        if folder.symlink_metadata().is_ok() && !folder.is_dir() {
+            self.set_aside(folder, "it should be a folder")?;
         }
         Ok(())
     }
@@ -84,13 +132,26 @@ impl Files {
         if folder.is_dir() {
             return Ok(());
         }
+        for above in folder.ancestors() {
+            if above.starts_with(&self.folder) {
+                self.clear_way(above)?;
+            }
+        }
         fs::create_dir_all(folder).map_err(TileError::file("create", folder))?;
         let above = folder.ancestors().skip(1);
-        let above = above.take_while(|above| above.starts_with(&self.0));
+        let above = above.take_while(|above| above.starts_with(&self.folder));
         changed.extend(above.map(Path::to_owned));
-        changed.extend(self.0.parent().map(Path::to_owned));
+        changed.extend(self.folder.parent().map(Path::to_owned));
         Ok(())
     }
+}
+
+/// Whether there is no such file, or a file in the place of a folder above it.
+fn is_absent(why: &io::Error) -> bool {
+    matches!(
+        why.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 fn temporary(path: &Path) -> PathBuf {

@@ -5,7 +5,6 @@
 //! signed. Full tiles become files after the checkpoint that covers them is kept, but for a log
 //! that grew while nobody looked: that is caught up with in pieces.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::edge::{Edge, FullTile};
@@ -22,27 +21,21 @@ pub(crate) struct Growing {
     pub(super) edge: Edge,
     /// Full tiles that are not files yet.
     full: Vec<FullTile>,
-    /// A file that is not what the log makes of it: nothing is published beside such a one.
-    differs: Option<PathBuf>,
 }
 
 impl Growing {
     /// The tree over the first `size` events, which should have this root. Tiles spare it the
     /// reading of the whole log, but they are not believed against it: where they lead to another
-    /// root, the log is read from its beginning, and the file that differs is remembered.
+    /// root, the log is read from its beginning, and files that differ are made again.
     pub(crate) fn at(tiles: Arc<Tiles>, (size, root): (u64, Hash)) -> Result<Self, TileError> {
-        let (edge, differs) = match tiles.edge(size) {
-            Ok(edge) if edge.root() == root => (edge, None),
-            Ok(_) | Err(TileError::Differs(_)) => of_log(&tiles, size)?,
-            Err(why @ (TileError::Log(_) | TileError::File { .. } | TileError::Absent)) => {
-                return Err(why);
-            }
+        let edge = match tiles.edge(size)? {
+            edge if edge.root() == root => edge,
+            _of_other_tiles => tiles.edge_by_log(size, || false)?,
         };
         Ok(Self {
             tiles,
             edge,
             full: Vec::new(),
-            differs,
         })
     }
 
@@ -75,9 +68,6 @@ impl Growing {
         note: &str,
         seconds: u64,
     ) -> Result<(), TileError> {
-        if let Some(differs) = &self.differs {
-            return Err(TileError::Differs(differs.clone()));
-        }
         self.write()?;
         let published = Published {
             checkpoint,
@@ -89,20 +79,31 @@ impl Growing {
     }
 }
 
-/// The edge over the first `size` events by the log alone, and the first file that differs from it.
-fn of_log(tiles: &Tiles, size: u64) -> Result<(Edge, Option<PathBuf>), TileError> {
-    let (mut edge, mut full, mut differs) = (Edge::default(), Vec::new(), None);
-    while edge.size() < size {
-        let from = edge.size();
-        let to = size.min(from.saturating_add(EVENTS_PER_PIECE));
-        let visit = |_, _: &[u8], commitment: &Hash| edge.append(commitment, &mut full);
-        tiles.reader.scan_committed(from, to, visit)?;
-        for tile in full.drain(..) {
-            let stored = tiles.files.read(tile.id)?;
-            if differs.is_none() && stored.is_some_and(|stored| stored != tile.bytes) {
-                differs = Some(tiles.files.path(tile.id));
+impl Tiles {
+    /// Holds the files of tiles of the first `size` events against the log: those that differ or
+    /// are missing are made again. Ends early when `is_stopping`.
+    pub(crate) fn mend(&self, size: u64, is_stopping: impl Fn() -> bool) -> Result<(), TileError> {
+        self.edge_by_log(size, is_stopping).map(drop)
+    }
+
+    /// The same, with the edge over those events by the log alone.
+    fn edge_by_log(&self, size: u64, is_stopping: impl Fn() -> bool) -> Result<Edge, TileError> {
+        let (mut edge, mut full, mut missing) = (Edge::default(), Vec::new(), 0_u64);
+        while edge.size() < size && !is_stopping() {
+            let from = edge.size();
+            let to = size.min(from.saturating_add(EVENTS_PER_PIECE));
+            let visit = |_, _: &[u8], commitment: &Hash| edge.append(commitment, &mut full);
+            self.reader.scan_committed(from, to, visit)?;
+            for tile in full.drain(..) {
+                missing += u64::from(self.files.mend(&tile)?);
             }
         }
+        if missing > 0 {
+            tracing::warn!(
+                missing,
+                "tiles were missing and have been made again from the log"
+            );
+        }
+        Ok(edge)
     }
-    Ok((edge, differs))
 }

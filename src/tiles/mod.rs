@@ -2,8 +2,8 @@
 //!
 //! Owns `DATA/tiles` and what is published of the tree. Full tiles are files; those at the right
 //! edge are in RAM with the newest checkpoint and are shown no further than that reaches. Files are
-//! not the truth: one that is missing is made again from the log, and one that differs from the log
-//! is never overwritten, since somebody has to look at it. Must never sign anything. Commitments
+//! not the truth: one that is missing is made again from the log, and so is one that differs from
+//! the log, which is set aside and reported. Must never sign anything. Commitments
 //! flow in from the log, checkpoints from whoever signs; tiles, notes and proofs flow out.
 
 mod edge;
@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::degraded::DegradedParts;
 use crate::log::{ReadError, Reader};
 use crate::merkle::tile::{TILE_ENTRIES, TILE_HEIGHT, commitments_of, hashes_of, root_of};
 use crate::merkle::{Checkpoint, Hash, ProofError, Receipt, Subtree, TileId, TileKind, proof};
@@ -42,12 +43,6 @@ pub enum TileError {
     /// The log cannot be read.
     #[error("the log cannot be read")]
     Log(#[from] ReadError),
-    /// A file of a tile is not what the log makes of it.
-    #[error(
-        "{} is not the tile that the log makes: keep a copy of it, then remove it, and it is \
-         made again", .0.display()
-    )]
-    Differs(PathBuf),
     /// The system refused something.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -142,9 +137,9 @@ impl Kept {
 impl Tiles {
     /// The tree of a log, with its files in `folder`. Nothing is published yet.
     #[must_use]
-    pub fn new(folder: PathBuf, reader: Reader) -> Self {
+    pub fn new(folder: PathBuf, reader: Reader, degraded: DegradedParts) -> Self {
         Self {
-            files: Files::new(folder),
+            files: Files::new(folder, degraded),
             reader,
             newest: watch::Sender::new(None),
             kept: RwLock::default(),
@@ -213,10 +208,10 @@ impl Tiles {
                 TileKind::Entries => tile::BUNDLED_BYTES,
                 TileKind::Hashes(_) => size_of::<Hash>(),
             };
-            return match bytes.len() == each * tile::TILE_WIDTH {
-                true => Ok(bytes),
-                false => Err(TileError::Differs(self.files.path(id))),
-            };
+            if bytes.len() == each * tile::TILE_WIDTH {
+                return Ok(bytes);
+            }
+            self.files.set_aside_differing(id)?;
         }
         let made = match id.kind {
             TileKind::Entries => FullTile::of_entries(id.index, &self.entries(id.index)?),

@@ -1,13 +1,14 @@
 //! The published tree against another maker's implementation, at every tile boundary; and its
 //! files when they are gone or somebody has touched them.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 
 use proptest::prelude::*;
 use tlog_tiles::{Error, HashReader};
 
 use super::*;
+use crate::clock::Clock;
+use crate::degraded::Part;
 use crate::log::{Disk, Lane, Log, LogSettings, SpareMaking};
 use crate::merkle::proof::{check_consistency, check_inclusion};
 use crate::merkle::tile::{LEVELS, bundle};
@@ -24,6 +25,7 @@ struct World {
     tiles: Arc<Tiles>,
     growing: Growing,
     folder: PathBuf,
+    degraded: DegradedParts,
     commitments: Vec<Hash>,
     theirs: Theirs,
 }
@@ -49,7 +51,8 @@ impl World {
         let disk = Disk::Real;
         let log = Log::create(disk, &dir.path().join("log"), [7; 16], settings).unwrap();
         let folder = dir.path().join("tiles");
-        let tiles = Arc::new(Tiles::new(folder.clone(), log.reader()));
+        let degraded = DegradedParts::new(Clock::system());
+        let tiles = Arc::new(Tiles::new(folder.clone(), log.reader(), degraded.clone()));
         let empty = (0, Frontier::new().root());
         let growing = Growing::at(Arc::clone(&tiles), empty).unwrap();
         Self {
@@ -58,6 +61,7 @@ impl World {
             tiles,
             growing,
             folder,
+            degraded,
             commitments: Vec::new(),
             theirs: Theirs::default(),
         }
@@ -244,70 +248,79 @@ fn tiles_that_are_gone_are_made_again_from_the_log() {
     assert_eq!(fs::read(&file).unwrap(), before);
 }
 
+/// Ways in which a file of a tile differs from the log.
+fn differing(whole: &[u8], byte: usize) -> [Vec<u8>; 4] {
+    let mut changed = whole.to_vec();
+    changed[byte] ^= 1;
+    let cut = whole[..whole.len() / 2].to_vec();
+    [changed, cut, Vec::new(), b"something else".to_vec()]
+}
+
 #[test]
-fn a_file_that_differs_from_the_log_stays_and_stops_what_would_overwrite_it() {
+fn a_file_that_differs_is_set_aside_and_made_again_when_the_tree_is_read() {
+    let mut world = World::new();
+    world.publish(700);
+    let root = world.log.frontier().root();
+    let mut found = 0;
+    for (path, byte) in [("0/001", 8_191), ("0/000", 17)] {
+        let file = world.folder.join(path);
+        let whole = fs::read(&file).unwrap();
+        for changed in differing(&whole, byte) {
+            fs::write(&file, &changed).unwrap();
+            let growing = Growing::at(Arc::clone(&world.tiles), (700, root)).unwrap();
+            found += 1;
+            assert_eq!(growing.edge, world.growing.edge);
+            assert_eq!(fs::read(&file).unwrap(), whole, "{path}");
+            assert_eq!(world.degraded.damaged_count(Part::Publishing), found);
+            let damage = world.degraded.damage_found().pop().unwrap();
+            assert_eq!(damage.file, file);
+            assert_eq!(fs::read(damage.kept_as.unwrap()).unwrap(), changed);
+        }
+    }
+}
+
+#[test]
+fn every_file_is_held_against_the_log() {
+    let mut world = World::new();
+    world.publish(66_000);
+    let files = ["entries/000", "entries/256", "0/003", "0/255", "1/000"];
+    for (number, path) in files.into_iter().enumerate() {
+        let file = world.folder.join(path);
+        let whole = fs::read(&file).unwrap();
+        let changed = differing(&whole, whole.len() - 1)[number % 4].clone();
+        fs::write(&file, changed).unwrap();
+        world.tiles.mend(66_000, || false).unwrap();
+        assert_eq!(fs::read(&file).unwrap(), whole, "{path}");
+        assert_eq!(world.degraded.damage_found().len(), number + 1);
+    }
+    // A folder in the place of a file, and a file in the place of a folder.
+    let (file, folder) = (world.folder.join("0/004"), world.folder.join("entries"));
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    fs::write(&folder, "a file").unwrap();
+    world.tiles.mend(66_000, || false).unwrap();
+    check_tiles(&world, 66_000);
+    assert_eq!(world.degraded.damage_found().len(), files.len() + 2);
+    assert!(file.is_file());
+    assert!(folder.is_dir());
+}
+
+#[test]
+fn what_stands_in_the_place_of_a_new_tile_is_set_aside() {
     let mut world = World::new();
     world.publish(200);
     let file = world.folder.join("entries/000");
     fs::create_dir_all(file.parent().unwrap()).unwrap();
-    File::create(&file)
-        .unwrap()
-        .write_all(b"something else")
-        .unwrap();
-    world
-        .log
-        .append(
-            &(200..256)
-                .map(|at| format!("event {at}"))
-                .collect::<Vec<_>>(),
-            Lane::Ordinary,
-        )
-        .unwrap();
-    let root = world.growing.grow(256).unwrap();
-    let checkpoint = Checkpoint {
-        origin: ORIGIN.to_owned(),
-        size: 256,
-        root,
-    };
-    let note = checkpoint.sign(&signer()).unwrap();
-    let refused = world.growing.publish(checkpoint, &note, 1).unwrap_err();
-    assert!(matches!(&refused, TileError::Differs(path) if *path == file));
-    assert_eq!(fs::read(&file).unwrap(), b"something else");
-    assert_eq!(world.tiles.published().unwrap().checkpoint.size, 200);
-}
-
-#[test]
-fn a_file_that_somebody_has_changed_stops_publication_and_not_the_root() {
-    let mut world = World::new();
-    world.publish(700);
-    let root = world.log.frontier().root();
-    for (path, byte) in [("0/001", 8_191), ("entries/000", 0), ("0/000", 17)] {
-        let file = world.folder.join(path);
-        let whole = fs::read(&file).unwrap();
-        for changed in [
-            {
-                let mut changed = whole.clone();
-                changed[byte] ^= 1;
-                changed
-            },
-            whole[..whole.len() - 1].to_vec(),
-        ] {
-            File::create(&file).unwrap().write_all(&changed).unwrap();
-            let at = Growing::at(Arc::clone(&world.tiles), (700, root));
-            let mut growing = at.unwrap();
-            assert_eq!(growing.grow(700).unwrap(), root);
-            let checkpoint = world.tiles.published().unwrap().checkpoint.clone();
-            match growing.publish(checkpoint, "note", 1) {
-                Err(TileError::Differs(differs)) => assert_eq!(differs, file),
-                // A bundle is no part of the root, and is looked at by who fetches it.
-                Ok(()) => assert_eq!(path, "entries/000"),
-                other => panic!("{other:?}"),
-            }
-        }
-        File::create(&file).unwrap().write_all(&whole).unwrap();
-    }
-    let growing = Growing::at(Arc::clone(&world.tiles), (700, root)).unwrap();
-    assert_eq!(growing.edge, world.growing.edge);
+    fs::write(&file, b"something else").unwrap();
+    world.publish(256);
+    check_tiles(&world, 256);
+    let damage = world.degraded.damage_found().pop().unwrap();
+    assert_eq!(damage.file, file);
+    assert_eq!(
+        fs::read(damage.kept_as.unwrap()).unwrap(),
+        b"something else"
+    );
 }
 
 #[test]

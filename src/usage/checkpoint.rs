@@ -17,6 +17,7 @@ use super::outcome::{outcome_byte, outcome_of};
 use super::record::Bytes;
 use super::shares::{Charge, Organizations};
 use super::stream::{Segment, sync_folder};
+use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 use crate::seal::cursor::CursorKey;
@@ -203,7 +204,8 @@ fn put_key<W: Write>(to: &mut Summed<W>, id: CredentialId, key: &Key) -> io::Res
 }
 
 /// Reads the checkpoint of a folder; `None` if there is none that is whole.
-pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys)>> {
+/// A damaged one is set aside.
+pub(super) fn read(folder: &Path, degraded: &DegradedParts) -> io::Result<Option<(Head, Keys)>> {
     let bytes = match fs::read(path(folder)) {
         Ok(bytes) => bytes,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -215,7 +217,9 @@ pub(super) fn read(folder: &Path) -> io::Result<Option<(Head, Keys)>> {
     let keys = Keys::default();
     let read = whole.and_then(|(covered, _)| parse(covered, &keys));
     if read.is_none() {
-        tracing::warn!("the usage checkpoint is damaged; all segments are read again");
+        let why = "it is damaged; all calls that are kept are counted again, and those that were \
+            counted without detail are missing";
+        degraded.set_aside(Part::Usage, &path(folder), why)?;
     }
     Ok(read.map(|head| (head, keys)))
 }

@@ -25,11 +25,14 @@
 //! SHA-256 of their digests in their order. The ledger stores it in `usage.sealed`. The overflow is
 //! not anchored.
 
+mod blocks;
 mod call;
+mod checking;
 mod checkpoint;
 mod collapsed;
 mod ended;
 mod keys;
+pub(crate) mod misplaced;
 pub mod notes;
 mod open;
 mod outcome;
@@ -67,6 +70,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
+use crate::degraded::DegradedParts;
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 use crate::seal::cursor::CursorKey;
@@ -222,6 +226,7 @@ struct Shared {
     numbers: Counters,
     /// Whether the disk refused the newest records.
     full: AtomicBool,
+    degraded: DegradedParts,
 }
 
 impl Shared {

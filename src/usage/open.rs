@@ -1,10 +1,10 @@
 //! Opening the usage history: the checkpoint, what follows it, and the thread.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::mem;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -13,12 +13,12 @@ use super::checkpoint::{self, Head};
 use super::keys::{Counting, Keys};
 use super::pending::Pending;
 use super::personal::PersonalSeal;
-use super::roll_ups::write_roll_ups;
 use super::sorting::recount;
-use super::stream::{self, Segment, Stream, sync_folder};
+use super::stream::{self, Place, Segment, Stream};
 use super::writer::Writer;
 use super::{Counters, Gap, Shared, Usage, UsageSettings};
 use crate::clock::Entropy;
+use crate::degraded::{DegradedParts, Part};
 use crate::domain::time::Timestamp;
 use crate::seal::cursor::CursorKey;
 
@@ -43,14 +43,8 @@ pub(super) fn open(settings: UsageSettings) -> io::Result<Usage> {
         .create(&settings.folder)?;
     let found = recover(settings)?;
     let shared = Arc::new(found.shared);
-    File::create(shared.running())?.sync_all()?;
-    sync_folder(&shared.folder)?;
-    let mut counting = found.counting;
-    write_roll_ups(&shared, &mut counting)?;
-    let mut writer = Writer::new(Arc::clone(&shared), counting, (found.checkpoint, 0));
-    if found.is_new {
-        writer.write_checkpoint()?;
-    }
+    let mut writer = Writer::new(Arc::clone(&shared), found.counting, (found.checkpoint, 0));
+    writer.begin(found.is_new)?;
     let thread = thread::Builder::new().name("usage-writer".to_owned());
     let thread = thread.spawn(move || writer.run())?;
     Ok(Usage {
@@ -62,21 +56,28 @@ pub(super) fn open(settings: UsageSettings) -> io::Result<Usage> {
 fn recover(settings: UsageSettings) -> io::Result<Found> {
     let now = Timestamp(settings.clock.now_ms());
     let folder = settings.folder.clone();
-    let (head, keys) = match checkpoint::read(&folder)? {
+    let degraded = settings.degraded.clone();
+    let (head, keys) = match checkpoint::read(&folder, &degraded)? {
         Some((head, keys)) => (Some(head), keys),
         None => (None, Keys::default()),
     };
-    let unclean = folder.join("running").try_exists()?;
+    let has_checkpoint = head.is_some();
     let cursor_key = head.as_ref().and_then(|head| head.cursor_key);
-    let is_new = cursor_key.is_none() || unclean;
     let mut head = head.unwrap_or_else(|| Head {
         tracked_since: now,
         ..Head::default()
     });
-    let place = |name: &str| (folder.join(name), settings.log_id, settings.segment_bytes);
-    let beyond = (&head.roll_ups_overflow_segments, head.roll_ups_overflow);
-    let beyond = open_roll_ups(place("rollups-overflow"), beyond.0, beyond.1)?;
-    let kept = open_roll_ups(place("rollups"), &head.roll_up_segments, head.roll_ups)?;
+    let names = ["rollups", "rollups-overflow", "calls", "overflow"];
+    let paths = names.map(|name| folder.join(name));
+    let [kept, beyond, calls, overflow] = paths.each_ref().map(|folder| Place {
+        folder,
+        log_id: settings.log_id,
+        segment_bytes: settings.segment_bytes,
+        degraded: &degraded,
+    });
+    let kept = open_roll_ups(kept, &head.roll_up_segments, head.roll_ups)?;
+    let known = (&head.roll_ups_overflow_segments, head.roll_ups_overflow);
+    let beyond = open_roll_ups(beyond, known.0, known.1)?;
     let (kept_max, _) = settings.retention.parts();
     let drain_ms = u64::try_from(settings.retention.age.as_millis()).unwrap_or(u64::MAX);
     let organizations = mem::take(&mut head.organizations);
@@ -87,8 +88,9 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         latest: None,
         found: stream::Found::default(),
     };
-    let stream = recounting.open(place("calls"), &head.segments, head.address)?;
-    let overflow = recounting.open(place("overflow"), &head.overflow_segments, head.overflow)?;
+    let anchored_to = settings.anchored_to;
+    let stream = recounting.open(calls, &head.segments, (head.address, anchored_to))?;
+    let overflow = recounting.open(overflow, &head.overflow_segments, (head.overflow, 0))?;
     let Recounting {
         keys,
         personal,
@@ -96,9 +98,13 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         latest,
         found,
     } = recounting;
+    if !has_checkpoint && latest.is_some() {
+        note_missing_checkpoint(&folder.join("checkpoint"), &degraded);
+    }
+    // A stop in order leaves no mark and no torn end.
+    let unclean = folder.join("running").try_exists()? || found.torn > 0;
     if unclean {
-        let (torn, damaged) = (found.torn, found.damaged);
-        tracing::warn!(torn, damaged, "the last stop was unclean");
+        tracing::warn!(torn = found.torn, "the last stop was unclean");
         note_gap(&mut head, latest, now);
     }
     let shared = Shared {
@@ -120,24 +126,44 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         ended_uses: Mutex::default(),
         numbers: Counters::default(),
         full: AtomicBool::new(false),
+        degraded,
     };
     Ok(Found {
         shared,
         counting,
         checkpoint: head.address + head.overflow,
-        is_new,
+        is_new: cursor_key.is_none() || unclean,
     })
 }
 
 /// Opens a stream of roll-ups as the checkpoint knows it: what came after is counted again.
-fn open_roll_ups(
-    (path, log_id, segment_bytes): (PathBuf, [u8; 16], u64),
-    known: &[Segment],
-    end: u64,
-) -> io::Result<Stream> {
-    let (mut roll_ups, _) = Stream::open((&path, log_id, segment_bytes), known, end, |_| {})?;
-    roll_ups.cut(end)?;
+fn open_roll_ups(place: Place<'_>, known: &[Segment], known_end: u64) -> io::Result<Stream> {
+    let (mut roll_ups, _) = Stream::open(place, known, known_end, |_| {})?;
+    if roll_ups.end() < known_end {
+        note_shorter(place, roll_ups.end(), (known_end, "the checkpoint"));
+        roll_ups.skip_to(known_end)?;
+    } else {
+        roll_ups.cut(known_end)?;
+    }
     Ok(roll_ups)
+}
+
+fn note_shorter(place: Place<'_>, end: u64, (known_end, witness): (u64, &str)) {
+    let why = format!(
+        "it ends at byte {end}, and {witness} knows of calls up to byte {known_end}: it is older \
+         than the rest of the folder, or files of it are gone, and their calls are missing from \
+         the usage history"
+    );
+    place.degraded.note_damage(Part::Usage, place.folder, &why);
+}
+
+/// A checkpoint that was set aside has been reported.
+fn note_missing_checkpoint(path: &Path, degraded: &DegradedParts) {
+    if degraded.damage_found().iter().all(|one| one.file != path) {
+        let why = "it is missing; all calls that are kept are counted again, and those that were \
+            counted without detail are missing";
+        degraded.note_damage(Part::Usage, path, why);
+    }
 }
 
 /// Counts again what a checkpoint does not hold.
@@ -152,11 +178,12 @@ struct Recounting {
 
 impl Recounting {
     /// Opens a stream of calls, and counts what is beyond `from`.
+    /// The stream goes on behind `anchored_to`, up to which the log holds digests.
     fn open(
         &mut self,
-        (path, log_id, segment_bytes): (PathBuf, [u8; 16], u64),
+        place: Place<'_>,
         known: &[Segment],
-        from: u64,
+        (from, anchored_to): (u64, u64),
     ) -> io::Result<Stream> {
         let Self {
             keys,
@@ -165,16 +192,21 @@ impl Recounting {
             latest,
             found,
         } = self;
-        let (mut stream, new) =
-            Stream::open((&path, log_id, segment_bytes), known, from, |block| {
-                recount((keys, personal), block, counting);
-                *latest = (*latest).max(Some(block.latest));
-            })?;
+        let (mut stream, new) = Stream::open(place, known, from, |block| {
+            recount((keys, personal), block, counting);
+            *latest = (*latest).max(Some(block.latest));
+        })?;
         found.torn += new.torn;
         found.damaged += new.damaged;
-        if stream.end() < from {
-            tracing::warn!("segments of usage that were there are gone");
-            stream.skip_to(from)?;
+        let (end, known_end) = (stream.end(), from.max(anchored_to));
+        if end < known_end {
+            let witness = if anchored_to > from {
+                "the log"
+            } else {
+                "the checkpoint"
+            };
+            note_shorter(place, end, (known_end, witness));
+            stream.skip_to(known_end)?;
         }
         Ok(stream)
     }

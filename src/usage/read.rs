@@ -92,7 +92,14 @@ impl View {
             }
             self.begin = begin;
             if let Some(file) = self.files.get(&first) {
-                file.read_exact_at(&mut self.window, offset)?;
+                match file.read_exact_at(&mut self.window, offset) {
+                    // Its end is gone, which has been reported.
+                    Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => {
+                        self.window.clear();
+                        return Ok(None);
+                    }
+                    read => read?,
+                }
             }
         }
         let at = usize::try_from(address - self.begin).unwrap_or(usize::MAX);
@@ -282,7 +289,7 @@ fn record_of(tally: &Tally, credential: CredentialId) -> Vec<u8> {
 fn whole_length(bytes: &[u8]) -> Option<usize> {
     let length = bytes.first_chunk::<4>()?;
     let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
-    (length <= super::stream::BLOCK_BYTES_MAX).then_some(length)
+    (length <= super::blocks::BLOCK_BYTES_MAX).then_some(length)
 }
 
 /// Buckets that are being added up.

@@ -9,8 +9,9 @@ use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::blocks::{BLOCK_BYTES_MAX, Records};
 use super::keys::{Closed, Counting, Key};
-use super::stream::{BLOCK_BYTES_MAX, Records, Stream};
+use super::stream::Stream;
 use super::{Shared, tally};
 use crate::domain::time::Timestamp;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
+use crate::degraded::DegradedParts;
 use crate::seal::KeyStore;
 
 /// How long and how much is kept.
@@ -55,6 +56,10 @@ pub struct UsageSettings {
     pub pending_bytes_max: usize,
     /// Free bytes that are left to the ledger.
     pub headroom_bytes: u64,
+    /// The log holds digests of calls up to this address.
+    pub anchored_to: u64,
+    /// Where trouble is reported.
+    pub degraded: DegradedParts,
 }
 
 impl UsageSettings {
@@ -65,6 +70,7 @@ impl UsageSettings {
         Self {
             folder,
             log_id,
+            degraded: DegradedParts::new(clock.clone()),
             clock,
             keys: None,
             segment_bytes: 64 << 20,
@@ -72,6 +78,7 @@ impl UsageSettings {
             flush_every: Duration::from_millis(100),
             pending_bytes_max: 32 << 20,
             headroom_bytes: 192 << 20,
+            anchored_to: 0,
         }
     }
 }

@@ -9,13 +9,13 @@ use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Shared;
+use super::blocks::Block;
 use super::ended::note_ended;
 use super::keys::{Counting, Key, Keys};
 use super::pending::{Sheds, add_shed};
 use super::personal::PersonalSeal;
 use super::record::{self, Counted, SEALED_LONGER, Shed, put_overflow, put_sealed};
 use super::shares::Lane;
-use super::stream::Block;
 use crate::domain::time::Timestamp;
 
 /// Records whose credentials are looked up together: their waits for memory overlap, and what was

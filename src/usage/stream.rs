@@ -6,10 +6,9 @@
 //! what stands in a sealed segment. All integers are little-endian.
 //!
 //! Segment header, 64 bytes: `magic 8 | format u32 | reserved u32 | log id 16 | first address u64 |
-//! zeros 20 | crc32c u32` of the bytes before it. Block: a head of 48 bytes, `magic u32 | bytes u32
-//! | records u32 | crc32c u32 of the records | earliest instant i64 | latest i64 | address u64 |
-//! reserved u32 | crc32c u32` of the head before it; then the records. Whatever follows the last
-//! whole block of the last segment is a torn tail and is cut.
+//! zeros 20 | crc32c u32` of the bytes before it; blocks ([`super::blocks`]) follow. Whatever
+//! follows the last whole block of the last segment is a torn tail and is cut; what is damaged
+//! between two whole blocks is passed over and reported.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -17,18 +16,18 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::record::Bytes;
+use super::blocks::{Block, HEAD, Records, head, scan};
+use crate::degraded::{DegradedParts, Part};
 use crate::domain::time::Timestamp;
 
 /// Bytes of a segment's header.
 pub(super) const HEADER: u64 = 64;
-/// Bytes of a block's head.
-pub(super) const HEAD: usize = 48;
 const MAGIC: [u8; 8] = *b"KLUSAGE\0";
 const FORMAT: u32 = 1;
-const BLOCK_MAGIC: u32 = 0x4b55_4c42;
-/// The longest block: far more than one flush makes.
-pub(super) const BLOCK_BYTES_MAX: usize = 4 * 1024 * 1024;
+const NO_HEADER: &str = "it does not begin as a segment of this log's usage does; the calls in it \
+    are missing from the usage history";
+const MISSING: &str = "it is missing, and so are its calls from the usage history";
+const NO_END: &str = "its end is missing; the calls in it are missing from the usage history";
 
 /// What is known of one segment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -42,22 +41,6 @@ pub(super) struct Segment {
     pub(super) span: Option<(Timestamp, Timestamp)>,
     /// SHA-256 of the file, once it is sealed.
     pub(super) digest: Option<[u8; 32]>,
-}
-
-/// One block as it is read back.
-pub(super) struct Block<'a> {
-    /// The address of its first record.
-    pub(super) address: u64,
-    pub(super) records: &'a [u8],
-    pub(super) latest: Timestamp,
-}
-
-/// The records of a block to be appended, with what its head says.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Records<'a> {
-    pub(super) bytes: &'a [u8],
-    pub(super) count: u32,
-    pub(super) span: (Timestamp, Timestamp),
 }
 
 /// The stream's files.
@@ -74,12 +57,22 @@ pub(super) struct Stream {
     pub(super) broken: bool,
 }
 
+/// Where a stream is opened.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) log_id: [u8; 16],
+    pub(super) segment_bytes: u64,
+    /// Where damage is reported.
+    pub(super) degraded: &'a DegradedParts,
+}
+
 /// What opening found.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// Bytes of a torn tail that were cut.
     pub(super) torn: u64,
-    /// Blocks that are damaged and were left out.
+    /// Stretches that are damaged and were left out.
     pub(super) damaged: u64,
 }
 
@@ -88,11 +81,17 @@ impl Stream {
     /// stream's end when that was written, are taken as they are; the blocks from there on are read
     /// and given to `block`.
     pub(super) fn open(
-        (folder, log_id, segment_bytes): (&Path, [u8; 16], u64),
+        place: Place<'_>,
         known: &[Segment],
         from: u64,
         mut block: impl FnMut(&Block<'_>),
     ) -> io::Result<(Self, Found)> {
+        let Place {
+            folder,
+            log_id,
+            segment_bytes,
+            degraded,
+        } = place;
         fs::create_dir_all(folder)?;
         let mut found = Found::default();
         let mut segments = Vec::new();
@@ -104,41 +103,27 @@ impl Stream {
                 segments.push(*sealed);
                 continue;
             }
-            let file = open_file(folder, *first)?;
-            let mut segment = Segment {
+            let name = Name {
                 first: *first,
-                end: first + HEADER,
-                records: 0,
-                span: None,
-                digest: sealed.and_then(|sealed| sealed.digest),
+                next: names.get(index + 1).copied(),
             };
-            if !header_is_ours(&file, *first, log_id)? {
-                tracing::warn!(segment = first, "a usage segment has no header of ours");
-                found.damaged += 1;
-                if is_last {
-                    // It was being made: nothing is in it.
-                    fs::remove_file(path(folder, *first))?;
-                }
-                continue;
-            }
-            scan(&file, &mut segment, &mut found, |read| {
+            let read = recover(place, name, &mut found, |read| {
                 if read.address >= from {
                     block(read);
                 }
             })?;
-            let length = file.metadata()?.len();
-            let end = segment.end - segment.first;
-            if is_last && length > end {
-                found.torn = length - end;
-                file.set_len(end)?;
-                file.sync_all()?;
-            }
-            if let Some(next) = names.get(index + 1).filter(|next| **next != segment.end) {
-                tracing::warn!(segment = first, "the end of a usage segment is damaged");
+            segments.extend(read.map(|read| Segment {
+                digest: sealed.and_then(|sealed| sealed.digest),
+                ..read
+            }));
+        }
+        // The oldest ones go by retention, and the checkpoint may be older than that.
+        let oldest = names.first().copied().unwrap_or(0);
+        for missing in known.iter().filter(|known| known.first > oldest) {
+            if !names.contains(&missing.first) {
                 found.damaged += 1;
-                segment.end = *next;
+                degraded.note_damage(Part::Usage, &path(folder, missing.first), MISSING);
             }
-            segments.push(segment);
         }
         let next = segments.last().map_or(0, |last| last.end);
         let file = match segments.last() {
@@ -168,6 +153,18 @@ impl Stream {
     /// All segments, oldest first.
     pub(super) fn segments(&self) -> &[Segment] {
         &self.segments
+    }
+
+    /// The segments that are not written to any more, with their files.
+    pub(super) fn sealed(&self) -> Vec<(PathBuf, Segment)> {
+        let sealed = self
+            .segments
+            .split_last()
+            .map_or(&[][..], |(_, sealed)| sealed);
+        sealed
+            .iter()
+            .map(|segment| (path(&self.folder, segment.first), *segment))
+            .collect()
     }
 
     /// Bytes of all files.
@@ -292,6 +289,11 @@ impl Stream {
         Ok(())
     }
 
+    /// The log that it belongs to.
+    pub(super) const fn log_id(&self) -> [u8; 16] {
+        self.log_id
+    }
+
     /// The folder of its files.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
@@ -312,6 +314,79 @@ impl Stream {
     }
 }
 
+/// A segment's name, and that of the one behind it.
+#[derive(Clone, Copy, Debug)]
+struct Name {
+    first: u64,
+    next: Option<u64>,
+}
+
+/// Reads a segment that may have been written to; `None` of one that is none. The torn end of the
+/// last one is cut, other damage is reported.
+fn recover(
+    place: Place<'_>,
+    name: Name,
+    found: &mut Found,
+    block: impl FnMut(&Block<'_>),
+) -> io::Result<Option<Segment>> {
+    let path = path(place.folder, name.first);
+    let file = open_file(place.folder, name.first)?;
+    let mut segment = empty(name.first);
+    if !header_is_ours(&file, name.first, place.log_id)? {
+        if name.next.is_none() && file.metadata()?.len() <= HEADER {
+            // It was being made: nothing is in it.
+            fs::remove_file(path)?;
+        } else {
+            found.damaged += 1;
+            place.degraded.set_aside(Part::Usage, &path, NO_HEADER)?;
+        }
+        return Ok(None);
+    }
+    let damaged = scan(&file, &mut segment, block)?;
+    if damaged > 0 {
+        found.damaged += damaged;
+        let why = passed_over(damaged);
+        place.degraded.note_damage(Part::Usage, &path, &why);
+    }
+    let (length, end) = (file.metadata()?.len(), segment.end - segment.first);
+    if name.next.is_none() && length > end {
+        found.torn = length - end;
+        file.set_len(end)?;
+        file.sync_all()?;
+    }
+    if let Some(next) = name.next.filter(|next| *next != segment.end) {
+        found.damaged += 1;
+        place.degraded.note_damage(Part::Usage, &path, NO_END);
+        segment.end = next;
+    }
+    Ok(Some(segment))
+}
+
+/// What is wrong with the file of a sealed segment.
+pub(super) fn sealed_damage(
+    path: &Path,
+    known: &Segment,
+    log_id: [u8; 16],
+) -> io::Result<Option<String>> {
+    let file = File::open(path)?;
+    if !header_is_ours(&file, known.first, log_id)? {
+        return Ok(Some(NO_HEADER.to_owned()));
+    }
+    let mut read = empty(known.first);
+    let damaged = scan(&file, &mut read, |_whole| {})?;
+    Ok(if read.end < known.end {
+        Some(NO_END.to_owned())
+    } else if damaged > 0 {
+        Some(passed_over(damaged))
+    } else {
+        None
+    })
+}
+
+fn passed_over(damaged: u64) -> String {
+    format!("{damaged} damaged stretches of it are passed over, and their calls are missing")
+}
+
 fn empty(first: u64) -> Segment {
     Segment {
         first,
@@ -322,7 +397,7 @@ fn empty(first: u64) -> Segment {
     }
 }
 
-fn joined(
+pub(super) fn joined(
     span: Option<(Timestamp, Timestamp)>,
     (earliest, latest): (Timestamp, Timestamp),
 ) -> Option<(Timestamp, Timestamp)> {
@@ -388,98 +463,5 @@ fn header_is_ours(file: &File, first: u64, log_id: [u8; 16]) -> io::Result<bool>
         Ok(()) => Ok(found == ours),
         Err(why) if why.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
         Err(why) => Err(why),
-    }
-}
-
-fn head(records: &Records<'_>, address: u64) -> Vec<u8> {
-    let (earliest, latest) = records.span;
-    let bytes = u32::try_from(records.bytes.len()).unwrap_or(u32::MAX);
-    let mut head = BLOCK_MAGIC.to_le_bytes().to_vec();
-    head.extend_from_slice(&bytes.to_le_bytes());
-    head.extend_from_slice(&records.count.to_le_bytes());
-    head.extend_from_slice(&crc32c::crc32c(records.bytes).to_le_bytes());
-    head.extend_from_slice(&earliest.0.to_le_bytes());
-    head.extend_from_slice(&latest.0.to_le_bytes());
-    head.extend_from_slice(&address.to_le_bytes());
-    head.extend_from_slice(&[0; 4]);
-    head.extend_from_slice(&crc32c::crc32c(&head).to_le_bytes());
-    head
-}
-
-/// A block's head that is whole and stands where it says.
-struct Head {
-    bytes: usize,
-    count: u32,
-    crc: u32,
-    span: (Timestamp, Timestamp),
-}
-
-fn read_head(head: &[u8; HEAD], address: u64) -> Option<Head> {
-    let (covered, crc) = head.split_last_chunk::<4>()?;
-    let mut from = Bytes(covered);
-    let magic = from.u32()?;
-    let bytes = usize::try_from(from.u32()?).ok()?;
-    let (count, records_crc) = (from.u32()?, from.u32()?);
-    let span = (from.instant()?, from.instant()?);
-    let ours = magic == BLOCK_MAGIC
-        && from.u64()? == address
-        && bytes <= BLOCK_BYTES_MAX
-        && crc32c::crc32c(covered) == u32::from_le_bytes(*crc);
-    ours.then_some(Head {
-        bytes,
-        count,
-        crc: records_crc,
-        span,
-    })
-}
-
-/// Reads the blocks of a segment, up to the first that is not whole; one whose records alone are
-/// damaged is left out.
-fn scan(
-    file: &File,
-    segment: &mut Segment,
-    found: &mut Found,
-    mut block: impl FnMut(&Block<'_>),
-) -> io::Result<()> {
-    let length = file.metadata()?.len();
-    let mut records = Vec::new();
-    loop {
-        let offset = segment.end - segment.first;
-        let mut head = [0; HEAD];
-        if offset + HEAD as u64 > length {
-            return Ok(());
-        }
-        file.read_exact_at(&mut head, offset)?;
-        let Some(head) = read_head(&head, segment.end) else {
-            return Ok(());
-        };
-        let begin = offset + HEAD as u64;
-        if begin + head.bytes as u64 > length {
-            return Ok(());
-        }
-        records.resize(head.bytes, 0);
-        file.read_exact_at(&mut records, begin)?;
-        let whole = crc32c::crc32c(&records) == head.crc;
-        let end = begin + head.bytes as u64;
-        if whole {
-            block(&Block {
-                address: segment.first + begin,
-                records: &records,
-                latest: head.span.1,
-            });
-            segment.records += u64::from(head.count);
-            segment.span = joined(segment.span, head.span);
-        } else if end == length {
-            // The last block, torn within its records.
-            return Ok(());
-        } else {
-            tracing::warn!(
-                segment = segment.first,
-                offset,
-                "a block of usage is damaged"
-            );
-            found.damaged += 1;
-        }
-        segment.end = segment.first + end;
     }
 }

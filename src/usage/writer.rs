@@ -13,14 +13,17 @@ use std::sync::{Arc, MutexGuard};
 
 use sha2::{Digest, Sha256};
 
+use super::blocks::Records;
+use super::checking::Checking;
 use super::keys::Counting;
 use super::pending::{Filling, Waiter};
 use super::record::put_shed;
 use super::roll_ups::write_roll_ups;
 use super::sorting::{Sorted, Sorting, unlink, whole_records};
-use super::stream::{Records, Segment, Stream};
+use super::stream::{Segment, Stream, sync_folder};
 use super::tally::hour_of;
 use super::{Shared, UsageError, checkpoint};
+use crate::degraded::Part;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::log::free_bytes;
 
@@ -42,8 +45,10 @@ const RETENTION_EVERY_MS: i64 = 60 * 60 * 1_000;
 /// How old the oldest call of the segment that is written may be. What is reported may lie a day
 /// back, so that a segment lasts for a day at least.
 const SEGMENT_MS_MAX: i64 = 2 * DAY_MS;
-/// How often a disk that refuses is told of.
-const WARN_EVERY_MS: i64 = 60_000;
+/// How long nothing may have failed before the history counts as recovered.
+const RECOVERED_AFTER_MS: i64 = 2_000;
+const TRIED_AGAIN: &str = "calls are counted without their detail, and it is tried again all the \
+    time. Make room on the disk, or look at the disk and at the folder's owner";
 
 /// The thread's own state.
 pub(super) struct Writer {
@@ -53,7 +58,12 @@ pub(super) struct Writer {
     unsynced: bool,
     synced_ms: i64,
     retained_ms: i64,
-    warned_ms: Option<i64>,
+    /// When something failed last, until the history has recovered.
+    failed_ms: Option<i64>,
+    /// Whether the mark of a running process and a checkpoint are still to be written, since there
+    /// was no room at the start.
+    owes_start: bool,
+    checking: Checking,
     /// Bytes of both streams of calls up to the last checkpoint, and its length.
     checkpoint: (u64, u64),
 }
@@ -62,15 +72,40 @@ impl Writer {
     pub(super) fn new(shared: Arc<Shared>, counting: Counting, checkpoint: (u64, u64)) -> Self {
         let now = shared.clock.monotonic_ms();
         Self {
+            checking: Checking::new(&shared),
             shared,
             counting,
             sorting: Sorting::default(),
             unsynced: false,
             synced_ms: now,
             retained_ms: now,
-            warned_ms: None,
+            failed_ms: None,
+            owes_start: false,
             checkpoint,
         }
+    }
+
+    /// Marks that a process writes, and writes a checkpoint where one is needed before anything
+    /// else. Without room for that the history begins all the same, and both follow.
+    pub(super) fn begin(&mut self, needs_checkpoint: bool) -> io::Result<()> {
+        match self.write_start(needs_checkpoint) {
+            Err(why) if UsageError::of(&why) == UsageError::DiskFull => {
+                self.owes_start = true;
+                self.report(&why);
+                Ok(())
+            }
+            done => done,
+        }
+    }
+
+    fn write_start(&mut self, needs_checkpoint: bool) -> io::Result<()> {
+        fs::File::create(self.shared.running())?.sync_all()?;
+        sync_folder(&self.shared.folder)?;
+        write_roll_ups(&self.shared, &mut self.counting)?;
+        if needs_checkpoint {
+            self.write_checkpoint()?;
+        }
+        Ok(())
     }
 
     pub(super) fn run(mut self) {
@@ -120,6 +155,21 @@ impl Writer {
             }
         }
         self.keep_house();
+        self.checking.step(&self.shared);
+        self.recover();
+    }
+
+    /// Ends the trouble when nothing has failed for a while.
+    fn recover(&mut self) {
+        let Some(failed_ms) = self.failed_ms else {
+            return;
+        };
+        let quiet_ms = self.shared.clock.monotonic_ms() - failed_ms;
+        if quiet_ms >= RECOVERED_AFTER_MS && self.room(0).is_ok() {
+            self.shared.full.store(false, Ordering::Release);
+            self.failed_ms = None;
+            self.shared.degraded.end(Part::Usage);
+        }
     }
 
     fn write_records(&mut self, records: &[u8]) -> io::Result<()> {
@@ -140,7 +190,7 @@ impl Writer {
         }
         self.shared.full.store(outcome.is_err(), Ordering::Release);
         if let Err(why) = &outcome {
-            self.warn(why);
+            self.report(why);
         }
         outcome
     }
@@ -244,7 +294,7 @@ impl Writer {
         };
         match written {
             Ok(()) => self.unsynced = true,
-            Err(why) => self.warn(&why),
+            Err(why) => self.report(&why),
         }
     }
 
@@ -256,7 +306,7 @@ impl Writer {
         if let Err(why) = write_roll_ups(&self.shared, &mut self.counting) {
             // They are kept for better times, as many as can be.
             self.counting.closed.truncate(CLOSED_MAX);
-            self.warn(&why);
+            self.report(&why);
         }
     }
 
@@ -288,12 +338,22 @@ impl Writer {
     /// One digest, a checkpoint and retention, each when it is due.
     fn keep_house(&mut self) {
         let done = self
-            .digest()
+            .start_if_owed()
+            .and_then(|()| self.digest())
             .and_then(|()| self.checkpoint_if_due())
             .and_then(|()| self.retain());
         if let Err(why) = done {
-            self.warn(&why);
+            self.report(&why);
         }
+    }
+
+    fn start_if_owed(&mut self) -> io::Result<()> {
+        if self.owes_start {
+            self.room(0)?;
+            self.write_start(true)?;
+            self.owes_start = false;
+        }
+        Ok(())
     }
 
     /// Makes the digest of the oldest sealed segment that has none.
@@ -389,16 +449,17 @@ impl Writer {
         let done = self.write_checkpoint();
         match done.and_then(|()| fs::remove_file(self.shared.running())) {
             Ok(()) => {}
-            Err(why) => tracing::warn!(%why, "the usage history did not end in order"),
+            Err(why) => {
+                let folder = self.shared.folder.display();
+                tracing::warn!(%folder, %why, "the usage history did not end in order");
+            }
         }
     }
 
-    fn warn(&mut self, why: &io::Error) {
-        let now = self.shared.clock.monotonic_ms();
-        if self.warned_ms.is_none_or(|at| now - at >= WARN_EVERY_MS) {
-            self.warned_ms = Some(now);
-            tracing::warn!(%why, "usage cannot be written; calls are counted without their detail");
-        }
+    fn report(&mut self, why: &io::Error) {
+        self.failed_ms = Some(self.shared.clock.monotonic_ms());
+        let reason = format!("{}: {why}", self.shared.folder.display());
+        self.shared.degraded.begin(Part::Usage, reason, TRIED_AGAIN);
     }
 }
 

@@ -87,6 +87,9 @@ pub enum SnapshotError {
     /// Not a whole snapshot of this version.
     #[error("not a whole snapshot of this version: {0}")]
     Unfit(&'static str),
+    /// A snapshot of another version of the program, or of another log.
+    #[error("a snapshot of another version or log")]
+    Foreign,
 }
 
 /// A snapshot in the making.
@@ -259,7 +262,7 @@ fn read_head(from: &mut impl Read, log_id: [u8; 16]) -> Result<Box<Head>, Snapsh
         return Err(SnapshotError::Unfit("no head"));
     };
     if head.code_version != CODE_VERSION || head.log_id != log_id {
-        return Err(SnapshotError::Unfit("another version or log"));
+        return Err(SnapshotError::Foreign);
     }
     Ok(head)
 }

@@ -36,6 +36,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::clock::Entropy;
+use crate::degraded::Part;
 use crate::domain::ids::{DeliveryId, EndpointId};
 use crate::ledger::Ledger;
 use client::{InvalidSettings, Sender};
@@ -51,6 +52,9 @@ const ASKS_MAX: usize = 1_024;
 
 /// How often a store that could not be opened is tried again.
 const OPEN_AGAIN_EVERY: Duration = Duration::from_secs(2);
+
+const ROLLED_BACK: &str = "stop the service, then put the newer log back, or, if it is lost, run \
+    `keyledger mark-restored` on the folder to go on from here";
 
 /// Why webhooks could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +102,14 @@ impl Webhooks {
         runtime: &Handle,
     ) -> Result<Self, StartError> {
         let store = Store::closed(folder, ledger.degraded().clone());
+        let deliver_to = ledger.views().directory.all_endpoints();
+        if !deliver_to.is_empty() && store.path().try_exists().is_ok_and(|there| !there) {
+            let why = "it is missing; a new one is made, and receivers get again what has happened \
+                since their endpoint was created";
+            ledger
+                .degraded()
+                .note_damage(Part::Deliveries, store.path(), why);
+        }
         // One that cannot be opened now is waited for: deliveries are no reason not to start.
         let loaded = load(&store).ok();
         let counts = Arc::new(Counts::default());
@@ -200,6 +212,23 @@ fn load(store: &Store) -> Result<Loaded, StoreError> {
     })
 }
 
+/// What was delivered must be in the log: where it is not, the log was rolled back.
+fn report_rollback(tools: &Tools, seen: Option<u64>) {
+    let position = tools.ledger.views().position();
+    let next = position.map_or(0, |position| position + 1);
+    if let Some(seen) = seen.filter(|seen| *seen > next) {
+        let reason = format!(
+            "{}: webhooks were brought the event at position {}, and the log ends before position \
+             {next}: the log was rolled back, and keys that were revoked since may be accepted \
+             again",
+            tools.store.path().display(),
+            seen - 1
+        );
+        let degraded = tools.ledger.degraded();
+        degraded.begin(Part::Restore, reason, ROLLED_BACK);
+    }
+}
+
 /// Delivers, once the store can be opened.
 async fn deliver(
     tools: Tools,
@@ -225,5 +254,6 @@ async fn deliver(
         }
     }
     let loaded = loaded.unwrap_or_default();
+    report_rollback(&tools, loaded.seen);
     Courier::new(tools, loaded).run(asked, stopping).await;
 }

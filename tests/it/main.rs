@@ -11,6 +11,7 @@ mod audit;
 mod catalogue;
 mod cli;
 mod crash;
+mod damage;
 mod erasure;
 mod expiry;
 mod feed;

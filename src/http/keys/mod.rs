@@ -104,7 +104,7 @@ impl Surface {
 
     /// The credential that a path names.
     fn find(&self, key: CredentialId) -> Result<Arc<Credential>, Problem> {
-        let found = self.call.views().tokens.get(self.organization, key)?;
+        let found = self.call.app.ledger.credential(self.organization, key)?;
         found
             .filter(|record| self.place.holds(record))
             .ok_or_else(|| Problem::not_found("key"))
@@ -124,7 +124,7 @@ impl Surface {
         let (organization, place) = (self.organization, self.place);
         let Some(moment) = moment else {
             let read = move |ledger: &Ledger| match filters.read(place, now)? {
-                Some(filter) => Ok(ledger.views().tokens.list(organization, &filter, ask)?),
+                Some(filter) => Ok(ledger.credentials(organization, &filter, ask)?),
                 None => Ok::<_, Problem>(Page::default()),
             };
             let found = off_thread(&self.call, read).await??;
@@ -155,7 +155,7 @@ impl Surface {
                 project: place.project,
                 ..Filter::all(now)
             };
-            ledger.views().tokens.list(organization, &filter, ask)
+            ledger.credentials(organization, &filter, ask)
         };
         let mut found = off_thread(&self.call, read).await??;
         found.records.retain(|key| match key.status(now) {
@@ -265,7 +265,7 @@ impl Surface {
     /// view that cannot be read must not keep anybody from ending a credential.
     pub(super) fn change(self, key: CredentialId, deed: Deed) -> Result<Found, Problem> {
         self.may(deed)?;
-        match self.call.views().tokens.get(self.organization, key) {
+        match self.call.app.ledger.credential(self.organization, key) {
             Ok(Some(record)) if self.place.holds(&record) => {}
             Ok(_) => return Err(Problem::not_found("key")),
             Err(why) => {

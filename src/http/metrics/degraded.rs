@@ -1,4 +1,4 @@
-//! Which parts are degraded, and how many damaged files were set aside.
+//! Which parts are degraded, and how many damaged files were found.
 
 use std::fmt;
 
@@ -24,13 +24,13 @@ pub(super) fn encode(
     labelled(
         to,
         (
-            "files_set_aside",
-            "Damaged files and folders that were set aside since the start",
+            "damaged_files",
+            "Files and folders that were found damaged since the start: set aside, or used in part",
             "part",
         ),
         Part::ALL
             .into_iter()
-            .map(|part| (part.name(), degraded.set_aside_count(part))),
+            .map(|part| (part.name(), degraded.damaged_count(part))),
         ConstCounter::new,
     )
 }

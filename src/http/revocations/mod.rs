@@ -113,7 +113,7 @@ impl Visible {
             Reach::All => Ok(true),
             Reach::OfOwner(..) => Ok(false),
             Reach::One(id) => {
-                let found = app.ledger.views().tokens.get(organization, *id)?;
+                let found = app.ledger.credential(organization, *id)?;
                 Ok(found.is_some_and(|key| key.project() == Some(project)))
             }
         }

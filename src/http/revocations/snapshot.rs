@@ -137,7 +137,6 @@ impl Walk {
             return Ok(false);
         };
         self.of = Some(of);
-        let views = self.ledger.views();
         let ask = PageAsk {
             after: self.after,
             limit: PAGE_LEN,
@@ -146,7 +145,7 @@ impl Walk {
             project: visible.project.map(|(_, project)| project),
             ..Filter::all(self.now)
         };
-        let page = views.tokens.list(of, &filter, ask)?;
+        let page = self.ledger.credentials(of, &filter, ask)?;
         for record in &page.records {
             if let Some(effect) = self.refused(record) {
                 let line = Refused {

@@ -173,7 +173,7 @@ fn the_page_needs_nothing_from_elsewhere() {
 #[test]
 fn the_service_says_whether_it_lives_and_is_ready() {
     let mut world = World::new();
-    let ready = r#"{"status":"ready","degraded":[]}"#;
+    let ready = r#"{"status":"ready","degraded":[],"damaged":[]}"#;
     for (path, text) in [("/livez", "ok\n"), ("/readyz", ready)] {
         let reply = world.send(ask("GET", path));
         assert_eq!((reply.status, reply.text.as_str()), (200, text), "{path}");
@@ -220,7 +220,7 @@ fn degraded_parts_are_listed_and_do_not_make_the_service_unready() {
     for line in [
         "keyledger_degraded{part=\"keys\"} 1",
         "keyledger_degraded{part=\"views\"} 0",
-        "keyledger_files_set_aside_total{part=\"usage\"} 0",
+        "keyledger_damaged_files_total{part=\"usage\"} 0",
     ] {
         assert!(text.lines().any(|found| found == line), "{line}\n{text}");
     }

@@ -190,7 +190,7 @@ impl Keys<'_> {
         let authority = self.access.authority();
         let (call, organization) = (self.call, authority.organization?);
         let found = self.known.entry(id).or_insert_with(|| {
-            let found = call.views().tokens.get(organization, id).ok()??;
+            let found = call.app.ledger.credential(organization, id).ok()??;
             authority.reaches(found.project()).then_some(found)
         });
         found.clone()

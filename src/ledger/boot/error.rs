@@ -11,8 +11,7 @@ use crate::ledger::signing::SignersError;
 use crate::log::{CreateError, FileError, FloorError, LockError, OpenError, ReadError};
 use crate::merkle::{CheckpointError, NoteError};
 use crate::seal::SealError;
-use crate::views::snapshot::SnapshotError;
-use crate::views::tokens::{BrokenView, OpenError as TokensError};
+use crate::views::tokens::OpenError as TokensError;
 
 /// Why a ledger could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +60,19 @@ pub enum BootError {
         #[source]
         source: io::Error,
     },
+    /// The mark of a restore cannot be read.
+    #[error(
+        "the mark of a restore in {} cannot be read: remove it, then run `keyledger mark-restored` \
+         on this folder",
+        path.display()
+    )]
+    Mark {
+        /// Where it is.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// Another process has it.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -80,10 +92,16 @@ pub enum BootError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The checkpoint file.
-    #[error("the checkpoint file cannot be used")]
+    #[error(
+        "the checkpoints cannot be used: put the file back from a copy of the same age, or restore \
+         a backup with `keyledger restore`"
+    )]
     Floor(#[from] FloorError),
     /// A checkpoint is not ours.
-    #[error("the newest checkpoint does not verify")]
+    #[error(
+        "the newest checkpoint does not verify: the folder's checkpoints or keys are damaged or \
+         another ledger's; put both back from one backup"
+    )]
     Checkpoint(#[from] CheckpointError),
     /// The signing key cannot be used under the origin.
     #[error("the signing key cannot be used")]
@@ -94,12 +112,6 @@ pub enum BootError {
     /// The views.
     #[error("the token view cannot be opened")]
     Tokens(#[from] TokensError),
-    /// The token view, just made, does not take what it should.
-    #[error("the token view cannot be loaded")]
-    Broken(#[from] BrokenView),
-    /// The folder of snapshots.
-    #[error("the snapshots cannot be listed")]
-    Snapshots(#[from] SnapshotError),
     /// The embedded catalogue.
     #[error("the catalogue is not valid")]
     Catalogue(#[from] InvalidText),

@@ -139,9 +139,9 @@ pub fn create_under(
     let disk = settings.disk.clone();
     let file = CheckpointFile::create(disk.clone(), &folder.checkpoints(), log_id)?;
     let log = Log::create(disk, &folder.log(), log_id, settings.log)?;
-    let (tokens, _nothing) = TokenView::open(&folder.views())?;
-    let views = Views::new(tokens);
     let degraded = DegradedParts::new(settings.clock.clone());
+    let (tokens, _nothing) = TokenView::open_reporting(&folder.views(), degraded.clone())?;
+    let views = Views::new(tokens);
     let parts = Parts {
         keys,
         unusable_keys: UnusableKeys::new(degraded.clone()),
@@ -196,7 +196,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         mut state,
         recovered,
         snapshot_ahead,
-    } = recover(&settings, &keys, floor)?;
+    } = recover(&settings, &keys, floor, &degraded)?;
     if let Some(torn) = &recovered.torn {
         let copy = torn.copy.display();
         tracing::warn!(position = torn.position, %copy, "a torn batch was copied aside and cut");
@@ -211,7 +211,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let unusable_keys = UnusableKeys::new(degraded.clone());
     erasure::finish(&keys, &unusable_keys, &state)?;
     unusable_keys.check(&keys, &state);
-    let (tokens, applied) = TokenView::open(&folder.views())?;
+    let (tokens, applied) = TokenView::open_reporting(&folder.views(), degraded.clone())?;
     let beyond = beyond(&folder, log.next_position(), applied, snapshot_ahead);
     let pending = acknowledged(&settings, &state, beyond)?;
     let views = Views::new(tokens);
@@ -310,15 +310,17 @@ fn recover(
     settings: &Settings,
     keys: &KeyStore,
     floor: Option<Floor>,
+    degraded: &DegradedParts,
 ) -> Result<Recovery, BootError> {
     let folder = &settings.folder;
+    snapshots::set_aside_misplaced(&folder.snapshots(), degraded);
     let mut snapshot_ahead = None;
     for skipped in 0.. {
         let Loaded {
             mut state,
             start,
             next_position_min,
-        } = snapshots::load(&folder.snapshots(), keys, skipped)?;
+        } = snapshots::load(&folder.snapshots(), keys, (skipped, degraded));
         let start = StartFrom { floor, ..start };
         let replay = |position, payload: &[u8]| replay(&mut state, keys, position, payload);
         let disk = settings.disk.clone();
@@ -414,7 +416,10 @@ fn catch_up(
     views.calendar.apply(&changes);
     views.newest.apply(&changes);
     views.newest.begin(next);
-    if kept.is_some() {
+    if views.tokens.is_broken() {
+        // It is rebuilt once everything runs.
+        tracing::debug!("the token view is broken already");
+    } else if kept.is_some() {
         changes
             .credentials
             .retain(|record| record.stamp().position >= from);
@@ -426,11 +431,18 @@ fn catch_up(
             root,
         });
     } else {
-        views.tokens.clear()?;
+        if next > 1 {
+            let folder = views.tokens.folder().display();
+            let what = "the token view is missing, or no view of this log: it is made anew";
+            tracing::warn!(%folder, what);
+        }
         let credentials = changes.credentials.into_iter();
-        views
-            .tokens
-            .load(credentials, events.into_iter(), Applied { position, root })?;
+        let (tokens, applied) = (&views.tokens, Applied { position, root });
+        let loaded = tokens
+            .clear()
+            .and_then(|()| tokens.load(credentials, events.into_iter(), applied));
+        // One that cannot be loaded now has been reported, and is rebuilt once everything runs.
+        drop(loaded);
     }
     views.publish(position);
     Ok(())

@@ -73,7 +73,7 @@ impl RestoreMark {
             Err(why) => Err(why),
         };
         read.map(Some)
-            .map_err(|source| BootError::Folder { path, source })
+            .map_err(|source| BootError::Mark { path, source })
     }
 
     fn remove(folder: &Folder) -> io::Result<()> {

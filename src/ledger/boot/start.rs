@@ -1,5 +1,6 @@
 //! Starting the threads of an opened ledger: writer, signer, snapshots, scrub.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
@@ -12,17 +13,21 @@ use crate::clock::{Clock, ClockGuard};
 use crate::degraded::DegradedParts;
 use crate::domain::state::State;
 use crate::ledger::checkpoints::{Signed, Signing, Told};
+use crate::ledger::clock_trouble::report_clock;
 use crate::ledger::lanes::Lanes;
 use crate::ledger::quota::Quotas;
-use crate::ledger::snapshots;
 use crate::ledger::status::Appended;
 use crate::ledger::unusable_keys::UnusableKeys;
 use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
+use crate::ledger::{rebuild, snapshots};
 use crate::log::{FolderLock, Log, Reader};
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
+
+/// What a thread does.
+type Work = Box<dyn FnOnce() + Send>;
 
 /// What opening has made.
 pub(super) struct Parts {
@@ -50,12 +55,16 @@ pub(super) fn start(
         degraded,
     } = parts;
     let last_ms = state.last_at().map(|at| at.0);
-    let guard = guard(&settings, last_ms);
+    let guard = guard(&settings, last_ms, &degraded);
     let mut entropy = settings.entropy;
     // Ids go on behind those of the newest event, whatever the clock says now.
     entropy.ulids_after(state.last_id().map_or(ulid::Ulid::nil(), |id| id.0));
     let reader = log.reader();
-    let tiles = tiles(settings.folder.tiles(), &reader, &signing)?;
+    let tiles = tiles(
+        (settings.folder.tiles(), degraded.clone()),
+        &reader,
+        &signing,
+    )?;
     let shown = (views, (keys, unusable_keys), degraded);
     let shared = shared(shown, settings.clock, last_ms, log.log_id());
     let vkeys = signing.signers.known();
@@ -78,24 +87,18 @@ pub(super) fn start(
     };
     let state_of_writer = Arc::clone(&state);
     let snapshots = settings.folder.snapshots();
-    let scrubbed = (reader.clone(), Arc::clone(&shared));
-    // The lock goes with the last thread that writes: the folder is free when nothing does.
-    let lock = Arc::new(lock);
-    let spawn_locked = |name, work: Box<dyn FnOnce() + Send>| {
-        let lock = Arc::clone(&lock);
-        spawn(name, move || {
-            work();
-            drop(lock);
-        })
-    };
+    let degraded_snapshots = shared.degraded.clone();
     let sign = signer(signing, signed, (&shared, &tiles));
-    let snapshot = move || snapshots::run(&snapshots, &state, &orders);
-    let threads = [
-        spawn_locked("ledger-writer", Box::new(move || writer.run())),
-        spawn_locked("ledger-signer", Box::new(sign)),
-        spawn_locked("ledger-snapshot", Box::new(snapshot)),
-        spawn("ledger-scrub", move || scrub(&scrubbed.0, &scrubbed.1)),
-    ];
+    let snapshot = move || snapshots::run(&snapshots, &state, &orders, &degraded_snapshots);
+    let mut threads = spawn_locked(
+        lock,
+        [
+            ("ledger-writer", Box::new(move || writer.run())),
+            ("ledger-signer", Box::new(sign)),
+            ("ledger-snapshot", Box::new(snapshot)),
+        ],
+    );
+    threads.extend(spawn_menders(&shared, &state_of_writer, (&reader, &tiles)));
     let threads = threads.into_iter().collect::<Result<_, _>>();
     let threads = threads.map_err(|source| unusable(&settings.folder, source))?;
     Ok(Ledger {
@@ -109,6 +112,40 @@ pub(super) fn start(
         state: state_of_writer,
         reading: Arc::default(),
     })
+}
+
+/// Threads that write to the folder. The lock goes with the last of them: the folder is free when
+/// nothing does.
+fn spawn_locked(lock: FolderLock, works: [(&str, Work); 3]) -> Vec<io::Result<JoinHandle<()>>> {
+    let lock = Arc::new(lock);
+    let spawned = works.into_iter().map(|(name, work)| {
+        let lock = Arc::clone(&lock);
+        spawn(name, move || {
+            work();
+            drop(lock);
+        })
+    });
+    spawned.collect()
+}
+
+/// Threads that rebuild the token view, and hold log and tiles against what they should be.
+fn spawn_menders(
+    shared: &Arc<Shared>,
+    state: &Arc<Mutex<State>>,
+    (reader, tiles): (&Reader, &Arc<Tiles>),
+) -> [io::Result<JoinHandle<()>>; 2] {
+    let (views_of, state, events) = (Arc::clone(shared), Arc::clone(state), reader.clone());
+    let (shared, reader, tiles) = (Arc::clone(shared), reader.clone(), Arc::clone(tiles));
+    [
+        spawn("ledger-views", move || {
+            rebuild::run(&views_of, &events, &state);
+        }),
+        spawn("ledger-scrub", move || {
+            if scrub(&reader, &shared) {
+                mend_tiles(&reader, &shared, &tiles);
+            }
+        }),
+    ]
 }
 
 /// What the handle and the threads share, before anything has happened.
@@ -135,8 +172,12 @@ fn shared(
 }
 
 /// The tree, with the checkpoints that were signed before.
-fn tiles(folder: PathBuf, reader: &Reader, signing: &Signing) -> Result<Arc<Tiles>, BootError> {
-    let tiles = Tiles::new(folder, reader.clone());
+fn tiles(
+    (folder, degraded): (PathBuf, DegradedParts),
+    reader: &Reader,
+    signing: &Signing,
+) -> Result<Arc<Tiles>, BootError> {
+    let tiles = Tiles::new(folder, reader.clone(), degraded);
     for kept in signing.file.hourly()? {
         tiles.remember(kept.size, &kept.note, kept.seconds);
     }
@@ -169,38 +210,41 @@ fn announced(log: &Log) -> Signed {
     signed
 }
 
-fn guard(settings: &Settings, last_ms: Option<i64>) -> ClockGuard {
+fn guard(settings: &Settings, last_ms: Option<i64>, degraded: &DegradedParts) -> ClockGuard {
     let mut guard = ClockGuard::start(settings.clock.read(), last_ms);
     if settings.accept_clock {
         guard.accept(settings.clock.read());
     }
-    if let Some(why) = guard.suspect(settings.clock.read()) {
-        tracing::warn!(
-            %why,
-            "the clock is suspect: only revoke, disable and delete are accepted; set the clock \
-             right and restart, or confirm it with --accept-clock"
-        );
-    }
+    report_clock(degraded, guard.suspect(settings.clock.read()).as_ref());
     guard
 }
 
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::io::Result<JoinHandle<()>> {
+fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
-/// Checks what the start did not; damage stops writes and signing.
-fn scrub(reader: &Reader, shared: &Shared) {
+/// Checks what the start did not; damage stops writes and signing. Whether the log is whole.
+fn scrub(reader: &Reader, shared: &Shared) -> bool {
     let mut scrub = reader.scrub();
     loop {
         match scrub.step() {
             Ok(true) if !shared.lanes.is_closed() => {}
-            Ok(_) => return,
+            Ok(_) => return true,
             Err(why) => {
                 let text = error_chain(&why);
                 tracing::error!(why = text, "the log is damaged");
                 shared.health.send_replace(Health::Failed(text));
-                return;
+                return false;
             }
         }
+    }
+}
+
+/// Holds every file of a tile against the log, and makes those again that differ.
+fn mend_tiles(reader: &Reader, shared: &Shared, tiles: &Tiles) {
+    let size = reader.next_position();
+    if let Err(why) = tiles.mend(size, || shared.lanes.is_closed()) {
+        let why = error_chain(&why);
+        tracing::error!(why, "the tiles cannot be held against the log");
     }
 }

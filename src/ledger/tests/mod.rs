@@ -7,6 +7,7 @@ mod adoption;
 mod audited;
 mod clock;
 mod company;
+mod damaged;
 mod endpoints;
 mod erasure;
 mod expiry;

@@ -27,7 +27,7 @@ fn remove(setup: &Setup, part: &str) {
 /// The position of the snapshot that a start would begin with; 0 without one.
 fn snapshot_position(world: &World) -> u64 {
     let folder = world.setup.folder().path().join("snapshots");
-    let loaded = snapshots::load(&folder, world.ledger.keys(), 0).unwrap();
+    let loaded = snapshots::load(&folder, world.ledger.keys(), (0, world.ledger.degraded()));
     loaded.start.frontier.size()
 }
 

@@ -1,11 +1,14 @@
 //! What is found after a stop that was none.
 
 use std::fs;
+use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::{START, World, call, key};
-use crate::usage::{Gap, Sealed, Usage, UsageSettings};
+use crate::degraded::{DegradedParts, Part};
+use crate::usage::misplaced::set_aside_misplaced;
+use crate::usage::{Gap, Retention, Sealed, Usage, UsageSettings};
 
 #[test]
 fn a_killed_process_loses_what_was_not_written_and_says_in_which_interval() {
@@ -165,5 +168,139 @@ fn another_logs_segments_are_not_taken() {
     };
     let usage = Usage::open(settings).unwrap();
     assert_eq!(usage.of(key(1)).accepted, 0);
+    usage.stop();
+}
+
+type Damaging = fn(&Path);
+
+/// Ways to damage a file.
+const WAYS: [(&str, Damaging); 6] = [
+    ("a flipped bit in its middle", |path| {
+        let mut bytes = fs::read(path).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }),
+    ("a flipped bit in its beginning", |path| {
+        let mut bytes = fs::read(path).unwrap();
+        bytes[3] ^= 1;
+        fs::write(path, bytes).unwrap();
+    }),
+    ("cut to half", |path| {
+        let bytes = fs::read(path).unwrap();
+        fs::write(path, &bytes[..bytes.len() / 2]).unwrap();
+    }),
+    ("emptied", |path| fs::write(path, "").unwrap()),
+    ("removed", |path| fs::remove_file(path).unwrap()),
+    ("a folder", |path| {
+        fs::remove_file(path).unwrap();
+        fs::create_dir(path).unwrap();
+    }),
+];
+
+/// A history of several segments of each stream, stopped in order.
+fn stopped() -> World {
+    let mut world = World::with(|settings| UsageSettings {
+        segment_bytes: 4_096,
+        retention: Retention {
+            bytes: 1 << 20,
+            ..Retention::default()
+        },
+        ..settings
+    });
+    for number in 0..400 {
+        world.record(&call(key(number % 7), "/a"));
+        world.usage.settle();
+        world.hands.advance_ms(120_000);
+    }
+    world.restart();
+    world.usage.stop();
+    world
+}
+
+/// Opens the history again, with all of its sealed segments read, and gives what it reports.
+fn reopened(world: &World, folder: &Path) -> (Usage, DegradedParts) {
+    let degraded = DegradedParts::new(world.settings.clock.clone());
+    let settings = UsageSettings {
+        folder: folder.to_owned(),
+        degraded: degraded.clone(),
+        ..world.settings.clone()
+    };
+    set_aside_misplaced(folder, &degraded).unwrap();
+    let usage = Usage::open(settings).unwrap();
+    for _ in 0..100 {
+        usage.settle();
+        world.hands.advance_ms(5_000);
+    }
+    (usage, degraded)
+}
+
+#[test]
+fn damage_to_any_file_is_reported_and_recording_goes_on() {
+    let world = stopped();
+    let mut files = Vec::new();
+    for stream in ["calls", "overflow", "rollups"] {
+        let entries = fs::read_dir(world.settings.folder.join(stream)).unwrap();
+        let mut found: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
+        found.sort();
+        // The first, one between, and the one that was written last.
+        let middle = found.len() / 2;
+        let last = found.len() - 1;
+        files.extend([0, middle, last].map(|at| found[at].clone()));
+    }
+    files.push(world.settings.folder.join("checkpoint"));
+    files.dedup();
+    for file in files {
+        let name = file.strip_prefix(&world.settings.folder).unwrap();
+        for (way, damage) in WAYS {
+            let copied = tempfile::tempdir().unwrap();
+            let folder = copied.path().join("usage");
+            super::copy(&world.settings.folder, &folder);
+            let is_blank = fs::metadata(&file).unwrap().len() <= 64;
+            // The oldest segments go for their age, too.
+            let is_oldest = name.ends_with("00000000000000000000.use");
+            damage(&folder.join(name));
+            let (usage, degraded) = reopened(&world, &folder);
+            let named = degraded.damage_found().into_iter().any(|damage| {
+                damage.part == Part::Usage && folder.join(name).starts_with(&damage.file)
+            });
+            let passes = (is_blank && way != "a folder") || (is_oldest && way == "removed");
+            assert!(named || passes, "{}: {way}", name.display());
+            usage.record(&call(key(1), "/after"));
+            usage.settle();
+            let page = usage.calls(key(1), &super::ASK).unwrap();
+            assert_eq!(
+                page.calls[0].endpoint,
+                "/after",
+                "{}: {way}",
+                name.display()
+            );
+            assert_eq!(degraded.list(), [], "{}: {way}", name.display());
+            usage.stop();
+        }
+    }
+    // Whole as it was, it reports nothing.
+    let (usage, degraded) = reopened(&world, &world.settings.folder);
+    assert_eq!(degraded.damage_found(), []);
+    usage.stop();
+}
+
+#[test]
+fn a_history_older_than_the_log_says_so_and_goes_on_behind_what_is_anchored() {
+    let world = stopped();
+    let degraded = DegradedParts::new(world.settings.clock.clone());
+    let settings = UsageSettings {
+        anchored_to: 1 << 30,
+        degraded: degraded.clone(),
+        ..world.settings.clone()
+    };
+    let usage = Usage::open(settings).unwrap();
+    let damage = degraded.damage_found();
+    assert_eq!(damage.len(), 1);
+    assert!(damage[0].reason.contains("the log knows of calls"));
+    usage.record(&call(key(1), "/after"));
+    usage.settle();
+    let page = usage.calls(key(1), &super::ASK).unwrap();
+    assert_eq!(page.calls[0].endpoint, "/after");
     usage.stop();
 }

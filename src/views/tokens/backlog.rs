@@ -167,6 +167,11 @@ impl Backlog {
         lock(&self.queue).layers.pop_front()
     }
 
+    /// Takes a layer back that the store has not taken.
+    pub(super) fn put_back(&self, layer: Layer) {
+        lock(&self.queue).layers.push_front(layer);
+    }
+
     /// Lets go of the records of a layer that is in the store, but for those changed since.
     pub(super) fn settled(&self, layer: &Layer) {
         for records in layer.credentials.chunks(LEAVING_AT_ONCE) {

@@ -8,6 +8,7 @@
 mod backlog;
 mod kept;
 mod list;
+mod rebuild;
 mod store;
 
 #[cfg(test)]
@@ -24,16 +25,19 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io};
 
+use crate::clock::Clock;
+use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{CredentialId, OrganizationId, Subject};
 use crate::domain::record::Credential;
 
 use super::Batch;
 use super::page::{Page, PageAsk};
 use backlog::Backlog;
+use rebuild::Rebuilding;
 use store::Store;
 
 /// The store has failed. Writing goes on, and what is in RAM is still read; the rest comes back
-/// when the view is cleared and loaded again, or at the next start.
+/// when the view has been rebuilt.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the token view is broken until it is loaded again")]
 pub struct BrokenView {
@@ -71,6 +75,8 @@ struct Shared {
     writing: Mutex<()>,
     is_broken: AtomicBool,
     why: Mutex<Option<Arc<StoreError>>>,
+    degraded: DegradedParts,
+    rebuilding: Rebuilding,
 }
 
 impl fmt::Debug for TokenView {
@@ -85,23 +91,58 @@ impl TokenView {
     /// Opens the view in its folder, and says what it holds. If that is not the log's position and
     /// root, it must be cleared and loaded. What cannot be read is thrown away, the folder with it.
     pub fn open(folder: &Path) -> Result<(Self, Option<Applied>), OpenError> {
-        let (mut view, applied) = Self::unattended(folder)?;
+        Self::open_reporting(folder, DegradedParts::new(Clock::system()))
+    }
+
+    /// The same; trouble with the store is no error: the view is broken then, which is reported,
+    /// until it is rebuilt.
+    pub fn open_reporting(
+        folder: &Path,
+        degraded: DegradedParts,
+    ) -> Result<(Self, Option<Applied>), OpenError> {
+        let (mut view, applied) = Self::without_thread(folder, degraded)?;
         let shared = Arc::clone(&view.shared);
         let thread = Builder::new().name("token-view".to_owned());
         view.thread = Some(thread.spawn(move || shared.work())?);
         Ok((view, applied))
     }
 
-    /// The view without its thread: the backlog goes to the store by hand.
+    #[cfg(test)]
     fn unattended(folder: &Path) -> Result<(Self, Option<Applied>), OpenError> {
-        let (store, applied) = Store::open(folder)?;
+        Self::without_thread(folder, DegradedParts::new(Clock::system()))
+    }
+
+    /// Has the store fail, as a read of a damaged page does.
+    #[cfg(test)]
+    pub(crate) fn break_store(&self) {
+        drop(
+            self.shared
+                .broken_by(StoreError::Panicked("a damaged page".to_owned())),
+        );
+    }
+
+    /// The view without its thread: the backlog goes to the store by hand.
+    fn without_thread(
+        folder: &Path,
+        degraded: DegradedParts,
+    ) -> Result<(Self, Option<Applied>), OpenError> {
+        let (store, opened) = Store::open(folder, &degraded);
         let shared = Arc::new(Shared {
             backlog: Backlog::default(),
             store,
             writing: Mutex::default(),
             is_broken: AtomicBool::new(false),
             why: Mutex::default(),
+            degraded,
+            rebuilding: Rebuilding::default(),
         });
+        let applied = match opened {
+            Ok(applied) => applied,
+            Err(why) => {
+                drop(shared.broken_by(why));
+                None
+            }
+        };
         let thread = None;
         Ok((Self { shared, thread }, applied))
     }
@@ -130,6 +171,7 @@ impl TokenView {
         shared.backlog.clear();
         match shared.store.wipe() {
             Ok(()) => {
+                shared.degraded.end(Part::Views);
                 shared.is_broken.store(false, Ordering::Release);
                 shared.backlog.wake();
                 Ok(())
@@ -230,8 +272,7 @@ impl Shared {
             }
             self.backlog.gather(GATHERING);
             if let Err(broken) = self.settle_one() {
-                let error = &broken as &dyn std::error::Error;
-                tracing::error!(error, why = %broken.why, "token view broken");
+                tracing::debug!(why = %broken.why, "the token view is broken");
             }
         }
     }
@@ -245,10 +286,14 @@ impl Shared {
         };
         match self.store.apply(&layer) {
             Ok(()) => {
+                self.rebuilding.note_settled(layer.applied.position);
                 self.backlog.settled(&layer);
                 Ok(true)
             }
-            Err(why) => Err(self.broken_by(why)),
+            Err(why) => {
+                self.backlog.put_back(layer);
+                Err(self.broken_by(why))
+            }
         }
     }
 
@@ -270,9 +315,13 @@ impl Shared {
     }
 
     fn broken_by(&self, why: StoreError) -> BrokenView {
+        let text = crate::ledger::error_chain(&why);
+        let reason = format!("{}: {text}", self.store.folder().display());
+        self.degraded.begin(Part::Views, reason, rebuild::REBUILT);
         let why = Arc::new(why);
         *lock(&self.why) = Some(Arc::clone(&why));
         self.is_broken.store(true, Ordering::Release);
+        self.rebuilding.wake();
         BrokenView { why }
     }
 }

@@ -13,13 +13,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use sled::{Db, IVec};
 use ulid::Ulid;
 
+use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{CredentialId, OrganizationId, Subject};
 use crate::domain::kind::Kind;
 use crate::domain::record::Credential;
@@ -55,8 +55,11 @@ pub enum StoreError {
     #[error("sled failed")]
     Sled(#[from] sled::Error),
     /// sled stopped with a panic.
-    #[error("sled panicked")]
-    Panicked,
+    #[error("sled panicked: {0}")]
+    Panicked(String),
+    /// The disk is too full to write the view.
+    #[error("the disk has no room for the token view")]
+    NoRoom,
     /// A stored value is not what was stored.
     #[error("a stored value cannot be read")]
     Value(#[from] postcard::Error),
@@ -84,7 +87,12 @@ pub(super) struct NewestFirst {
 }
 
 impl Store {
-    pub(super) fn open(folder: &Path) -> Result<(Self, Option<Applied>), StoreError> {
+    /// Opens what is there, or begins anew. What is damaged is set aside before; what is new, half
+    /// loaded or of another format is not worth keeping.
+    pub(super) fn open(
+        folder: &Path,
+        degraded: &DegradedParts,
+    ) -> (Self, Result<Option<Applied>, StoreError>) {
         let store = Self {
             folder: folder.to_owned(),
             db: RwLock::new(None),
@@ -95,13 +103,77 @@ impl Store {
             *store.db.write().unwrap_or_else(PoisonError::into_inner) = Some(db);
             Ok(applied)
         });
-        match applied {
-            Ok(Some(applied)) => Ok((store, Some(applied))),
-            // Unreadable, half loaded, of another format, or new: all the same.
-            Ok(None) | Err(_) => {
-                store.wipe()?;
-                Ok((store, None))
-            }
+        let applied = match applied {
+            Ok(Some(applied)) => Ok(Some(applied)),
+            Ok(None) => store.wipe().map(|()| None),
+            Err(why) if store.is_full(&why) => Err(why),
+            Err(why) => store
+                .set_aside(degraded, &why)
+                .and_then(|()| store.wipe())
+                .map(|()| None),
+        };
+        (store, applied)
+    }
+
+    /// Whether an error comes from a full disk, which sled does not always say.
+    fn is_full(&self, why: &StoreError) -> bool {
+        let io = match why {
+            StoreError::Sled(sled::Error::Io(why)) | StoreError::Folder(why) => Some(why.kind()),
+            StoreError::NoRoom => return true,
+            StoreError::Sled(_)
+            | StoreError::Panicked(_)
+            | StoreError::Value(_)
+            | StoreError::Key
+            | StoreError::Closed => return self.is_cramped(),
+        };
+        let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+        io.is_some_and(|kind| full.contains(&kind)) || (io.is_some() && self.is_cramped())
+    }
+
+    fn set_aside(&self, degraded: &DegradedParts, why: &StoreError) -> Result<(), StoreError> {
+        self.close();
+        if self.folder.symlink_metadata().is_ok() {
+            let why = crate::ledger::error_chain(why);
+            degraded.set_aside(Part::Views, &self.folder, &why)?;
+        }
+        Ok(())
+    }
+
+    /// Begins anew; what failed is set aside, unless it only lacked room, of which a copy would
+    /// take more.
+    pub(super) fn begin_anew(
+        &self,
+        degraded: &DegradedParts,
+        why: Option<&StoreError>,
+    ) -> Result<(), StoreError> {
+        self.close();
+        if let Some(why) = why
+            && self.folder.join("db").exists()
+            && !self.is_full(why)
+        {
+            self.set_aside(degraded, why)?;
+        }
+        self.wipe()
+    }
+
+    /// Where it is.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Files are moved and removed under no open handle; closing it may panic like all else.
+    fn close(&self) {
+        let old = self
+            .db
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let closed = caught(|| {
+            drop(old);
+            Ok(())
+        });
+        if let Err(why) = closed {
+            tracing::debug!(%why, "closing a broken token view");
         }
     }
 
@@ -137,21 +209,8 @@ impl Store {
 
     /// Starts anew in an empty folder.
     pub(super) fn wipe(&self) -> Result<(), StoreError> {
+        self.close();
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
-        // Files are removed under no open handle; closing it may panic like all else.
-        let old = db.take();
-        caught(|| {
-            drop(old);
-            Ok(())
-        })
-        .or_else(|why| match why {
-            StoreError::Panicked => Ok(()),
-            StoreError::Sled(_)
-            | StoreError::Value(_)
-            | StoreError::Key
-            | StoreError::Folder(_)
-            | StoreError::Closed => Err(why),
-        })?;
         match std::fs::remove_dir_all(&self.folder) {
             Ok(()) => {}
             Err(why) if why.kind() == io::ErrorKind::NotFound => {}
@@ -368,7 +427,7 @@ fn meta(applied: Applied) -> Result<Vec<u8>, StoreError> {
 }
 
 fn caught<T>(ask: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    catch_unwind(AssertUnwindSafe(ask)).unwrap_or(Err(StoreError::Panicked))
+    crate::panics::caught(ask).unwrap_or_else(|why| Err(StoreError::Panicked(why)))
 }
 
 fn credential_key(of: OrganizationId, kind: Kind, id: CredentialId) -> [u8; 34] {

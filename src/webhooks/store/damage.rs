@@ -160,6 +160,12 @@ impl Store {
         private.create(folder).map_err(StoreError::from)
     }
 
+    /// Where the file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What was kept.
     ///
     /// # Errors

@@ -306,7 +306,7 @@ fn check_replaced(name: &str, damage: impl FnOnce(&Path)) {
     damage(&path);
     let degraded = DegradedParts::new(Clock::system());
     let store = Store::open(folder.path(), degraded.clone()).unwrap();
-    assert_eq!(degraded.set_aside_count(Part::Deliveries), 1, "{name}");
+    assert_eq!(degraded.damaged_count(Part::Deliveries), 1, "{name}");
     assert_eq!(degraded.list(), [], "{name}");
     assert_eq!(store.load().unwrap().seen, None, "{name}");
     store.keep(&batch_of(1, ENDPOINT, 0..3)).unwrap();
@@ -372,7 +372,7 @@ fn no_flipped_bits_panic_or_stop_the_store() {
         fs::write(&path, bytes).unwrap();
         let degraded = DegradedParts::new(Clock::system());
         let store = Store::open(folder.path(), degraded.clone()).unwrap();
-        let replaced = degraded.set_aside_count(Part::Deliveries) == 1;
+        let replaced = degraded.damaged_count(Part::Deliveries) == 1;
         let loaded = store.load().unwrap();
         assert!(replaced || loaded.seen.is_some(), "page at {at}");
         store.keep(&batch_of(1, OTHER, 0..3)).unwrap();

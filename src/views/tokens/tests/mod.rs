@@ -291,7 +291,8 @@ fn a_broken_view_says_so_serves_what_is_in_ram_and_is_mended_by_clearing() {
     let record = credential(1, 1);
     apply(&view, 0, std::slice::from_ref(&record));
     view.flush().unwrap();
-    view.shared.broken_by(StoreError::Panicked);
+    view.shared
+        .broken_by(StoreError::Panicked("a page".to_owned()));
     let fresh = credential(1, 2);
     apply(&view, 1, std::slice::from_ref(&fresh));
     assert!(view.get(of, record.id).is_err());
@@ -304,7 +305,7 @@ fn a_broken_view_says_so_serves_what_is_in_ram_and_is_mended_by_clearing() {
         limit: 1,
     };
     let broken = view.list(of, &Filter::all(NOW), ask).unwrap_err();
-    assert!(matches!(*broken.why, StoreError::Panicked));
+    assert!(matches!(*broken.why, StoreError::Panicked(_)));
     assert!(view.history(Subject::Credential(record.id), 0, 1).is_err());
     assert!(view.flush().is_err());
     view.clear().unwrap();

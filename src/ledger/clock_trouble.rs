@@ -1,0 +1,32 @@
+//! A suspect clock as a degraded part.
+
+use crate::clock::Suspicion;
+use crate::degraded::{DegradedParts, Part};
+use crate::domain::time::Timestamp;
+
+const ENDS_ALONE: &str = "only revoke, disable and delete are accepted. Set the clock right and \
+    restart, or confirm it with --accept-clock";
+
+/// Reports what the newest look at the clock has found.
+pub(super) fn report_clock(degraded: &DegradedParts, suspicion: Option<&Suspicion>) {
+    match suspicion {
+        None => degraded.end(Part::Clock),
+        Some(why) => degraded.begin(Part::Clock, steady_reason(why), ENDS_ALONE),
+    }
+}
+
+/// The same text as long as the trouble is the same, so that it is logged once.
+fn steady_reason(why: &Suspicion) -> String {
+    match *why {
+        Suspicion::FarPastLastEvent { wall_ms, last_ms } => format!(
+            "the clock was at {} at the start, far past the last event of the log, of {}",
+            Timestamp(wall_ms),
+            Timestamp(last_ms)
+        ),
+        Suspicion::BehindLastEvent { last_ms, .. } => format!(
+            "the clock is behind the last event of the log, of {}",
+            Timestamp(last_ms)
+        ),
+        Suspicion::Stepped { .. } => "the clock was set while the service ran".to_owned(),
+    }
+}

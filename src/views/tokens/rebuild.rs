@@ -1,0 +1,120 @@
+//! Rebuilding a broken view beside everything else.
+//!
+//! The store is set aside and begun anew, then takes all records and all events up to a position
+//! that all views show. What the backlog holds goes in after that, the newest last, so that nothing
+//! is lost that came meanwhile. Until it is done the view stays broken to its readers.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
+
+use super::store::StoreError;
+use super::{Applied, BrokenView, Part, TokenView, lock};
+use crate::domain::ids::Subject;
+use crate::domain::record::Credential;
+
+/// What the service does about a broken view.
+pub(super) const REBUILT: &str = "it is set aside beside and rebuilt from the log in the \
+    background, again every few seconds while that fails; meanwhile histories, and lists of large \
+    ledgers, are refused. If it goes on, make room on the disk or correct the folder's owner";
+
+/// When a rebuilding is due, and when it must end.
+#[derive(Debug, Default)]
+pub(super) struct Rebuilding {
+    stopping: Mutex<bool>,
+    news: Condvar,
+    settled_to: AtomicU64,
+}
+
+impl Rebuilding {
+    pub(super) fn wake(&self) {
+        // Under the lock, lest the thread be between its look and its sleep.
+        let _stopping = lock(&self.stopping);
+        self.news.notify_all();
+    }
+
+    /// The store has taken everything up to a position.
+    pub(super) fn note_settled(&self, position: u64) {
+        self.settled_to.fetch_max(position, Ordering::AcqRel);
+    }
+}
+
+impl TokenView {
+    /// Waits until the view is broken; `false` when it is time to stop.
+    pub(crate) fn wait_until_broken(&self) -> bool {
+        let rebuilding = &self.shared.rebuilding;
+        let whole = |stopping: &mut bool| !*stopping && !self.is_broken();
+        let waited = rebuilding
+            .news
+            .wait_while(lock(&rebuilding.stopping), whole);
+        !*waited.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for a while, or until it is time to stop.
+    pub(crate) fn pause_rebuilding(&self, time: Duration) {
+        let rebuilding = &self.shared.rebuilding;
+        let going_on = |stopping: &mut bool| !*stopping;
+        let stopping = lock(&rebuilding.stopping);
+        let waited = rebuilding.news.wait_timeout_while(stopping, time, going_on);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Nothing is rebuilt any more.
+    pub(crate) fn stop_rebuilding(&self) {
+        *lock(&self.shared.rebuilding.stopping) = true;
+        self.shared.rebuilding.news.notify_all();
+    }
+
+    /// Whether a rebuilding that is under way must be given up.
+    pub(crate) fn is_stopping(&self) -> bool {
+        *lock(&self.shared.rebuilding.stopping)
+    }
+
+    /// Whether the store cannot be read.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.shared.is_broken.load(Ordering::Acquire)
+    }
+
+    /// The position up to which the store has ever taken events.
+    pub(crate) fn settled_to(&self) -> u64 {
+        self.shared.rebuilding.settled_to.load(Ordering::Acquire)
+    }
+
+    /// Where the store is.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.shared.store.folder()
+    }
+
+    /// Begins the store anew and fills it. `records` and `history` hold at least what `applied`
+    /// says, which all views show.
+    ///
+    /// # Errors
+    /// When the store fails again; the view is still broken.
+    pub(crate) fn rebuild(
+        &self,
+        records: impl Iterator<Item = Arc<Credential>>,
+        history: impl Iterator<Item = (Subject, u32, u64)>,
+        applied: Applied,
+    ) -> Result<(), BrokenView> {
+        let shared = &self.shared;
+        let _writing = lock(&shared.writing);
+        if shared.store.is_cramped() {
+            return Err(shared.broken_by(StoreError::NoRoom));
+        }
+        let why = lock(&shared.why).clone();
+        let begun = shared.store.begin_anew(&shared.degraded, why.as_deref());
+        let loaded = begun.and_then(|()| shared.store.load(records, history, applied));
+        loaded.map_err(|why| shared.broken_by(why))
+    }
+
+    /// The view was rebuilt whole: readers may have it.
+    pub(crate) fn rebuilt(&self) {
+        // As long as it is broken nothing reads it, and so nothing can report it meanwhile.
+        self.shared.degraded.end(Part::Views);
+        self.shared.is_broken.store(false, Ordering::Release);
+        self.shared.backlog.wake();
+    }
+}
