@@ -121,7 +121,7 @@ events! {
     /// Its scopes changed.
     KeyScopesEdited = "api_key.scopes_edited" 1,
     /// It got a new secret.
-    KeyRotated = "api_key.rotated" 1,
+    KeyRotated = "api_key.rotated" 2,
     /// It was disabled.
     KeyDisabled = "api_key.disabled" 1,
     /// It was enabled again.
@@ -367,6 +367,9 @@ data! {
         secret: NewSecret,
         /// When the one before it stops being accepted.
         previous_valid_until: Timestamp,
+        /// Whether the secrets before that one keep the ends that they were promised; else they
+        /// end with the rotation.
+        earlier_kept: bool,
     }
 
     /// `api_key.disabled`.

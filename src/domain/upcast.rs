@@ -7,7 +7,7 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use super::event::{Fact, KeyCreated, KeyUpdated, NewSecret};
+use super::event::{Fact, KeyCreated, KeyRotated, KeyUpdated, NewSecret};
 use super::ids::{CredentialId, Owner, Principal, ProjectId};
 use super::kind::Kind;
 use super::record::{Grant, Metadata};
@@ -26,6 +26,9 @@ pub(super) fn older<'de, D: Deserializer<'de>>(
         ("api_key.updated", 1) => {
             KeyUpdatedV1::deserialize(data).map(|old| Some(KeyUpdated::from(old).into()))
         }
+        ("api_key.rotated", 1) => {
+            KeyRotatedV1::deserialize(data).map(|old| Some(KeyRotated::from(old).into()))
+        }
         (_, _) => IgnoredAny::deserialize(data).map(|IgnoredAny| None),
     }
 }
@@ -36,6 +39,7 @@ pub(super) fn schemas() -> Vec<super::tests::schemas::DataSchema> {
     vec![
         DataSchema::of::<KeyCreatedV1>("api_key.created", 1),
         DataSchema::of::<KeyUpdatedV1>("api_key.updated", 1),
+        DataSchema::of::<KeyRotatedV1>("api_key.rotated", 1),
     ]
 }
 
@@ -99,6 +103,25 @@ impl From<KeyUpdatedV1> for KeyUpdated {
             expires_at: old.expires_at,
             metadata: old.metadata,
             replaced_by: None,
+        }
+    }
+}
+
+/// `api_key.rotated` 1: when every rotation ended all secrets but the newest.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+struct KeyRotatedV1 {
+    secret: NewSecret,
+    previous_valid_until: Timestamp,
+}
+
+impl From<KeyRotatedV1> for KeyRotated {
+    fn from(old: KeyRotatedV1) -> Self {
+        Self {
+            secret: old.secret,
+            previous_valid_until: old.previous_valid_until,
+            earlier_kept: false,
         }
     }
 }

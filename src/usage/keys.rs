@@ -43,7 +43,7 @@ pub(super) struct Key {
 /// What is asked for seldom.
 #[derive(Debug, Default)]
 pub(super) struct Rest {
-    /// When the secret was last used that was used first; most credentials have no other.
+    /// When the secret was last used that was presented first; most credentials have no other.
     pub(super) secret: Option<(SecretId, Timestamp)>,
     /// The same of all others.
     pub(super) secrets: Vec<(SecretId, Timestamp)>,
@@ -231,9 +231,6 @@ impl Keys {
         } else if accepted {
             raise(&key.accepted, calls);
             move_to(&key.last_used, counted.at);
-            if let Some(secret) = counted.secret {
-                rest.use_secret(secret, counted.at);
-            }
             if let Some(detail) = &counted.detail {
                 for scope in detail.scopes() {
                     self.exercise(&mut rest.scopes, scope);
@@ -241,6 +238,11 @@ impl Keys {
             }
         } else {
             raise(&key.denied, calls);
+        }
+        if let Some(secret) = counted.secret {
+            // A secret that was only refused, or reported by others, was presented all the same.
+            let used = if accepted { counted.at.0 } else { NEVER };
+            rest.use_secret(secret, Timestamp(used));
         }
         if lane == Lane::Collapsed {
             collapse(&mut rest.collapsed, counted);
@@ -271,7 +273,13 @@ fn move_to(at: &AtomicI64, to: Timestamp) {
 }
 
 impl Rest {
-    /// When each secret was last used.
+    /// When a secret was last used.
+    pub(super) fn secret_last_used_at(&self, secret: SecretId) -> Option<Timestamp> {
+        let known = self.secrets().find(|(known, _)| *known == secret);
+        known.map(|(_, at)| *at).filter(|at| at.0 != NEVER)
+    }
+
+    /// Each secret that was presented, with when it was last used.
     pub(super) fn secrets(&self) -> impl Iterator<Item = &(SecretId, Timestamp)> {
         self.secret.iter().chain(&self.secrets)
     }

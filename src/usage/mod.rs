@@ -331,9 +331,27 @@ impl Usage {
         secret: SecretId,
     ) -> Option<Timestamp> {
         let key: Arc<Key> = self.shared.keys.get(credential)?;
+        key.rest().secret_last_used_at(secret)
+    }
+
+    /// Whether it is known that no one has presented a secret that was made at `made`, neither with
+    /// success nor without. Waits for what was recorded before: off the async threads.
+    #[must_use]
+    pub fn is_unpresented(
+        &self,
+        credential: CredentialId,
+        secret: SecretId,
+        made: Timestamp,
+    ) -> bool {
+        if made < self.tracked_since() || self.gaps().iter().any(|gap| gap.to >= made) {
+            return false;
+        }
+        self.settle();
+        let Some(key) = self.shared.keys.get(credential) else {
+            return true;
+        };
         let rest = key.rest();
-        let known = rest.secrets().find(|(known, _)| *known == secret);
-        known.map(|(_, at)| *at)
+        rest.secrets().all(|(known, _)| *known != secret)
     }
 
     /// The scopes that accepted calls of a credential have ever exercised.

@@ -152,12 +152,15 @@ impl State {
     }
 }
 
-/// A rotation ends the secrets before the previous one at once; none is ever prolonged.
+/// A rotation ends the secrets before the previous one at once, unless it keeps the ends that they
+/// were promised; none is ever prolonged.
 fn rotate(record: &mut Unpacked, event: &Event, (data, prefix): (&KeyRotated, Arc<str>)) {
     let current = record.secrets.len().saturating_sub(1);
     for (index, secret) in record.secrets.iter_mut().enumerate() {
         let end = if index == current {
             data.previous_valid_until
+        } else if data.earlier_kept {
+            continue;
         } else {
             event.occurred_at
         };

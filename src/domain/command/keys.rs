@@ -1,6 +1,6 @@
 //! Commands on credentials, and how a path names one.
 
-use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId, SecretId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Credential, Grant, Metadata};
 use crate::domain::time::Timestamp;
@@ -153,6 +153,8 @@ pub struct RotateKey {
     pub target: KeyTarget,
     /// How long the old secret lives on.
     pub grace_period_seconds: u32,
+    /// The newest secret, if it is known that no one has presented it.
+    pub unpresented: Option<SecretId>,
 }
 
 /// See [`super::Command::RevokeKey`].

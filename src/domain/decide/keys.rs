@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::issue::new_secret;
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::{Access, Action, Authority};
-use crate::domain::command::{KeyTarget, Request, RevokeKey, RotateKey};
+use crate::domain::command::{Actor, KeyTarget, Request, RevokeKey, RotateKey};
 use crate::domain::event::{KeyDisabled, KeyEnabled, KeyRevoked, KeyRotated};
 use crate::domain::ids::{OrganizationId, Owner, ProjectId, SecretId, Subject};
 use crate::domain::kind::{Deed, Kind, Renewal};
@@ -113,14 +113,19 @@ pub(super) fn rotate(
             max,
         });
     }
-    let grace_end = facts
-        .now
-        .plus_ms(i64::from(command.grace_period_seconds) * 1_000);
+    let earlier_kept = earlier_secret_is_deployed(key, request.actor, &command, facts.now);
+    let grace_seconds = if earlier_kept {
+        0
+    } else {
+        command.grace_period_seconds
+    };
+    let grace_end = facts.now.plus_ms(i64::from(grace_seconds) * 1_000);
     let previous_valid_until = key.expires_at().map_or(grace_end, |at| at.min(grace_end));
     let (token, secret) = new_secret(state, organization, facts, SecretId(facts.ids[0]));
     let rotated = KeyRotated {
         secret,
         previous_valid_until,
+        earlier_kept,
     };
     let mut made = decision(
         &access,
@@ -130,6 +135,26 @@ pub(super) fn rotate(
     );
     made.token = Some(token);
     Ok(made)
+}
+
+/// Whether the secret in use is one before the newest: that has a grace period left, and the newest
+/// was never presented, as if the answer with it had been lost. Then a rotation ends the newest
+/// secret instead, which no one uses.
+fn earlier_secret_is_deployed(
+    key: &Credential,
+    actor: Actor,
+    command: &RotateKey,
+    now: Timestamp,
+) -> bool {
+    let newest = key.secret_id();
+    let presented_now = match actor {
+        Actor::Bearer { secret, .. } => secret == newest,
+        Actor::Operator | Actor::Nobody | Actor::Session(_) => false,
+    };
+    let mut earlier = key.older_secrets().iter();
+    command.unpresented == Some(newest)
+        && !presented_now
+        && earlier.any(|secret| secret.ends_at.is_some_and(|at| at > now))
 }
 
 pub(super) fn disable(

@@ -246,6 +246,7 @@ impl Acme {
         RotateKey {
             target: self.target(key),
             grace_period_seconds,
+            unpresented: None,
         }
     }
 

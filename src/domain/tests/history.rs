@@ -478,6 +478,7 @@ fn key_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Comman
         (13, _) => RotateKey {
             target,
             grace_period_seconds: pick(&[0, 30, 86_400, 2_592_001], step.how),
+            unpresented: None,
         }
         .into(),
         (14, 0 | 1) => Command::DisableKey(target),

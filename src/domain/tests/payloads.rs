@@ -28,17 +28,18 @@ use crate::domain::record::{Grant, Metadata};
 use crate::domain::unreadable::UnreadableEvent;
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v7.ndjson");
+const PINNED: &str = include_str!("payloads_v8.ndjson");
 /// Before credentials could replace each other; before usage was told of; before webhooks; before
 /// expiries were told of; before checkpoints were, and before people could be erased; before
-/// restores were recorded.
-const OLDER: [&str; 6] = [
+/// restores were recorded; before a rotation could keep earlier secrets.
+const OLDER: [&str; 7] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
     include_str!("payloads_v4.ndjson"),
     include_str!("payloads_v5.ndjson"),
     include_str!("payloads_v6.ndjson"),
+    include_str!("payloads_v7.ndjson"),
 ];
 
 const CATALOGUE: &str = r#"
@@ -199,6 +200,7 @@ fn keys(ledger: &mut Ledger, organization: OrganizationId) {
     ledger.submit(RotateKey {
         target,
         grace_period_seconds: 3_600,
+        unpresented: None,
     });
     ledger.submit(Command::DisableKey(target));
     ledger.submit(Command::EnableKey(target));

@@ -1,7 +1,7 @@
 //! Rotation: a new secret, and how long the old one lives on.
 
 use super::acme::Acme;
-use crate::domain::command::{Actor, CreateKey, Expiry};
+use crate::domain::command::{Actor, CreateKey, Expiry, RotateKey};
 use crate::domain::decide::keys::SECRETS_PER_CREDENTIAL_MAX;
 use crate::domain::ids::CredentialId;
 use crate::domain::rejection::{Beyond, Rejection};
@@ -110,6 +110,80 @@ fn a_further_rotation_ends_the_oldest_secret_at_once_and_prolongs_none() {
     acme.when(acme.owner, end).accepted();
     let last = Some(acme.now);
     assert_eq!(ends(&acme, key).last(), Some(&last));
+}
+
+/// What a rotation is told of the newest secret.
+#[derive(Clone, Copy, Debug)]
+enum Newest {
+    /// Nothing, or that it was presented.
+    Presented,
+    /// That it was not.
+    Unpresented,
+    /// That the one before it was not: another rotation has come between.
+    Outdated,
+    /// That it was not, by the secret itself.
+    PresentedNow,
+}
+
+#[test]
+fn after_a_lost_answer_a_further_rotation_keeps_the_promised_grace() {
+    // Ends are seconds after the first rotation; the second one comes 10 seconds after it.
+    for (first_grace, newest, second_grace, expected) in [
+        (3_600, Newest::Presented, 60, [10, 70]),
+        (3_600, Newest::Outdated, 60, [10, 70]),
+        (3_600, Newest::PresentedNow, 60, [10, 70]),
+        (3_600, Newest::Unpresented, 60, [3_600, 10]),
+        (3_600, Newest::Unpresented, 0, [3_600, 10]),
+        (3_600, Newest::Unpresented, 7_200, [3_600, 10]),
+        // Nothing was promised, or no longer: the newest is the one in use.
+        (0, Newest::Unpresented, 60, [0, 70]),
+        (10, Newest::Unpresented, 60, [10, 70]),
+        (11, Newest::Unpresented, 60, [11, 10]),
+    ] {
+        let mut acme = Acme::new();
+        let key = acme.key(&["admin:*"]);
+        let start = acme.now;
+        let first = acme.rotate(key, first_grace);
+        acme.when(acme.owner, first).accepted();
+        acme.later(10);
+        let record = acme.credential(key);
+        let (unpresented, actor) = match newest {
+            Newest::Presented => (None, acme.owner),
+            Newest::Unpresented => (Some(record.secret_id()), acme.owner),
+            Newest::Outdated => (Some(record.older_secrets()[0].id), acme.owner),
+            Newest::PresentedNow => (Some(record.secret_id()), acme.holder_of(key)),
+        };
+        let second = RotateKey {
+            unpresented,
+            ..acme.rotate(key, second_grace)
+        };
+        acme.when(actor, second).accepted();
+        let expected = expected.map(|seconds| Some(start.plus_ms(seconds * 1_000)));
+        let case = (first_grace, newest, second_grace);
+        assert_eq!(ends(&acme, key)[..2], expected, "{case:?}");
+        assert_eq!(ends(&acme, key)[2], None, "{case:?}");
+    }
+}
+
+#[test]
+fn any_number_of_answers_may_be_lost_within_one_grace() {
+    let mut acme = Acme::new();
+    let key = acme.key(&["cases:read"]);
+    let deployed = acme.holder_of(key);
+    let first = acme.rotate(key, 3_600);
+    acme.when(acme.owner, first).accepted();
+    for _ in 0..5 {
+        acme.later(60);
+        let lost = acme.holder_of(key);
+        let again = RotateKey {
+            unpresented: Some(acme.credential(key).secret_id()),
+            ..acme.rotate(key, 86_400)
+        };
+        acme.when(acme.owner, again).accepted();
+        assert!(accepted(&acme, deployed) && !accepted(&acme, lost));
+    }
+    acme.later(3_600 - 300);
+    assert!(!accepted(&acme, deployed) && accepted(&acme, acme.holder_of(key)));
 }
 
 #[test]

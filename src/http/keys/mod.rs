@@ -30,9 +30,9 @@ use crate::domain::access::{Access, Action};
 use crate::domain::command::{
     Command, CreateKey, Expiry, KeyTarget, Place, ReplaceKey, RevokeKey, RotateKey, UpdateKey,
 };
-use crate::domain::ids::{CredentialId, OrganizationId, Owner, Subject};
+use crate::domain::ids::{CredentialId, OrganizationId, Owner, SecretId, Subject};
 use crate::domain::kind::{Deed, Kind};
-use crate::domain::record::{Credential, Grant, Metadata, Status};
+use crate::domain::record::{Credential, Grant, Metadata, Secret, Status};
 use crate::domain::rejection::Rejection;
 use crate::ledger::{Answer, Ledger, Record};
 use crate::records::{IssuedKey, KeyRecord, Use};
@@ -307,9 +307,28 @@ impl Found {
         let command = Command::RotateKey(RotateKey {
             target: self.target,
             grace_period_seconds: body.value.grace_period_seconds.unwrap_or(0),
+            unpresented: self.unpresented().await,
         });
         let answer = call.submit(command, Some(&body.bytes)).await?;
         issued(call, StatusCode::OK, &answer)
+    }
+
+    /// The newest secret, if it is known that no one has presented it. Asked of the usage history
+    /// only where that decides something: while an earlier secret has a grace period left.
+    async fn unpresented(&self) -> Option<SecretId> {
+        let call = &self.surface.call;
+        let usage = call.app.usage.clone()?;
+        let (organization, key) = (self.target.organization, self.target.key);
+        let record = call.views().tokens.get(organization, key).ok().flatten()?;
+        let now = call.now();
+        let in_grace = |secret: &Secret| secret.ends_at.is_some_and(|at| at > now);
+        if !record.older_secrets().iter().any(in_grace) {
+            return None;
+        }
+        let newest = record.secret();
+        let ask = move || usage.is_unpresented(key, newest.id, newest.created_at);
+        let unpresented = tokio::task::spawn_blocking(ask).await;
+        unpresented.is_ok_and(|yes| yes).then_some(record.secret_id())
     }
 
     /// The same where the old secret always ends at once.
@@ -319,6 +338,7 @@ impl Found {
         let command = Command::RotateKey(RotateKey {
             target: self.target,
             grace_period_seconds: 0,
+            unpresented: None,
         });
         let answer = call.submit(command, Some(&body.bytes)).await?;
         issued(call, StatusCode::OK, &answer)

@@ -228,7 +228,9 @@ fn a_rotation_keeps_id_and_scopes() {
     assert_eq!(answer, json!({"key": rotated, "raw_key": new}));
     assert_eq!(reply.header("etag"), Some("\"2\""));
 
-    // Without a body the old value ends at once, and with it what is left of older ones.
+    // Without a body the value in use ends at once, and with it what is left of older ones.
+    let presented = json!({"key": new});
+    world.post(&world.acme.admin, "/v1/verify", &presented);
     let bare = ask("POST", &format!("{path}/rotate")).by(&world.acme.admin);
     let answer = world.send(bare).expect(200);
     let secrets = answer["key"]["secrets"].as_array().unwrap().clone();

@@ -17,6 +17,7 @@ mod garbage;
 mod gateways;
 mod ledger;
 mod lists;
+mod lost_rotation;
 mod metrics;
 mod misplaced;
 mod neighbours;

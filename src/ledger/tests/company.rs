@@ -388,6 +388,7 @@ impl Company<'_> {
             let rotate = RotateKey {
                 target: target(organization, key),
                 grace_period_seconds,
+                unpresented: None,
             };
             let rotated = self.run(Actor::Operator, rotate);
             let name = format!("edited, rotated with {grace_period_seconds}");

@@ -65,6 +65,7 @@ fn a_repeated_command_gets_the_record_as_it_was_and_no_token() {
     let rotate = RotateKey {
         target: target(of, key),
         grace_period_seconds: 60,
+        unpresented: None,
     };
     let rotated = world.keyed(4, 1, rotate).unwrap();
     let edit = UpdateKey {

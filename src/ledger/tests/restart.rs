@@ -113,6 +113,7 @@ fn play(world: &World, of: OrganizationId, keys: &mut Vec<CredentialId>, act: Ac
             RotateKey {
                 target: target(of, pick(key)),
                 grace_period_seconds: grace,
+                unpresented: None,
             },
         ),
         Act::Disable(key) => world.keyed(key, 1, Command::DisableKey(target(of, pick(key)))),

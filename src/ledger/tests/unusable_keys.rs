@@ -173,6 +173,7 @@ fn check_commands(world: &World, of: &Acme, holder: KeyHolder) {
     let rotate = RotateKey {
         target: super::target(of.organization, rotated),
         grace_period_seconds: 0,
+        unpresented: None,
     };
     submit(world, Actor::Operator, rotate).unwrap();
     let disable = Command::DisableEndpoint(of.endpoint_target());

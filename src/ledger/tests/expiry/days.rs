@@ -25,6 +25,7 @@ fn company(setup: Setup) -> Watched {
     acme.world.run(RotateKey {
         target: target(acme.of, rotated),
         grace_period_seconds: 3_600,
+        unpresented: None,
     });
     acme.world
         .run(Command::DisableKey(target(acme.of, disabled)));
