@@ -13,7 +13,7 @@ use keyledger::domain::ids::{OrganizationId, Owner};
 use keyledger::domain::kind::Kind;
 use keyledger::domain::record::{Grant, Metadata};
 use keyledger::ledger::boot::{self, Folder, Settings};
-use keyledger::ledger::{Ledger, Network, Record, Submission, SubmitError};
+use keyledger::ledger::{Answer, Ledger, Network, Record, Submission, SubmitError};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
@@ -95,6 +95,22 @@ impl Live {
     pub(crate) fn organizations(&self) -> Vec<OrganizationId> {
         let tenants = self.tenants.iter();
         tenants.map(|tenant| tenant.organization).collect()
+    }
+
+    /// The first tenant.
+    pub(crate) fn first(&self) -> Result<OrganizationId> {
+        let first = self.tenants.first().context("there are tenants")?;
+        Ok(first.organization)
+    }
+
+    /// Has the first tenant do something.
+    pub(crate) fn submit(&self, command: impl Into<Command>) -> Result<Answer> {
+        let first = self.tenants.first().context("there are tenants")?;
+        Ok(self.ledger.submit_blocking(Submission::bare(Request {
+            actor: first.actor,
+            command: command.into(),
+            if_match: None,
+        }))?)
     }
 
     /// A tenant's token and organization.

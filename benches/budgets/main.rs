@@ -26,6 +26,7 @@ mod numbers;
 mod replay;
 mod report;
 mod restart;
+mod revocations;
 mod synthetic;
 mod usage;
 mod verify;
@@ -67,6 +68,8 @@ enum Group {
     Disk,
     /// Many clients' creates.
     Creates,
+    /// How long revocations wait behind others.
+    Revocations,
     /// From a revoke to the stream.
     Feed,
     /// Deliveries of webhooks.
@@ -237,6 +240,7 @@ fn run_group(group: Group, folder: &Path, scale: Scale) -> Result<()> {
         Group::Usage => usage::run(folder, scale),
         Group::Disk => disk::run(folder, scale),
         Group::Creates => creates::run(folder, scale),
+        Group::Revocations => revocations::run(folder, scale),
         Group::Feed => feed::run(folder, scale),
         Group::Webhooks => webhooks::run(folder, scale),
         Group::Auditor => auditor::run(folder, scale),
