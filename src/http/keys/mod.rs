@@ -328,7 +328,9 @@ impl Found {
         let newest = record.secret();
         let ask = move || usage.is_unpresented(key, newest.id, newest.created_at);
         let unpresented = tokio::task::spawn_blocking(ask).await;
-        unpresented.is_ok_and(|yes| yes).then_some(record.secret_id())
+        unpresented
+            .is_ok_and(|yes| yes)
+            .then_some(record.secret_id())
     }
 
     /// The same where the old secret always ends at once.

@@ -28,7 +28,11 @@ fn surfaces(world: &World) -> [(String, String); 3] {
 
 fn code(world: &World, key: &str) -> String {
     let ask = json!({"key": key});
-    text(&world.post(&world.acme.admin, "/v1/verify", &ask).expect(200)["code"])
+    text(
+        &world
+            .post(&world.acme.admin, "/v1/verify", &ask)
+            .expect(200)["code"],
+    )
 }
 
 fn rotate(world: &World, path: &str, idempotency: &str) -> Value {
@@ -71,7 +75,9 @@ fn a_secret_that_was_presented_is_the_one_in_use() {
         let second = text(&rotate(&world, &path, "first")["raw_key"]);
         // That it is refused makes no difference: it has arrived.
         let ask = json!({"key": second, "required_scopes": ["projects:write"]});
-        let reply = world.post(&world.acme.admin, "/v1/verify", &ask).expect(200);
+        let reply = world
+            .post(&world.acme.admin, "/v1/verify", &ask)
+            .expect(200);
         assert_eq!(reply["code"], "insufficient_scope");
         let third = text(&rotate(&world, &path, "second")["raw_key"]);
         let codes = [&first, &second, &third].map(|key| code(&world, key));
