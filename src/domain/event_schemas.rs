@@ -35,7 +35,7 @@ schemas! {
     "api_key.created.v2",
     "api_key.updated.v2",
     "api_key.scopes_edited.v1",
-    "api_key.rotated.v1",
+    "api_key.rotated.v2",
     "api_key.disabled.v1",
     "api_key.enabled.v1",
     "api_key.revoked.v1",

@@ -112,7 +112,9 @@ impl From<KeyUpdatedV1> for KeyUpdated {
 #[cfg_attr(test, derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 struct KeyRotatedV1 {
+    /// The new secret.
     secret: NewSecret,
+    /// When the one before it stops being accepted.
     previous_valid_until: Timestamp,
 }
 

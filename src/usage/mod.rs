@@ -41,6 +41,7 @@ mod personal;
 mod read;
 mod record;
 mod roll_ups;
+mod secrets;
 mod settings;
 mod shares;
 mod sorting;
@@ -75,7 +76,7 @@ use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
 use crate::seal::cursor::CursorKey;
 use ended::EndedUses;
-use keys::{Counting, Key, Keys};
+use keys::{Counting, Keys};
 use pending::{Pending, Waiter};
 use personal::PersonalSeal;
 use stream::{Segment, Stream};
@@ -321,37 +322,6 @@ impl Usage {
     pub fn of(&self, credential: CredentialId) -> KeyUsage {
         let key = self.shared.keys.get(credential);
         key.map_or_else(KeyUsage::default, |key| key.usage())
-    }
-
-    /// When one of its secrets was last used.
-    #[must_use]
-    pub fn secret_last_used_at(
-        &self,
-        credential: CredentialId,
-        secret: SecretId,
-    ) -> Option<Timestamp> {
-        let key: Arc<Key> = self.shared.keys.get(credential)?;
-        key.rest().secret_last_used_at(secret)
-    }
-
-    /// Whether it is known that no one has presented a secret that was made at `made`, neither with
-    /// success nor without. Waits for what was recorded before: off the async threads.
-    #[must_use]
-    pub fn is_unpresented(
-        &self,
-        credential: CredentialId,
-        secret: SecretId,
-        made: Timestamp,
-    ) -> bool {
-        if made < self.tracked_since() || self.gaps().iter().any(|gap| gap.to >= made) {
-            return false;
-        }
-        self.settle();
-        let Some(key) = self.shared.keys.get(credential) else {
-            return true;
-        };
-        let rest = key.rest();
-        rest.secrets().all(|(known, _)| *known != secret)
     }
 
     /// The scopes that accepted calls of a credential have ever exercised.
