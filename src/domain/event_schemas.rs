@@ -61,6 +61,7 @@ schemas! {
     "subject.erased.v1",
     "ledger.restored.v1",
     "api_key.created.v1",
+    "api_key.rotated.v1",
     "api_key.updated.v1",
 }
 
