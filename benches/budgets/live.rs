@@ -104,11 +104,11 @@ impl Live {
     }
 
     /// Has the first tenant do something.
-    pub(crate) fn submit(&self, command: impl Into<Command>) -> Result<Answer> {
+    pub(crate) fn submit(&self, command: Command) -> Result<Answer> {
         let first = self.tenants.first().context("there are tenants")?;
         Ok(self.ledger.submit_blocking(Submission::bare(Request {
             actor: first.actor,
-            command: command.into(),
+            command,
             if_match: None,
         }))?)
     }

@@ -3,7 +3,6 @@
 //! may have.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -61,7 +60,7 @@ pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
                 organization: live.first()?,
                 account: *account,
             };
-            live.submit(delete)?;
+            live.submit(Command::DeleteServiceAccount(delete))?;
         }
         Ok(())
     };
@@ -117,10 +116,10 @@ fn waits(victim: &Live, count: u64, over: &AtomicBool) -> Result<Vec<Duration>> 
             place: Place::default(),
         };
         let begun = Instant::now();
-        victim.submit(RevokeKey {
+        victim.submit(Command::RevokeKey(RevokeKey {
             target,
             reason: None,
-        })?;
+        }))?;
         waits.push(begun.elapsed());
         thread::sleep(PAUSE);
     }
@@ -130,13 +129,13 @@ fn waits(victim: &Live, count: u64, over: &AtomicBool) -> Result<Vec<Duration>> 
 /// A service account with so many tokens.
 fn account(live: &Live, number: usize, tokens: u64) -> Result<ServiceAccountId> {
     let organization = live.first()?;
-    let made = live.submit(CreateServiceAccount {
+    let made = live.submit(Command::CreateServiceAccount(CreateServiceAccount {
         organization,
         name: format!("Runner {number}"),
         description: None,
         role: None,
         scopes: Some(vec!["projects:read".to_owned()]),
-    })?;
+    }))?;
     let account = made.records.iter().find_map(|record| match record {
         Record::ServiceAccount(account) => Some(account.id),
         Record::Ledger
@@ -155,13 +154,13 @@ fn account(live: &Live, number: usize, tokens: u64) -> Result<ServiceAccountId> 
         let scopes = vec!["projects:read".to_owned()];
         let mut grant = key.grant.clone();
         grant.scopes = scopes;
-        live.submit(CreateKey {
+        live.submit(Command::CreateKey(CreateKey {
             organization,
             kind: Kind::ServiceAccount,
             owner: Owner::ServiceAccount(account),
             grant,
             ..key
-        })?;
+        }))?;
     }
     Ok(account)
 }

@@ -57,16 +57,10 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
     let now = Timestamp(settings.clock.now_ms());
     let folder = settings.folder.clone();
     let degraded = settings.degraded.clone();
-    let (head, keys) = match checkpoint::read(&folder, &degraded)? {
-        Some((head, keys)) => (Some(head), keys),
-        None => (None, Keys::default()),
-    };
-    let has_checkpoint = head.is_some();
-    let cursor_key = head.as_ref().and_then(|head| head.cursor_key);
-    let mut head = head.unwrap_or_else(|| Head {
-        tracked_since: now,
-        ..Head::default()
-    });
+    let known = checkpoint::read(&folder, &degraded)?;
+    let has_checkpoint = known.is_some();
+    let (mut head, keys) = known.unwrap_or_else(|| nothing_since(now));
+    let cursor_key = head.cursor_key;
     let names = ["rollups", "rollups-overflow", "calls", "overflow"];
     let paths = names.map(|name| folder.join(name));
     let [kept, beyond, calls, overflow] = paths.each_ref().map(|folder| Place {
@@ -91,21 +85,15 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
     let anchored_to = settings.anchored_to;
     let stream = recounting.open(calls, &head.segments, (head.address, anchored_to))?;
     let overflow = recounting.open(overflow, &head.overflow_segments, (head.overflow, 0))?;
-    let Recounting {
-        keys,
-        personal,
-        counting,
-        latest,
-        found,
-    } = recounting;
-    if !has_checkpoint && latest.is_some() {
+    if !has_checkpoint && recounting.latest.is_some() {
         note_missing_checkpoint(&folder.join("checkpoint"), &degraded);
     }
     // A stop in order leaves no mark and no torn end.
-    let unclean = folder.join("running").try_exists()? || found.torn > 0;
+    let torn = recounting.found.torn;
+    let unclean = folder.join("running").try_exists()? || torn > 0;
     if unclean {
-        tracing::warn!(torn = found.torn, "the last stop was unclean");
-        note_gap(&mut head, latest, now);
+        tracing::warn!(torn, "the last stop was unclean");
+        note_gap(&mut head, recounting.latest, now);
     }
     let shared = Shared {
         folder,
@@ -115,8 +103,8 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
         headroom_bytes: settings.headroom_bytes,
         tracked_since: head.tracked_since,
         pending: Pending::new(settings.pending_bytes_max),
-        keys,
-        personal,
+        keys: recounting.keys,
+        personal: recounting.personal,
         stream: Mutex::new(stream),
         overflow: Mutex::new(overflow),
         cursor_key: cursor_key.unwrap_or_else(|| CursorKey(Entropy::system().bytes())),
@@ -130,10 +118,19 @@ fn recover(settings: UsageSettings) -> io::Result<Found> {
     };
     Ok(Found {
         shared,
-        counting,
+        counting: recounting.counting,
         checkpoint: head.address + head.overflow,
         is_new: cursor_key.is_none() || unclean,
     })
+}
+
+/// What a first start knows.
+fn nothing_since(now: Timestamp) -> (Head, Keys) {
+    let head = Head {
+        tracked_since: now,
+        ..Head::default()
+    };
+    (head, Keys::default())
 }
 
 /// Opens a stream of roll-ups as the checkpoint knows it: what came after is counted again.
@@ -177,8 +174,8 @@ struct Recounting {
 }
 
 impl Recounting {
-    /// Opens a stream of calls, and counts what is beyond `from`.
-    /// The stream goes on behind `anchored_to`, up to which the log holds digests.
+    /// Opens a stream of calls, and counts what is beyond `from`. The stream goes on behind
+    /// `anchored_to`, up to which the log holds digests.
     fn open(
         &mut self,
         place: Place<'_>,
