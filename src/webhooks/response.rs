@@ -20,7 +20,7 @@ const KEY_BYTES: usize = 16;
 /// Where a sealed answer belongs, beside its event.
 const FIELD: &str = "webhook.response";
 
-/// The beginning of an answer's body: a text, or [`SEALED`], the data key's id, the nonce and the
+/// The beginning of an answer's body: a text, or `SEALED`, the data key's id, the nonce and the
 /// sealed text.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(transparent)]
