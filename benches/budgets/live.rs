@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use keyledger::domain::command::{Actor, Command, CreateKey, CreateOrganization, Expiry, Request};
 use keyledger::domain::ids::{OrganizationId, Owner};
 use keyledger::domain::kind::Kind;
-use keyledger::domain::record::{Grant, Metadata};
+use keyledger::domain::record::{Credential, Grant, Metadata};
 use keyledger::ledger::boot::{self, Folder, Settings};
 use keyledger::ledger::{Answer, Ledger, Network, Record, Submission, SubmitError};
 use tokio::runtime::Runtime;
@@ -233,19 +233,9 @@ impl Tenant {
             command,
             if_match: None,
         }))?;
-        let key = answer.records.iter().find_map(|record| match record {
-            Record::Credential(key) => Some(key),
-            Record::Ledger
-            | Record::Organization(_)
-            | Record::Project(_)
-            | Record::Member(_)
-            | Record::ServiceAccount(_)
-            | Record::Session(_)
-            | Record::WebhookEndpoint(_) => None,
-        });
-        let key = key.context("an organization is made with a key")?;
+        let key = made_key(&answer)?;
         let secret = key.secret();
-        let token = answer.token.context("a new key has a token")?;
+        let token = answer.token.as_ref().context("a new key has a token")?;
         Ok(Self {
             organization: key.organization(),
             actor: Actor::Bearer {
@@ -255,6 +245,21 @@ impl Tenant {
             token: token.reveal().to_owned(),
         })
     }
+}
+
+/// The credential that a command has made.
+pub(crate) fn made_key(answer: &Answer) -> Result<&Credential> {
+    let key = answer.records.iter().find_map(|record| match record {
+        Record::Credential(key) => Some(key),
+        Record::Ledger
+        | Record::Organization(_)
+        | Record::Project(_)
+        | Record::Member(_)
+        | Record::ServiceAccount(_)
+        | Record::Session(_)
+        | Record::WebhookEndpoint(_) => None,
+    });
+    Ok(key.context("a key was made")?.as_ref())
 }
 
 impl Driven {

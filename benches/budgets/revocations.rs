@@ -7,16 +7,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use keyledger::domain::command::{
     Command, CreateKey, CreateServiceAccount, DeleteServiceAccount, KeyTarget, Place, RevokeKey,
 };
-use keyledger::domain::ids::{CredentialId, Owner, ServiceAccountId};
+use keyledger::domain::ids::{Owner, ServiceAccountId};
 use keyledger::domain::kind::Kind;
-use keyledger::ledger::{Answer, Record};
+use keyledger::ledger::Record;
 
 use crate::Scale;
-use crate::live::{ClientAddress, Live, Until, runtime};
+use crate::live::{ClientAddress, Live, Until, made_key, runtime};
 use crate::numbers::{milliseconds, percentile};
 use crate::report::{Budget, Row};
 
@@ -112,7 +112,7 @@ fn waits(victim: &Live, count: u64, over: &AtomicBool) -> Result<Vec<Duration>> 
             .submit_blocking(victim.create_key(ClientAddress::None))?;
         let target = KeyTarget {
             organization,
-            key: credential(&made)?,
+            key: made_key(&made)?.id(),
             place: Place::default(),
         };
         let begun = Instant::now();
@@ -149,7 +149,7 @@ fn account(live: &Live, number: usize, tokens: u64) -> Result<ServiceAccountId> 
     let account = account.context("an account was made")?;
     for _ in 0..tokens {
         let Command::CreateKey(key) = live.create_key(ClientAddress::None).request.command else {
-            continue;
+            bail!("the next command makes a key");
         };
         let scopes = vec!["projects:read".to_owned()];
         let mut grant = key.grant.clone();
@@ -163,18 +163,4 @@ fn account(live: &Live, number: usize, tokens: u64) -> Result<ServiceAccountId> 
         }))?;
     }
     Ok(account)
-}
-
-fn credential(made: &Answer) -> Result<CredentialId> {
-    let id = made.records.iter().find_map(|record| match record {
-        Record::Credential(key) => Some(key.id()),
-        Record::Ledger
-        | Record::Organization(_)
-        | Record::Project(_)
-        | Record::Member(_)
-        | Record::ServiceAccount(_)
-        | Record::Session(_)
-        | Record::WebhookEndpoint(_) => None,
-    });
-    id.context("a key was made")
 }

@@ -132,7 +132,7 @@ kinds! {
     /// The served tree has another root than its checkpoint.
     TreeRoot = "tree_root",
         "the entries that are served have another root than the checkpoint", ASK;
-    /// A data key is not there, although nobody was erased.
+    /// A data key is not there, although no one was erased.
     DataKeyMissing = "data_key_missing",
         "a key of sealed values is missing although nothing was erased", MEND;
     /// A data key's file is not what was written.

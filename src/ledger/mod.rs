@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
 //! loop), [`quota`] (how much each organization may write), `checkpoints` (signed and published),
-//! [`boot`] (make and open), [`turns`] (who reads the past when), [`history`], `folds`, [`past`]
+//! [`boot`] (make and open), [`turns`] (fair turns for reads), [`history`], `folds`, [`past`]
 //! and [`feed`] (reading it back), [`expiry`] and [`telling`] (what it tells itself as time goes
 //! on).
 

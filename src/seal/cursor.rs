@@ -35,7 +35,7 @@ impl CursorKey {
         decoded.is_ok_and(|bytes| bytes.len() == NONCE_BYTES + NUMBERS_BYTES + TAG_BYTES)
     }
 
-    /// 32 bytes that only who has the key can tell from random ones.
+    /// 32 bytes that only a holder of the key can tell from random ones.
     pub(crate) fn digest(&self, parts: &[&[u8]]) -> [u8; 32] {
         // A key of any length is one of HMAC's.
         let Ok(mut mac) = <Hmac<Sha256> as KeyInit>::new_from_slice(&self.0) else {

@@ -212,7 +212,7 @@ impl Keys {
     }
 
     /// Counts a record of a credential, which goes where `lane` says by its charge. By the writing
-    /// thread alone: nobody else changes a number, so that what was read is what is there when the
+    /// thread alone: no other changes a number, so that what was read is what is there when the
     /// sum is stored.
     pub(super) fn count(
         &self,

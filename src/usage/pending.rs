@@ -1,7 +1,7 @@
 //! What has been recorded and is not written yet: the one place where calls meet the stream.
 //!
 //! Owns a bounded buffer of records in the order of their recording. Must never wait for a disk:
-//! the lock is held for one copy. Up to half of the buffer is for whoever comes; of the other half
+//! the lock is held for one copy. Up to half of the buffer is for any caller; of the other half
 //! each organization and each credential has a share, and the last quarter is not for reports, so
 //! that one who floods sheds its own detail. The count of a call is never shed.
 
@@ -44,7 +44,7 @@ pub(super) struct Filling {
     pub(super) records: Vec<u8>,
     pub(super) sheds: Sheds,
     pub(super) waiters: Vec<Waiter>,
-    /// Bytes beyond the first half, by who has filled them.
+    /// Bytes beyond the first half, by the organization that filled them.
     organizations: BTreeMap<OrganizationId, usize>,
     credentials: BTreeMap<CredentialId, usize>,
     /// Bytes of reports.

@@ -223,7 +223,7 @@ pub(super) fn calls(
     Ok(page)
 }
 
-/// A record's id: its instant, and a digest of where it stands that tells nobody where.
+/// A record's id: its instant, and a digest of where it stands that does not reveal where.
 fn id(shared: &Shared, counted: &Counted<'_>, (address, is_kept): (u64, bool)) -> Ulid {
     let digest = shared.cursor_key.digest(&[
         b"id",

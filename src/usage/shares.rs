@@ -20,7 +20,7 @@ const ORGANIZATIONS_MIN: u64 = 16;
 const CREDENTIALS_PER_ORGANIZATION: u64 = 16;
 /// What a share is taken twice in a retention time: at once, and again as it drains.
 const TIMES_TAKEN: u64 = 2;
-/// Refused calls fill half of a share, so that with an ended secret nobody takes the room of the
+/// Refused calls fill half of a share, so that with an ended secret no one takes the room of the
 /// calls that are accepted.
 const REFUSED_PART: u64 = 2;
 

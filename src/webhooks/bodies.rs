@@ -118,7 +118,7 @@ impl Bodies {
         }
     }
 
-    /// What an organization is told of the event at a position, if it is at hand and nothing in it
+    /// What an organization learns of the event at a position, if it is at hand and nothing in it
     /// was erased since.
     #[must_use]
     pub fn at_hand(&self, position: u64, to: OrganizationId) -> Option<Arc<Body>> {
@@ -132,7 +132,7 @@ impl Bodies {
         (!body.person.is_some_and(erased)).then(|| Arc::clone(body))
     }
 
-    /// What an organization is told of the event at a position; `None` where that is nothing.
+    /// What an organization learns of the event at a position; `None` where that is nothing.
     /// Reads the log: off the async threads.
     ///
     /// # Errors

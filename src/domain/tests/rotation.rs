@@ -112,7 +112,7 @@ fn a_further_rotation_ends_the_oldest_secret_at_once_and_prolongs_none() {
     assert_eq!(ends(&acme, key).last(), Some(&last));
 }
 
-/// What a rotation is told of the newest secret.
+/// What a rotation knows about the newest secret.
 #[derive(Clone, Copy, Debug)]
 enum Newest {
     /// Nothing, or that it was presented.

@@ -3,7 +3,7 @@
 //!
 //! Everything is within the caller's own organization, and what only auditors see needs their
 //! leave. The log is read off the async threads, a piece at a time and in turns, so that one
-//! consumer who has much to catch up does not keep the others waiting.
+//! consumer with much to catch up on does not keep the others waiting.
 
 pub(super) mod stream;
 
@@ -184,7 +184,7 @@ pub(super) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Pr
 struct Bounds {
     limit: usize,
     readings: u64,
-    /// Who has a place among those who wait is not refused a turn: those places are bounded.
+    /// A caller with a place to wait is never refused a turn: those places are bounded.
     has_place: bool,
 }
 

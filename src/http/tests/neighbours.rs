@@ -28,7 +28,7 @@ struct Held {
     ended: Arc<AtomicUsize>,
     /// Requests that wait for these.
     waiting: Vec<JoinHandle<Reply>>,
-    /// Answers that nobody reads.
+    /// Answers that no client reads.
     unread: Vec<Response>,
 }
 

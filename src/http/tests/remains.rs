@@ -90,7 +90,7 @@ fn opened(world: &World) -> Vec<u8> {
     texts
 }
 
-/// Whether a command of the log is the one that added Carla, as who has the keys can try.
+/// Whether a command of the log is the one that added Carla, as a holder of the keys can try.
 fn is_guessed(world: &World) -> bool {
     let keys = world.ledger.keys();
     let digest = keys.digest(added().to_string().as_bytes());

@@ -168,7 +168,7 @@ fn a_view_that_breaks_in_use_is_rebuilt_and_lists_come_from_ram_meanwhile() {
     let live = image(&world, &tokens);
     let views = world.ledger.views();
     for _ in 0..3 {
-        // Nothing is rebuilt while nobody has told the thread: a reader meets the broken store.
+        // Nothing is rebuilt until the thread is told: a reader meets the broken store.
         views.tokens.break_store();
         whole(&world);
         assert!(!views.tokens.is_broken());

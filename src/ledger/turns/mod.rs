@@ -241,7 +241,7 @@ impl Turns {
                 slice: Slice(self.clone(), tenant),
                 begun: begins.then(|| Begun(self.clone(), tenant)),
             };
-            // Where nobody waits any more, dropping it gives it back.
+            // If the caller has stopped waiting, dropping it gives it back.
             drop(waiting.send(granted));
         }
     }
@@ -382,7 +382,7 @@ struct Queued {
 }
 
 impl Turn {
-    /// A turn that nobody else waits for, such as that of a command line.
+    /// A turn that no one else waits for, such as that of a command line.
     #[must_use]
     pub fn alone() -> Self {
         Self::within(Duration::MAX)

@@ -19,7 +19,7 @@ fn when_more_comes_than_can_wait_the_detail_is_shed_and_never_the_count() {
         pending_bytes_max: 4_000,
         ..settings
     });
-    // Nobody writes while the buffer's lock is held by who records.
+    // Nothing is written while a recording caller holds the buffer's lock.
     let calls = (0..1_000_i64).map(|number| Call {
         at: START.plus_ms(number),
         outcome: if number % 10 == 0 {

@@ -1,4 +1,4 @@
-//! Who floods the history loses the detail of that, and nobody anything else.
+//! A flood costs the detail of its own calls, and no one else anything.
 
 use std::time::Duration;
 
@@ -207,7 +207,7 @@ fn a_flood_that_is_faster_than_the_disk_sheds_no_one_elses_detail() {
             ..call(key(3), "/of another tenant")
         },
     ];
-    // Nobody writes while the buffer's lock is held by who records.
+    // Nothing is written while a recording caller holds the buffer's lock.
     let all = flood(5_000).chain(quiet).chain(flood(5_000));
     world.usage.record_all(all);
     assert_eq!(world.last(key(2), 10), ["/of the same tenant"]);
