@@ -141,6 +141,11 @@ pub fn blank(event: &mut Event) -> Result<(), String> {
     Ok(())
 }
 
+/// What a record takes in maps and counters, beside what its events say.
+const RECORD_BYTES: usize = 300;
+/// What a deed takes, with its copy in the answer.
+const DEED_BYTES: usize = 400;
+
 /// The records as of a position, folded from the payloads before it.
 ///
 /// Of one organization, it takes that one's events and those of no organization, such as the
@@ -149,6 +154,9 @@ pub fn blank(event: &mut Event) -> Result<(), String> {
 pub struct Fold {
     state: State,
     of: Option<(OrganizationId, Finder<'static>)>,
+    /// Of each record, the length of its longest event.
+    longest: BTreeMap<Subject, usize>,
+    bytes: usize,
 }
 
 impl Fold {
@@ -159,8 +167,12 @@ impl Fold {
             let theirs = format!("\"organization_id\":\"{id}\"");
             (id, Finder::new(theirs.as_bytes()).into_owned())
         });
-        let state = State::default();
-        Self { state, of }
+        Self {
+            state: State::default(),
+            of,
+            longest: BTreeMap::new(),
+            bytes: 0,
+        }
     }
 
     /// Takes the next payload in order. Gives its event, unless it is one that does not count.
@@ -198,7 +210,19 @@ impl Fold {
     fn apply(&mut self, event: &Event, payload: &[u8]) -> Result<(), FoldError> {
         self.state.apply(event, commitment(payload))?;
         drop(self.state.settle());
+        let is_new = !self.longest.contains_key(&event.subject);
+        let longest = self.longest.entry(event.subject).or_default();
+        self.bytes += payload.len().saturating_sub(*longest);
+        self.bytes += if is_new { RECORD_BYTES } else { 0 };
+        *longest = payload.len().max(*longest);
         Ok(())
+    }
+
+    /// About how many bytes of RAM the records take. An event is longer than what it leaves in its
+    /// record, so that it is not less.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     fn may_count(&self, payload: &[u8]) -> bool {
@@ -311,6 +335,7 @@ pub struct Accepted {
 pub struct Differences {
     fold: Fold,
     changed: BTreeMap<CredentialId, Change>,
+    deeds: usize,
 }
 
 #[derive(Debug)]
@@ -350,7 +375,11 @@ impl Differences {
     #[must_use]
     pub const fn since(fold: Fold) -> Self {
         let changed = BTreeMap::new();
-        Self { fold, changed }
+        Self {
+            fold,
+            changed,
+            deeds: 0,
+        }
     }
 
     /// Takes the next payload in order.
@@ -367,6 +396,7 @@ impl Differences {
                 before: before.cloned(),
                 deeds: Vec::new(),
             });
+            self.deeds += 1;
             change.deeds.push(Deed {
                 position: event.position,
                 event: event.id,
@@ -376,6 +406,12 @@ impl Differences {
             });
         }
         self.fold.apply(&event, payload)
+    }
+
+    /// About how many bytes of RAM it takes.
+    #[must_use]
+    pub const fn bytes(&self) -> usize {
+        self.fold.bytes() + self.deeds * DEED_BYTES
     }
 
     /// What has been folded by now.

@@ -17,7 +17,7 @@ pub enum Rejection {
         what: &'static str,
     },
     /// The link has been used or has ended, or address and password are not a member's.
-    #[error("what was presented to sign in with is not accepted")]
+    #[error("the link, or the address and password, are not accepted")]
     SignInRefused,
     /// Only a member in person does this.
     #[error("this needs a member's session; a credential will not do")]

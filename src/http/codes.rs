@@ -400,6 +400,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         503,
+        "past_too_large",
+        "the records of that moment need more memory than historical reads may use now",
+    ),
+    (
+        503,
         "past_too_long",
         "that much history was not read within 10 seconds; retry, or ask for less",
     ),

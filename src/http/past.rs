@@ -4,12 +4,14 @@
 //! `Ledger-Position`. Statuses are those of that instant. Logs are read in turns, off the async
 //! threads.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::http::HeaderValue;
 use axum::response::Response;
 use serde::Deserialize;
 
+use super::App;
 use super::call::Call;
 use super::context::LEDGER_POSITION;
 use super::problem::Problem;
@@ -19,20 +21,32 @@ use crate::domain::record::Credential;
 use crate::domain::state::Changes;
 use crate::domain::time::Timestamp;
 use crate::ledger::history::HistoryError;
+use crate::ledger::past::Pace;
 use crate::ledger::turns::{NoTurn, Turn};
 use crate::ledger::{Ledger, Record};
+use crate::tiles::Tiles;
 use crate::views::directory::Directory;
 
 /// Readings of whole pasts that callers of one organization have at once.
 const AT_ONCE_MAX: usize = 2;
-/// The same of all organizations: each holds one organization's credentials in RAM.
+/// The same of all organizations.
 const AT_ONCE_IN_ALL_MAX: usize = 12;
+/// Bytes of the records that such readings of one organization hold, and of those that come from
+/// one address: some 250,000 credentials.
+const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The same of all: with a third of what is free, the first organization has all of its own.
+const HELD_BYTES_IN_ALL_MAX: usize = 3 * HELD_BYTES_MAX;
 
 /// Requests of one organization that wait for a checkpoint: they are among the
 /// 4,096 that read at all.
 const WAITING_MAX: usize = 256;
 /// The same of all organizations.
 const WAITING_IN_ALL_MAX: usize = 2_048;
+
+/// Reads of published tiles that come from one address: as many as a client makes side by side.
+pub(super) const TILES_MAX: usize = 64;
+/// The same of all addresses.
+const TILES_IN_ALL_MAX: usize = 512;
 
 /// `as_of` of a read of one record.
 #[derive(Deserialize)]
@@ -122,12 +136,13 @@ impl Moment {
         let Some(position) = self.position else {
             return Ok(T::default());
         };
-        let running = call.app.past.begin(call)?;
+        // It ends with the reading, also when nobody waits for that any more.
+        let mut held = call.app.past.begin(call)?;
         let read = move |ledger: &Ledger, turn: &mut Turn| {
-            // It ends with the reading, also when nobody waits for that any more.
-            let _running = running;
-            let all = ledger.credentials_as_of(organization, position, turn)?;
-            Ok::<_, HistoryError>(select(&all))
+            held.reading(turn, |pace| {
+                let all = ledger.credentials_as_of(organization, position, pace)?;
+                Ok(select(&all))
+            })
         };
         Ok(in_turn(call, read).await??)
     }
@@ -146,7 +161,14 @@ pub(super) enum Then<'a> {
     /// As the views show them.
     Now(&'a Directory),
     /// As they were.
-    Was(Box<Directory>, Moment),
+    Was(Box<Past>),
+}
+
+/// What there was, in RAM until it has been answered.
+pub(super) struct Past {
+    directory: Directory,
+    moment: Moment,
+    _held: Option<HeldPast>,
 }
 
 impl<'a> Then<'a> {
@@ -160,18 +182,22 @@ impl<'a> Then<'a> {
             return Ok(Self::Now(&call.views().directory));
         };
         let moment = Moment::named(call, as_of).await?;
-        let running = call.app.past.begin(call)?;
-        let events = moment.events();
+        // It ends with the reading, also when nobody waits for that any more.
+        let mut held = call.app.past.begin(call)?;
         let read = move |ledger: &Ledger, turn: &mut Turn| {
-            // It ends with the reading, also when nobody waits for that any more.
-            let _running = running;
-            let fold = ledger.folded(organization, events, turn)?;
+            let events = moment.events();
+            let fold = held.reading(turn, |pace| ledger.folded(organization, events, pace))?;
             let directory = Directory::default();
             directory.apply(&fold.state().everything());
-            Ok::<_, HistoryError>(directory)
+            let _held = Some(held);
+            Ok::<_, HistoryError>(Past {
+                directory,
+                moment,
+                _held,
+            })
         };
-        let directory = in_turn(call, read).await??;
-        Ok(Self::Was(Box::new(directory), moment))
+        let past = in_turn(call, read).await??;
+        Ok(Self::Was(Box::new(past)))
     }
 
     /// One record alone.
@@ -200,21 +226,25 @@ impl<'a> Then<'a> {
             }
             directory.apply(&changes);
         }
-        Ok(Self::Was(Box::new(directory), moment))
+        Ok(Self::Was(Box::new(Past {
+            directory,
+            moment,
+            _held: None,
+        })))
     }
 
     /// What there is, or was.
     pub(super) fn directory(&self) -> &Directory {
         match self {
             Self::Now(directory) => directory,
-            Self::Was(directory, _) => directory,
+            Self::Was(past) => &past.directory,
         }
     }
 
     /// Names the position in an answer that is of the past.
     pub(super) fn stamped(&self, mut response: Response) -> Response {
-        if let Self::Was(_, moment) = self {
-            moment.stamp(&mut response);
+        if let Self::Was(past) = self {
+            past.moment.stamp(&mut response);
         }
         response
     }
@@ -240,12 +270,35 @@ pub(super) async fn off_thread<T: Send + 'static>(
     in_turn(call, |ledger, _turn| read(ledger)).await
 }
 
+/// A read of the published tree, which needs no credential: such reads have one line among those
+/// of the organizations, and a share by address of the places in it.
+pub(super) async fn published<T: Send + 'static>(
+    app: &App,
+    address: Option<IpAddr>,
+    read: impl FnOnce(&Tiles) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let place = app.past.tiles.take(Holder::of_address(address), 1);
+    let _place = place.ok_or_else(|| {
+        Problem::unavailable(
+            "past_busy",
+            "too many reads of tiles are waiting; retry later",
+        )
+    })?;
+    let tiles = app.ledger.tiles().clone();
+    let turns = app.ledger.turns();
+    Ok(turns.run_bounded(None, move |_turn| read(&tiles)).await?)
+}
+
 /// What reads of the past hold for long.
 pub(super) struct PastReads {
     /// Pasts of whole organizations that are in RAM.
     whole: FairShares,
+    /// Bytes of their records.
+    bytes: FairShares,
     /// Places of those who wait for a checkpoint.
     waiting: FairShares,
+    /// Places of those who read tiles.
+    tiles: FairShares,
 }
 
 impl Default for PastReads {
@@ -255,9 +308,17 @@ impl Default for PastReads {
                 all: AT_ONCE_IN_ALL_MAX,
                 each: AT_ONCE_MAX,
             }),
+            bytes: FairShares::new(ShareLimits {
+                all: HELD_BYTES_IN_ALL_MAX,
+                each: HELD_BYTES_MAX,
+            }),
             waiting: FairShares::new(ShareLimits {
                 all: WAITING_IN_ALL_MAX,
                 each: WAITING_MAX,
+            }),
+            tiles: FairShares::new(ShareLimits {
+                all: TILES_IN_ALL_MAX,
+                each: TILES_MAX,
             }),
         }
     }
@@ -268,11 +329,37 @@ const fn of(call: &Call) -> [Holder; 1] {
     [Holder::Tenant(call.caller.authority.organization)]
 }
 
+/// A past of a whole organization, in RAM until this is dropped.
+pub(super) struct HeldPast {
+    bytes: Share,
+    _place: Share,
+}
+
+impl HeldPast {
+    /// Reads it in turns, and no more than its organization and its address may hold.
+    pub(super) fn reading<T>(
+        &mut self,
+        turn: &mut Turn,
+        read: impl FnOnce(&mut Pace<'_>) -> Result<T, HistoryError>,
+    ) -> Result<T, HistoryError> {
+        let bytes = &mut self.bytes;
+        read(&mut Pace {
+            turn,
+            may_hold: &mut |held| bytes.grow(held.saturating_sub(bytes.amount())),
+        })
+    }
+}
+
 impl PastReads {
-    /// A place for one reading of an organization's past.
-    pub(super) fn begin(&self, call: &Call) -> Result<Share, Problem> {
-        let share = self.whole.take(of(call), 1);
-        share.ok_or_else(busy)
+    /// A place for one reading of an organization's past, which holds nothing yet.
+    pub(super) fn begin(&self, call: &Call) -> Result<HeldPast, Problem> {
+        let place = self.whole.take(of(call), 1);
+        let address = Holder::of_address(call.context.address(&call.app));
+        let holders = address.into_iter().chain(of(call));
+        Ok(HeldPast {
+            bytes: self.bytes.empty(holders),
+            _place: place.ok_or_else(busy)?,
+        })
     }
 
     /// A place to wait for a checkpoint, which takes up to two seconds.
@@ -297,6 +384,16 @@ impl From<NoTurn> for Problem {
             NoTurn::Panicked(why) => Self::internal("a read of the past panicked", &why),
         }
     }
+}
+
+/// There is no room for the records of that moment.
+pub(super) fn too_large() -> Problem {
+    Problem::unavailable(
+        "past_too_large",
+        "the records of that moment need more memory than historical reads may use now, 256 MiB \
+         for one organization at most; retry later, ask for single records, or run \
+         `keyledger audit` on a backup",
+    )
 }
 
 /// What was read of a single record by then is kept: repeated, it goes on from there.

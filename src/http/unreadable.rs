@@ -10,6 +10,7 @@ impl From<HistoryError> for Problem {
         match why {
             HistoryError::View(broken) => broken.into(),
             HistoryError::Interrupted(_) => past::too_long(),
+            HistoryError::NoRoom => past::too_large(),
             why @ (HistoryError::Read(_)
             | HistoryError::Unreadable(_)
             | HistoryError::Misfit(_)

@@ -90,6 +90,9 @@ pub enum HistoryError {
     /// It was not read to its end.
     #[error(transparent)]
     Interrupted(#[from] Interrupted),
+    /// It is larger than what may be held in RAM.
+    #[error("the records of that moment need more memory than may be used for them")]
+    NoRoom,
 }
 
 impl From<StampError> for HistoryError {
@@ -233,6 +236,7 @@ impl Ledger {
             | HistoryError::View(_)
             | HistoryError::Misfit(_)
             | HistoryError::Written(_)
+            | HistoryError::NoRoom
             | HistoryError::Sealed(_) => {
                 tracing::error!(why = super::writer::error_chain(&why), "a replay failed");
                 SubmitError::OutcomeUnknown

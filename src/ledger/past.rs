@@ -15,6 +15,14 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::record::Credential;
 use crate::domain::time::Timestamp;
 
+/// How a past is read: in turns, and no more of it than there is room for.
+pub struct Pace<'a> {
+    /// Asked between two looks at the log.
+    pub turn: &'a mut Turn,
+    /// Whether so many bytes in all may be held in RAM. Asked at the same places.
+    pub may_hold: &'a mut (dyn FnMut(usize) -> bool + Send),
+}
+
 /// Events that are looked at between two looks at the turn: one or two milliseconds, or ten where
 /// all of them count.
 const EVENTS_PER_LOOK: u64 = 1_000;
@@ -52,17 +60,18 @@ impl Ledger {
     /// The records of an organization, or of all, as they were when there were so many events.
     ///
     /// # Errors
-    /// When the log cannot be read, or the turn is over.
+    /// When the log cannot be read, the turn is over, or there is no room for so much.
     pub fn folded(
         &self,
         organization: Option<OrganizationId>,
         events: u64,
-        turn: &mut Turn,
+        pace: &mut Pace<'_>,
     ) -> Result<Fold, HistoryError> {
         let mut fold = Fold::new(organization);
-        self.visit((0, events), turn, |payload| {
+        self.visit((0, events), pace, |payload| {
             let mut open = |event: &mut Event| self.open(event);
-            fold.take(payload, &mut open).map(drop)
+            fold.take(payload, &mut open)?;
+            Ok(fold.bytes())
         })?;
         Ok(fold)
     }
@@ -75,13 +84,14 @@ impl Ledger {
         &self,
         organization: OrganizationId,
         (from, to): (u64, u64),
-        turn: &mut Turn,
+        pace: &mut Pace<'_>,
     ) -> Result<Differences, HistoryError> {
-        let before = self.folded(Some(organization), from, turn)?;
+        let before = self.folded(Some(organization), from, pace)?;
         let mut differences = Differences::since(before);
-        self.visit((from, to), turn, |payload| {
+        self.visit((from, to), pace, |payload| {
             let mut open = |event: &mut Event| self.open(event);
-            differences.take(payload, &mut open)
+            differences.take(payload, &mut open)?;
+            Ok(differences.bytes())
         })?;
         Ok(differences)
     }
@@ -94,31 +104,34 @@ impl Ledger {
         &self,
         organization: OrganizationId,
         position: u64,
-        turn: &mut Turn,
+        pace: &mut Pace<'_>,
     ) -> Result<Vec<Arc<Credential>>, HistoryError> {
-        let fold = self.folded(Some(organization), position + 1, turn)?;
+        let fold = self.folded(Some(organization), position + 1, pace)?;
         Ok(fold.credentials())
     }
 
-    /// Shows events to `take`, from one position to before another.
+    /// Shows events to `take`, from one position to before another. It answers how many bytes it
+    /// holds by then.
     fn visit(
         &self,
         (from, to): (u64, u64),
-        turn: &mut Turn,
-        mut take: impl FnMut(&[u8]) -> Result<(), FoldError>,
+        pace: &mut Pace<'_>,
+        mut take: impl FnMut(&[u8]) -> Result<usize, FoldError>,
     ) -> Result<(), HistoryError> {
         let mut next = from;
         while next < to {
-            turn.go_on()?;
+            pace.turn.go_on()?;
             let end = to.min(next + EVENTS_PER_LOOK);
-            let mut outcome = Ok(());
+            let mut held = Ok(0);
             let scanned = self.reader().scan(next, end, |_, payload| {
-                if outcome.is_ok() {
-                    outcome = take(payload);
+                if held.is_ok() {
+                    held = take(payload);
                 }
             });
             scanned?;
-            outcome?;
+            if !(pace.may_hold)(held?) {
+                return Err(HistoryError::NoRoom);
+            }
             next = end;
         }
         Ok(())

@@ -32,26 +32,30 @@ const PREVIOUS_AT: usize = 4;
 pub(super) const HOUR_MS: i64 = 60 * 60 * 1_000;
 
 /// The counts of one credential in one hour.
+///
+/// In the order in which a call touches them: of the waits for memory that counting a call of a
+/// random credential takes, each line of the cache that is not needed saves one.
 #[derive(Clone, Debug, Eq, PartialEq)]
+#[repr(C)]
 pub(super) struct Tally {
     /// Hours since the Unix epoch.
     pub(super) hour: u32,
-    /// Whose share it takes.
-    pub(super) organization: OrganizationId,
     outcomes: [u32; OUTCOMES],
     shed: u32,
-    /// The member whose credential it is, once a call has said so.
-    person: Option<UserId>,
+    /// The address that came first, `None` within where there was none.
+    address: Option<(Option<IpAddr>, u32)>,
     /// The endpoint that came first, with a hash of it: most credentials have few, and their texts
     /// need not be fetched to be told apart.
     endpoint: Option<(u64, Box<str>, u32)>,
-    endpoints: Vec<(u64, Box<str>, u32)>,
-    /// The address that came first, `None` within where there was none.
-    address: Option<(Option<IpAddr>, u32)>,
-    addresses: Vec<(Option<IpAddr>, u32)>,
     /// Calls of endpoints and from addresses beyond those that are counted apart.
     endpoints_other: u32,
     addresses_other: u32,
+    endpoints: Vec<(u64, Box<str>, u32)>,
+    addresses: Vec<(Option<IpAddr>, u32)>,
+    /// The member whose credential it is, once a call has said so.
+    person: Option<UserId>,
+    /// Whose share it takes.
+    pub(super) organization: OrganizationId,
 }
 
 /// A roll-up as it is read back.

@@ -53,6 +53,26 @@ impl Hands<'_> {
         let done = run_under_umask(self.umask, &args);
         assert_eq!(code(&done), 0, "{args:?}: {}", stderr(&done));
     }
+
+    /// Runs every command that changes a folder while no server runs on it.
+    fn maintain(&self, data: &Path, organization: &str, member: &str) {
+        let folder = ["--data-dir", data.to_str().unwrap()];
+        let network_key = data.join("keys").join(organization.replace("org_", "dk_"));
+        assert!(network_key.exists(), "{network_key:?}");
+        for command in [
+            &["recover"] as &[&str],
+            &["erase", "--member", member, "--reason", "asked for"],
+            &["mark-restored"],
+            &["keys", "rotate-signing"],
+            &["keys", "renew", "--organization", organization],
+        ] {
+            if command.contains(&"renew") {
+                fs::remove_file(&network_key).unwrap();
+            }
+            self.run(&[command, &folder].concat());
+            check_owner_alone(data, &command.join(" "));
+        }
+    }
 }
 
 #[tokio::test]
@@ -116,9 +136,16 @@ async fn all_files_are_the_owners_alone_under_every_umask() {
         for made in ["backup", "restored", "age", "bundle"] {
             check_owner_alone(&root.path().join(made), made);
         }
-        let server = Server::start_under_umask(umask, &root.path().join("restored"), &[]);
+        let restored = root.path().join("restored");
+        let server = Server::start_under_umask(umask, &restored, &[]);
+        let body = json!({"email": "bob@acme.example", "role": "viewer"});
+        let members = format!("/platform/organizations/{id}/members");
+        let made = server.api(raw.trim()).post(&members, &body).await;
+        let member = text(&made.unwrap().expect(201), "id").to_owned();
         assert_eq!(server.stop().status.code(), Some(0));
-        check_owner_alone(&root.path().join("restored"), "a start after a restore");
+        check_owner_alone(&restored, "a start after a restore");
+
+        hands.maintain(&restored, &id, &member);
     }
 }
 

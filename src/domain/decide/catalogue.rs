@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use super::{Change, Decision, Facts};
+use super::{Change, Decision, Facts, by_the_operator};
 use crate::domain::catalogue::{Catalogue, EVERYTHING, PLATFORM, Part};
-use crate::domain::command::{Actor, AdoptCatalogue, Request};
+use crate::domain::command::{AdoptCatalogue, Request};
 use crate::domain::event::CatalogueAdopted;
 use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::in_use::{Holder, InUse, Lost};
@@ -19,12 +19,7 @@ pub(super) fn adopt(
     command: &AdoptCatalogue,
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
-    let authority = state.authority(request.actor, facts.now)?;
-    if request.actor != Actor::Operator {
-        return Err(Rejection::Forbidden {
-            needs: "the command line",
-        });
-    }
+    let authority = by_the_operator(state, request, facts)?;
     let log_id = state.ledger().log_id;
     let subject = Subject::Ledger(log_id.ok_or(Rejection::NotFound { what: "ledger" })?);
     let new = &command.catalogue;

@@ -1,14 +1,14 @@
 //! The ledger as a whole: checkpoints that are told, readings that are noted, another signing key.
 
 use super::usage::{by_the_program, noted_by_the_program};
-use super::{Change, Decision, Facts, admit, checks};
+use super::{Change, Decision, Facts, admit, by_the_operator, checks};
 use crate::domain::access::{Action, Authority, may};
 use crate::domain::audit_event::{
     LedgerCheckpointed, LedgerRead, LedgerRestored, SigningKeyRotated,
 };
 use crate::domain::catalogue::PLATFORM;
 use crate::domain::command::{
-    Actor, NoteCheckpoint, NoteLedgerRead, RecordRestore, Request, RotateSigningKey,
+    NoteCheckpoint, NoteLedgerRead, RecordRestore, Request, RotateSigningKey,
 };
 use crate::domain::event::Fact;
 use crate::domain::ids::Subject;
@@ -104,12 +104,7 @@ pub(super) fn rotate_signing_key(
     command: &RotateSigningKey,
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
-    let authority = state.authority(request.actor, facts.now)?;
-    if request.actor != Actor::Operator {
-        return Err(Rejection::Forbidden {
-            needs: "the command line",
-        });
-    }
+    let authority = by_the_operator(state, request, facts)?;
     let subject = ledger(state)?;
     let vkeys = &state.ledger().vkeys;
     checks::line("vkey", &command.vkey, VKEY_CHARS_MAX)?;
@@ -154,12 +149,7 @@ pub(super) fn record_restore(
     command: RecordRestore,
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
-    let authority = state.authority(request.actor, facts.now)?;
-    if request.actor != Actor::Operator {
-        return Err(Rejection::Forbidden {
-            needs: "the command line",
-        });
-    }
+    let authority = by_the_operator(state, request, facts)?;
     let subject = ledger(state)?;
     let known = state.ledger();
     let restore = match known.unfinished_restore() {

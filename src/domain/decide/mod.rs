@@ -240,6 +240,21 @@ fn admit(
     }
 }
 
+/// What the command line may, for what it alone does.
+fn by_the_operator(
+    state: &State,
+    request: &Request,
+    facts: &Facts,
+) -> Result<Authority, Rejection> {
+    let authority = state.authority(request.actor, facts.now)?;
+    match request.actor {
+        Actor::Operator => Ok(authority),
+        Actor::Nobody | Actor::Bearer { .. } | Actor::Session(_) => Err(Rejection::Forbidden {
+            needs: "the command line",
+        }),
+    }
+}
+
 /// The decision of a command whose events change one record of an organization.
 fn decision(
     access: &Access,

@@ -24,12 +24,12 @@ use crate::domain::time::Timestamp;
 use crate::http::call::Call;
 use crate::http::context::LEDGER_POSITION;
 use crate::http::lists::Query;
-use crate::http::past::{Moment, in_turn};
+use crate::http::past::{HeldPast, Moment, in_turn};
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::shares::Share;
 use crate::http::streams::{Leave, Standing};
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
+use crate::ledger::past::Pace;
 use crate::ledger::turns::Turn;
 use crate::merkle::Frontier;
 
@@ -91,12 +91,13 @@ async fn moment(call: &Call, field: &str, text: Option<&str>) -> Result<Moment, 
 /// the answer goes on.
 async fn folded<T: Send + 'static>(
     call: &Call,
-    fold: impl FnOnce(&Ledger, &mut Turn) -> Result<T, HistoryError> + Send + 'static,
-) -> Result<(T, Share), Problem> {
-    let running = call.app.past.begin(call)?;
+    fold: impl FnOnce(&Ledger, &mut Pace<'_>) -> Result<T, HistoryError> + Send + 'static,
+) -> Result<(T, HeldPast), Problem> {
+    // It ends with the reading, also when nobody waits for that any more.
+    let mut held = call.app.past.begin(call)?;
     let read = move |ledger: &Ledger, turn: &mut Turn| {
-        // It ends with the reading, also when nobody waits for that any more.
-        Ok::<_, HistoryError>((fold(ledger, turn)?, running))
+        let folded = held.reading(turn, |pace| fold(ledger, pace))?;
+        Ok::<_, HistoryError>((folded, held))
     };
     Ok(in_turn(call, read).await??)
 }
@@ -106,7 +107,7 @@ struct Lines<L> {
     caller: Standing,
     line: L,
     next: usize,
-    _running: Share,
+    _held: HeldPast,
 }
 
 impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
@@ -145,14 +146,14 @@ impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
 async fn answered(
     call: &Call,
     (organization, moment): (OrganizationId, Moment),
-    running: Share,
+    held: HeldPast,
     line: impl Fn(usize) -> Option<serde_json::Result<String>> + Send + Sync + 'static,
 ) -> Result<Response, Problem> {
     let lines = Lines {
         caller: Standing::of(call, Leave::Ledger(Some(organization))),
         line,
         next: 0,
-        _running: running,
+        _held: held,
     };
     let lines = stream::unfold(Some(lines), Lines::next);
     let mut response = Response::new(Body::from_stream(lines));
@@ -202,13 +203,13 @@ pub(in crate::http) async fn state(
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
     noted::note(&call, Some(organization), LedgerReading::State).await?;
     let events = moment.events();
-    let folding = folded(&call, move |ledger, turn| {
-        let fold = ledger.folded(Some(organization), events, turn)?;
+    let folding = folded(&call, move |ledger, pace| {
+        let fold = ledger.folded(Some(organization), events, pace)?;
         Ok((fold.credentials(), fold))
     });
-    let ((credentials, fold), running) = folding.await?;
+    let ((credentials, fold), held) = folding.await?;
     let at = moment.at;
-    answered(&call, (organization, moment), running, move |index| {
+    answered(&call, (organization, moment), held, move |index| {
         credentials
             .get(index)
             .map(|credential| fold.line(credential, at))
@@ -246,13 +247,13 @@ pub(in crate::http) async fn diff(
     }
     noted::note(&call, Some(organization), LedgerReading::Diff).await?;
     let span = (from.events(), to.events());
-    let folding = folded(&call, move |ledger, turn| {
-        let differences = ledger.differences(organization, span, turn)?;
+    let folding = folded(&call, move |ledger, pace| {
+        let differences = ledger.differences(organization, span, pace)?;
         Ok((differences.all().collect::<Vec<_>>(), differences))
     });
-    let ((all, differences), running) = folding.await?;
+    let ((all, differences), held) = folding.await?;
     let moments: (Timestamp, Timestamp) = (from.at, to.at);
-    answered(&call, (organization, to), running, move |index| {
+    answered(&call, (organization, to), held, move |index| {
         let difference = all.get(index)?;
         Some(differences.line(difference, moments))
     })
@@ -297,21 +298,21 @@ pub(in crate::http) async fn who_could(
         organization: Some(organization),
     };
     let (events, at) = (moment.events(), moment.at);
-    let folding = folded(&call, move |ledger, turn| {
-        let fold = ledger.folded(Some(organization), events, turn)?;
+    let folding = folded(&call, move |ledger, pace| {
+        let fold = ledger.folded(Some(organization), events, pace)?;
         let catalogue = fold.state().catalogue();
         let known = |scope: &&String| !catalogue.has_scope(scope);
         Ok(match asked.scopes.iter().find(known) {
             Some(unknown) => Err(unknown.clone()),
-            None => Ok((fold.who_could(&asked, at, &mut || turn.go_on())?, fold)),
+            None => Ok((fold.who_could(&asked, at, &mut || pace.turn.go_on())?, fold)),
         })
     });
-    let (judged, running) = folding.await?;
+    let (judged, held) = folding.await?;
     let (accepted, fold) = judged.map_err(|unknown| {
         let message = format!("{unknown} was no scope of the catalogue then");
         Problem::invalid_query("scope", message)
     })?;
-    answered(&call, (organization, moment), running, move |index| {
+    answered(&call, (organization, moment), held, move |index| {
         accepted
             .get(index)
             .map(|accepted| fold.accepted_line(accepted, at))

@@ -14,6 +14,8 @@ use super::not_published;
 use crate::domain::access::Action;
 use crate::http::App;
 use crate::http::auth::Caller;
+use crate::http::context::Context;
+use crate::http::past;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::merkle::TileId;
 
@@ -92,15 +94,15 @@ pub(in crate::http) async fn vkey(_admitted: Admitted, State(app): State<App>) -
 pub(in crate::http) async fn tile(
     _admitted: Admitted,
     State(app): State<App>,
+    context: Context,
     OriginalUri(uri): OriginalUri,
 ) -> Result<Response, Problem> {
     let no_tile = || Problem::not_found("tile");
     // Not decoded: each tile has one name.
     let (_, path) = uri.path().split_once("/tile/").ok_or_else(no_tile)?;
     let id = TileId::parse(path).ok_or_else(no_tile)?;
-    let tiles = app.ledger.tiles().clone();
-    let read = tokio::task::spawn_blocking(move || tiles.tile(id)).await;
-    let read = read.map_err(|why| Problem::internal("a read of a tile panicked", &why))?;
+    let address = context.address(&app);
+    let read = past::published(&app, address, move |tiles| tiles.tile(id)).await?;
     let bytes = read.map_err(|why| Problem::internal("a tile could not be read", &why))?;
     Ok(cached(BYTES, FOR_EVER, bytes.ok_or_else(no_tile)?))
 }

@@ -1,14 +1,17 @@
 //! One tenant takes all that it may have of the past; another is answered as if it were alone.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use axum::extract::ConnectInfo;
 use axum::response::Response;
 use serde_json::json;
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
+use super::super::past::TILES_MAX;
 use super::{Ask, Reply, Tenant, World, answered, ask};
 use crate::ledger::turns::{self, BEGUN_EACH_MAX, WAITING_EACH_MAX};
 
@@ -68,20 +71,7 @@ impl Held {
     /// Lets a tenant take all that it may have.
     async fn all_by(world: &World, of: &Tenant, as_of: u64) -> Self {
         let mut held = Self::default();
-        for _ in 0..BEGUN_EACH_MAX {
-            let turns = world.ledger.turns().clone();
-            let (stop, ended) = (Arc::clone(&held.stop), Arc::clone(&held.ended));
-            let whose = tenant(of);
-            held.endless.push(tokio::spawn(async move {
-                let read = move |turn: &mut turns::Turn| {
-                    while !stop.load(Ordering::Relaxed) && turn.go_on().is_ok() {}
-                };
-                turns.run_bounded(whose, read).await.unwrap();
-                ended.fetch_add(1, Ordering::Relaxed);
-            }));
-        }
-        let begun = || world.ledger.turns().begun_of(tenant(of)) == BEGUN_EACH_MAX;
-        until(begun).await;
+        held.read_without_end(world, tenant(of)).await;
         for stream in ["/v1/events/stream", "/v1/revocations/stream"] {
             for _ in 0..STREAMS_MAX {
                 held.open(world, ask("GET", stream).by(&of.admin)).await;
@@ -100,6 +90,23 @@ impl Held {
         let all_wait = || world.ledger.turns().waiting_of(tenant(of)) == WAITING_EACH_MAX;
         until(all_wait).await;
         held
+    }
+
+    /// Begins as many reads as one tenant may have begun.
+    async fn read_without_end(&mut self, world: &World, whose: turns::Tenant) {
+        for _ in 0..BEGUN_EACH_MAX {
+            let turns = world.ledger.turns().clone();
+            let (stop, ended) = (Arc::clone(&self.stop), Arc::clone(&self.ended));
+            self.endless.push(tokio::spawn(async move {
+                let read = move |turn: &mut turns::Turn| {
+                    while !stop.load(Ordering::Relaxed) && turn.go_on().is_ok() {}
+                };
+                turns.run_bounded(whose, read).await.unwrap();
+                ended.fetch_add(1, Ordering::Relaxed);
+            }));
+        }
+        let begun = || world.ledger.turns().begun_of(whose) == BEGUN_EACH_MAX;
+        until(begun).await;
     }
 
     async fn open(&mut self, world: &World, ask: Ask) {
@@ -182,6 +189,35 @@ fn one_tenants_worst_refuses_none_of_anothers_reads() {
         // What had a place is answered in the end.
         assert_eq!(held.give_back().await, WAITING_EACH_MAX);
         get(&acme.admin, "/v1/events?limit=5").await.expect(200);
+    });
+}
+
+#[test]
+fn reads_of_tiles_from_one_address_leave_places_for_others() {
+    let world = World::new();
+    let tile = |address: &str| {
+        let mut request = ask("GET", "/ledger/tile/0/000.p/1");
+        let peer: SocketAddr = format!("{address}:40000").parse().unwrap();
+        request.0.extensions_mut().insert(ConnectInfo(peer));
+        request
+    };
+    in_time(&world, async {
+        let published = world.ledger.tiles().wait_for(0, PATIENCE).await;
+        assert!(published);
+        let mut held = Held::default();
+        held.read_without_end(&world, None).await;
+        let mut read = |address| {
+            let reply = tokio::spawn(answered(world.router.clone(), tile(address)));
+            held.waiting.push(reply);
+        };
+        (0..TILES_MAX).for_each(|_| read("192.0.2.1"));
+        read("192.0.2.2");
+        let all_wait = || world.ledger.turns().in_line(None) == TILES_MAX + 1;
+        until(all_wait).await;
+        let refused = world.reply(tile("192.0.2.1")).await;
+        assert_eq!(refused.refused(503), "past_busy");
+        assert_eq!(held.give_back().await, TILES_MAX + 1);
+        assert_eq!(world.reply(tile("192.0.2.1")).await.status, 200);
     });
 }
 

@@ -17,6 +17,7 @@ mod folds;
 mod idempotency;
 mod image;
 mod lanes;
+mod past;
 mod quota;
 mod restart;
 mod restored;

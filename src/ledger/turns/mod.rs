@@ -36,12 +36,12 @@ const SLICE: Duration = Duration::from_millis(5);
 pub(crate) const BEGUN_EACH_MAX: usize = 4;
 /// The same of all organizations: with a page of 1 MiB each, and its JSON beside it, 128 MiB.
 const BEGUN_MAX: usize = 64;
+/// What part of the free places of either kind one organization may take.
+const FREE_PART: usize = 3;
 /// Requests of one organization that wait to begin, while the others leave three times as many.
 pub(crate) const WAITING_EACH_MAX: usize = 64;
 /// The same of all organizations: with headers of 32 KiB and 8 KiB of its own each, 40 MiB.
 const WAITING_MAX: usize = 1_024;
-/// What part of the free places to wait in one organization may take.
-const WAITING_PART: usize = 3;
 /// How long a request waits to begin: what its organization began before takes 10 seconds at most.
 const BEGIN_WITHIN: Duration = Duration::from_secs(15);
 /// How long one piece of work may take, waiting aside: some millions of events.
@@ -151,6 +151,11 @@ impl Drop for Begun {
     }
 }
 
+/// What one organization may have of places of which so many are free.
+fn share(each: usize, free: usize) -> usize {
+    each.min((free / FREE_PART).max(1)).min(free)
+}
+
 impl Line {
     fn forget_abandoned(&mut self) {
         self.paused.retain(|waiting| !waiting.is_closed());
@@ -163,10 +168,10 @@ impl Line {
     }
 
     /// Who is served next; what has begun takes turns with what has not.
-    fn pop(&mut self, may_begin: bool) -> Option<(oneshot::Sender<Granted>, bool)> {
-        let may_begin = may_begin && self.begun < BEGUN_EACH_MAX;
+    /// It may have begun `most` in all.
+    fn pop(&mut self, most: usize) -> Option<(oneshot::Sender<Granted>, bool)> {
         match (self.new.front(), self.paused.front()) {
-            (Some(_), _) if may_begin => Some((self.new.pop_front()?, true)),
+            (Some(_), _) if self.begun < most => Some((self.new.pop_front()?, true)),
             (_, Some(_)) => Some((self.paused.pop_front()?, false)),
             (Some(_) | None, None) => None,
         }
@@ -183,7 +188,7 @@ impl Lines {
         if self.running >= SLICES_MAX {
             return None;
         }
-        let may_begin = self.begun < BEGUN_MAX;
+        let most = share(BEGUN_EACH_MAX, BEGUN_MAX.saturating_sub(self.begun));
         let after = (Bound::Excluded(self.last), Bound::Unbounded);
         let tenants = self.by_tenant.range(after).map(|(tenant, _)| *tenant);
         let before = self.by_tenant.range(..=self.last);
@@ -199,7 +204,7 @@ impl Lines {
             if line.running >= SLICES_EACH_MAX {
                 continue;
             }
-            if let Some((waiting, begins)) = line.pop(may_begin) {
+            if let Some((waiting, begins)) = line.pop(most) {
                 line.running += 1;
                 line.begun += usize::from(begins);
                 served = Some((waiting, tenant, begins));
@@ -223,6 +228,12 @@ impl Turns {
     #[cfg(test)]
     pub(crate) fn waiting_of(&self, tenant: Tenant) -> usize {
         self.lock().line(tenant).waiting
+    }
+
+    /// How many requests are in an organization's line and have not begun.
+    #[cfg(test)]
+    pub(crate) fn in_line(&self, tenant: Tenant) -> usize {
+        self.lock().line(tenant).new.len()
     }
 
     /// How much work of an organization has begun and is not done.
@@ -250,8 +261,7 @@ impl Turns {
     fn place_to_wait(&self, tenant: Tenant) -> Result<Waiting, NoTurn> {
         let mut lines = self.lock();
         let free = WAITING_MAX.saturating_sub(lines.waiting);
-        let most = WAITING_EACH_MAX.min((free / WAITING_PART).max(1));
-        if free == 0 || lines.line(tenant).waiting >= most {
+        if lines.line(tenant).waiting >= share(WAITING_EACH_MAX, free) {
             return Err(NoTurn::Busy);
         }
         lines.waiting += 1;

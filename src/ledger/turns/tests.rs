@@ -114,6 +114,29 @@ fn thirty_organizations_that_wait_with_all_they_may_leave_places() {
     assert_eq!(turns.lock().waiting, 0);
 }
 
+#[test]
+fn however_many_organizations_have_begun_all_they_may_another_begins() {
+    let mut lines = Lines::default();
+    let mut begins = |n| {
+        let (waiting, _granted) = oneshot::channel();
+        lines.line(tenant(n)).new.push_back(waiting);
+        let begun = lines.next().is_some();
+        let line = lines.line(tenant(n));
+        line.new.clear();
+        if begun {
+            // It pauses, and has not ended.
+            line.running -= 1;
+            lines.running -= 1;
+        }
+        begun
+    };
+    let begun: Vec<_> = (0..22)
+        .map(|n| (0..10).take_while(|_| begins(n)).count())
+        .collect();
+    let all_they_may = [4; 13].into_iter().chain([3, 2, 2, 1, 1, 1, 1, 1, 0]);
+    assert_eq!(begun, all_they_may.collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn reads_have_threads_of_their_own_and_a_lower_priority() {
     let turns = Turns::default();
