@@ -69,6 +69,7 @@ use crate::views::Views;
 use history::HistoryReading;
 use lanes::Lanes;
 use signing::KnownKey;
+use telling::Announced;
 use turns::{NoTurn, Turn, Turns};
 use unusable_keys::{KeyHolder, UnusableKey, UnusableKeys};
 
@@ -265,6 +266,8 @@ pub struct Ledger {
     state: Arc<std::sync::Mutex<crate::domain::state::State>>,
     /// What readers of the past share.
     reading: Arc<HistoryReading>,
+    /// The newest checkpoint that was announced.
+    announced: Announced,
 }
 
 impl Ledger {

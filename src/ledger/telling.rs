@@ -3,15 +3,19 @@
 //! Owns the thread that gives these commands, as any client gives commands. What is told leaves by
 //! webhooks, so that consumers hold what nobody here can take back; a ledger whose end is withheld
 //! is silent within the hour. It is told also where nothing else has happened. Checkpoints flow in
-//! from what is published, commands out to the ledger.
+//! from what is published, commands out to the ledger. A checkpoint is announced once: callers that
+//! ask at the same moment are answered one after the other, and those whose events the newest
+//! announcement covers share it.
 
 use std::io;
-use std::sync::PoisonError;
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use super::{Answer, Ledger, Submission, SubmitError};
+use tokio::sync::Mutex;
+
+use super::{Ledger, Submission, SubmitError};
 use crate::domain::command::{Actor, Command, NoteCheckpoint, Request};
 use crate::domain::envelope::Digest32;
 use crate::domain::ids::OrganizationId;
@@ -79,11 +83,22 @@ impl Teller {
         if self.ledger.monotonic_ms() < self.again_at_ms || !is_due() {
             return;
         }
-        let Some(published) = self.ledger.tiles().published() else {
+        let mut newest = self.ledger.announced.newest.blocking_lock();
+        // A caller may have asked for one meanwhile.
+        let published = self.ledger.tiles().published().filter(|_| is_due());
+        let Some(published) = published else {
             return;
         };
-        match self.ledger.submit_blocking(told(&published)) {
-            Ok(_) => self.again_at_ms = 0,
+        match self.ledger.submit_blocking(announcement_of(&published)) {
+            Ok(answer) => {
+                let position = answer.position;
+                *newest = Some(AnnouncedCheckpoint {
+                    position,
+                    published,
+                });
+                self.again_at_ms = 0;
+            }
+            Err(SubmitError::Stopping) => {}
             Err(why) => {
                 if self.again_at_ms == 0 {
                     tracing::warn!(%why, "a checkpoint cannot be told of yet");
@@ -94,7 +109,23 @@ impl Teller {
     }
 }
 
-fn told(published: &Published) -> Submission {
+/// A checkpoint that was announced, and the event that announces it.
+#[derive(Clone, Debug)]
+pub struct AnnouncedCheckpoint {
+    /// The event's position.
+    pub position: u64,
+    /// The checkpoint.
+    pub published: Arc<Published>,
+}
+
+/// The newest checkpoint that this process has announced; locked while one is being announced, so
+/// that the next caller sees it. Clones are handles to the same one.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Announced {
+    newest: Arc<Mutex<Option<AnnouncedCheckpoint>>>,
+}
+
+fn announcement_of(published: &Published) -> Submission {
     let checkpoint = &published.checkpoint;
     Submission::bare(Request {
         actor: Actor::Nobody,
@@ -116,19 +147,46 @@ impl Ledger {
         told.or_else(|| self.happened_at(0).ok())
     }
 
-    /// Tells of a published checkpoint now.
+    /// Announces a checkpoint that covers the event at a position: the newest one, or one that was
+    /// announced since. `None` if no published checkpoint covers it yet.
     ///
     /// # Errors
-    /// When the ledger takes no command, or that checkpoint was told of already.
-    pub async fn tell(
+    /// When the ledger takes no command.
+    pub async fn announce_checkpoint(
         &self,
-        published: &Published,
+        covering: u64,
         client_of: OrganizationId,
-    ) -> Result<Answer, SubmitError> {
+    ) -> Result<Option<AnnouncedCheckpoint>, SubmitError> {
+        let ledger = self.clone();
+        // A task of its own: a caller that goes away must not lose what the next one is to see.
+        let announcing =
+            tokio::spawn(async move { ledger.announce_in_turn(covering, client_of).await });
+        let announced = announcing.await;
+        announced.unwrap_or(Err(SubmitError::OutcomeUnknown))
+    }
+
+    async fn announce_in_turn(
+        &self,
+        covering: u64,
+        client_of: OrganizationId,
+    ) -> Result<Option<AnnouncedCheckpoint>, SubmitError> {
+        let covers = |published: &Published| published.checkpoint.size > covering;
+        let mut newest = self.announced.newest.lock().await;
+        if let Some(announced) = newest.as_ref().filter(|one| covers(&one.published)) {
+            return Ok(Some(announced.clone()));
+        }
+        let Some(published) = self.tiles().published().filter(|one| covers(one)) else {
+            return Ok(None);
+        };
         let submission = Submission {
             client_of: Some(client_of),
-            ..told(published)
+            ..announcement_of(&published)
         };
-        self.submit(submission).await
+        let position = self.submit(submission).await?.position;
+        *newest = Some(AnnouncedCheckpoint {
+            position,
+            published,
+        });
+        Ok(newest.clone())
     }
 }

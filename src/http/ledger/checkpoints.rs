@@ -13,6 +13,7 @@ use crate::http::body::NoFields;
 use crate::http::call::Call;
 use crate::http::context::LEDGER_POSITION;
 use crate::http::problem::{Problem, ProblemBody};
+use crate::ledger::telling::AnnouncedCheckpoint;
 
 /// A checkpoint that has been told of.
 #[derive(Serialize, ToSchema)]
@@ -28,7 +29,8 @@ pub(in crate::http) struct Told {
 }
 
 /// Tells of the newest checkpoint: an event `ledger.checkpointed`, which goes to the webhooks of
-/// every organization that asks for it, each with the end of its own chain.
+/// every organization that asks for it, each with the end of its own chain. Callers at the same
+/// moment share one: the checkpoint in each answer covers all that had happened when it was asked.
 #[utoipa::path(post, path = "/v1/ledger/checkpoints", tag = "ledger",
     responses((status = 201, body = Told), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn tell(call: Call, request: Request) -> Result<Response, Problem> {
@@ -36,18 +38,20 @@ pub(in crate::http) async fn tell(call: Call, request: Request) -> Result<Respon
     call.optional_json::<NoFields>(request).await?;
     let app = &call.app;
     let home = call.home()?;
-    // What was told of last is an event itself, so that there is always more to tell of.
     let newest = app.shown().saturating_sub(1);
     covered(&call, newest).await?;
-    let published = app.ledger.tiles().published().ok_or_else(not_published)?;
-    let answer = app.ledger.tell(&published, home).await?;
+    let announced = app.ledger.announce_checkpoint(newest, home).await?;
+    let AnnouncedCheckpoint {
+        position,
+        published,
+    } = announced.ok_or_else(not_published)?;
     let told = Told {
-        position: answer.position,
+        position,
         size: published.checkpoint.size,
         root: hex::encode(published.checkpoint.root),
         checkpoint: published.note.to_string(),
     };
-    let position = HeaderValue::from(answer.position);
+    let position = HeaderValue::from(position);
     Ok((
         StatusCode::CREATED,
         [(LEDGER_POSITION, position)],

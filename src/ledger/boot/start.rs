@@ -17,6 +17,7 @@ use crate::ledger::clock_trouble::report_clock;
 use crate::ledger::lanes::Lanes;
 use crate::ledger::quota::Quotas;
 use crate::ledger::status::Appended;
+use crate::ledger::telling::Announced;
 use crate::ledger::unusable_keys::UnusableKeys;
 use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
@@ -111,6 +112,7 @@ pub(super) fn start(
         threads: Arc::new(Mutex::new(threads)),
         state: state_of_writer,
         reading: Arc::default(),
+        announced: Announced::default(),
     })
 }
 

@@ -1,9 +1,13 @@
 //! Stored events, checkpoints that are told of, and notes of who reads.
 
-use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
-use super::super::{World, ask, text};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use super::super::{World, answered, ask, text};
 use super::{commitment, keys, parsed, payloads};
+use crate::domain::event::Fact;
 use crate::merkle::Checkpoint;
 
 #[test]
@@ -142,6 +146,41 @@ fn a_checkpoint_is_told_to_each_with_the_end_of_its_own_chain() {
     assert_eq!(refused.refused(403), "forbidden");
     let body = ask("POST", path).by(admin).json(&json!({"size": 1}));
     assert_eq!(world.send(body).refused(422), "field_unknown");
+}
+
+/// Whoever asks while another one is answered gets a checkpoint too, one that covers what it has
+/// seen: shared, since a checkpoint is announced once.
+#[test]
+fn checkpoints_that_are_asked_for_at_once_are_all_answered() {
+    let world = World::new();
+    let path = "/v1/ledger/checkpoints";
+    let askers = [&world.acme.admin, &world.globex.admin, &world.platform];
+    for round in 0..3 {
+        let seen = world.next_position() - 1;
+        let answers = world.runtime.block_on(async {
+            let mut asking = JoinSet::new();
+            for number in 0..30 {
+                let ask = ask("POST", path).by(askers[number % askers.len()]);
+                let router = world.router.clone();
+                asking.spawn(async move { answered(router, ask).await });
+            }
+            asking.join_all().await
+        });
+        let mut positions = BTreeSet::new();
+        for answer in answers {
+            let told = answer.expect(201);
+            let (position, size) = (told["position"].as_u64(), told["size"].as_u64());
+            assert!(size > Some(seen), "round {round}: {told}");
+            let event = world.ledger.event(position.unwrap()).unwrap().event;
+            let Fact::LedgerCheckpointed(event) = event.fact else {
+                panic!("{event:?}");
+            };
+            let stored = json!([event.size, hex::encode(event.root.0), event.checkpoint]);
+            assert_eq!(stored, json!([size, told["root"], told["checkpoint"]]));
+            positions.insert(position);
+        }
+        assert!(positions.len() < 10, "round {round}: {positions:?}");
+    }
 }
 
 #[test]

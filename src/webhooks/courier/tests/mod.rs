@@ -59,8 +59,9 @@ fn what_the_ledger_is_goes_to_whoever_asks_for_it() {
         let published = tiles.published().unwrap();
         let told = world
             .ledger
-            .tell(&published, world.organization)
+            .announce_checkpoint(position, world.organization)
             .await
+            .unwrap()
             .unwrap();
         let body = auditor.next().await.json();
         assert_eq!(body["type"], "ledger.checkpointed");
