@@ -18,14 +18,22 @@ use crate::domain::sign_in::OpaqueToken;
 /// Where a client's token may stand.
 pub const TOKEN_VARIABLE: &str = "KEYLEDGER_TOKEN";
 
-/// The token of a client, from its environment: everybody on a machine sees flags.
+/// The token of a client, from its environment: everybody on a machine sees flags. An empty one is
+/// none.
+#[must_use]
+pub fn token() -> Option<Zeroizing<String>> {
+    let token = variable(TOKEN_VARIABLE).map(Zeroizing::new);
+    token.filter(|token| !token.is_empty())
+}
+
+/// What a variable of the environment holds, for what clap does not do: it reads those of flags.
 #[must_use]
 #[allow(
     clippy::disallowed_methods,
-    reason = "the one variable that is no flag's"
+    reason = "the one reader of the environment beside clap"
 )]
-pub fn token() -> Option<Zeroizing<String>> {
-    std::env::var(TOKEN_VARIABLE).ok().map(Zeroizing::new)
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 /// How a server is reached.

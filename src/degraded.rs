@@ -44,11 +44,13 @@ pub enum Part {
     Restore,
     /// The clock.
     Clock,
+    /// The files of the server's own certificate.
+    TlsCertificate,
 }
 
 impl Part {
     /// All parts, in the order in which they are listed.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Views,
         Self::Signing,
         Self::Publishing,
@@ -58,6 +60,7 @@ impl Part {
         Self::Keys,
         Self::Restore,
         Self::Clock,
+        Self::TlsCertificate,
     ];
 
     /// The name in `/readyz`, metrics and log lines.
@@ -73,6 +76,7 @@ impl Part {
             Self::Keys => "keys",
             Self::Restore => "restore",
             Self::Clock => "clock",
+            Self::TlsCertificate => "tls_certificate",
         }
     }
 
@@ -91,6 +95,7 @@ impl Part {
             Self::Keys => 6,
             Self::Restore => 7,
             Self::Clock => 8,
+            Self::TlsCertificate => 9,
         }
     }
 }

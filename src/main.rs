@@ -1,8 +1,7 @@
-//! Parse, call, exit code.
+//! The allocator and the command line.
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use keyledger::cli::Cli;
 use mimalloc::MiMalloc;
 
@@ -12,5 +11,5 @@ use mimalloc::MiMalloc;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    Cli::parse().run()
+    Cli::run()
 }

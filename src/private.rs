@@ -11,7 +11,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{Access, Mode, access};
 
 const FOLDER_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
@@ -31,6 +31,50 @@ pub fn restrict_umask() {
     rustix::process::umask(Mode::from_raw_mode(OTHERS));
 }
 
+/// Refuses a data folder that this process cannot use, before anything in it is touched.
+///
+/// # Errors
+/// When it may not read and write there. A folder that is not there yet is no error.
+pub fn check_access(root: &Path) -> io::Result<()> {
+    match access(root, Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK) {
+        Ok(()) => Ok(()),
+        Err(why) if why == rustix::io::Errno::NOENT => Ok(()),
+        Err(why) => Err(why.into()),
+    }
+}
+
+/// The same failure with what an operator needs to mend it: whose the folder is and who we are.
+#[must_use]
+pub fn explained(path: &Path, why: io::Error) -> io::Error {
+    let kind = why.kind();
+    let remedy = if kind == io::ErrorKind::PermissionDenied {
+        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+        // What is not there cannot be made in the folder that is.
+        let existing = path.ancestors().find(|path| path.exists());
+        let existing = existing.unwrap_or_else(|| Path::new("."));
+        let Ok(seen) = fs::metadata(existing) else {
+            return why;
+        };
+        format!(
+            "{} belongs to user {} and group {} with mode {:o}, and this process is user {} and \
+             group {}: give the folder and all in it to that user, or run as its owner",
+            existing.display(),
+            seen.uid(),
+            seen.gid(),
+            seen.mode() & 0o7777,
+            user.as_raw(),
+            group.as_raw()
+        )
+    } else if kind == io::ErrorKind::ReadOnlyFilesystem {
+        "the data folder must be on a file system that can be written to; name another folder with \
+         --data-dir"
+            .to_owned()
+    } else {
+        return why;
+    };
+    io::Error::new(kind, format!("{why}; {remedy}"))
+}
+
 /// What was found wider than it may be.
 #[derive(Debug, Default, Eq, PartialEq)]
 pub struct Restricted {
@@ -38,7 +82,8 @@ pub struct Restricted {
     pub set_back: usize,
     /// See above.
     pub first: Option<(PathBuf, u32)>,
-    /// Paths that others can reach and that belong to another user, and the first of them.
+    /// Paths that others can reach and whose mode stays: they belong to another user, or the file
+    /// system does not change it. And the first of them.
     pub foreign: usize,
     /// See above.
     pub first_foreign: Option<(PathBuf, u32)>,
@@ -72,8 +117,8 @@ pub fn restrict(root: &Path) -> io::Result<()> {
             paths = found.foreign,
             first = %path.display(),
             mode = format!("{mode:o}"),
-            "other users have access to the data folder; it belongs to another user, so its mode \
-             stays: set folders to 0700 and files to 0600"
+            "other users have access to the data folder, and its mode cannot be set back, since it \
+             belongs to another user: set folders to 0700 and files to 0600"
         );
     }
     Ok(())

@@ -3,12 +3,15 @@
 //! It is made where the folder is held, by `init`, by the first `serve` and by `recover`, and it is
 //! shown once.
 
+use std::path::Path;
+
 use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::exit::Stop;
 use super::rehearsal::rehearse;
 use super::usage;
+use crate::clock::Clock;
 use crate::config::PublicUrl;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{Actor, Command, CreateOrganization, IssueSignInLink, Request};
@@ -21,12 +24,6 @@ use crate::ledger::{Ledger, Record, Submission};
 /// What a bootstrap key may do: all in its organization, and make and see every other one.
 pub(super) const SCOPES: [&str; 2] = ["admin:*", "platform:*"];
 
-/// The name of an organization that nobody named.
-pub(super) const ORGANIZATION: &str = "Default";
-
-/// The address of an owner whom nobody named.
-pub(super) const OWNER_EMAIL: &str = "owner@localhost";
-
 /// What a new ledger begins with.
 #[derive(Debug)]
 pub(super) struct First {
@@ -37,15 +34,26 @@ pub(super) struct First {
     pub(super) catalogue: Option<Catalogue>,
 }
 
-impl Default for First {
-    fn default() -> Self {
-        Self {
-            organization: ORGANIZATION.to_owned(),
-            owner_email: OWNER_EMAIL.to_owned(),
-            origin: None,
-            catalogue: None,
+impl First {
+    fn request(&self) -> Request {
+        by_operator(Command::CreateOrganization(CreateOrganization {
+            name: self.organization.clone(),
+            owner_email: self.owner_email.clone(),
+            key_scopes: SCOPES.map(str::to_owned).to_vec(),
+        }))
+    }
+
+    fn catalogue(&self) -> Result<Catalogue, Stop> {
+        match &self.catalogue {
+            Some(catalogue) => Ok(catalogue.clone()),
+            None => Ok(Catalogue::embedded().map_err(anyhow::Error::from)?),
         }
     }
+}
+
+/// Refuses what a new ledger would refuse to begin with.
+pub(super) fn rehearse_first(first: &First, clock: &Clock) -> Result<(), Stop> {
+    rehearse(&first.request(), &first.catalogue()?, clock)
 }
 
 /// A bootstrap key on its way to whoever asked for it.
@@ -84,8 +92,8 @@ impl Issued {
         })?)
     }
 
-    /// The same for people.
-    pub(super) fn text(&self) -> String {
+    /// The same for people; the key itself only where it is in no file.
+    pub(super) fn text(&self, key_file: Option<&Path>) -> String {
         let owner = self.owner.map(|id| id.to_string());
         let link = self.sign_in_url.as_ref().map(|url| {
             format!(
@@ -93,20 +101,25 @@ impl Issued {
                 url.as_str()
             )
         });
+        let key = Zeroizing::new(match key_file {
+            Some(file) => format!("The key, which may do everything, is in {}", file.display()),
+            None => format!(
+                "The key, which is shown this once and kept nowhere. It may do everything:\n\n{}",
+                self.token.reveal()
+            ),
+        });
         format!(
             "Organization  {}\n\
              Owner         {}\n\
              Key id        {}\n\
              Verifier key  {}\n\
              \n\
-             The key, which is shown this once and kept nowhere. It may do everything:\n\
-             \n\
              {}\n{}",
             self.organization,
             owner.as_deref().unwrap_or("none"),
             self.key,
             self.vkey,
-            self.token.reveal(),
+            *key,
             link.as_deref().unwrap_or_default(),
         )
     }
@@ -118,17 +131,9 @@ pub(super) fn create(
     first: First,
     public_url: &PublicUrl,
 ) -> Result<(Ledger, Issued), Stop> {
-    let command = Command::CreateOrganization(CreateOrganization {
-        name: first.organization,
-        owner_email: first.owner_email,
-        key_scopes: SCOPES.map(str::to_owned).to_vec(),
-    });
-    let request = by_operator(command);
-    let catalogue = match first.catalogue {
-        Some(catalogue) => catalogue,
-        None => Catalogue::embedded().map_err(anyhow::Error::from)?,
-    };
-    rehearse(&request, &catalogue, &settings.clock)?;
+    rehearse_first(&first, &settings.clock)?;
+    let request = first.request();
+    let catalogue = first.catalogue()?;
     let folder = settings.folder.clone();
     let ledger = boot::create_under(catalogue, settings, first.origin)?;
     let begun = usage::begin(&ledger, &folder).map_err(Stop::from);

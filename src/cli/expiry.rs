@@ -11,7 +11,7 @@ use crate::ledger::expiry::ExpiryNotices;
 /// When it is told that credentials expire.
 #[derive(Args, Clone, Debug)]
 pub(super) struct ExpiryArgs {
-    /// Days ahead at which an event tells that a credential expires, 1 to 365; none if empty
+    /// Days ahead at which an event tells that a credential expires, 1 to 365; or `none`
     #[arg(long, value_name = "DAYS", default_value = "30,7,1", value_parser = leads)]
     #[arg(env = "KEYLEDGER_EXPIRY_NOTICE_DAYS", hide_env_values = true)]
     expiry_notice_days: Leads,
@@ -27,7 +27,9 @@ impl ExpiryArgs {
 }
 
 fn leads(text: &str) -> Result<Leads, String> {
-    let days = text.split(',').filter(|_| !text.trim().is_empty());
+    // A variable cannot say so by being empty: then it is not set.
+    let says_none = text.trim().is_empty() || text.trim() == "none";
+    let days = text.split(',').filter(|_| !says_none);
     let days = days.map(|days| {
         let days = days.trim();
         let number = days.parse::<u16>();
@@ -48,6 +50,7 @@ mod tests {
             (" 1 , 365", Ok(vec![1, 365])),
             ("", Ok(vec![])),
             (" ", Ok(vec![])),
+            ("none", Ok(vec![])),
             ("30,", Err("\"\" is no number of days from 1 to 365")),
             (
                 "7 days",

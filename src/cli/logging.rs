@@ -6,7 +6,6 @@
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
-use opentelemetry_sdk::trace::SdkTracer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -45,11 +44,8 @@ impl LogLevel {
     }
 }
 
-/// Starts the log, and with `tracer` the making of spans for export.
-pub(super) fn start(
-    (format, level): (LogFormat, LogLevel),
-    tracer: Option<SdkTracer>,
-) -> Result<(), TryInitError> {
+/// Starts the log.
+pub(super) fn start(format: LogFormat, level: LogLevel) -> Result<(), TryInitError> {
     let level = level.filter();
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::WARN))
@@ -59,17 +55,7 @@ pub(super) fn start(
         LogFormat::Human => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    // Of requests alone, at whatever level the log is.
-    let spans = Targets::new().with_target("keyledger::http", LevelFilter::INFO);
-    let exported = tracer.map(|tracer| {
-        let layer = tracing_opentelemetry::layer().with_tracer(tracer);
-        layer
-            .with_location(false)
-            .with_threads(false)
-            .with_filter(spans)
-    });
     tracing_subscriber::registry()
         .with(layer.with_filter(filter))
-        .with(exported)
         .try_init()
 }

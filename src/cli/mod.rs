@@ -8,10 +8,12 @@ mod audit;
 mod backup;
 mod bootstrap;
 mod catalogue;
+mod environment;
 mod erase;
 mod exit;
 mod expiry;
 mod files;
+mod first;
 mod folder;
 mod init;
 mod keys;
@@ -29,10 +31,12 @@ mod tree;
 mod usage;
 mod webhooks;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use environment::{Variables, without_empty_variables};
 use exit::{EXIT_CODES, Stop};
 
 use crate::private;
@@ -62,10 +66,23 @@ enum Command {
 }
 
 impl Cli {
-    /// Does what was asked and says how it ended.
+    /// Reads the command line and the environment, does what they ask, and says how it ended.
     #[must_use]
-    pub fn run(self) -> ExitCode {
+    pub fn run() -> ExitCode {
         private::restrict_umask();
+        let args: Vec<OsString> = std::env::args_os().collect();
+        let mut command = without_empty_variables(Self::command());
+        let variables = Variables::of(&command, &args);
+        let parsed = command
+            .try_get_matches_from_mut(&args)
+            .and_then(|matches| Self::from_arg_matches(&matches));
+        match parsed {
+            Ok(cli) => cli.run_command(&variables),
+            Err(why) => not_parsed(&why.format(&mut command), &variables),
+        }
+    }
+
+    fn run_command(self, variables: &Variables) -> ExitCode {
         let outcome = match self.command {
             Command::Init(init) => init.run(),
             Command::Serve(serve) => serve.run(),
@@ -74,7 +91,7 @@ impl Cli {
             Command::Keys(keys) => keys.run(),
             Command::Erase(erase) => erase.run(),
             Command::Webhooks(webhooks) => webhooks.run(),
-            Command::Audit(audit) => return audit.run(),
+            Command::Audit(audit) => return audit.run(variables),
             Command::Backup(backup) => backup.run(),
             Command::Restore(restore) => restore.run(),
             Command::MarkRestored(mark) => mark.run(),
@@ -82,17 +99,33 @@ impl Cli {
         match outcome {
             Ok(()) => ExitCode::SUCCESS,
             Err(Stop { exit, why }) => {
-                output::say(&format!("keyledger: {why:#}"));
+                complain(&why, variables);
                 exit.into()
             }
         }
     }
 }
 
+/// Says why a command failed.
+fn complain(why: &anyhow::Error, variables: &Variables) {
+    output::say(&variables.named_in(&format!("keyledger: {why:#}")));
+}
+
+/// Shows what was asked for instead of a command, or says what is wrong.
+fn not_parsed(why: &clap::Error, variables: &Variables) -> ExitCode {
+    let plain = why.render().to_string();
+    let named = variables.named_in(&plain);
+    if why.use_stderr() && named != plain {
+        output::say(named.trim_end());
+    } else {
+        // There is no better place to complain about a closed one.
+        drop(why.print());
+    }
+    ExitCode::from(u8::try_from(why.exit_code()).unwrap_or(1))
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

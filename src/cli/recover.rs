@@ -25,8 +25,9 @@ const RECORDS_PER_PAGE: usize = 1_000;
 
 const EXAMPLES: &str = "\
 Examples:
-  keyledger recover --data-dir /var/lib/keyledger
-  keyledger recover --organization org_01H2XA9CKEB7WZG8RMN2KPQV7D --json
+  keyledger recover --data-dir /var/lib/keyledger --public-url https://keys.acme.example
+  keyledger recover --organization org_01H2XA9CKEB7WZG8RMN2KPQV7D --json \\
+    --public-url https://keys.acme.example
 
 The server must be stopped. Keys that exist stay as they are: revoke what was lost.";
 
@@ -70,7 +71,7 @@ impl Recover {
         let text = if self.json {
             issued.json()?
         } else {
-            issued.text()
+            issued.text(None)
         };
         let shown = output::print(&text);
         shown.context("the key is made and lost; revoke it and run this again")?;

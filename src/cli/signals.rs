@@ -1,4 +1,4 @@
-//! Signals that ask a command to end.
+//! Signals that ask a command to end, and the one that asks it to read its files again.
 
 use std::io;
 
@@ -22,6 +22,21 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+        }
+    }
+}
+
+/// SIGHUP, which ends nothing while this is there or has been.
+pub(super) struct Hangups(tokio::signal::unix::Signal);
+
+impl Hangups {
+    pub(super) fn listen() -> io::Result<Self> {
+        Ok(Self(signal(SignalKind::hangup())?))
+    }
+
+    pub(super) async fn next(&mut self) {
+        if self.0.recv().await.is_none() {
+            std::future::pending::<()>().await;
         }
     }
 }

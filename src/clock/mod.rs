@@ -72,18 +72,25 @@ impl Clock {
         }
     }
 
-    /// Microseconds of the same clock, for how long something takes.
-    pub fn monotonic_us(&self) -> u64 {
+    /// The same clock as fine as it goes, for how long something takes.
+    pub fn monotonic(&self) -> Duration {
         match self {
-            Self::System(origin) => {
-                let since = Instant::now().duration_since(*origin);
-                u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-            }
+            Self::System(origin) => Instant::now().duration_since(*origin),
             Self::Manual(clock) => {
                 let ms = clock.monotonic_ms.load(Ordering::Acquire);
-                u64::try_from(ms).unwrap_or(0).saturating_mul(1_000)
+                Duration::from_millis(u64::try_from(ms).unwrap_or(0))
             }
         }
+    }
+
+    /// How long it is since it showed `began`.
+    pub fn since(&self, began: Duration) -> Duration {
+        self.monotonic().saturating_sub(began)
+    }
+
+    /// Microseconds of the same clock.
+    pub fn monotonic_us(&self) -> u64 {
+        u64::try_from(self.monotonic().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Both clocks, read one after the other.

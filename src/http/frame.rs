@@ -20,7 +20,6 @@ use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service};
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use super::App;
 use super::context;
@@ -29,6 +28,7 @@ use super::load::Class;
 use super::metrics;
 use super::problem::Problem;
 use super::pull;
+use super::spans::RequestSpan;
 use super::trace::TraceParent;
 use super::used::UsedSlot;
 use crate::domain::blot;
@@ -116,12 +116,15 @@ where
         let id = RequestId::of(&request, &self.app);
         request.extensions_mut().insert(id.clone());
         let used = UsedSlot::insert(&self.app, request.extensions_mut());
+        let trace = TraceParent::of(request.headers());
+        let spans = self.app.spans.as_ref();
         let about = About {
             id,
             method: request.method().clone(),
             route: request.extensions().get::<MatchedPath>().cloned(),
             began_us: self.app.ledger.monotonic_us(),
-            trace: TraceParent::of(request.headers()),
+            trace,
+            exported: spans.map(|spans| spans.begin(&request, trace)),
             address: context::address_of(&request, &self.app),
             used,
             app: self.app.clone(),
@@ -159,6 +162,8 @@ struct About {
     began_us: u64,
     /// The trace that it belongs to, as the client says.
     trace: Option<TraceParent>,
+    /// Its span, if spans are exported.
+    exported: Option<RequestSpan>,
     /// The client's address.
     address: Option<IpAddr>,
     /// Where the handler says which credential was used, if that is recorded.
@@ -174,7 +179,7 @@ impl Drop for About {
 
 impl About {
     async fn frame(
-        self,
+        mut self,
         inside: impl Future<Output = Result<Response, Infallible>>,
     ) -> Result<Response, Infallible> {
         let id = self.id.as_str();
@@ -204,6 +209,9 @@ impl About {
         span.record("http.response.status_code", status);
         let _in_the_span = span.enter();
         tracing::debug!(method, route, status, request_id = id, "request");
+        if let Some(exported) = self.exported.take() {
+            exported.end(response.status());
+        }
         self.tell(response.status());
         response.headers_mut().insert(REQUEST_ID, self.id.0.clone());
         Ok(response)
@@ -211,25 +219,17 @@ impl About {
 }
 
 impl About {
-    /// The span of the request, in the trace that the client names.
+    /// What log lines say of the request.
     fn span(&self, id: &str, route: &str) -> Span {
         let trace_id = self.trace.map(|trace| display(trace.trace_id()));
-        let span = tracing::info_span!(
+        tracing::info_span!(
             "request",
             request_id = id,
             trace_id,
             route,
             http.request.method = metrics::method_name(&self.method),
             http.response.status_code = Empty,
-            otel.kind = "server",
-        );
-        if let Some(trace) = self.trace
-            && let Err(why) = span.set_parent(trace.context())
-        {
-            // Where nothing is exported there is nobody to tell.
-            tracing::trace!(%why, "a span has no parent");
-        }
-        span
+        )
     }
 
     /// Tells the metrics and the usage history how it was answered.

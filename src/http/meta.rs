@@ -62,8 +62,8 @@ struct DamagedFile {
 #[derive(Serialize, ToSchema)]
 #[schema(as = DegradedPart)]
 struct DegradedPart {
-    /// `views`, `signing`, `publishing`, `snapshots`, `deliveries`, `usage`, `keys`, `restore` or
-    /// `clock`.
+    /// `views`, `signing`, `publishing`, `snapshots`, `deliveries`, `usage`, `keys`, `restore`,
+    /// `clock` or `tls_certificate`.
     part: &'static str,
     /// When it began.
     #[schema(value_type = String, format = DateTime)]

@@ -44,6 +44,7 @@ mod service_account_tokens;
 mod service_accounts;
 mod sessions;
 mod shares;
+mod spans;
 mod streams;
 mod tls;
 mod trace;
@@ -74,6 +75,7 @@ use problem::Problem;
 use sessions::{Attempts, Passwords};
 
 pub use problem::{FieldProblem, ProblemBody};
+pub use spans::{RequestTracer, SpanCounts};
 pub use tls::{Tls, WrongCertificate};
 
 /// How the service faces the network.
@@ -97,6 +99,8 @@ pub struct HttpSettings {
     pub ledger_prefix: LedgerPrefix,
     /// Only who may read the ledger sees the tree.
     pub ledger_closed: bool,
+    /// What makes a span of each request, if they are exported.
+    pub tracer: Option<RequestTracer>,
 }
 
 /// What every handler has: a handle to the one service.
@@ -107,6 +111,7 @@ struct Service {
     ledger: Ledger,
     usage: Option<Usage>,
     metrics: metrics::Metrics,
+    spans: Option<spans::Spans>,
     load: load::Load,
     past: past::PastReads,
     noted: ledger::noted::Noted,
@@ -131,10 +136,11 @@ impl Deref for App {
 
 impl App {
     fn new(ledger: Ledger, settings: HttpSettings, document: String) -> Self {
-        let counted = (settings.usage.clone(), settings.webhooks.clone());
-        let metrics = metrics::Metrics::new(ledger.clone(), counted);
+        let metrics = metrics::Metrics::new(ledger.clone(), &settings);
+        let tracer = settings.tracer.clone();
         Self(Arc::new(Service {
             metrics,
+            spans: tracer.map(|tracer| spans::Spans::new(tracer, &settings.public_url)),
             load: load::Load::default(),
             pull: pull::Pull::new(ledger.clone()),
             ledger,

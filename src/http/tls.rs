@@ -8,7 +8,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-/// What the service speaks TLS with.
+/// What the service speaks TLS with. Clones are handles to the same.
 #[derive(Clone, Debug)]
 pub struct Tls(pub(super) RustlsConfig);
 
@@ -38,5 +38,11 @@ impl Tls {
         let mut config = config.with_single_cert(chain, key)?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Self(RustlsConfig::from_config(Arc::new(config))))
+    }
+
+    /// Has connections that begin from now on speak TLS as another does, wherever clones of this
+    /// are in use.
+    pub fn replace_by(&self, other: &Self) {
+        self.0.reload_from_config(other.0.get_inner());
     }
 }

@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderValue, Method, StatusCode, Uri, header};
@@ -154,13 +155,13 @@ pub(super) struct Presented<'a> {
     pub(super) ip: Option<IpAddr>,
     pub(super) user_agent: Option<&'a str>,
     pub(super) request_id: Option<&'a str>,
-    pub(super) took_us: u64,
+    pub(super) took: Duration,
 }
 
 /// Counts a verification, and records it in the history of the credential that it was of, if it
 /// was of any.
 pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
-    app.metrics.verified(verdict.code, presented.took_us);
+    app.metrics.verified(verdict.code, presented.took);
     let (Some(usage), Some(key)) = (&app.usage, &verdict.key) else {
         return;
     };
@@ -179,7 +180,7 @@ pub(super) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
         at: app.ledger.now(),
         outcome: verdict.code,
         status: verdict.code.status(),
-        duration_us: u32::try_from(presented.took_us).unwrap_or(u32::MAX),
+        duration_us: u32::try_from(presented.took.as_micros()).unwrap_or(u32::MAX),
         endpoint: &clean(path_of(presented.endpoint)),
         method: &clean(presented.method),
         request_id: presented.request_id.map(clean).as_deref(),

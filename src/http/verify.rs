@@ -1,6 +1,7 @@
 //! `POST /v1/verify` and `/v1/verify/batch`: whether a secret is accepted, from RAM alone.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::Request;
@@ -128,10 +129,10 @@ pub(super) async fn verify(call: Call, request: Request) -> Result<Response, Pro
     let asked: VerifyRequest = read(request, &call.context, VERIFY_BYTES_MAX).await?;
     call.wait().await?;
     let ask = ask(access.authority(), &asked).map_err(|wrong| wrong.of(""))?;
-    let began_us = call.app.ledger.monotonic_us();
+    let began = call.app.ledger.clock().monotonic();
     let verdict = call.views().index.verify(&ask, call.now());
-    let took_us = call.app.ledger.monotonic_us().saturating_sub(began_us);
-    used::record(&call.app, &verdict, &asked.presented(took_us));
+    let took = call.app.ledger.clock().since(began);
+    used::record(&call.app, &verdict, &asked.presented(took));
     answer(&shown(&verdict))
 }
 
@@ -152,13 +153,13 @@ pub(super) async fn batch(call: Call, request: Request) -> Result<Response, Prob
         ask(access.authority(), key).map_err(|wrong| wrong.of(&format!("keys[{index}].")))
     });
     let asks = asks.collect::<Result<Vec<_>, _>>()?;
-    let began_us = call.app.ledger.monotonic_us();
+    let began = call.app.ledger.clock().monotonic();
     let verdicts = call.views().index.verify_all(&asks, call.now());
     // Their look-ups overlap: each takes its share.
-    let took_us = call.app.ledger.monotonic_us().saturating_sub(began_us);
-    let took_us = took_us / u64::try_from(verdicts.len().max(1)).unwrap_or(1);
+    let took = call.app.ledger.clock().since(began);
+    let took = took / u32::try_from(verdicts.len().max(1)).unwrap_or(1);
     for (asked, verdict) in asked.keys.iter().zip(&verdicts) {
-        used::record(&call.app, verdict, &asked.presented(took_us));
+        used::record(&call.app, verdict, &asked.presented(took));
     }
     answer(&BatchResponse {
         position,
@@ -220,7 +221,7 @@ impl PresentedWith {
 
 impl VerifyRequest {
     /// What the usage history tells of the verification.
-    fn presented(&self, took_us: u64) -> Presented<'_> {
+    fn presented(&self, took: Duration) -> Presented<'_> {
         let with = self.request.as_ref();
         Presented {
             token: &self.key,
@@ -234,7 +235,7 @@ impl VerifyRequest {
             ip: with.and_then(|with| with.ip_address),
             user_agent: with.and_then(|with| with.user_agent.as_deref()),
             request_id: with.and_then(|with| with.request_id.as_deref()),
-            took_us,
+            took,
         }
     }
 }

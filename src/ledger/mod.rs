@@ -433,9 +433,20 @@ impl Ledger {
         &self.shared.degraded
     }
 
+    /// Takes no more commands; what was taken is still finished, and everything can be read.
+    pub fn close(&self) {
+        self.shared.lanes.close();
+    }
+
+    /// Whether no more commands are taken: what goes on for long should end.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.lanes.is_closed()
+    }
+
     /// Takes no more, finishes what was taken, flushes, and waits for the threads.
     pub fn stop(&self) {
-        self.shared.lanes.close();
+        self.close();
         self.shared.views.tokens.stop_rebuilding();
         let threads = match self.threads.lock() {
             Ok(mut threads) => std::mem::take(&mut *threads),

@@ -2,7 +2,8 @@
 //!
 //! The writer orders one every so many events, with position and frontier as of that moment; this
 //! thread then copies the settled records, some thousand at a time, and writes them. A snapshot
-//! that fails is given up: the log can always do without.
+//! that fails is given up, and so is one that is being written at a stop: the log can always do
+//! without.
 
 use std::num::NonZeroU64;
 use std::path::Path;
@@ -27,20 +28,24 @@ const TRIED_AGAIN: &str = "without a newer snapshot a start takes longer; the ne
 /// Records copied under one hold of the state: some 100 microseconds.
 const RECORDS_AT_ONCE: usize = 4_096;
 
+/// Pieces of a snapshot that are still written when the ledger stops: some 50 milliseconds.
+const PIECES_AT_STOP: usize = 16;
+
 /// Writes the snapshots that are ordered, until nobody can order any more.
 pub(crate) fn run(
     folder: &Path,
     state: &Mutex<State>,
     orders: &Receiver<Head>,
-    degraded: &DegradedParts,
+    (degraded, is_stopping): (&DegradedParts, impl Fn() -> bool),
 ) {
     for head in orders {
         let position = head.position;
-        match write(folder, state, head) {
-            Ok(()) => {
+        match write(folder, state, head, (PIECES_AT_STOP, &is_stopping)) {
+            Ok(Written::Whole) => {
                 degraded.end(Part::Snapshots);
                 tracing::info!(position, "snapshot written");
             }
+            Ok(Written::GivenUp) => tracing::info!(position, "a snapshot is given up for the stop"),
             Err(why) => {
                 let why = super::writer::error_chain(&why);
                 let reason = format!("{}: {why}", folder.display());
@@ -72,17 +77,37 @@ fn put_aside(path: &Path, why: &str, degraded: &DegradedParts) {
     }
 }
 
-fn write(folder: &Path, state: &Mutex<State>, head: Head) -> Result<(), SnapshotError> {
+/// What became of a snapshot that could be written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Written {
+    Whole,
+    GivenUp,
+}
+
+/// Writes a snapshot, unless a stop comes with more than so many pieces to go.
+pub(crate) fn write(
+    folder: &Path,
+    state: &Mutex<State>,
+    head: Head,
+    (mut left_at_stop, is_stopping): (usize, impl Fn() -> bool),
+) -> Result<Written, SnapshotError> {
     let mut writer = Writer::begin(folder, head)?;
     let mut taken = Taken::Organizations(None);
     while !matches!(taken, Taken::All) {
+        if is_stopping() {
+            if left_at_stop == 0 {
+                return Ok(Written::GivenUp);
+            }
+            left_at_stop -= 1;
+        }
         let held = state.lock().unwrap_or_else(PoisonError::into_inner);
         let (pieces, after) = held.pieces(&taken, RECORDS_AT_ONCE);
         drop(held);
         writer.add(pieces)?;
         taken = after;
     }
-    writer.finish()
+    writer.finish()?;
+    Ok(Written::Whole)
 }
 
 /// A state to replay on.

@@ -457,18 +457,19 @@ impl Writer {
         Ok(())
     }
 
+    /// The log first: the token view may have much to write, and can be made again.
     fn finish(self) {
         self.signed.stop();
-        if let Err(why) = self.shared.views.tokens.flush() {
-            tracing::warn!(
-                why = error_chain(&why),
-                "the token view is rebuilt at the next start"
-            );
-        }
         if let Err(why) = self.log.close() {
             tracing::warn!(
                 why = error_chain(&why),
                 "the clean-stop mark could not be written"
+            );
+        }
+        if let Err(why) = self.shared.views.tokens.flush() {
+            tracing::warn!(
+                why = error_chain(&why),
+                "the token view is rebuilt at the next start"
             );
         }
     }

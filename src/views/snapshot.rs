@@ -27,6 +27,10 @@ const CODE_VERSION: u32 = 10;
 /// The longest block: 4,096 records of at most 16 KiB each. What is longer goes in two.
 const BLOCK_BYTES_MAX: u32 = 64 * 1024 * 1024;
 
+/// Bytes after which what was written is synced: the sync at the end, which a stop may have to wait
+/// for, then takes a fraction of a second, and the log's own syncs wait for no more than this.
+const SYNC_EVERY_BYTES: usize = 32 * 1024 * 1024;
+
 /// Blocks that are decoded before they are taken: at most 4 x 64 MiB, usually 4 x 1 MiB.
 const BLOCKS_AHEAD: usize = 4;
 
@@ -100,6 +104,8 @@ pub struct Writer {
     position: u64,
     out: BufWriter<File>,
     blocks: u64,
+    /// Bytes that were written since the last sync.
+    unsynced: usize,
 }
 
 impl Writer {
@@ -117,6 +123,7 @@ impl Writer {
             position,
             out,
             blocks: 0,
+            unsynced: 0,
         };
         writer.block(&Block::Head(Box::new(head)))?;
         Ok(writer)
@@ -174,6 +181,12 @@ impl Writer {
         self.out.write_all(&crc32c::crc32c(bytes).to_le_bytes())?;
         self.out.write_all(bytes)?;
         self.blocks += 1;
+        self.unsynced += bytes.len();
+        if self.unsynced >= SYNC_EVERY_BYTES {
+            self.out.flush()?;
+            self.out.get_ref().sync_data()?;
+            self.unsynced = 0;
+        }
         Ok(())
     }
 }

@@ -10,6 +10,7 @@
 mod audit;
 mod catalogue;
 mod cli;
+mod containers;
 mod crash;
 mod damage;
 mod erasure;

@@ -74,6 +74,8 @@ async fn a_request_is_a_span_in_the_trace_that_its_client_names() {
         "1",
         "--otlp-endpoint",
         &url,
+        "--public-url",
+        "https://keys.acme.example",
         "--log-format",
         "json",
     ];
@@ -97,10 +99,14 @@ async fn a_request_is_a_span_in_the_trace_that_its_client_names() {
     };
     assert_eq!(first.trim(), "POST /v1/traces HTTP/1.1");
     for said in [
-        "/v1/verify",
+        "POST /v1/verify",
         "keyledger",
+        "http.request.method",
+        "http.route",
         "http.response.status_code",
-        "POST",
+        "url.scheme",
+        "server.address",
+        "keys.acme.example",
     ] {
         assert!(contains(&body, said.as_bytes()), "{said}");
     }
@@ -140,21 +146,56 @@ fn an_address_that_is_no_collectors_is_refused() {
     }
 }
 
-/// A collector that is away costs its spans and nothing else.
+/// A collector that is away, refuses, or never answers costs its spans, a warning and a count, and
+/// nothing else.
 #[tokio::test]
-async fn a_collector_that_is_away_stops_nothing() {
-    let root = tempdir().unwrap();
-    let data = root.path().join("data");
-    let made = init(&data, &["--segment-mib", "1"]);
-    let token = text(&made, "raw_key");
-    let nobody = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let url = format!("http://{nobody}");
-    let server = Server::start(&data, &["--segment-mib", "1", "--otlp-endpoint", &url]);
-    let verify = server.api(token).bare(Method::POST, "/v1/verify");
-    let verify = verify.bearer_auth(token).json(&json!({"key": token}));
-    assert_eq!(send(verify).await.unwrap().status, 200);
-    assert_eq!(server.stop().status.code(), Some(0));
+async fn a_collector_that_takes_nothing_is_warned_of_and_stops_nothing() {
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing = TcpListener::bind("127.0.0.1:0").unwrap();
+    let refusing_at = refusing.local_addr().unwrap();
+    thread::spawn(move || {
+        while let Ok((mut stream, _)) = refusing.accept() {
+            let mut request = [0; 65_536];
+            drop(stream.read(&mut request));
+            let answer =
+                "HTTP/1.1 401 Unauthorized\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+            drop(stream.write_all(answer.as_bytes()));
+        }
+    });
+    for (address, said) in [
+        (nobody.unwrap(), "refused"),
+        (refusing_at, "401"),
+        (silent.local_addr().unwrap(), "timed out"),
+    ] {
+        let root = tempdir().unwrap();
+        let data = root.path().join("data");
+        let made = init(&data, &["--segment-mib", "1"]);
+        let token = text(&made, "raw_key");
+        let url = format!("http://user:secret@{address}");
+        let server = Server::start(&data, &["--segment-mib", "1", "--otlp-endpoint", &url]);
+        let api = server.api(token);
+        let lost = |metrics: &str| {
+            let line = "keyledger_otlp_spans_total{outcome=\"failed\"} ";
+            let count = metrics.lines().find_map(|all| all.strip_prefix(line));
+            count.is_some_and(|count| count != "0")
+        };
+        // Requests are answered all the while.
+        let deadline = tokio::time::Instant::now() + ARRIVES;
+        loop {
+            assert_eq!(api.verdict(token).await, "valid");
+            let metrics = api.get("/metrics").await.unwrap();
+            if lost(&metrics.text) {
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{}", metrics.text);
+        }
+        let ended = server.stop();
+        assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+        let warned = |line: &&str| line.contains("WARN") && line.contains("--otlp-endpoint");
+        let warnings: Vec<_> = ended.log.lines().filter(warned).collect();
+        assert_eq!(warnings.len(), 1, "{}", ended.log);
+        assert!(warnings[0].contains(said), "{said}: {}", warnings[0]);
+        assert!(!ended.log.contains("secret"), "{}", ended.log);
+    }
 }

@@ -15,8 +15,9 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use clap::{Args, Subcommand};
 
+use super::complain;
+use super::environment::Variables;
 use super::exit::{Exit, Stop};
-use super::output;
 use verify::Verify;
 
 pub(super) use verify::read_note;
@@ -59,7 +60,7 @@ pub(super) enum Outcome {
 
 impl Audit {
     /// Does what was asked and says how it ended.
-    pub(super) fn run(self) -> ExitCode {
+    pub(super) fn run(self, variables: &Variables) -> ExitCode {
         let outcome = match self.command {
             Command::Verify(verify) => verify.run(),
             Command::Replay(replay) => replay.run(),
@@ -74,7 +75,7 @@ impl Audit {
             Ok(Outcome::Whole) => ExitCode::SUCCESS,
             Ok(Outcome::Damaged) => ExitCode::from(1),
             Err(Stop { exit, why }) => {
-                output::say(&format!("keyledger: {why:#}"));
+                complain(&why, variables);
                 match exit {
                     Exit::Damaged | Exit::Poisoned => ExitCode::from(1),
                     Exit::Failed | Exit::Refused => ExitCode::from(2),

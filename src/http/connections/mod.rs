@@ -38,8 +38,9 @@ use super::shares::{FairShares, Holder, Share, ShareLimits};
 use super::{App, Tls};
 use stream::{Connection, InTurn, WRITE_STALL_MAX};
 
-/// How long connections may go on after the end was asked for.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long connections may go on after the end was asked for: whoever stops a container kills it
+/// after 10 seconds, and what was taken has to be written by then.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections at once: an idle one takes some 20 KB, so 200 MB.
 pub(super) const CONNECTIONS_MAX: usize = 10_000;
 /// Those of one address, unless it is a proxy's; a quarter of all where there are few.
@@ -181,7 +182,7 @@ impl<S> Accept<TcpStream, S> for Guarded {
                 place.ok_or_else(|| self.refuse(&stream))
             });
         ready(place.map(|place| {
-            let connection = Connection::new(stream, place);
+            let connection = Connection::new(stream, place, self.app.clone());
             let service = connection.in_turn(service);
             (connection, service)
         }))

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tower::Service;
 
+use super::super::App;
 use super::super::shares::Share;
 
 /// How long a client may take nothing of an answer.
@@ -28,6 +29,9 @@ const BYTES_PER_STALL: u32 = 64 * 1_024;
 const DRAIN_BYTES_MAX: usize = 16 * 1_024 * 1_024;
 /// How long that may take.
 const DRAIN_WITHIN: Duration = Duration::from_secs(5);
+/// The same of a server that stops, which closes idle connections, too: a stop waits for no client
+/// that does not close its own.
+const DRAIN_AT_STOP: Duration = Duration::from_millis(500);
 /// How much of it is read at once.
 const DRAIN_PIECE: usize = 8 * 1_024;
 
@@ -52,6 +56,7 @@ pub(super) struct Connection {
     cut_off: Option<Pin<Box<Sleep>>>,
     backlog: Backlog,
     draining: Option<Draining>,
+    app: App,
     _place: Share,
 }
 
@@ -61,12 +66,13 @@ struct Draining {
 }
 
 impl Connection {
-    pub(super) fn new(stream: TcpStream, place: Share) -> Self {
+    pub(super) fn new(stream: TcpStream, place: Share, app: App) -> Self {
         Self {
             stream,
             cut_off: None,
             backlog: Backlog::default(),
             draining: None,
+            app,
             _place: place,
         }
     }
@@ -112,9 +118,14 @@ impl Connection {
 
     /// Reads and drops what the client still sends.
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let is_stopping = !self.app.ready.load(Ordering::Acquire);
         let draining = self.draining.get_or_insert_with(|| Draining {
             left: DRAIN_BYTES_MAX,
-            until: Box::pin(sleep(DRAIN_WITHIN)),
+            until: Box::pin(sleep(if is_stopping {
+                DRAIN_AT_STOP
+            } else {
+                DRAIN_WITHIN
+            })),
         });
         let mut piece = [0; DRAIN_PIECE];
         while draining.left > 0 && draining.until.as_mut().poll(context).is_pending() {

@@ -109,9 +109,9 @@ async fn ask(State(app): State<App>, request: Request) -> Result<Response, Probl
         any_project: false,
         organization: Some(gateway.organization),
     };
-    let began_us = app.ledger.monotonic_us();
+    let began = app.ledger.clock().monotonic();
     let verdict = app.ledger.views().index.verify(&ask, app.ledger.now());
-    let took_us = app.ledger.monotonic_us().saturating_sub(began_us);
+    let took = app.ledger.clock().since(began);
     let (told, endpoint) = form.original(context.headers());
     let presented = Presented {
         token: key,
@@ -126,7 +126,7 @@ async fn ask(State(app): State<App>, request: Request) -> Result<Response, Probl
         ip: context.address(&app),
         user_agent: context.user_agent(),
         request_id: Some(context.request_id.as_str()),
-        took_us,
+        took,
     };
     used::record(&app, &verdict, &presented);
     answer(&app, &verdict, &asked.scopes)

@@ -114,9 +114,9 @@ async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<Abo
         organization: None,
     };
     let now = call.now();
-    let began_us = call.app.ledger.monotonic_us();
+    let began = call.app.ledger.clock().monotonic();
     let verdict = call.views().index.verify(&ask, now);
-    let took_us = call.app.ledger.monotonic_us().saturating_sub(began_us);
+    let took = call.app.ledger.clock().since(began);
     // Of the request that the token came with, introspection is told nothing.
     let presented = Presented {
         token: &token,
@@ -126,7 +126,7 @@ async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<Abo
         ip: None,
         user_agent: None,
         request_id: Some(call.context.request_id.as_str()),
-        took_us,
+        took,
     };
     used::record(&call.app, &verdict, &presented);
     // By the wall clock, as the client's is: the ledger's own time may be ahead of it.

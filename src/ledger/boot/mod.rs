@@ -124,6 +124,7 @@ pub fn create_under(
     // Checked before anything is written: the origin is a key's name for ever.
     NoteSigner::new(&origin, &[0; 32]).map_err(|_why| BootError::OriginInvalid)?;
     fs::create_dir_all(folder.path()).map_err(|source| unusable(&folder, source))?;
+    private::check_access(folder.path()).map_err(|source| unusable(&folder, source))?;
     let lock = FolderLock::take(&folder.lock())?;
     private::restrict(folder.path()).map_err(|source| unusable(&folder, source))?;
     let master = settings.master_key_file.clone();
@@ -176,9 +177,7 @@ pub fn create_under(
 /// Opens the ledger in a folder: recovers, replays, brings the views up, starts the threads.
 pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let folder = settings.folder.clone();
-    if !folder.holds_ledger() {
-        return Err(BootError::NoLedger(folder.path().to_owned()));
-    }
+    check_holds_ledger(&folder)?;
     let lock = FolderLock::take(&folder.lock())?;
     private::restrict(folder.path()).map_err(|source| unusable(&folder, source))?;
     let degraded = DegradedParts::new(settings.clock.clone());
@@ -245,6 +244,16 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
         return Err(why);
     }
     Ok(ledger)
+}
+
+/// Whether a ledger is, or should be, there, and this process may use it.
+fn check_holds_ledger(folder: &Folder) -> Result<(), BootError> {
+    private::check_access(folder.path()).map_err(|source| unusable(folder, source))?;
+    if folder.holds_ledger() {
+        Ok(())
+    } else {
+        Err(BootError::NoLedger(folder.path().to_owned()))
+    }
 }
 
 /// A rollback is gone on with only where the operator knows of it.
@@ -459,6 +468,6 @@ fn stands_in(reader: &Reader, applied: Applied) -> Result<bool, BootError> {
 fn unusable(folder: &Folder, source: io::Error) -> BootError {
     BootError::Folder {
         path: folder.path().to_owned(),
-        source,
+        source: private::explained(folder.path(), source),
     }
 }

@@ -26,6 +26,7 @@ use crate::log::{FolderLock, Log, Reader};
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
+use crate::views::snapshot::Head;
 
 /// What a thread does.
 type Work = Box<dyn FnOnce() + Send>;
@@ -87,10 +88,8 @@ pub(super) fn start(
         quotas: Quotas::default(),
     };
     let state_of_writer = Arc::clone(&state);
-    let snapshots = settings.folder.snapshots();
-    let degraded_snapshots = shared.degraded.clone();
     let sign = signer(signing, signed, (&shared, &tiles));
-    let snapshot = move || snapshots::run(&snapshots, &state, &orders, &degraded_snapshots);
+    let snapshot = snapshotter(settings.folder.snapshots(), (state, orders), &shared);
     let mut threads = spawn_locked(
         lock,
         [
@@ -200,6 +199,19 @@ fn signer(
             degraded: &shared.degraded,
         };
         signing.run(&signed, &tiles, &told);
+    }
+}
+
+/// The work of the thread that writes snapshots.
+fn snapshotter(
+    folder: PathBuf,
+    (state, orders): (Arc<Mutex<State>>, mpsc::Receiver<Head>),
+    shared: &Arc<Shared>,
+) -> impl FnOnce() + use<> {
+    let shared = Arc::clone(shared);
+    move || {
+        let is_stopping = || shared.lanes.is_closed();
+        snapshots::run(&folder, &state, &orders, (&shared.degraded, is_stopping));
     }
 }
 

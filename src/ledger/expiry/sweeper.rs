@@ -103,7 +103,7 @@ impl Sweeper {
     fn gather(&self, now: Timestamp) {
         self.ledger.views().calendar.clear(now);
         let mut after = self.ledger.gather_expiries(None);
-        while after.is_some() {
+        while after.is_some() && !self.ledger.is_closed() {
             thread::sleep(PIECE_PAUSE);
             after = self.ledger.gather_expiries(after);
         }

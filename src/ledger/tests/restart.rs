@@ -12,7 +12,7 @@ use crate::domain::envelope::commitment;
 use crate::domain::ids::{CredentialId, OrganizationId};
 use crate::domain::pieces::Taken;
 use crate::ledger::boot::{BootError, Restored};
-use crate::ledger::snapshots;
+use crate::ledger::snapshots::{self, Written};
 use crate::merkle::Frontier;
 use crate::views::index::Code;
 use crate::views::snapshot::{Head, Writer};
@@ -179,6 +179,28 @@ fn snapshot_begun_at(world: &World, position: u64, folder: &std::path::Path) {
         taken = after;
     }
     writer.finish().unwrap();
+}
+
+#[test]
+fn a_snapshot_that_is_long_is_given_up_at_a_stop_and_leaves_nothing() {
+    let world = World::new(4);
+    for (left_at_stop, is_stopping, expected) in [
+        (0, false, Written::Whole),
+        (0, true, Written::GivenUp),
+        (1, true, Written::GivenUp),
+        // There are not that many pieces of so small a state.
+        (100, true, Written::Whole),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let tree = (1, Vec::new(), [0; 32]);
+        let once = world.ledger.state.lock().unwrap().once();
+        let head = Head::new(world.ledger.log_id(), tree, once);
+        let at_stop = (left_at_stop, || is_stopping);
+        let written = snapshots::write(folder.path(), &world.ledger.state, head, at_stop);
+        assert_eq!(written.unwrap(), expected);
+        let files = fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(files, usize::from(expected == Written::Whole));
+    }
 }
 
 #[test]

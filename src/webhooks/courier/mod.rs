@@ -45,7 +45,7 @@ const READ_AGAIN_MS: i64 = 1_000;
 /// Attempts that ended and are not kept yet: 5 KB each at most. Beyond it none begins.
 const UNKEPT_MAX: usize = 20_000;
 /// How long attempts may take to end when the process stops; they are made again otherwise.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN: Duration = Duration::from_secs(3);
 
 /// What a courier works with.
 pub(super) struct Tools {

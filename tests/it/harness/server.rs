@@ -59,6 +59,16 @@ impl Server {
         Self::spawn(super::keyledger(serve_args(data, more)))
     }
 
+    /// The same, with variables of the environment.
+    pub(crate) fn start_with_variables(data: &Path, more: &[&str], set: &[(&str, &str)]) -> Self {
+        let mut command = super::keyledger(serve_args(data, more));
+        command.envs(set.iter().copied());
+        match Self::spawn(command) {
+            Ok(server) => server,
+            Err(ended) => panic!("the server ended with {}:\n{}", ended.status, ended.log),
+        }
+    }
+
     /// The same, with writes beyond a limit on the size of files failing instead of killing.
     pub(crate) fn start_limitable(data: &Path, more: &[&str]) -> Self {
         let mut command = Command::new("/bin/sh");
@@ -92,6 +102,11 @@ impl Server {
             maximum: Some(bytes),
         };
         prlimit(Some(self.pid()), Resource::Fsize, limit).unwrap();
+    }
+
+    /// The same by a command that was put together elsewhere.
+    pub(crate) fn start_command(command: Command) -> Result<Self, Ended> {
+        Self::spawn(command)
     }
 
     fn spawn(mut command: Command) -> Result<Self, Ended> {
@@ -134,6 +149,14 @@ impl Server {
     pub(crate) fn stop(mut self) -> Ended {
         self.signal(Signal::TERM);
         self.end()
+    }
+
+    /// Asks it to stop, and fails unless it has by then.
+    pub(crate) fn stop_within(mut self, time: Duration) -> Ended {
+        self.signal(Signal::TERM);
+        let (ended, end) = mpsc::channel();
+        thread::spawn(move || ended.send(self.end()));
+        end.recv_timeout(time).expect("the server stops in time")
     }
 
     /// Sends a signal.

@@ -1,13 +1,17 @@
 //! `keyledger serve`: opens the ledger and answers until it is told to stop.
 //!
-//! A stop is orderly: new work is refused, what is running may end, what is taken is written. A
-//! ledger that has failed is not: nothing more may be believed of it, so the process ends at once
-//! and the next start recovers.
+//! A stop is orderly: new work is refused, what is running may end, what is taken is written, all
+//! within the time of [`stop`]. A ledger that has failed is not: nothing more may be believed of
+//! it, so the process ends at once and the next start recovers.
 
-use std::io::{self, IsTerminal, Write};
+mod certificate;
+mod new_ledger;
+mod stop;
+
+use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::pin::Pin;
 
 use anyhow::Context;
 use clap::Args;
@@ -15,50 +19,51 @@ use clap::builder::BoolishValueParser;
 use ipnet::IpNet;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::TcpListener;
-use tokio::runtime::{self, Runtime};
+use tokio::runtime;
 use tokio::sync::watch;
-use zeroize::Zeroizing;
+use tokio::task::spawn_blocking;
 
-use super::bootstrap::{self, First};
 use super::exit::Stop;
 use super::expiry::ExpiryArgs;
-use super::files::{self, NewFile};
+use super::first::FirstArgs;
 use super::folder::{FolderArgs, SegmentArgs};
 use super::logging::{self, LogFormat, LogLevel};
 use super::otlp::Otlp;
 use super::output;
-use super::signals::Signals;
+use super::signals::{Hangups, Signals};
 use super::tree::TreeArgs;
 use super::usage::UsageArgs;
 use super::webhooks::WebhookArgs;
 use crate::config::{Network, PublicUrl, TlsFiles};
-use crate::http::{self, HttpSettings, Listeners, Tls};
-use crate::ledger::boot::{self, Folder, Settings};
+use crate::http::{self, HttpSettings, Listeners, RequestTracer};
+use crate::ledger::boot::{self, Folder};
 use crate::ledger::telling::CheckpointTelling;
 use crate::ledger::{Health, Ledger};
+use crate::private;
 use crate::usage::Usage;
 use crate::usage::notes::Notes;
-
-/// How long running requests may go on after a stop was asked for. Whoever starts servers usually
-/// kills them 30 seconds after asking; this leaves time to flush.
-const DRAIN: Duration = Duration::from_secs(20);
-
-/// How long the ledger may take to write what it has taken: seconds of a slow disk.
-const FLUSH: Duration = Duration::from_secs(8);
+use crate::webhooks::Webhooks;
+use crate::webhooks::address::Guard;
+use certificate::{Certificate, Renewal};
+use stop::{Background, Opening, Stopping};
 
 const EXAMPLES: &str = "\
 Examples:
   keyledger serve --data-dir /var/lib/keyledger
+  keyledger serve --organization Acme --owner ada@acme.example
   keyledger serve --listen 0.0.0.0:8080 --behind-proxy --public-url https://keys.acme.example \\
     --trusted-proxies 10.0.0.0/8
   keyledger serve --listen 0.0.0.0:8443 --tls-cert cert.pem --tls-key key.pem
   KEYLEDGER_BOOTSTRAP_KEY_FILE=/run/secrets/first-key keyledger serve --log-format json
 
-On an empty folder it first does what `keyledger init` does: on a terminal it prints the key, once;
-otherwise it writes it to the file of --bootstrap-key-file or refuses.
+On an empty folder it first does what `keyledger init` does, for the organization and the owner that
+--organization and --owner-email name; on a terminal it asks for them. It prints the owner's sign-in
+link and the first key, once; with --bootstrap-key-file the key is written there instead. Without
+any of these and without a terminal it refuses. A ledger that is there is served as it is.
 
-SIGTERM or ctrl-c: it takes nothing new, finishes what it has, and exits with 0; a second one makes
-it stop waiting. `listening on http://ADDR` on stderr says that it is ready.";
+SIGTERM or ctrl-c: it takes nothing new, finishes what it has, and exits with 0 within 8 seconds; a
+second one makes it stop waiting. SIGHUP: it reads the certificate again; a renewed one is taken up
+within seconds without it. `listening on http://ADDR` on stderr says that it is ready.";
 
 /// Serve the ledger over HTTP
 #[derive(Args, Debug)]
@@ -129,6 +134,9 @@ pub(super) struct Serve {
     bootstrap_key_file: Option<PathBuf>,
 
     #[command(flatten)]
+    first: FirstArgs,
+
+    #[command(flatten)]
     usage: UsageArgs,
 
     #[command(flatten)]
@@ -158,33 +166,29 @@ pub(super) struct Serve {
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Stop> {
-        let network = Network {
-            listen: self.listen,
-            public_url: self.public_url.clone(),
-            trusted_proxies: self.trusted_proxies.clone(),
-            trusted_gateways: self.trusted_gateways.clone(),
-            behind_proxy: self.behind_proxy,
-            tls: match (&self.tls_cert, &self.tls_key) {
-                (Some(cert), Some(key)) => Some(TlsFiles {
-                    cert: cert.clone(),
-                    key: key.clone(),
-                }),
-                (_, _) => None,
-            },
-        };
+        let network = self.network();
         network.check().map_err(Stop::refused)?;
-        let otlp = self.otlp_endpoint.as_ref().map(Otlp::start).transpose()?;
-        let tracer = otlp.as_ref().map(Otlp::tracer);
-        let log = (self.log_format, self.log_level);
-        logging::start(log, tracer).context("cannot start the log")?;
-        raise_open_files();
-        // A certificate that cannot be read is refused before anything is made or opened.
-        let tls = network.tls.as_ref().map(tls).transpose()?;
-        let roots = self.webhooks.roots()?;
-        let (ledger, listener) = self.open(&network)?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.context("cannot start the runtime")?;
-        let usage = self.usage.open(&ledger, &self.folder.folder())?;
+        // Before anything takes long: a container's first process is stopped only by signals that
+        // it handles.
+        let mut opening = Opening::begin(&runtime)?;
+        let otlp = self.otlp_endpoint.as_ref().map(Otlp::start).transpose()?;
+        logging::start(self.log_format, self.log_level).context("cannot start the log")?;
+        raise_open_files();
+        // A certificate that cannot be read is refused before anything is made or opened.
+        let certificate = network.tls.as_ref().map(Certificate::read).transpose()?;
+        let roots = self.webhooks.roots()?;
+        let Some((ledger, listener)) = self.open(&network, &mut opening)? else {
+            tracing::info!("stopped before it was ready");
+            return Ok(());
+        };
+        let (args, of, folder) = (self.usage, ledger.clone(), self.folder.folder());
+        let Some(usage) = opening.unless_stopped(move || args.open(&of, &folder))? else {
+            ledger.stop();
+            return Ok(());
+        };
+        let usage = usage?;
         let notes = usage
             .clone()
             .map(|usage| Notes::start(ledger.clone(), usage));
@@ -198,96 +202,76 @@ impl Serve {
             usage: usage.clone(),
             webhooks: (&self.webhooks, self.folder.folder(), roots),
             tree: self.tree.clone(),
+            tracer: otlp.as_ref().map(Otlp::tracer),
         };
         let metrics = self.metrics_listen.map(bind).transpose()?;
         let bound = Bound {
             main: listener,
-            tls,
+            certificate,
             metrics,
         };
-        let outcome = runtime.block_on(serve(serving, bound, self.log_format));
-        expiry.stop();
-        telling.stop();
-        if let (Some(notes), Some(usage)) = (notes, usage) {
-            notes.stop();
-            usage.stop();
-        }
-        let outcome = match outcome {
-            Ok(()) => flush(&runtime, &ledger),
-            Err(stop) => Err(stop),
+        let background = Background {
+            expiry,
+            telling,
+            notes,
+            usage,
+            otlp,
         };
-        if let Some(otlp) = otlp {
-            otlp.stop();
-        }
+        let waiting = opening.into_signals();
+        let served = runtime.block_on(serve(serving, bound, (waiting, self.log_format)));
+        let outcome = background.stop(&runtime, ledger, served);
         // What still runs is cut off: it was given its time, or must not go on.
         runtime.shutdown_background();
         outcome
     }
 
-    /// Opens the ledger, or makes it. The links of a new one lead to where it is going to listen,
-    /// so that is bound before.
-    fn open(&self, network: &Network) -> Result<(Ledger, StdListener), Stop> {
+    fn network(&self) -> Network {
+        Network {
+            listen: self.listen,
+            public_url: self.public_url.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
+            trusted_gateways: self.trusted_gateways.clone(),
+            behind_proxy: self.behind_proxy,
+            tls: match (&self.tls_cert, &self.tls_key) {
+                (Some(cert), Some(key)) => Some(TlsFiles {
+                    cert: cert.clone(),
+                    key: key.clone(),
+                }),
+                (_, _) => None,
+            },
+        }
+    }
+
+    /// Opens the ledger, or makes it; `None` if a signal to stop comes first. The links of a new
+    /// one lead to where it is going to listen, so that is bound before.
+    fn open(
+        &self,
+        network: &Network,
+        opening: &mut Opening<'_>,
+    ) -> Result<Option<(Ledger, StdListener)>, Stop> {
         let mut settings = self.folder.settings(self.segments)?;
         settings.accept_clock = self.accept_clock;
         let folder = &settings.folder;
         let vacant = folder.is_vacant();
+        let vacant = vacant.map_err(|why| private::explained(folder.path(), why));
         if vacant.with_context(|| format!("cannot read {}", folder.path().display()))? {
             let listener = bind(network.listen)?;
             let bound = listener.local_addr().context("cannot tell the address")?;
-            let ledger = self.create(settings, &network.public_url(bound))?;
-            Ok((ledger, listener))
-        } else {
-            let ledger = boot::open(settings)?;
-            match bind(network.listen) {
-                Ok(listener) => Ok((ledger, listener)),
-                Err(why) => {
-                    ledger.stop();
-                    Err(why)
-                }
-            }
+            let ledger = self.make(settings, &network.public_url(bound), opening)?;
+            return Ok(ledger.map(|ledger| (ledger, listener)));
         }
-    }
-
-    /// Makes the ledger, provided that there is somebody or something to take its key.
-    fn create(&self, settings: Settings, public_url: &PublicUrl) -> Result<Ledger, Stop> {
-        let Some(path) = &self.bootstrap_key_file else {
-            if !io::stdout().is_terminal() {
-                let folder = settings.folder.path().display();
-                return Err(Stop::refused(format!(
-                    "there is no ledger in {folder} and nobody to show its first key to: run \
-                     `keyledger init`, or name a file for it with --bootstrap-key-file"
-                )));
-            }
-            let (ledger, issued) = bootstrap::create(settings, First::default(), public_url)?;
-            return match output::print(&issued.text()) {
-                Ok(()) => Ok(ledger),
-                Err(why) => Err(lost(&ledger, why)),
-            };
+        let Some(opened) = opening.unless_stopped(move || boot::open(settings))? else {
+            return Ok(None);
         };
-        if files::is_inside(path, settings.folder.path())? {
-            return Err(Stop::refused(format!(
-                "{} lies in the data folder, which never holds a key in the clear",
-                path.display()
-            )));
-        }
-        let mut file = NewFile::create(path)?;
-        let (ledger, issued) = bootstrap::create(settings, First::default(), public_url)?;
-        let written = writeln!(file, "{}", issued.token.reveal());
-        match written
-            .map_err(anyhow::Error::from)
-            .and_then(|()| file.finish())
-        {
-            Ok(()) => Ok(ledger),
-            Err(why) => Err(lost(&ledger, why)),
+        let ledger = opened?;
+        match bind(network.listen) {
+            Ok(listener) => Ok(Some((ledger, listener))),
+            Err(why) => {
+                ledger.stop();
+                Err(why)
+            }
         }
     }
-}
-
-/// Nobody has the first key: the ledger is there, and `recover` makes another.
-fn lost(ledger: &Ledger, why: anyhow::Error) -> Stop {
-    ledger.stop();
-    why.context("the ledger is made and its key is lost; run `keyledger recover`")
-        .into()
 }
 
 /// Every connection is an open file, and what a process may open by default is little.
@@ -306,20 +290,6 @@ fn raise_open_files() {
     }
 }
 
-fn tls(files: &TlsFiles) -> Result<Tls, Stop> {
-    let read = |path: &PathBuf| {
-        let text = std::fs::read(path);
-        text.map_err(|why| Stop::refused(format!("cannot read {}: {why}", path.display())))
-    };
-    let (cert, key) = (read(&files.cert)?, Zeroizing::new(read(&files.key)?));
-    Tls::from_pem(&cert, &key).map_err(|why| {
-        let (cert, key) = (files.cert.display(), files.key.display());
-        Stop::refused(format!(
-            "{cert} and {key} are no certificate and key: {why}"
-        ))
-    })
-}
-
 fn bind(listen: SocketAddr) -> Result<StdListener, Stop> {
     let listener = StdListener::bind(listen);
     let listener = listener.with_context(|| format!("cannot listen on {listen}"))?;
@@ -336,25 +306,31 @@ struct Serving<'a> {
     /// How webhooks are delivered, where what has been delivered is kept, and whom they trust.
     webhooks: (&'a WebhookArgs, Folder, Vec<Vec<u8>>),
     tree: TreeArgs,
+    /// What makes a span of each request, if they are exported.
+    tracer: Option<RequestTracer>,
 }
 
 /// Where it is served.
 struct Bound {
     main: StdListener,
-    tls: Option<Tls>,
+    certificate: Option<Certificate>,
     metrics: Option<StdListener>,
 }
 
 /// Answers until a signal, the server's own end, or a failure of the ledger.
-async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Result<(), Stop> {
+async fn serve(
+    serving: Serving<'_>,
+    bound_to: Bound,
+    ((mut signals, hangups), format): ((Signals, Hangups), LogFormat),
+) -> Result<Stopping, Stop> {
     let Serving {
         ledger,
         network,
         usage,
         webhooks: (webhooks, folder, roots),
         tree,
+        tracer,
     } = serving;
-    let mut signals = Signals::listen().context("cannot wait for signals")?;
     let waiting = |listener| TcpListener::from_std(listener).context("cannot wait for connections");
     let metrics = bound_to.metrics.map(waiting).transpose()?;
     let listener = waiting(bound_to.main)?;
@@ -366,7 +342,15 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
     let apart = metrics.as_ref().map(TcpListener::local_addr).transpose();
     let apart = apart.context("cannot tell the address")?;
     let guard = webhooks.guard([Some(bound), apart].into_iter().flatten().collect());
-    let webhooks = webhooks.start((ledger, &folder), guard.clone(), roots)?;
+    let started = deliver(
+        (webhooks, folder, roots),
+        ledger,
+        guard.clone(),
+        &mut signals,
+    );
+    let Some(webhooks) = started.await? else {
+        return Ok(Stopping::begin());
+    };
     let (stop, mut stopping) = watch::channel(false);
     let settings = HttpSettings {
         trusted: network.trusted_proxies.clone(),
@@ -378,6 +362,7 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         webhooks: Some(webhooks.clone()),
         ledger_prefix: tree.ledger_prefix,
         ledger_closed: !tree.ledger_public,
+        tracer,
     };
     let asked = async move {
         // A sender that is gone asks for the end too.
@@ -385,20 +370,39 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
     };
     let listeners = Listeners {
         main: listener,
-        tls: bound_to.tls,
+        tls: bound_to.certificate.as_ref().map(Certificate::tls),
         metrics,
     };
     let server = http::serve(listeners, ledger.clone(), settings, asked);
     tokio::pin!(server);
+    let renewal = bound_to.certificate;
+    let renewal = renewal.map(|read| Renewal::new(read, ledger.degraded().clone()));
+    let renewing = tokio::spawn(certificate::follow(hangups, renewal));
     announce(&PublicUrl::of(bound, network.tls.is_some()), format);
     let url = network.public_url(bound);
     tracing::info!(%url, "clients know this server by its public URL");
+    let beside = (ledger, &webhooks);
+    let stopped = until_stopped(server, beside, stop, &mut signals).await;
+    renewing.abort();
+    stopped
+}
 
-    tokio::select! {
-        ended = &mut server => return ended.context("the server has ended").map_err(Stop::from),
+/// Waits for a signal, and then for requests and deliveries to end.
+async fn until_stopped(
+    mut server: Pin<&mut impl Future<Output = io::Result<()>>>,
+    (ledger, webhooks): (&Ledger, &Webhooks),
+    stop: watch::Sender<bool>,
+    signals: &mut Signals,
+) -> Result<Stopping, Stop> {
+    let stopping = tokio::select! {
+        ended = &mut server => {
+            ended.context("the server has ended")?;
+            return Ok(Stopping::begin());
+        }
         why = failure(ledger) => return Err(Stop::poisoned(&why)),
-        () = signals.next() => tracing::info!("stopping"),
-    }
+        () = signals.next() => Stopping::begin(),
+    };
+    tracing::info!("stopping");
     stop.send_replace(true);
     let ended = async {
         // Deliveries end while requests do.
@@ -406,16 +410,29 @@ async fn serve(serving: Serving<'_>, bound_to: Bound, format: LogFormat) -> Resu
         served
     };
     tokio::select! {
-        ended = ended => ended.context("the server has ended").map_err(Stop::from),
-        why = failure(ledger) => Err(Stop::poisoned(&why)),
-        () = signals.next() => {
-            tracing::warn!("stopping without waiting for running requests");
-            Ok(())
+        ended = ended => ended.context("the server has ended")?,
+        why = failure(ledger) => return Err(Stop::poisoned(&why)),
+        () = signals.next() => tracing::warn!("stopping without waiting for running requests"),
+        () = stopping.requests_are_cut_off() => {
+            tracing::warn!("requests or deliveries still run and are cut off");
         }
-        () = tokio::time::sleep(DRAIN) => {
-            tracing::warn!(seconds = DRAIN.as_secs(), "requests still run and are cut off");
-            Ok(())
-        }
+    }
+    Ok(stopping)
+}
+
+/// Starts to deliver webhooks; `None` if a signal to stop comes first, since a store that was not
+/// closed is repaired before.
+async fn deliver(
+    (args, folder, roots): (&WebhookArgs, Folder, Vec<Vec<u8>>),
+    ledger: &Ledger,
+    guard: Guard,
+    signals: &mut Signals,
+) -> Result<Option<Webhooks>, Stop> {
+    let (args, ledger) = (args.clone(), ledger.clone());
+    let starting = spawn_blocking(move || args.start((&ledger, &folder), guard, roots));
+    tokio::select! {
+        started = starting => Ok(Some(started.context("starting the webhooks panicked")??)),
+        () = signals.next() => Ok(None),
     }
 }
 
@@ -438,26 +455,5 @@ async fn failure(ledger: &Ledger) -> String {
         if health.changed().await.is_err() {
             return "its writer has gone".to_owned();
         }
-    }
-}
-
-/// Writes what the ledger has taken.
-fn flush(runtime: &Runtime, ledger: &Ledger) -> Result<(), Stop> {
-    let stopping = ledger.clone();
-    let stopped = runtime.spawn_blocking(move || stopping.stop());
-    let outcome = runtime.block_on(async { tokio::time::timeout(FLUSH, stopped).await });
-    match &*ledger.health().borrow() {
-        Health::Failed(why) => return Err(Stop::poisoned(why)),
-        Health::Good => {}
-    }
-    match outcome {
-        Ok(joined) => joined
-            .context("the ledger did not stop in order")
-            .map_err(Stop::from),
-        Err(_elapsed) => Err(anyhow::anyhow!(
-            "the ledger did not stop within {} seconds; the next start recovers",
-            FLUSH.as_secs()
-        )
-        .into()),
     }
 }

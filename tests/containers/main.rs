@@ -1,0 +1,137 @@
+//! A server as a container runs it: another user without an entry in any file, a root that cannot
+//! be written to, no /tmp, no home, and a volume whose modes something else sets. Needs root, so
+//! this target is run by name alone.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed, and what it prints is shown with that"
+)]
+
+#[path = "../it/harness/mod.rs"]
+mod harness;
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
+
+use harness::{Ended, Server};
+use tempfile::tempdir;
+
+/// The group that the volume is given to.
+const GROUP: u32 = 2_000;
+
+/// A container: who it runs as, and in which groups.
+struct Pod<'a> {
+    volume: &'a Path,
+    user: u32,
+    groups: &'a str,
+}
+
+impl Pod<'_> {
+    /// Starts a server in it. The volume is at /mnt, with the binary and the data folder.
+    fn start(&self, data: &str) -> Result<Server, Ended> {
+        let (volume, user) = (self.volume.display(), self.user);
+        let key = data.rsplit('/').next().unwrap();
+        let groups = match self.groups {
+            "" => "--clear-groups".to_owned(),
+            groups => format!("--groups {groups}"),
+        };
+        let script = format!(
+            "mount --bind {volume} /mnt && mount -t tmpfs -o mode=0700,size=1m none /tmp && \
+             mount -o remount,bind,ro / && cd / && \
+             exec setpriv --reuid {user} --regid {user} {groups} --no-new-privs --bounding-set=-all \
+             env -i KEYLEDGER_DATA_DIR={data} KEYLEDGER_LISTEN=127.0.0.1:0 KEYLEDGER_SEGMENT_MIB=1 \
+             KEYLEDGER_BOOTSTRAP_KEY_FILE=/mnt/keys/{key} KEYLEDGER_PUBLIC_URL= HOME= \
+             /mnt/keyledger serve"
+        );
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--mount", "--propagation", "private", "sh", "-c", &script]);
+        Server::start_command(unshare)
+    }
+}
+
+/// What the kubelet does to a volume of a pod with an `fsGroup`, at each mount.
+fn give_to_group(path: &Path) {
+    chown(path, None, Some(GROUP)).unwrap();
+    let seen = fs::symlink_metadata(path).unwrap();
+    let more = if seen.is_dir() { 0o2770 } else { 0o660 };
+    fs::set_permissions(path, Permissions::from_mode(seen.mode() & 0o7777 | more)).unwrap();
+    if seen.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give_to_group(&entry.unwrap().path());
+        }
+    }
+}
+
+/// A volume of root's, as it is provisioned: with what a file system has at its root, and the
+/// program and a place for the key beside it.
+fn volume(root: &Path) {
+    fs::set_permissions(root, Permissions::from_mode(0o755)).unwrap();
+    for (folder, mode) in [
+        ("data", 0o755),
+        ("data/lost+found", 0o700),
+        ("keys", 0o1777),
+    ] {
+        fs::create_dir(root.join(folder)).unwrap();
+        fs::set_permissions(root.join(folder), Permissions::from_mode(mode)).unwrap();
+    }
+    fs::copy(env!("CARGO_BIN_EXE_keyledger"), root.join("keyledger")).unwrap();
+    fs::set_permissions(root.join("keyledger"), Permissions::from_mode(0o755)).unwrap();
+}
+
+#[tokio::test]
+async fn it_runs_as_any_user_that_may_write_to_its_volume() {
+    let root = tempdir().unwrap();
+    volume(root.path());
+    let data = root.path().join("data");
+    let pod = |user, groups| Pod {
+        volume: root.path(),
+        user,
+        groups,
+    };
+    // Nobody has given the volume to anyone yet.
+    let refused = pod(4_242, "2000").start("/mnt/data").unwrap_err();
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
+    for said in [
+        "/mnt/data belongs to user 0",
+        "this process is user 4242",
+        "KEYLEDGER_DATA_DIR",
+    ] {
+        assert!(refused.log.contains(said), "{said}: {}", refused.log);
+    }
+    // As one user, again, and as another one of the same group.
+    let mut key = String::new();
+    for user in [4_242, 4_242, 4_343] {
+        give_to_group(&data);
+        let server = pod(user, "2000").start("/mnt/data");
+        let server = server.unwrap_or_else(|ended| panic!("user {user}: {}", ended.log));
+        if key.is_empty() {
+            key = fs::read_to_string(root.path().join("keys/data")).unwrap();
+        }
+        let key = key.trim();
+        assert_eq!(server.api(key).verdict(key).await, "valid", "user {user}");
+        let ended = server.stop();
+        assert_eq!(ended.status.code(), Some(0), "user {user}: {}", ended.log);
+        // What it owns is its own again; what another user owns stays and is named.
+        let log = fs::metadata(data.join("log")).unwrap();
+        let is_own = log.uid() == user;
+        assert_eq!(log.mode() & 0o777, if is_own { 0o700 } else { 0o770 });
+        let said = "its mode cannot be set back";
+        assert!(is_own || ended.log.contains(said), "{}", ended.log);
+    }
+    // One of no group.
+    let refused = pod(4_444, "").start("/mnt/data").unwrap_err();
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
+    assert!(
+        refused.log.contains("this process is user 4444"),
+        "{}",
+        refused.log
+    );
+    // A folder on the root, which cannot be written to.
+    let refused = pod(4_242, "2000").start("/var/keyledger").unwrap_err();
+    assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
+    assert!(refused.log.contains("/var/keyledger"), "{}", refused.log);
+}
