@@ -33,7 +33,7 @@ pub enum AsOf {
 
 /// A text that names no moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("neither a position in digits nor an RFC 3339 time between 1970 and 9999")]
+#[error("must be a position in digits, or an RFC 3339 time such as 2026-04-24T15:30:00Z")]
 pub struct NoMoment;
 
 impl std::str::FromStr for AsOf {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use memchr::memmem::Finder;
 
-use super::past::{AsOf, Differences, Fold, FoldError, Moment, find};
+use super::past::{AsOf, Differences, Fold, FoldError, Moment, find, last_not_after};
 use super::verdict::Finding;
 use crate::domain::envelope::Event;
 use crate::domain::heading::Whereabouts;
@@ -97,6 +97,18 @@ impl Reading {
         let as_of = as_of.unwrap_or_else(|| AsOf::Position(size.saturating_sub(1)));
         let happened_at = |position| self.happened_at(position);
         find(as_of, size, happened_at)?.ok_or(ReadingError::NotYet(size))
+    }
+
+    /// The position of the first event that did not happen before an instant: the log's next one
+    /// where there is none.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn first_not_before(&self, instant: Timestamp) -> Result<u64, ReadingError> {
+        // Instants have whole milliseconds.
+        let before = Timestamp(instant.0.saturating_sub(1));
+        let last = last_not_after(before, self.size(), |position| self.happened_at(position))?;
+        Ok(last.map_or(0, |last| last + 1))
     }
 
     fn happened_at(&self, position: u64) -> Result<Timestamp, ReadingError> {
@@ -191,7 +203,7 @@ impl Reading {
         }
     }
 
-    fn open_sealed(&self, event: &mut Event) -> Result<(), String> {
+    pub(super) fn open_sealed(&self, event: &mut Event) -> Result<(), String> {
         match &self.keys {
             Some(keys) => {
                 open_personal(keys, keys.log_id(), event).map_err(|why| error_chain(&why))

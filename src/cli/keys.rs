@@ -99,7 +99,7 @@ struct Import {
     #[command(flatten)]
     folder: FolderArgs,
 
-    /// The export
+    /// The export, as it was written or armored by age
     #[arg(long = "in", value_name = "FILE")]
     #[arg(env = "KEYLEDGER_IN", hide_env_values = true)]
     from: PathBuf,

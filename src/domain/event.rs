@@ -170,6 +170,8 @@ events! {
     SubjectErased = "subject.erased" 1,
     /// The ledger was put back from an older copy.
     LedgerRestored = "ledger.restored" 1,
+    /// A member's address or name changed.
+    MemberUpdated = "member.updated" 1,
 }
 
 macro_rules! data {
@@ -247,6 +249,16 @@ data! {
         role: String,
         /// Who added the member.
         created_by: Option<Principal>,
+    }
+
+    /// `member.updated`: address and name as they are afterwards, both sealed anew.
+    MemberUpdated {
+        /// What changed: email, name.
+        changed: Vec<String>,
+        /// The e-mail address, sealed.
+        email: Personal,
+        /// The name, sealed.
+        name: Option<Personal>,
     }
 
     /// `member.role_changed`.

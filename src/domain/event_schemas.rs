@@ -60,6 +60,7 @@ schemas! {
     "signing_key.rotated.v1",
     "subject.erased.v1",
     "ledger.restored.v1",
+    "member.updated.v1",
     "api_key.created.v1",
     "api_key.rotated.v1",
     "api_key.updated.v1",

@@ -13,7 +13,7 @@ use ulid::Ulid;
 
 /// A text that is no id of the type asked for.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not an id of the form {prefix}_<26 characters>")]
+#[error("must be an id of the form {prefix}_ and 26 characters")]
 pub struct InvalidId {
     prefix: &'static str,
 }

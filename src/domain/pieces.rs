@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 
 use super::audit_event::LedgerRestored;
 use super::catalogue::{CatalogueText, InvalidCatalogue};
-use super::decide::fold_case;
 use super::envelope::{Digest32, Event};
 use super::expiry::Turn;
 use super::ids::{
@@ -250,10 +249,7 @@ impl State {
                 counts.members += 1;
                 counts.owners += u64::from(is_owner);
             });
-            if let Some(email) = record.email.text() {
-                self.emails
-                    .set((record.organization, fold_case(email)), record.id);
-            }
+            self.hold_address(&record);
         }
         self.members.restore(record.id, record);
     }
@@ -262,8 +258,7 @@ impl State {
         self.slugs
             .take(record.organization, &record.slug, record.id);
         if !record.deleted {
-            self.account_names
-                .set((record.organization, fold_case(&record.name)), record.id);
+            self.hold_account_name(&record);
             self.count(record.organization, |counts| counts.service_accounts += 1);
         }
         self.accounts.restore(record.id, record);

@@ -1,7 +1,10 @@
 //! Refusals: one variant a reason. Each has a stable code; `http/problem/` alone knows statuses.
 
+use super::catalogue::EVERYTHING;
+use super::event::Fact;
 use super::in_use::InUse;
 use super::kind::Kind;
+use super::nearest::nearest;
 use super::record::WrongEventType;
 
 /// Why a command is refused. Nothing was appended.
@@ -26,7 +29,7 @@ pub enum Rejection {
     #[error("this needs the current password, or a sign-in link used within 10 minutes")]
     PasswordProofNeeded,
     /// The actor may not do this.
-    #[error("this needs the permission {needs}")]
+    #[error("{}", who_may(needs))]
     Forbidden {
         /// The scope that would do.
         needs: &'static str,
@@ -53,7 +56,7 @@ pub enum Rejection {
         unit: &'static str,
     },
     /// A text with control characters.
-    #[error("must not hold control characters")]
+    #[error("must not contain control characters")]
     FieldControlCharacters {
         /// The field.
         field: &'static str,
@@ -67,7 +70,7 @@ pub enum Rejection {
         field: &'static str,
     },
     /// Not an e-mail address.
-    #[error("is not an e-mail address")]
+    #[error("must be an e-mail address, such as ada@example.com")]
     EmailInvalid {
         /// The field.
         field: &'static str,
@@ -79,10 +82,15 @@ pub enum Rejection {
     #[error("must be 2 to 8 lower-case letters and digits")]
     TokenPrefixInvalid,
     /// A scope that the catalogue does not hold.
-    #[error("the scope {scope:?} is unknown")]
+    #[error(
+        "the scope {scope:?} is unknown{}; GET /v1/api-tokens/scopes lists all",
+        meant(nearest.as_deref())
+    )]
     UnknownScope {
         /// The scope.
         scope: String,
+        /// The one that may have been meant.
+        nearest: Option<String>,
     },
     /// A scope that this kind does not take, such as `*` outside personal tokens.
     #[error("the scope {scope:?} cannot be given to this kind of credential")]
@@ -103,22 +111,26 @@ pub enum Rejection {
         scope: String,
     },
     /// A scope twice.
-    #[error("the scope {scope:?} stands twice")]
+    #[error("the scope {scope:?} is given more than once")]
     ScopeTwice {
         /// The scope.
         scope: String,
     },
     /// A role that the catalogue does not hold.
-    #[error("the role {role:?} is unknown")]
+    #[error("the role {role:?} is unknown; must be one of: {known}")]
     UnknownRole {
         /// The role.
         role: String,
+        /// Those that can be given.
+        known: String,
     },
     /// A preset that the catalogue does not hold.
-    #[error("the preset {preset:?} is unknown")]
+    #[error("the preset {preset:?} is unknown; must be one of: {known}")]
     UnknownPreset {
         /// The preset.
         preset: String,
+        /// Those that can be given.
+        known: String,
     },
     /// An owner that is not of this organization, or not of the sort that the kind has.
     #[error("a credential of the kind {} has no such owner in this organization", kind.name())]
@@ -133,7 +145,7 @@ pub enum Rejection {
         why: String,
     },
     /// A type of event, or a family, that an endpoint cannot ask for.
-    #[error("the event type {event_type:?} {why}")]
+    #[error("the event type {event_type:?} {why}{}", meant(meant_type(event_type, *why)))]
     EventTypeNotDelivered {
         /// The entry.
         event_type: String,
@@ -147,7 +159,7 @@ pub enum Rejection {
         why: String,
     },
     /// An overlap of secrets beyond 30 days.
-    #[error("must be at most 2592000 seconds (30 days)")]
+    #[error("must be a whole number from 0 to 2592000 (30 days)")]
     OverlapTooLong,
     /// More endpoints than an organization may have.
     #[error("an organization has at most {max} webhook endpoints; delete one first")]
@@ -171,13 +183,13 @@ pub enum Rejection {
         bound: bool,
     },
     /// An expiry that has passed.
-    #[error("must lie in the future")]
+    #[error("must be in the future")]
     ExpiryInPast,
     /// Not a number of days that is allowed.
-    #[error("must be 1 to 3650 days")]
+    #[error("must be a whole number from 1 to 3650")]
     ExpiryDaysOutOfRange,
     /// A grace period beyond 30 days.
-    #[error("must be at most 2592000 seconds (30 days)")]
+    #[error("must be a whole number from 0 to 2592000 (30 days)")]
     GraceTooLong,
     /// Metadata beyond its size.
     #[error("must be at most 4096 bytes of keys and values")]
@@ -241,7 +253,7 @@ pub enum Rejection {
         max: u64,
     },
     /// Too many of something.
-    #[error("at most {max} {what} are possible")]
+    #[error("there can be at most {max} {what}")]
     LimitReached {
         /// Of what.
         what: &'static str,
@@ -257,6 +269,30 @@ pub enum Rejection {
     /// The same idempotency key is being worked on.
     #[error("the first request with this idempotency key is still running")]
     CommandStillRunning,
+}
+
+fn meant(nearest: Option<&str>) -> String {
+    nearest.map_or_else(String::new, |name| format!("; did you mean {name:?}?"))
+}
+
+/// The type of events that an unknown one may mean.
+fn meant_type(event_type: &str, why: WrongEventType) -> Option<&'static str> {
+    let types = Fact::TYPES.iter().map(|(name, _)| *name);
+    match why {
+        WrongEventType::Unknown => nearest(event_type, types),
+        WrongEventType::Twice | WrongEventType::OfNoOrganization => None,
+    }
+}
+
+/// Who may do what needs a scope. `*` is in no role: it stands for its member.
+fn who_may(needs: &str) -> String {
+    if needs == EVERYTHING {
+        return String::from(
+            "personal tokens are for the member they belong to: this needs that member's session, \
+             or a personal token with the scope *",
+        );
+    }
+    format!("this needs the permission {needs}")
 }
 
 /// What lies beyond an actor's authority.

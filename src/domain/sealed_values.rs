@@ -8,6 +8,10 @@ use super::personal::Personal;
 use super::record::{Member, WebhookEndpoint};
 use super::state::State;
 
+/// Where a person's address stands in its event.
+const EMAIL_FIELD: &str = "data.email";
+/// Where a person's name stands in its event.
+const NAME_FIELD: &str = "data.name";
 /// Where a password's hash stands in its event.
 pub const PASSWORD_FIELD: &str = "data.password";
 /// Where a signing secret stands in its event.
@@ -26,9 +30,9 @@ impl Fact {
         } else if let Self::EndpointSecretRotated(data) = self {
             Some((ENDPOINT_KEY_FIELD, &mut data.secret.key))
         } else if let Self::MemberAdded(data) = self {
-            let name = data.name.as_mut().map(|name| ("data.name", name));
-            let values = [Some(("data.email", &mut data.email)), name];
-            return values.into_iter().flatten().collect();
+            return values_of_person(&mut data.email, data.name.as_mut());
+        } else if let Self::MemberUpdated(data) = self {
+            return values_of_person(&mut data.email, data.name.as_mut());
         } else {
             None
         };
@@ -49,6 +53,18 @@ impl Fact {
         };
         secret.map(|secret| secret.id)
     }
+}
+
+/// A person's address and name, with their path in the envelope.
+pub fn values_of_person<'a>(
+    email: &'a mut Personal,
+    name: Option<&'a mut Personal>,
+) -> Vec<(&'static str, &'a mut Personal)> {
+    let name = name.map(|name| (NAME_FIELD, name));
+    [Some((EMAIL_FIELD, email)), name]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 impl State {

@@ -287,4 +287,24 @@ mod tests {
             assert!(!prefix_is_valid(wrong), "{wrong}");
         }
     }
+
+    #[test]
+    fn the_documented_pattern_finds_tokens_whole() {
+        let readme = include_str!("../../README.md");
+        let pattern = readme.lines().find(|line| line.starts_with("rfk_[0-7]"));
+        let pattern = regex::Regex::new(pattern.unwrap()).unwrap();
+        let documented = pattern.find(readme).unwrap().as_str();
+        assert_eq!(form(documented), Form::Plausible);
+        for random in [[0; 32], [0xff; 32]] {
+            for bits in [0, u128::MAX, 1 << 90] {
+                let token = Token::compose("rfk", SecretId(Ulid(bits)), &random);
+                let text = format!("KEY=\"{}\"", token.reveal());
+                let found = pattern.find(&text).unwrap().as_str();
+                assert_eq!(found, token.reveal());
+                let cut = &token.reveal()[..token.reveal().len() - 1];
+                assert!(!pattern.is_match(cut), "{cut}");
+                assert!(!pattern.is_match(&format!("{}0", token.reveal())));
+            }
+        }
+    }
 }

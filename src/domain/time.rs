@@ -26,7 +26,7 @@ const LATEST_MS: i64 = 253_402_300_799_999;
 
 /// A text that is no instant of ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not an RFC 3339 time between 1970 and 9999")]
+#[error("must be an RFC 3339 time between 1970 and 9999, such as 2026-04-24T15:30:00Z")]
 pub struct InvalidTimestamp;
 
 impl Timestamp {

@@ -30,7 +30,9 @@ pub(in crate::http) struct AccessTokenCreate {
     /// 1 to 200 characters.
     label: String,
     /// A role of the catalogue.
-    role: String,
+    role: Option<String>,
+    /// The same as `role`, in its place.
+    scope: Option<String>,
     /// 1 to 3650; not together with `expires_at`.
     expires_in_days: Option<u32>,
     /// RFC 3339; not together with `expires_in_days`.
@@ -48,10 +50,14 @@ pub(in crate::http) struct AccessTokenPatch {
     /// A role of the catalogue.
     #[serde(default, deserialize_with = "given")]
     role: Option<String>,
-    /// 1 to 3650; not together with `expires_at`.
+    /// The same as `role`, in its place.
     #[serde(default, deserialize_with = "given")]
-    expires_in_days: Option<u32>,
-    /// RFC 3339; `null` takes the expiry away.
+    scope: Option<String>,
+    /// 1 to 3650, from now on; `null` takes the expiry away. Not together with `expires_at`.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>)]
+    expires_in_days: Option<Option<u32>>,
+    /// RFC 3339; `null` takes the expiry away. Not together with `expires_in_days`.
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     expires_at: Option<Option<String>>,
@@ -75,6 +81,17 @@ fn surface(call: Call, workspace: OrganizationId) -> Surface {
     Surface::new(call, workspace, Place::of(Kind::Access))
 }
 
+/// The role that a body asks for, under either of its names.
+fn role_of(role: Option<String>, scope: Option<String>) -> Result<Option<String>, Problem> {
+    match (role, scope) {
+        (Some(_), Some(_)) => {
+            let message = "not together with role, which means the same";
+            Err(Problem::invalid_field("field_invalid", "scope", message))
+        }
+        (role, scope) => Ok(role.or(scope)),
+    }
+}
+
 /// Makes an access token; its secret is in this answer alone.
 #[utoipa::path(post, path = "/v1/workspaces/{workspace_id}/access-tokens", tag = "access tokens",
     params(("workspace_id" = String, Path)), request_body = AccessTokenCreate,
@@ -87,8 +104,10 @@ pub(in crate::http) async fn create(
     let surface = surface(call, workspace);
     let body = surface.new_from::<AccessTokenCreate>(request).await?;
     let asked = body.value;
+    let role = role_of(asked.role, asked.scope)?;
+    let role = role.ok_or_else(|| Problem::invalid_field("field_missing", "role", "is missing"))?;
     let grant = Grant {
-        role: Some(asked.role),
+        role: Some(role),
         ..Grant::default()
     };
     let new = CreateKey {
@@ -234,9 +253,10 @@ pub(in crate::http) async fn update(
     let patch = key.json::<AccessTokenPatch>(request).await?;
     let expires_at = patch.expires_at.as_ref().map(Option::as_deref);
     let expiry = new_expiry(expires_at, patch.expires_in_days)?;
+    let role = role_of(patch.role, patch.scope)?;
     key.edit(|edit| UpdateKey {
         name: patch.label,
-        role: patch.role,
+        role,
         expiry,
         metadata: patch.metadata,
         ..edit

@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::App;
-use super::body::{NoFields, given};
+use super::body::{NoFields, given, nullable};
 use super::call::Call;
 use super::events::{EventRecord, HistoryPages};
-use super::keys::{Filters, ReplaceRequest, Surface, expiry};
+use super::keys::{Filters, ReplaceRequest, Surface, expiry, new_expiry};
 use super::lists::{Query, ask, number};
 use super::past::AsOf;
 use super::path::Path;
@@ -46,6 +46,14 @@ pub(in crate::http) struct AdminTokenPatch {
     name: Option<String>,
     #[serde(default, deserialize_with = "given")]
     scopes: Option<Vec<String>>,
+    /// 1 to 3650, from now on; `null` takes the expiry away. Not together with `expires_at`.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>)]
+    expires_in_days: Option<Option<u32>>,
+    /// RFC 3339; `null` takes the expiry away. Not together with `expires_in_days`.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    expires_at: Option<Option<String>>,
     /// The new pairs, in the place of all old ones.
     #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
@@ -232,9 +240,12 @@ pub(in crate::http) async fn update(
 ) -> Result<Response, Problem> {
     let key = surface(call)?.change(key, Deed::Edit)?;
     let patch = key.json::<AdminTokenPatch>(request).await?;
+    let expires_at = patch.expires_at.as_ref().map(Option::as_deref);
+    let expiry = new_expiry(expires_at, patch.expires_in_days)?;
     key.edit(|edit| UpdateKey {
         name: patch.name,
         scopes: patch.scopes,
+        expiry,
         metadata: patch.metadata,
         ..edit
     })
@@ -255,7 +266,10 @@ pub(in crate::http) async fn review(call: Call, query: Query<Review>) -> Result<
         .unused_days
         .is_some_and(|days| !UNUSED_DAYS.contains(&days))
     {
-        return Err(Problem::invalid_query("unused_days", "must be 1 to 3650"));
+        return Err(Problem::invalid_query(
+            "unused_days",
+            "must be a whole number from 1 to 3650",
+        ));
     }
     let page_asked = ask(asked.limit, asked.cursor.as_deref())?;
     let days = asked.unused_days.unwrap_or(UNUSED_DAYS_USUAL);

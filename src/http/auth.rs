@@ -1,5 +1,5 @@
-//! Who calls: the credential in `Authorization: Bearer`, or the member of the session in the
-//! cookie, looked up and turned into an authority.
+//! Who calls: the credential in `Authorization`, or the member of the session in the cookie,
+//! looked up and turned into an authority.
 //!
 //! A handler that takes a [`Caller`] cannot run without one. What it may do is asked of
 //! [`may`]; the ledger asks again when it decides.
@@ -11,6 +11,7 @@ use axum::http::header;
 use axum::http::request::Parts;
 
 use super::App;
+use super::authorization::{NoToken, presented_token};
 use super::context::single;
 use super::cookie;
 use super::problem::Problem;
@@ -40,7 +41,7 @@ impl FromRequestParts<App> for Caller {
         let cookie = cookie::presented(&parts.headers, &app.settings.public_url)?;
         let value = match (parts.headers.get(header::AUTHORIZATION), cookie) {
             (Some(_), Some(_)) => {
-                let detail = "send a bearer credential or a session's cookie, not both";
+                let detail = "send Authorization or a session's cookie, not both";
                 return Err(Problem::bad_request("credentials_twice", detail));
             }
             (None, Some(token)) => return by_session(parts, app, token),
@@ -52,12 +53,12 @@ impl FromRequestParts<App> for Caller {
             Ok(_) => single(&parts.headers, &header::AUTHORIZATION)?.unwrap_or_default(),
             Err(_) => return Err(Problem::unauthenticated(true)),
         };
-        let token = match value.split_once(' ') {
-            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            Some(_) | None => return Err(Problem::unauthenticated(false)),
-        };
+        let token = presented_token(value).map_err(|why| match why {
+            NoToken::OtherScheme => Problem::other_scheme(),
+            NoToken::NotBasic => Problem::unauthenticated(true),
+        })?;
         let views = app.ledger.views();
-        match views.index.authenticate(token, app.ledger.now()) {
+        match views.index.authenticate(&token, app.ledger.now()) {
             Ok(caller) => {
                 used::tell(parts, app, caller.found(), Code::Valid);
                 Ok(Self {

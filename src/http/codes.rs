@@ -8,17 +8,17 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         400,
         "credentials_twice",
-        "a bearer credential and a session's cookie at once, or two credentials for a gateway",
+        "`Authorization` and a session's cookie at once, or two credentials for a gateway",
     ),
     (
         400,
         "cursor_invalid",
-        "the cursor is none that this server has given out",
+        "the cursor is not one that this list has given out",
     ),
     (
         400,
         "form_invalid",
-        "a field of a form is missing or stands twice",
+        "a field of a form is missing, or given more than once",
     ),
     (
         400,
@@ -28,7 +28,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         400,
         "header_twice",
-        "a header that may stand once stands twice",
+        "a header that may be given once is given more than once",
     ),
     (
         400,
@@ -47,7 +47,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "query_invalid",
         "a parameter of the query is unknown or out of range",
     ),
-    (401, "credential_missing", "there is no bearer credential"),
+    (
+        401,
+        "credential_missing",
+        "the request has no credential, or one in another form than Bearer or Basic",
+    ),
     (
         401,
         "credential_not_accepted",
@@ -99,7 +103,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "password_proof_needed",
         "neither the current password nor a link used within 10 minutes",
     ),
-    (403, "password_wrong", "the current password is another"),
+    (403, "password_wrong", "the current password is incorrect"),
     (
         403,
         "session_required",
@@ -219,7 +223,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         422,
         "event_type_not_delivered",
-        "no such type or family of events, one of no organization, or one twice",
+        "no such type or family of events, one of no organization, or one given more than once",
     ),
     (422, "expiry_days_out_of_range", "not 1 to 3650 days"),
     (422, "expiry_in_past", "the expiry has passed"),
@@ -242,7 +246,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         422,
         "field_invalid",
-        "a field is of another type, or stands twice",
+        "a field is of another type, or given more than once",
     ),
     (422, "field_missing", "a required field is missing"),
     (422, "field_too_long", "a text or list is too long"),
@@ -256,7 +260,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         422,
         "idempotency_key_reused",
-        "the idempotency key stands for another body",
+        "the idempotency key was used with another body",
     ),
     (
         422,
@@ -289,7 +293,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "scope_not_for_kind",
         "the kind does not take the scope",
     ),
-    (422, "scope_twice", "a scope stands twice"),
+    (422, "scope_twice", "a scope is given more than once"),
     (
         422,
         "signing_secret_invalid",

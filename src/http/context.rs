@@ -42,7 +42,7 @@ pub(super) fn single<'a>(
     let mut values = headers.get_all(name).iter();
     let value = values.next();
     if values.next().is_some() {
-        let detail = format!("the header {name} stands twice");
+        let detail = format!("the header {name} is given more than once");
         return Err(Problem::bad_request("header_twice", detail));
     }
     value
@@ -171,7 +171,7 @@ impl Context {
     fn idempotency_key(&self) -> Result<Option<&str>, Problem> {
         match single(&self.headers, &IDEMPOTENCY_KEY)? {
             Some(key) if key.is_empty() || key.len() > IDEMPOTENCY_KEY_MAX => {
-                let detail = "Idempotency-Key has 1 to 255 characters";
+                let detail = "Idempotency-Key must have 1 to 255 characters";
                 Err(Problem::bad_request("idempotency_key_invalid", detail))
             }
             key => Ok(key),
@@ -207,7 +207,10 @@ impl Context {
     fn min_position(&self) -> Result<Option<u64>, Problem> {
         let text = single(&self.headers, &LEDGER_MIN_POSITION)?;
         text.map(str::parse).transpose().map_err(|_no_number| {
-            Problem::bad_request("position_invalid", "Ledger-Min-Position is a position")
+            Problem::bad_request(
+                "position_invalid",
+                "Ledger-Min-Position must be a position, as in Ledger-Position of an answer",
+            )
         })
     }
 

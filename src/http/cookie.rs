@@ -37,7 +37,7 @@ pub(super) fn presented<'a>(
     let mut ours = pairs.filter(|(of, _)| *of == name).map(|(_, value)| value);
     let (first, second) = (ours.next(), ours.next());
     if second.is_some() {
-        let detail = format!("the cookie {name} stands twice");
+        let detail = format!("the cookie {name} is given more than once");
         return Err(Problem::bad_request("header_twice", detail));
     }
     Ok(first)

@@ -18,7 +18,7 @@ use super::problem::ProblemBody;
             disable and revoke them; every action is an event of one durable log.",
         license(name = "Apache-2.0", identifier = "Apache-2.0"),
     ),
-    security(("bearer" = []), ("session" = [])),
+    security(("bearer" = []), ("basic" = []), ("session" = [])),
     components(schemas(ProblemBody)),
 )]
 pub(super) struct Head;

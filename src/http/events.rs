@@ -7,6 +7,7 @@ use utoipa::ToSchema;
 
 use super::call::Call;
 use super::ledger::proofs::receipts;
+use super::list_cursor::NOT_OURS;
 use super::lists::{Query, array, limit, number};
 use super::past::off_thread;
 use super::problem::Problem;
@@ -94,10 +95,7 @@ pub(super) async fn history(
         None => newest,
         Some(Ok(before)) => newest.min(before.saturating_sub(1)),
         Some(Err(_)) => {
-            return Err(Problem::bad_request(
-                "cursor_invalid",
-                "the cursor is not one of ours",
-            ));
+            return Err(Problem::bad_request("cursor_invalid", NOT_OURS));
         }
     };
     let limit = limit.min(last as usize);
@@ -186,9 +184,16 @@ fn without_hashes(fact: &Fact) -> Value {
         fields.remove("hash");
         fields.remove("password");
     }
-    if let (Fact::MemberAdded(added), Some(fields)) = (fact, data.as_object_mut()) {
-        show(fields, "email", Some(&added.email));
-        show(fields, "name", added.name.as_ref());
+    let person = if let Fact::MemberAdded(data) = fact {
+        Some((&data.email, &data.name))
+    } else if let Fact::MemberUpdated(data) = fact {
+        Some((&data.email, &data.name))
+    } else {
+        None
+    };
+    if let (Some((email, name)), Some(fields)) = (person, data.as_object_mut()) {
+        show(fields, "email", Some(email));
+        show(fields, "name", name.as_ref());
     }
     data
 }

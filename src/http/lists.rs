@@ -12,10 +12,14 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
 use super::App;
-use super::body::{ShapeError, Tree};
+use super::body::{ShapeError, Tree, one_of};
+use super::list_cursor::{self, NOT_OURS};
 use super::problem::Problem;
 use crate::seal::cursor::CursorKey;
 use crate::views::page::{InvalidCursor, Page, PageAsk};
+
+/// The parameter that says where a list goes on.
+const CURSOR: &str = "cursor";
 
 /// Most records of a page, and as many as there are unless fewer are asked for.
 pub(super) const PAGE_MAX: usize = 200;
@@ -42,12 +46,28 @@ impl<T: DeserializeOwned> Query<T> {
     /// What is asked, or a refusal with the name of the parameter at fault.
     pub(super) fn read(&self) -> Result<T, Problem> {
         let query = self.uri.query().unwrap_or_default();
-        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(query)
-            .map_err(|_no_pairs| Problem::bad_request("query_invalid", "not a query"))?;
-        let pairs = pairs.into_iter();
-        let tree = Tree::Map(pairs.map(|(name, text)| (name, Tree::Text(text))).collect());
-        T::deserialize(tree)
-            .map_err(|why: ShapeError| Problem::invalid_query(why.path, why.message))
+        let pairs: Vec<(String, String)> =
+            serde_urlencoded::from_str(query).map_err(|_no_pairs| {
+                Problem::bad_request("query_invalid", "the query is not made of name=value pairs")
+            })?;
+        let mut wrong_cursor = None;
+        let mut field = |(name, text): (String, String)| {
+            let text = match name.as_str() {
+                CURSOR => list_cursor::open(self.uri.path(), &text).unwrap_or_else(|why| {
+                    wrong_cursor = Some(Problem::bad_request("cursor_invalid", why.to_string()));
+                    text
+                }),
+                _ => text,
+            };
+            (name, Tree::Text(text))
+        };
+        let tree = Tree::Map(pairs.into_iter().map(&mut field).collect());
+        let read = T::deserialize(tree)
+            .map_err(|why: ShapeError| Problem::invalid_query(why.path, why.message))?;
+        match wrong_cursor {
+            Some(wrong) => Err(wrong),
+            None => Ok(read),
+        }
     }
 }
 
@@ -91,7 +111,7 @@ impl StatusPages {
                 Some(known) => Ok(Some(known)),
                 None => Err(Problem::invalid_query(
                     "status",
-                    format!("must be one of {}", known.join(", ")),
+                    one_of(known.iter().copied()),
                 )),
             },
         }
@@ -104,7 +124,7 @@ pub(super) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>
     let number = text.parse();
     number
         .map(Some)
-        .map_err(|_no_number| D::Error::custom("is not a number"))
+        .map_err(|_no_number| D::Error::custom("must be a whole number"))
 }
 
 /// Where a list begins and how long it may be.
@@ -123,7 +143,7 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
         Some(limit @ 1..=PAGE_MAX) => Ok(limit),
         Some(_) => Err(Problem::invalid_query(
             "limit",
-            format!("must be 1 to {PAGE_MAX}"),
+            format!("must be a whole number from 1 to {PAGE_MAX}"),
         )),
     }
 }
@@ -132,7 +152,10 @@ pub(super) fn limit(asked: Option<usize>) -> Result<usize, Problem> {
 pub(super) fn first_after(app: &App, after: Option<&str>) -> Result<Option<u64>, Problem> {
     let Some(text) = after else { return Ok(None) };
     if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(Problem::invalid_query("after", "is not a position"));
+        return Err(Problem::invalid_query(
+            "after",
+            "must be a position, a whole number",
+        ));
     }
     let after: u64 = text
         .parse()
@@ -151,7 +174,7 @@ pub(super) fn opened<T>(app: &App, text: &str, cursor: Option<T>) -> Result<T, P
              from its beginning"
                 .to_owned(),
         ),
-        false => Problem::bad_request("cursor_invalid", "the cursor is not one of ours"),
+        false => Problem::bad_request("cursor_invalid", NOT_OURS),
     })
 }
 
@@ -175,7 +198,8 @@ pub(super) fn array<T: Serialize>(uri: &Uri, records: &[T], next: Option<&str>) 
     response
         .headers_mut()
         .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    let link = next.and_then(|cursor| link(uri, "cursor", cursor));
+    let next = next.map(|cursor| list_cursor::bind(uri.path(), cursor));
+    let link = next.and_then(|cursor| link(uri, CURSOR, &cursor));
     if let Some(link) = link {
         response.headers_mut().insert(header::LINK, link);
     }

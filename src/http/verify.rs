@@ -191,7 +191,10 @@ impl Wrong {
     fn of(&self, item: &str) -> Problem {
         match self {
             Self::NoId(field) => {
-                let message = "is not an id of this form";
+                let message = match *field {
+                    "project_id" => "must be an id of the form prj_ and 26 characters",
+                    _ => "must be an id of the form org_ and 26 characters",
+                };
                 Problem::invalid_field("field_invalid", format!("{item}{field}"), message)
             }
             Self::TooLong(field, max) => {

@@ -150,7 +150,7 @@ pub(crate) fn creates(command: &Command) -> bool {
         | Command::CreateOrganization(_)
         | Command::UpdateOrganization(_)
         | Command::UpdateProject(_)
-        | Command::ChangeMemberRole(_)
+        | Command::UpdateMember(_)
         | Command::RemoveMember(_)
         | Command::EraseMember(_)
         | Command::UpdateServiceAccount(_)

@@ -22,7 +22,7 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{EventId, Principal, Subject, UserId};
 use crate::domain::personal::Personal;
 use crate::domain::record::{Member, WebhookEndpoint};
-use crate::domain::sealed_values::{ENDPOINT_KEY_FIELD, PASSWORD_FIELD};
+use crate::domain::sealed_values::{ENDPOINT_KEY_FIELD, PASSWORD_FIELD, values_of_person};
 use crate::domain::session::SignInMeans;
 use crate::domain::state::State;
 use crate::seal::{Context, DataKeyId, KeyStore, Opened, SealError, Sealed};
@@ -351,16 +351,15 @@ fn actor_stamp(actor: Actor, authority: &Authority) -> ActorStamp {
     }
 }
 
-/// Opens a member's values after a snapshot: they are sealed under the event that added the member.
+/// Opens a member's values after a snapshot: they are sealed under the event that set them last.
 /// Who was erased stays so, even where a crash kept the key.
 pub(crate) fn open_member(keys: &KeyStore, member: &mut Member) -> Result<(), StampError> {
     if member.erased_at.is_some() {
         return Ok(());
     }
-    let event_id = member.added_by.to_string();
-    let name = member.name.as_mut().map(|name| ("data.name", name));
-    let values = [Some(("data.email", &mut member.email)), name];
-    open_values(keys, keys.log_id(), &event_id, values.into_iter().flatten())
+    let event_id = member.sealed_by.to_string();
+    let values = values_of_person(&mut member.email, member.name.as_mut());
+    open_values(keys, keys.log_id(), &event_id, values)
 }
 
 /// Opens a member's password hash after a snapshot: it is sealed under the event that set it.

@@ -125,7 +125,7 @@ pub(crate) struct KeyRecord {
     scopes: Vec<String>,
     role: Option<String>,
     preset: Option<String>,
-    /// The preset of a project token, as its surface calls it.
+    /// The preset of a project token or the role of an access token, as their surfaces call it.
     scope: Option<String>,
     /// Of an access token: the address of the member behind it, and the ULID of its id.
     token_id: Option<String>,
@@ -359,7 +359,7 @@ impl KeyRecord {
             scopes: record.grant().scopes.clone(),
             role: record.grant().role.clone(),
             preset: record.grant().preset.clone(),
-            scope: record.grant().preset.clone(),
+            scope: scope(record),
             token_id: (record.kind() == Kind::Access).then(|| token_id(makers, record)),
             token: masked(&prefix),
             key_prefix: prefix,
@@ -387,6 +387,16 @@ impl KeyRecord {
             }),
             origin: Origin::from(&record.stamp()),
         }
+    }
+}
+
+/// What the surface of a kind calls the scope, in the singular.
+fn scope(record: &Credential) -> Option<String> {
+    let grant = record.grant();
+    match record.kind() {
+        Kind::Project => grant.preset.clone(),
+        Kind::Access => grant.role.clone(),
+        Kind::Organization | Kind::Personal | Kind::ServiceAccount | Kind::Admin => None,
     }
 }
 

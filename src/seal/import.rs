@@ -15,6 +15,7 @@ use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use age::armor::ArmoredReader;
 use age::secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -80,7 +81,7 @@ pub struct Imported {
     pub set_aside: Option<PathBuf>,
 }
 
-/// Imports an export.
+/// Imports an export, also one that age has armored since.
 ///
 /// # Errors
 /// [`SealError::Decrypt`], [`SealError::BadExport`], [`SealError::OtherLog`], those of a master key
@@ -209,6 +210,8 @@ fn same_log(export: [u8; 16], folder: [u8; 16]) -> Result<(), SealError> {
 }
 
 fn read_export(with: &DecryptWith, from: impl Read) -> Result<Contents, SealError> {
+    // Whether it is armored shows in its first bytes.
+    let from = ArmoredReader::new(from);
     let decryptor = age::Decryptor::new(from).map_err(SealError::Decrypt)?;
     let text = match with {
         DecryptWith::Passphrase(passphrase) => {

@@ -59,7 +59,7 @@ pub struct Cursor(pub(super) Ulid);
 
 /// A text that is no cursor of ours.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("not a cursor that this server has given out")]
+#[error("the cursor is not one that this list has given out")]
 pub struct InvalidCursor;
 
 impl fmt::Display for Cursor {

@@ -13,8 +13,8 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use papaya::HashMap as LockFreeMap;
 
 use crate::domain::access::Authority;
+use crate::domain::canonical::ComparedAddress;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::decide::fold_case;
 use crate::domain::ids::{OrganizationId, SessionId, UserId};
 use crate::domain::record::Member;
 use crate::domain::secret::SecretHash;
@@ -46,10 +46,10 @@ struct Shelves {
     of_members: BTreeMap<(UserId, SessionId), [u8; 32]>,
     means: BTreeMap<UserId, Arc<SignInMeans>>,
     links: BTreeMap<[u8; 32], UserId>,
-    /// Members by their address, folded.
+    /// Members by the key of their address.
     addresses: BTreeMap<String, BTreeSet<(OrganizationId, UserId)>>,
     /// The same by the member: the record of who was erased no longer says under which.
-    address_of: BTreeMap<UserId, String>,
+    address_of: BTreeMap<UserId, ComparedAddress>,
 }
 
 /// A session that is accepted.
@@ -197,7 +197,8 @@ impl Sessions {
     }
 
     /// The members with this address, in the organization if one is named: at most `max`, those
-    /// that have a password before the others, and those that came first before later ones.
+    /// whose address is spelled so before the others, then those that have a password, then those
+    /// that came first.
     #[must_use]
     pub fn of_address(
         &self,
@@ -205,8 +206,9 @@ impl Sessions {
         organization: Option<OrganizationId>,
         max: usize,
     ) -> Vec<(OrganizationId, UserId)> {
+        let asked = ComparedAddress::of(address);
         let shelves = self.read();
-        let members = shelves.addresses.get(&fold_case(address));
+        let members = shelves.addresses.get(&asked.key);
         let members = members.into_iter().flatten().copied();
         let mut members: Vec<_> = members
             .filter(|(of, _)| organization.is_none_or(|organization| organization == *of))
@@ -214,7 +216,9 @@ impl Sessions {
         members.sort_by_key(|(_, member)| {
             let means = shelves.means.get(member);
             let has_password = means.is_some_and(|means| means.password.is_some());
-            (!has_password, *member)
+            let address = shelves.address_of.get(member);
+            let is_spelled_so = address.is_some_and(|own| own.is_spelled_like(&asked));
+            (!is_spelled_so, !has_password, *member)
         });
         members.truncate(max);
         members
@@ -248,17 +252,18 @@ impl Shelves {
         }
         let key = (member.organization, member.id);
         if let Some(address) = self.address_of.remove(&member.id)
-            && let Some(holders) = self.addresses.get_mut(&address)
+            && let Some(holders) = self.addresses.get_mut(&address.key)
         {
             holders.remove(&key);
             if holders.is_empty() {
-                self.addresses.remove(&address);
+                self.addresses.remove(&address.key);
             }
         }
         let address = member.email.text().filter(|_| !member.removed);
-        if let Some(address) = address.map(fold_case) {
-            self.address_of.insert(member.id, address.clone());
-            self.addresses.entry(address).or_default().insert(key);
+        if let Some(address) = address.map(ComparedAddress::of) {
+            let holders = self.addresses.entry(address.key.clone()).or_default();
+            holders.insert(key);
+            self.address_of.insert(member.id, address);
         }
     }
 }
@@ -288,7 +293,7 @@ mod tests {
             role: "viewer".to_owned(),
             removed,
             erased_at: None,
-            added_by: EventId(Ulid(0)),
+            sealed_by: EventId(Ulid(0)),
             stamp: stamp(1, Timestamp(0)),
         })
     }
@@ -445,5 +450,38 @@ mod tests {
         sessions.apply(&changes, &directory);
         assert_eq!(of(None), []);
         assert_eq!(sessions.of_address("eve@acme.example", None, 8), []);
+    }
+
+    #[test]
+    fn an_address_is_found_in_whatever_form_it_was_stored() {
+        let (sessions, directory) = (Sessions::default(), Directory::default());
+        let older = [
+            "jose\u{301}@b\u{fc}cher.example",
+            "jos\u{e9}@b\u{fc}cher.example",
+        ];
+        let members = (1..).zip(older).map(|(id, email)| {
+            let mut member = Member::clone(&member(OF, UserId(Ulid(id)), false));
+            member.email = Personal::new(email.to_owned());
+            Arc::new(member)
+        });
+        let changes = Changes {
+            members: members.collect(),
+            ..Changes::default()
+        };
+        directory.apply(&changes);
+        sessions.apply(&changes, &directory);
+        let found = |address: &str| {
+            let members = sessions.of_address(address, Some(OF), 8);
+            members
+                .into_iter()
+                .map(|(_, id)| id.ulid().0)
+                .collect::<Vec<_>>()
+        };
+        // Each by its own form first, by any other form both.
+        assert_eq!(found(older[0]), [1, 2]);
+        assert_eq!(found("JOSE\u{301}@B\u{dc}CHER.example"), [1, 2]);
+        assert_eq!(found(older[1]), [2, 1]);
+        assert_eq!(found(" jos\u{e9}@xn--bcher-kva.example"), [1, 2]);
+        assert_eq!(found("jose@xn--bcher-kva.example"), [0; 0]);
     }
 }

@@ -22,7 +22,7 @@ use crate::merkle::Hash;
 const MAGIC: &[u8; 8] = b"KLSNAP01";
 
 /// Snapshots of other versions of the code are passed over: raise it with any record's form.
-const CODE_VERSION: u32 = 10;
+const CODE_VERSION: u32 = 11;
 
 /// The longest block: 4,096 records of at most 16 KiB each. What is longer goes in two.
 const BLOCK_BYTES_MAX: u32 = 64 * 1024 * 1024;

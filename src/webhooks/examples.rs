@@ -69,6 +69,7 @@ examples! {
     "webhook_endpoint.deleted",
     "webhook_endpoint.failing",
     "subject.erased",
+    "member.updated",
 }
 
 impl Example {

@@ -243,11 +243,14 @@ async fn a_receipt_is_checked_with_a_key_and_a_payload_and_tables_are_for_people
     let table = company.file("events.csv");
     let tabled = company.audit("export", &["--csv", &table]);
     assert_eq!(code(&tabled), WHOLE, "{}", stderr(&tabled));
+    let rows = fs::read_to_string(&table).unwrap();
+    assert!(rows.starts_with("position,occurred_at,type,"));
+    let columns = rows.lines().next().unwrap();
     assert!(
-        fs::read_to_string(&table)
-            .unwrap()
-            .starts_with("position,occurred_at,type,")
+        columns.ends_with(",subject_name,actor_name,reason"),
+        "{columns}"
     );
+    assert!(rows.contains("Bootstrap key"), "{rows}");
 
     let data = company.data();
     let proof = run(["audit", "prove", "3", "--data-dir", data.to_str().unwrap()]);

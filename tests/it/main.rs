@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod audit_table;
 mod catalogue;
 mod cli;
 mod containers;

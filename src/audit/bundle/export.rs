@@ -18,6 +18,7 @@ use super::{
 use crate::audit::archive::Writing;
 use crate::audit::gaps::Gap;
 use crate::audit::keys::Named;
+use crate::audit::past::FoldError;
 use crate::audit::reading::Reading;
 use crate::audit::subtrees::Subtrees;
 use crate::domain::event_schemas::event_schemas;
@@ -55,6 +56,9 @@ pub enum ExportError {
     /// A key cannot be read.
     #[error("a data key cannot be read")]
     Key(#[from] SealError),
+    /// The events cannot be folded.
+    #[error("the past cannot be put together; verify the folder")]
+    Fold(#[from] FoldError),
     /// Something cannot be written as JSON.
     #[error("it cannot be written as JSON")]
     Json(#[from] serde_json::Error),

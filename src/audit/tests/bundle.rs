@@ -425,12 +425,15 @@ fn a_table_has_a_row_for_every_event() {
     let original = Original::new(89);
     let reading = Reading::open(&data(&original.dir), None).unwrap();
     let mut out = Vec::new();
-    let rows = table::write(&reading, &Chosen::default(), &mut out).unwrap();
+    let tabled = table::write(&reading, &Chosen::default(), &mut out).unwrap();
+    let rows = tabled.rows;
+    assert!(tabled.names_people);
     assert_eq!(rows, original.payloads.len() as u64);
     let text = String::from_utf8(out).unwrap();
     let mut lines = text.lines();
     let columns = "position,occurred_at,type,id,organization_id,organization_sequence,subject,\
-        subject_version,actor_type,actor_id,actor_via,request_id,commitment";
+        subject_version,actor_type,actor_id,actor_via,request_id,commitment,\
+        subject_name,actor_name,reason";
     assert_eq!(lines.next(), Some(columns));
     let first = lines.next().unwrap();
     assert!(

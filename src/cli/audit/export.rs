@@ -6,11 +6,13 @@ use std::path::PathBuf;
 use clap::builder::BoolishValueParser;
 use clap::{ArgGroup, Args};
 
-use super::past::ReadArgs;
+use super::past::{ReadArgs, tell_of_keys, unread};
 use super::{Outcome, cannot};
 use crate::audit::bundle::Chosen;
 use crate::audit::bundle::export::{ExportError, export};
 use crate::audit::bundle::table;
+use crate::audit::past::AsOf;
+use crate::audit::reading::Reading;
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::files::NewFile;
 use crate::cli::output::{print, say};
@@ -38,15 +40,15 @@ pub(super) struct Export {
     #[arg(env = "KEYLEDGER_AUDIT_ORGANIZATION", hide_env_values = true)]
     organization: Option<OrganizationId>,
 
-    /// The first position
-    #[arg(long, value_name = "P", default_value_t = 0)]
+    /// The first event: a position in digits, or an RFC 3339 time; without it the log's first
+    #[arg(long, value_name = "T")]
     #[arg(env = "KEYLEDGER_AUDIT_FROM", hide_env_values = true)]
-    from: u64,
+    from: Option<AsOf>,
 
-    /// The last position
-    #[arg(long, value_name = "P")]
+    /// The last event, likewise; one that happened at the time itself is among them
+    #[arg(long, value_name = "T")]
     #[arg(env = "KEYLEDGER_AUDIT_TO", hide_env_values = true)]
-    to: Option<u64>,
+    to: Option<AsOf>,
 
     /// Add the keys that open what belongs to people: whoever has the file can read it
     #[arg(long, value_parser = BoolishValueParser::new())]
@@ -56,18 +58,23 @@ pub(super) struct Export {
 
 impl Export {
     pub(super) fn run(self) -> Result<Outcome, Stop> {
+        let reading = self.read.open()?;
+        let (from, to) = self.range(&reading)?;
         let chosen = Chosen {
             organization: self.organization,
-            from: self.from,
-            to: self.to,
+            from,
+            to,
         };
-        let reading = self.read.open()?;
         if let Some(csv) = &self.csv {
             let mut file = NewFile::create(csv)?;
-            let rows =
-                table::write(&reading, &chosen, BufWriter::new(&mut file)).map_err(failed)?;
+            let made = table::write(&reading, &chosen, BufWriter::new(&mut file));
+            let made = made.map_err(failed)?;
             file.finish()?;
-            print(&format!("{rows} events in {}", csv.display()))?;
+            if made.names_people {
+                say("ATTENTION: the table holds addresses of people, and no erasure reaches it.");
+            }
+            tell_of_keys(&reading);
+            print(&format!("{} events in {}", made.rows, csv.display()))?;
         }
         if let Some(out) = &self.out {
             let mut file = NewFile::create(out)?;
@@ -95,13 +102,44 @@ impl Export {
     }
 }
 
+impl Export {
+    /// The first and the last position. Of times between which nothing happened both lie behind
+    /// the log's end.
+    fn range(&self, reading: &Reading) -> Result<(u64, Option<u64>), Stop> {
+        let from = match self.from {
+            None => 0,
+            Some(AsOf::Position(position)) => position,
+            Some(AsOf::Instant(at)) => reading.first_not_before(at).map_err(unread)?,
+        };
+        let to = match self.to {
+            None => return Ok((from, None)),
+            Some(AsOf::Position(position)) => Some(position),
+            Some(AsOf::Instant(_)) => reading.moment(self.to).map_err(unread)?.position,
+        };
+        let is_turned_round = match (self.from, self.to) {
+            (Some(AsOf::Instant(from)), Some(AsOf::Instant(to))) => from > to,
+            (Some(AsOf::Position(from)), Some(AsOf::Position(to))) => from > to,
+            (_, _) => false,
+        };
+        if is_turned_round {
+            return Err(Stop::refused("--from must not be later than --to"));
+        }
+        match to {
+            Some(to) if from <= to => Ok((from, Some(to))),
+            Some(_) | None => Ok((reading.size(), Some(reading.size()))),
+        }
+    }
+}
+
 fn failed(why: ExportError) -> Stop {
     match &why {
         ExportError::NotSigned | ExportError::NoKeys => Stop::refused(why),
-        ExportError::Read(_) | ExportError::Unfit | ExportError::Form(_) => Stop {
-            exit: Exit::Damaged,
-            why: why.into(),
-        },
+        ExportError::Read(_) | ExportError::Unfit | ExportError::Form(_) | ExportError::Fold(_) => {
+            Stop {
+                exit: Exit::Damaged,
+                why: why.into(),
+            }
+        }
         ExportError::Io(_) | ExportError::Floor(_) | ExportError::Key(_) | ExportError::Json(_) => {
             cannot(why)
         }

@@ -104,7 +104,7 @@ impl Replay {
     }
 }
 
-fn tell_of_keys(reading: &Reading) {
+pub(super) fn tell_of_keys(reading: &Reading) {
     if !reading.has_keys() {
         say("The folder's keys cannot be used: what belongs to people is blank.");
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{UNKNOWN_SUBJECT, WRONG_SUBJECT, new_stamp, organization_of, touch};
+use crate::domain::canonical::canonical_line;
 use crate::domain::envelope::Event;
 use crate::domain::event::{Fact, KeyCreated, KeyRevoked, KeyRotated, KeyUpdated};
 use crate::domain::ids::CredentialId;
@@ -104,7 +105,7 @@ impl State {
         if record.kind.rules().unique_name {
             self.free_key_name(record);
             self.key_names
-                .set((record.owner, data.name.clone()), record.id);
+                .set((record.owner, canonical_line(&data.name)), record.id);
         }
         record.name = data.name.as_str().into();
         record.description = data.description.as_deref().map(Into::into);
@@ -132,7 +133,7 @@ impl State {
 
     /// Frees the name of a credential, unless a later one has taken it since it expired.
     fn free_key_name(&mut self, record: &Unpacked) {
-        let name = (record.owner, record.name.to_string());
+        let name = (record.owner, canonical_line(&record.name));
         if self
             .key_names
             .get(&name)
@@ -146,7 +147,7 @@ impl State {
     pub(in crate::domain) fn index_live(&mut self, record: &Credential, now: Timestamp) {
         self.live.add(record, now);
         if record.kind().rules().unique_name {
-            let name = (record.owner(), record.name().to_owned());
+            let name = (record.owner(), canonical_line(record.name()));
             self.key_names.set(name, record.id());
         }
     }

@@ -12,9 +12,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::audit_event::SigningKeyRotated;
-use crate::domain::decide::fold_case;
+use crate::domain::canonical::{address_key, name_key};
 use crate::domain::envelope::{Digest32, Event};
-use crate::domain::event::{Fact, MemberAdded, ServiceAccountCreated, ServiceAccountUpdated};
+use crate::domain::event::{
+    Fact, MemberAdded, MemberUpdated, ServiceAccountCreated, ServiceAccountUpdated,
+};
 use crate::domain::expiry::Turn;
 use crate::domain::ids::{OrganizationId, Principal, ProjectId, ServiceAccountId, Subject, UserId};
 use crate::domain::ledger_head::{Checkpointed, LedgerKey};
@@ -253,14 +255,9 @@ impl State {
                 counts.members = counts.members.saturating_sub(1);
                 counts.owners = counts.owners.saturating_sub(u64::from(was_owner));
             });
-            if let Some(email) = record.email.text() {
-                let address = (record.organization, fold_case(email));
-                let holder = self.emails.get(&address);
-                // Behind a snapshot, a later member may hold the address already.
-                if holder.is_some_and(|holder| **holder == id) {
-                    self.emails.remove(address);
-                }
-            }
+            self.free_address(&record);
+        } else if let Fact::MemberUpdated(data) = fact {
+            self.member_updated(&mut record, event, data);
         } else if let Fact::SubjectErased(_) = fact {
             // Before its data key is gone, and after: the same.
             record.erased_at = Some(event.occurred_at);
@@ -283,10 +280,6 @@ impl State {
     ) -> Result<(), &'static str> {
         let organization = organization_of(event)?;
         let is_owner = self.catalogue.is_owner(&data.role);
-        // An erased address is free again.
-        if let Some(email) = data.email.text() {
-            self.emails.set((organization, fold_case(email)), id);
-        }
         let record = Member {
             id,
             organization,
@@ -295,15 +288,50 @@ impl State {
             role: data.role.clone(),
             removed: false,
             erased_at: None,
-            added_by: event.id,
+            sealed_by: event.id,
             stamp: new_stamp(event, data.created_by),
         };
+        self.hold_address(&record);
         self.members.set(id, record);
         self.count(organization, |counts| {
             counts.members += 1;
             counts.owners += u64::from(is_owner);
         });
         Ok(())
+    }
+
+    fn member_updated(&mut self, record: &mut Member, event: &Event, data: &MemberUpdated) {
+        self.free_address(record);
+        record.email.clone_from(&data.email);
+        record.name.clone_from(&data.name);
+        record.sealed_by = event.id;
+        self.hold_address(record);
+    }
+
+    /// Notes whose a member's address is. An erased one is nobody's.
+    pub(in crate::domain) fn hold_address(&mut self, record: &Member) {
+        let Some(email) = record.email.text() else {
+            return;
+        };
+        let address = (record.organization, address_key(email));
+        let holder = self.emails.get(&address);
+        let holder = holder.and_then(|holder| self.members.get(holder));
+        // Behind a snapshot, a member may hold the address that got it by a later event.
+        if holder.is_none_or(|holder| holder.stamp.position <= record.stamp.position) {
+            self.emails.set(address, record.id);
+        }
+    }
+
+    /// Frees the address of a member, unless a later one has taken it.
+    fn free_address(&mut self, record: &Member) {
+        let Some(email) = record.email.text() else {
+            return;
+        };
+        let address = (record.organization, address_key(email));
+        let holder = self.emails.get(&address);
+        if holder.is_some_and(|holder| **holder == record.id) {
+            self.emails.remove(address);
+        }
     }
 
     fn apply_to_account(
@@ -344,7 +372,7 @@ impl State {
     ) -> Result<(), &'static str> {
         let organization = organization_of(event)?;
         self.account_names
-            .set((organization, fold_case(&data.name)), id);
+            .set((organization, name_key(&data.name)), id);
         self.slugs.take(organization, &data.slug, id);
         let record = ServiceAccount {
             id,
@@ -365,22 +393,27 @@ impl State {
 
     fn account_updated(&mut self, record: &mut ServiceAccount, data: &ServiceAccountUpdated) {
         self.free_account_name(record);
-        let name = (record.organization, fold_case(&data.name));
+        record.name.clone_from(&data.name);
+        record.description.clone_from(&data.description);
+        record.role.clone_from(&data.role);
+        record.scopes.clone_from(&data.scopes);
+        self.hold_account_name(record);
+    }
+
+    /// Notes whose the name of a service account is.
+    pub(in crate::domain) fn hold_account_name(&mut self, record: &ServiceAccount) {
+        let name = (record.organization, name_key(&record.name));
         let holder = self.account_names.get(&name);
         let holder = holder.and_then(|holder| self.accounts.get(holder));
         // Behind a snapshot, an account may hold the name that got it by a later event.
         if holder.is_none_or(|holder| holder.stamp.position < record.stamp.position) {
             self.account_names.set(name, record.id);
         }
-        record.name.clone_from(&data.name);
-        record.description.clone_from(&data.description);
-        record.role.clone_from(&data.role);
-        record.scopes.clone_from(&data.scopes);
     }
 
     /// Frees the name of a service account, unless a later one has taken it.
     fn free_account_name(&mut self, record: &ServiceAccount) {
-        let name = (record.organization, fold_case(&record.name));
+        let name = (record.organization, name_key(&record.name));
         let holder = self.account_names.get(&name);
         if holder.is_some_and(|holder| **holder == record.id) {
             self.account_names.remove(name);

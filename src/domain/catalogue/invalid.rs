@@ -61,7 +61,7 @@ pub enum Fault {
     #[error("is not a name: 1 to 64 lower-case letters, digits and _-:, `admin:*` excepted")]
     Name,
     /// The name stands before it already.
-    #[error("stands twice")]
+    #[error("is given more than once")]
     Twice,
     /// It names a scope that is not in the catalogue.
     #[error("names the unknown scope {0:?}")]

@@ -16,15 +16,33 @@ pub struct AddMember {
     pub role: String,
 }
 
-/// See [`super::Command::ChangeMemberRole`].
+/// See [`super::Command::UpdateMember`]; what is `None` stays.
 #[derive(Clone, Debug)]
-pub struct ChangeMemberRole {
+pub struct UpdateMember {
     /// Where.
     pub organization: OrganizationId,
     /// Who.
     pub member: UserId,
-    /// The role's name or alias.
-    pub role: String,
+    /// The new e-mail address.
+    pub email: Option<String>,
+    /// The new name, or none.
+    pub name: Option<Option<String>>,
+    /// The new role's name or alias.
+    pub role: Option<String>,
+}
+
+impl UpdateMember {
+    /// An edit that changes nothing yet.
+    #[must_use]
+    pub const fn of(organization: OrganizationId, member: UserId) -> Self {
+        Self {
+            organization,
+            member,
+            email: None,
+            name: None,
+            role: None,
+        }
+    }
 }
 
 /// See [`super::Command::RemoveMember`].

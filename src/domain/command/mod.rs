@@ -11,8 +11,8 @@ mod sessions;
 mod usage;
 
 pub use accounts::{
-    AddMember, ChangeMemberRole, CreateServiceAccount, DeleteServiceAccount, EraseMember,
-    RemoveMember, UpdateServiceAccount,
+    AddMember, CreateServiceAccount, DeleteServiceAccount, EraseMember, RemoveMember, UpdateMember,
+    UpdateServiceAccount,
 };
 pub use endpoints::{
     CreateEndpoint, EnableEndpoint, EndpointTarget, NoteEndpointFailing, RotateEndpointSecret,
@@ -76,8 +76,8 @@ pub enum Command {
     UpdateProject(UpdateProject),
     /// A new member.
     AddMember(AddMember),
-    /// Another role for a member.
-    ChangeMemberRole(ChangeMemberRole),
+    /// Another address, name or role for a member.
+    UpdateMember(UpdateMember),
     /// Ends a membership and its tokens.
     RemoveMember(RemoveMember),
     /// Ends a membership that still stands, and erases the person.
@@ -173,7 +173,7 @@ impl Command {
             Self::CreateProject(c) => Some(c.organization),
             Self::UpdateProject(c) => Some(c.organization),
             Self::AddMember(c) => Some(c.organization),
-            Self::ChangeMemberRole(c) => Some(c.organization),
+            Self::UpdateMember(c) => Some(c.organization),
             Self::RemoveMember(c) => Some(c.organization),
             Self::EraseMember(c) => Some(c.organization),
             Self::CreateServiceAccount(c) => Some(c.organization),
@@ -234,7 +234,7 @@ impl Command {
             | Self::CreateProject(_)
             | Self::UpdateProject(_)
             | Self::AddMember(_)
-            | Self::ChangeMemberRole(_)
+            | Self::UpdateMember(_)
             | Self::CreateServiceAccount(_)
             | Self::CreateKey(_)
             | Self::UpdateKey(_)

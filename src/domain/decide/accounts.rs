@@ -1,22 +1,20 @@
-//! Members and service accounts: the principals that credentials act for.
+//! Service accounts: what systems act as.
 
-use super::organizations::{MEMBERS_MAX, SERVICE_ACCOUNTS_MAX};
-use super::{Change, Decision, Facts, admit, checks, decision, fold_case, keys, sessions};
+use super::organizations::SERVICE_ACCOUNTS_MAX;
+use super::{Change, Decision, Facts, admit, checks, decision, keys};
 use crate::domain::access::{Access, Action, Authority};
+use crate::domain::canonical::name_key;
 use crate::domain::command::{
-    AddMember, ChangeMemberRole, CreateServiceAccount, DeleteServiceAccount, RemoveMember, Request,
-    UpdateServiceAccount, Urgency,
+    CreateServiceAccount, DeleteServiceAccount, Request, UpdateServiceAccount, Urgency,
 };
 use crate::domain::event::{
-    Fact, MemberAdded, MemberRemoved, MemberRoleChanged, ServiceAccountCreated,
-    ServiceAccountDeleted, ServiceAccountDisabled, ServiceAccountEnabled, ServiceAccountUpdated,
+    Fact, ServiceAccountCreated, ServiceAccountDeleted, ServiceAccountDisabled,
+    ServiceAccountEnabled, ServiceAccountUpdated,
 };
-use crate::domain::ids::{OrganizationId, Owner, ServiceAccountId, Subject, UserId};
+use crate::domain::ids::{OrganizationId, Owner, ServiceAccountId, Subject};
 use crate::domain::kind::Kind;
-use crate::domain::personal::Personal;
-use crate::domain::record::{Grant, Member, ServiceAccount, Status};
+use crate::domain::record::{Grant, ServiceAccount, Status};
 use crate::domain::rejection::Rejection;
-use crate::domain::session::SessionEnd;
 use crate::domain::state::State;
 
 /// The slug of a name without a letter or digit.
@@ -24,156 +22,8 @@ const SLUG_OF_NOTHING: &str = "service-account";
 /// Longest slug, its counter apart.
 const SLUG_CHARS_MAX: usize = 60;
 
-pub(super) fn add_member(
-    state: &State,
-    request: &Request,
-    command: &AddMember,
-    facts: &Facts,
-) -> Result<Decision, Rejection> {
-    let organization = command.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
-    checks::email("email", &command.email)?;
-    if let Some(name) = &command.name {
-        checks::line("name", name, checks::NAME_CHARS_MAX)?;
-    }
-    let role = checks::role(&command.role, state.catalogue())?;
-    access
-        .authority()
-        .cover(&Authority::of_role(&role, state.catalogue()))?;
-    // A membership has no end.
-    access.authority().outlive(None)?;
-    if state
-        .emails
-        .contains(&(organization, fold_case(&command.email)))
-    {
-        return Err(Rejection::EmailTaken);
-    }
-    if state.counts(organization).members >= MEMBERS_MAX {
-        return Err(Rejection::QuotaReached {
-            what: "members",
-            max: MEMBERS_MAX,
-        });
-    }
-    let added = MemberAdded {
-        email: Personal::new(command.email.clone()),
-        name: command.name.clone().map(Personal::new),
-        role,
-        created_by: access.authority().principal,
-    };
-    let id = UserId(facts.ids[0]);
-    let made = decision(
-        &access,
-        organization,
-        Subject::Member(id),
-        vec![added.into()],
-    );
-    let member = (organization, id);
-    Ok(sessions::with_link(made, &access, member, facts))
-}
-
-pub(super) fn member(
-    state: &State,
-    organization: OrganizationId,
-    id: UserId,
-) -> Result<&Member, Rejection> {
-    state
-        .member(id)
-        .filter(|member| member.organization == organization)
-        .map(|member| &**member)
-        .ok_or(Rejection::NotFound { what: "member" })
-}
-
-/// The last owner keeps the organization from being nobody's.
-fn check_not_last_owner(state: &State, member: &Member) -> Result<(), Rejection> {
-    if state.catalogue().is_owner(&member.role) && state.counts(member.organization).owners <= 1 {
-        return Err(Rejection::LastOwner);
-    }
-    Ok(())
-}
-
-pub(super) fn change_member_role(
-    state: &State,
-    request: &Request,
-    command: &ChangeMemberRole,
-    facts: &Facts,
-) -> Result<Decision, Rejection> {
-    let organization = command.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
-    let record = member(state, organization, command.member)?;
-    let role = checks::role(&command.role, state.catalogue())?;
-    let before = Authority::of_role(&record.role, state.catalogue());
-    let after = Authority::of_role(&role, state.catalogue());
-    access.authority().cover(&before)?;
-    access.authority().cover(&after)?;
-    if before.cover(&after).is_err() {
-        access.authority().outlive(None)?;
-    }
-    checks::version(request.if_match, record.stamp.version)?;
-    if record.removed {
-        return Err(Rejection::MemberRemoved);
-    }
-    let mut changes: Vec<Fact> = Vec::new();
-    if role != record.role {
-        if !Authority::of_role(&role, state.catalogue()).owner {
-            check_not_last_owner(state, record)?;
-        }
-        changes.push(MemberRoleChanged { role }.into());
-    }
-    let subject = Subject::Member(record.id);
-    let mut made = decision(&access, organization, subject, changes);
-    if !made.changes.is_empty() {
-        let ended = sessions::end_all(state, record.id, SessionEnd::RoleChanged, facts);
-        made.changes.extend(ended);
-    }
-    Ok(made)
-}
-
-pub(super) fn remove_member(
-    state: &State,
-    request: &Request,
-    command: RemoveMember,
-    facts: &Facts,
-) -> Result<Decision, Rejection> {
-    let organization = command.organization;
-    let access = admit(state, request, facts, Action::WritePlatform, organization)?;
-    let record = member(state, organization, command.member)?;
-    check_owners_are_covered(state, &access, record)?;
-    checks::version(request.if_match, record.stamp.version)?;
-    let subject = Subject::Member(record.id);
-    if record.removed {
-        return Ok(decision(&access, organization, subject, vec![]));
-    }
-    removed_with_all(state, &access, record, facts)
-}
-
-/// Administrators manage everybody but owners, former ones too.
-pub(super) fn check_owners_are_covered(
-    state: &State,
-    access: &Access,
-    record: &Member,
-) -> Result<(), Rejection> {
-    let role = Authority::of_role(&record.role, state.catalogue());
-    access.authority().cover_owner(&role)
-}
-
-/// The end of a membership, with its tokens and sessions.
-pub(super) fn removed_with_all(
-    state: &State,
-    access: &Access,
-    record: &Member,
-    facts: &Facts,
-) -> Result<Decision, Rejection> {
-    check_not_last_owner(state, record)?;
-    let (subject, owner) = (Subject::Member(record.id), Owner::User(record.id));
-    let end = (MemberRemoved {}.into(), facts);
-    let mut made = ended_with_all(state, access, subject, owner, end);
-    let ended = sessions::end_all(state, record.id, SessionEnd::MemberRemoved, facts);
-    made.changes.extend(ended);
-    Ok(made)
-}
-
 /// The end of a principal, with the end of all that acts for it.
-fn ended_with_all(
+pub(super) fn ended_with_all(
     state: &State,
     access: &Access,
     subject: Subject,
@@ -239,7 +89,7 @@ pub(super) fn create_account(
         Action::ManageServiceAccounts,
         organization,
     )?;
-    checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
+    let name = checks::unique_name("name", &command.name)?;
     if let Some(description) = &command.description {
         checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
     }
@@ -254,7 +104,7 @@ pub(super) fn create_account(
         .cover(&worth(role.as_deref(), command.scopes.as_deref(), state))?;
     if state
         .account_names
-        .contains(&(organization, fold_case(&command.name)))
+        .contains(&(organization, name_key(&name)))
     {
         return Err(Rejection::NameTaken);
     }
@@ -266,8 +116,8 @@ pub(super) fn create_account(
         });
     }
     let created = ServiceAccountCreated {
-        name: command.name.clone(),
-        slug: free_slug(state, organization, &command.name),
+        slug: free_slug(state, organization, &name),
+        name,
         description: command.description.clone(),
         role,
         scopes: command.scopes.clone(),
@@ -309,9 +159,10 @@ pub(super) fn update_account(
         organization,
     )?;
     let record = account(state, organization, command.account)?;
-    if let Some(name) = &command.name {
-        checks::line("name", name, checks::NAME_CHARS_MAX)?;
-    }
+    let name = command.name.as_deref();
+    let name = name
+        .map(|name| checks::unique_name("name", name))
+        .transpose()?;
     if let Some(Some(description)) = &command.description {
         checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
     }
@@ -338,7 +189,7 @@ pub(super) fn update_account(
     }
     let after = ServiceAccountUpdated {
         changed: Vec::new(),
-        name: command.name.clone().unwrap_or_else(|| record.name.clone()),
+        name: name.unwrap_or_else(|| record.name.clone()),
         description: command
             .description
             .clone()
@@ -348,7 +199,7 @@ pub(super) fn update_account(
     };
     let holder = state
         .account_names
-        .get(&(organization, fold_case(&after.name)));
+        .get(&(organization, name_key(&after.name)));
     if holder.is_some_and(|holder| **holder != record.id) {
         return Err(Rejection::NameTaken);
     }

@@ -1,8 +1,10 @@
 //! The form of values: lengths, characters, addresses, versions. Each limit is named here.
 
 use crate::domain::blot::holds_token;
+use crate::domain::canonical::{canonical_address, canonical_line};
 use crate::domain::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM};
 use crate::domain::kind::{GrantForm, Kind};
+use crate::domain::nearest::nearest;
 use crate::domain::record::Metadata;
 use crate::domain::rejection::Rejection;
 
@@ -61,25 +63,25 @@ pub(super) fn no_token(field: &'static str, text: &str) -> Result<(), Rejection>
     }
 }
 
-/// An address that mail can be sent to: one `@`, something on both sides, no white space. Whether
-/// it is anybody's shows when it is used.
-pub(super) fn email(field: &'static str, text: &str) -> Result<(), Rejection> {
+/// A name that is unique, in the form that it is stored in.
+pub(super) fn unique_name(field: &'static str, text: &str) -> Result<String, Rejection> {
+    let name = canonical_line(text);
+    line(field, &name, NAME_CHARS_MAX)?;
+    Ok(name)
+}
+
+/// An address that mail can be sent to, in the form that it is stored in.
+pub(super) fn email(field: &'static str, text: &str) -> Result<String, Rejection> {
     no_token(field, text)?;
-    if text.len() > EMAIL_BYTES_MAX {
+    let address = canonical_address(text).ok_or(Rejection::EmailInvalid { field })?;
+    if address.len() > EMAIL_BYTES_MAX {
         return Err(Rejection::FieldTooLong {
             field,
             max: EMAIL_BYTES_MAX,
             unit: "bytes",
         });
     }
-    let good = text.split_once('@').is_some_and(|(local, domain)| {
-        !local.is_empty() && !domain.is_empty() && !domain.contains('@')
-    });
-    if good && !text.chars().any(|c| c.is_whitespace() || c.is_control()) {
-        Ok(())
-    } else {
-        Err(Rejection::EmailInvalid { field })
-    }
+    Ok(address)
 }
 
 /// A list of scopes that a credential of `kind` may carry.
@@ -105,9 +107,13 @@ pub(super) fn scopes(
             PLATFORM => kind == Kind::Organization,
             ADMIN => true,
             name if catalogue.offers_scope(name) => true,
-            _ => {
+            name => {
+                let all = &catalogue.text().scopes;
+                let offered = all.iter().filter(|scope| !scope.keep);
+                let near = nearest(name, offered.map(|scope| scope.name.as_str()));
                 return Err(Rejection::UnknownScope {
                     scope: scope.clone(),
+                    nearest: near.map(str::to_owned),
                 });
             }
         };
@@ -131,6 +137,10 @@ pub(super) fn role(name: &str, catalogue: &Catalogue) -> Result<String, Rejectio
         Some(role) => Ok(role.name.clone()),
         None => Err(Rejection::UnknownRole {
             role: name.to_owned(),
+            known: {
+                let offered = catalogue.text().roles.iter().filter(|role| !role.keep);
+                names(offered.map(|role| role.name.as_str()))
+            },
         }),
     }
 }
@@ -140,8 +150,19 @@ pub(super) fn preset(name: &str, catalogue: &Catalogue) -> Result<(), Rejection>
     if catalogue.offers_preset(name) {
         return Ok(());
     }
-    let preset = name.to_owned();
-    Err(Rejection::UnknownPreset { preset })
+    let offered = catalogue
+        .text()
+        .presets
+        .iter()
+        .filter(|preset| !preset.keep);
+    Err(Rejection::UnknownPreset {
+        preset: name.to_owned(),
+        known: names(offered.map(|preset| preset.name.as_str())),
+    })
+}
+
+fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// Pairs within their size.
@@ -162,32 +183,5 @@ pub(super) fn version(if_match: Option<u32>, current: u32) -> Result<(), Rejecti
     match if_match {
         Some(expected) if expected != current => Err(Rejection::VersionMismatch { current }),
         Some(_) | None => Ok(()),
-    }
-}
-
-/// Unicode default case folding, for names that are unique but for case.
-#[must_use]
-pub fn fold_case(text: &str) -> String {
-    caseless::default_case_fold_str(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn addresses() {
-        for good in ["a@b", "owner@example.com", "first.last+tag@sub.example.org"] {
-            assert_eq!(email("email", good), Ok(()), "{good}");
-        }
-        for wrong in ["", "a", "@b", "a@", "a@b@c", "a b@c", "a@b\n"] {
-            assert!(email("email", wrong).is_err(), "{wrong:?}");
-        }
-    }
-
-    #[test]
-    fn case_is_folded_as_unicode_says() {
-        assert_eq!(fold_case("Stra\u{df}e"), fold_case("STRASSE"));
-        assert_eq!(fold_case("\u{3a3}"), fold_case("\u{3c2}"));
     }
 }

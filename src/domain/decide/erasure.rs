@@ -3,7 +3,7 @@
 //! Nothing here destroys a key. The ledger does that once the event is durable, so that no crash
 //! leaves a person erased of whom the log does not say so.
 
-use super::accounts::{check_owners_are_covered, member, removed_with_all};
+use super::members::{check_owners_are_covered, member, removed_with_all};
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::Action;
 use crate::domain::audit_event::SubjectErased;

@@ -32,6 +32,7 @@ pub(super) fn create(
     let action = Action::Keys(command.kind, Deed::Create);
     let access = admit(state, request, facts, action, organization)?;
     check_own_project(access.authority(), command.kind, command.project)?;
+    let name = name_of(command)?;
     check_texts(command)?;
     let owner = owner(state, command)?;
     let grant = grant(state, command, &owner)?;
@@ -50,7 +51,7 @@ pub(super) fn create(
     }
     access.authority().cover(&new)?;
     access.authority().outlive(expires_at)?;
-    check_conflicts(state, command, &owner, facts.now)?;
+    check_conflicts(state, (command, &name), &owner, facts.now)?;
 
     let id = CredentialId(facts.ids[0]);
     let (token, secret) = new_secret(state, organization, facts, SecretId(facts.ids[1]));
@@ -58,7 +59,7 @@ pub(super) fn create(
         kind: command.kind,
         owner: command.owner,
         project_id: command.project,
-        name: command.name.clone(),
+        name,
         description: command.description.clone(),
         grant,
         expires_at,
@@ -89,12 +90,17 @@ fn check_person(authority: &Authority, owner: Owner) -> Result<(), Rejection> {
     }
 }
 
+/// The name as it is stored: in one form only where it is unique.
+fn name_of(command: &CreateKey) -> Result<String, Rejection> {
+    let field = command.kind.name_field();
+    if command.kind.rules().unique_name {
+        return checks::unique_name(field, &command.name);
+    }
+    checks::line(field, &command.name, checks::NAME_CHARS_MAX)?;
+    Ok(command.name.clone())
+}
+
 fn check_texts(command: &CreateKey) -> Result<(), Rejection> {
-    checks::line(
-        command.kind.name_field(),
-        &command.name,
-        checks::NAME_CHARS_MAX,
-    )?;
     if let Some(description) = &command.description {
         checks::lines("description", description, checks::DESCRIPTION_CHARS_MAX)?;
     }
@@ -245,7 +251,7 @@ fn check_project(state: &State, command: &CreateKey) -> Result<(), Rejection> {
 
 fn check_conflicts(
     state: &State,
-    command: &CreateKey,
+    (command, name): (&CreateKey, &str),
     owner: &OwnerStanding<'_>,
     now: Timestamp,
 ) -> Result<(), Rejection> {
@@ -260,7 +266,7 @@ fn check_conflicts(
         | OwnerStanding::Unknown => {}
     }
     check_project_in_use(state, command.project)?;
-    let holder = state.key_names.get(&(command.owner, command.name.clone()));
+    let holder = state.key_names.get(&(command.owner, name.to_owned()));
     let holder = holder.and_then(|holder| state.credential(**holder));
     // The name of an expired one is free again: only live ones share the space.
     let taken = holder.is_some_and(|holder| match holder.status(now) {

@@ -14,12 +14,12 @@ mod expiry;
 mod issue;
 pub(super) mod keys;
 mod ledger;
+mod members;
 mod organizations;
 mod replace;
 mod sessions;
 mod usage;
 
-pub use checks::fold_case;
 pub use ledger::POSITIONS_GIVEN_UP_MAX;
 pub use usage::ENDED_USE_NOTED_EVERY_MS;
 
@@ -127,11 +127,9 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
         Command::UpdateProject(command) => {
             organizations::update_project(state, request, command, facts)
         }
-        Command::AddMember(command) => accounts::add_member(state, request, command, facts),
-        Command::ChangeMemberRole(command) => {
-            accounts::change_member_role(state, request, command, facts)
-        }
-        Command::RemoveMember(command) => accounts::remove_member(state, request, *command, facts),
+        Command::AddMember(command) => members::add(state, request, command, facts),
+        Command::UpdateMember(command) => members::update(state, request, command, facts),
+        Command::RemoveMember(command) => members::remove(state, request, *command, facts),
         Command::EraseMember(command) => erasure::erase_member(state, request, command, facts),
         Command::CreateServiceAccount(command) => {
             accounts::create_account(state, request, command, facts)

@@ -40,7 +40,7 @@ pub(super) fn create(
         None,
     )?;
     checks::line("name", &command.name, checks::NAME_CHARS_MAX)?;
-    checks::email("owner_email", &command.owner_email)?;
+    let owner_email = checks::email("owner_email", &command.owner_email)?;
     checks::scopes(&command.key_scopes, Kind::Organization, state.catalogue())?;
     let grant = Grant {
         scopes: command.key_scopes.clone(),
@@ -58,7 +58,7 @@ pub(super) fn create(
         created_by: principal,
     };
     let added = MemberAdded {
-        email: Personal::new(command.owner_email.clone()),
+        email: Personal::new(owner_email),
         name: None,
         role: owner_role(state),
         created_by: principal,

@@ -4,7 +4,7 @@
 //! compared with its hash before the command came, since that takes long; here it counts only if
 //! that hash still is the member's.
 
-use super::accounts::member;
+use super::members::member;
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::{Access, Action, Authority};
 use crate::domain::command::{

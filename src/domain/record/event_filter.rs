@@ -110,7 +110,7 @@ pub enum WrongEventType {
     #[error("is unknown")]
     Unknown,
     /// It stands there already.
-    #[error("stands twice")]
+    #[error("is given more than once")]
     Twice,
     /// Its events are no organization's.
     #[error("belongs to no organization and is never delivered")]

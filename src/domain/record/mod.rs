@@ -101,8 +101,8 @@ pub struct Member {
     pub removed: bool,
     /// When the person was erased; from then on address and name are blank.
     pub erased_at: Option<Timestamp>,
-    /// The event that holds the sealed values; they open in no other place.
-    pub added_by: EventId,
+    /// The event that holds the sealed values, both of them; they open in no other place.
+    pub sealed_by: EventId,
     /// Version, position, origin.
     pub stamp: Stamp,
 }

@@ -314,7 +314,7 @@ commands! {
     CreateProject = CreateProject,
     UpdateProject = UpdateProject,
     AddMember = AddMember,
-    ChangeMemberRole = ChangeMemberRole,
+    UpdateMember = UpdateMember,
     RemoveMember = RemoveMember,
     EraseMember = EraseMember,
     NoteCheckpoint = NoteCheckpoint,

@@ -60,7 +60,10 @@ fn a_bad_catalogue_is_refused_with_its_reason() {
             format!("{tail}{}", scope("admin:*")),
             "a role with owner = true",
         ),
-        (format!("{tail}{0}{0}", scope("admin:*")), "stands twice"),
+        (
+            format!("{tail}{0}{0}", scope("admin:*")),
+            "is given more than once",
+        ),
         (format!("{tail}{}", scope("a:*")), "is not a name"),
         (
             format!("{tail}{}keep = true", scope("admin:*")),
@@ -112,8 +115,8 @@ scopes = ['admin:*']
             5,
             "scope \"Old\" is not a name",
         ),
-        ("'old'", "'admin:*'", 5, "scope \"admin:*\" stands twice"),
-        ("'chief'", "'boss'", 10, "role \"boss\" stands twice"),
+        ("'old'", "'admin:*'", 5, "\"admin:*\" is given more"),
+        ("'chief'", "'boss'", 10, "\"boss\" is given more"),
         (
             "['admin:*']\nowner",
             "['x']\nowner",
@@ -142,7 +145,7 @@ scopes = ['admin:*']
     );
     let twice = preset.replace("'b'", "'all'");
     let why = Catalogue::from_toml(&twice).unwrap_err().to_string();
-    assert_eq!(why, "the preset \"all\" stands twice");
+    assert_eq!(why, "the preset \"all\" is given more than once");
     let kept = good.replace("owner = true", "owner = true\nkeep = true");
     let why = Catalogue::from_toml(&kept).unwrap_err().to_string();
     assert_eq!(why, "the catalogue needs a role with owner = true");

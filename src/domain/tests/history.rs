@@ -8,10 +8,10 @@ use super::auditor::ledger_command;
 use super::endpoint_history::endpoint_command;
 use super::expiry::any_notices;
 use crate::domain::command::{
-    Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    DeleteServiceAccount, EndedSecretUse, EraseMember, Expiry, IssueSignInLink, KeyTarget, Place,
-    RemoveMember, ReplaceKey, Request, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn,
-    SignInFailure, SignInProof, SignOut, UpdateKey, UpdateOrganization, UpdateProject,
+    Actor, AddMember, Command, CreateKey, CreateOrganization, CreateProject, DeleteServiceAccount,
+    EndedSecretUse, EraseMember, Expiry, IssueSignInLink, KeyTarget, Place, RemoveMember,
+    ReplaceKey, Request, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure,
+    SignInProof, SignOut, UpdateKey, UpdateMember, UpdateOrganization, UpdateProject,
     UpdateServiceAccount,
 };
 use crate::domain::envelope::Digest32;
@@ -266,11 +266,14 @@ fn member_command(acme: &Acme, step: &Step, organization: OrganizationId) -> Com
         }
         .into();
     }
-    let role = pick(&ROLES, step.how).to_owned();
-    ChangeMemberRole {
-        organization,
-        member,
-        role,
+    let role = || pick(&ROLES, step.how).to_owned();
+    let name = pick(&["Ann", "carl", "dora"], step.which);
+    let every = |n| step.how.is_multiple_of(n);
+    UpdateMember {
+        role: (!every(5)).then(role),
+        email: every(2).then(|| format!("{name}@acme.EXAMPLE")),
+        name: every(7).then(|| Some(name.to_owned())),
+        ..UpdateMember::of(organization, member)
     }
     .into()
 }

@@ -3,7 +3,7 @@
 use super::acme::{Acme, strings};
 use super::adoption::keep;
 use crate::domain::catalogue::Part;
-use crate::domain::command::{Actor, ChangeMemberRole, ReplaceKey, UpdateKey};
+use crate::domain::command::{Actor, ReplaceKey, UpdateKey, UpdateMember};
 use crate::domain::ids::Owner;
 use crate::domain::kind::Kind;
 
@@ -95,10 +95,12 @@ fn a_role_that_names_a_kept_scope_is_the_ceiling_on_it_as_on_any_other() {
     });
     assert!(acme.holds(token, "cases:write") && !acme.holds(credential, "cases:write"));
     for (role, holds) in [("viewer", false), ("administrator", true)] {
-        let change = ChangeMemberRole {
+        let change = UpdateMember {
             organization,
             member,
-            role: String::from(role),
+            role: Some(String::from(role)),
+            email: None,
+            name: None,
         };
         acme.when(Actor::Operator, change).accepted();
         assert_eq!(acme.holds(token, "cases:write"), holds, "{role}");
@@ -127,10 +129,12 @@ fn a_kept_role_or_preset_stays_with_those_who_have_it() {
     };
     assert!(acme.holds(credential, "cases:write"));
     let organization = acme.organization;
-    let promote = ChangeMemberRole {
+    let promote = UpdateMember {
         organization,
         member: acme.ann,
-        role: String::from("engineer"),
+        role: Some(String::from("engineer")),
+        email: None,
+        name: None,
     };
     acme.said(promote, "unknown_role");
     let command = acme.access_token("engineer");
@@ -146,10 +150,12 @@ fn a_kept_role_or_preset_stays_with_those_who_have_it() {
     };
     acme.said(replace, "unknown_preset");
     // It is let go of as any other.
-    let demote = ChangeMemberRole {
+    let demote = UpdateMember {
         organization,
         member: carl,
-        role: String::from("viewer"),
+        role: Some(String::from("viewer")),
+        email: None,
+        name: None,
     };
     acme.when(Actor::Operator, demote).accepted();
 }

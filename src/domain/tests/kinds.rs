@@ -11,11 +11,11 @@ use crate::domain::rejection::Rejection;
 
 /// Kind, owner, grant, name unique, edit, disable, renewal, project.
 const TABLE: &str = "\
-organization | organization | scopes | no | name description scopes | yes | rotate | optional
+organization | organization | scopes | no | name description scopes expiry | yes | rotate | optional
 personal | member | scopes or * | yes | - | no | rotate | never
 service_account | service account | scopes of account | yes | - | no | rotate | never
 access | organization | role | no | label role expiry | yes | rotate | never
-admin | organization | scopes | no | name scopes | yes | replace beside | never
+admin | organization | scopes | no | name scopes expiry | yes | replace beside | never
 project | organization | preset | no | - | no | replace at once | always
 ";
 
@@ -109,11 +109,11 @@ fn the_table_of_kinds_is_the_documented_one() {
 #[test]
 fn each_kind_takes_the_actions_of_its_row_and_no_others() {
     const EXPECTED: &str = "\
-organization: name description scopes metadata rotate disable enable revoke
+organization: name description scopes expiry metadata rotate disable enable revoke
 personal: rotate revoke
 service_account: rotate revoke
 access: name role expiry metadata rotate disable enable revoke
-admin: name scopes metadata replace disable enable revoke
+admin: name scopes expiry metadata replace disable enable revoke
 project: replace revoke
 ";
     let mut acme = Acme::new();
@@ -262,10 +262,8 @@ fn a_grant_has_the_form_of_its_kind_and_no_other() {
     }
     let mut access = right(&mut acme, Kind::Access);
     access.grant.role = Some(String::from("nobody"));
-    acme.when(acme.owner, access.clone())
-        .refused(Rejection::UnknownRole {
-            role: String::from("nobody"),
-        });
+    let outcome = acme.when(acme.owner, access.clone());
+    assert_eq!(outcome.code(), "unknown_role");
     // An alias is stored under the role's own name.
     access.grant.role = Some(String::from("tenant_admin"));
     let key = acme.make(access);
@@ -273,10 +271,8 @@ fn a_grant_has_the_form_of_its_kind_and_no_other() {
     assert_eq!(stored.as_deref(), Some("administrator"));
     let mut project = right(&mut acme, Kind::Project);
     project.grant.preset = Some(String::from("all"));
-    acme.when(acme.owner, project)
-        .refused(Rejection::UnknownPreset {
-            preset: String::from("all"),
-        });
+    let outcome = acme.when(acme.owner, project);
+    assert_eq!(outcome.code(), "unknown_preset");
 }
 
 #[test]

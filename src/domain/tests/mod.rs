@@ -9,6 +9,7 @@ mod accounts;
 mod acme;
 mod adoption;
 mod auditor;
+mod canonical;
 mod catalogue;
 pub(crate) mod chronicle;
 mod dominance;

@@ -2,7 +2,7 @@
 
 use super::acme::{Acme, strings};
 use crate::domain::command::{
-    Actor, ChangeMemberRole, Command, CreateKey, DeleteServiceAccount, Expiry, UpdateKey,
+    Actor, Command, CreateKey, DeleteServiceAccount, Expiry, UpdateKey, UpdateMember,
     UpdateServiceAccount,
 };
 use crate::domain::ids::Owner;
@@ -147,10 +147,12 @@ fn of_another_role() {
     let mut acme = Acme::new();
     let who = cast(&mut acme);
     let role = |role: &str| {
-        Command::from(ChangeMemberRole {
+        Command::from(UpdateMember {
             organization: acme.organization,
             member: acme.ann,
-            role: role.to_owned(),
+            role: Some(role.to_owned()),
+            email: None,
+            name: None,
         })
     };
     let (wrong, right) = (role("king"), role("viewer"));

@@ -8,13 +8,14 @@ use ulid::Ulid;
 use super::auditor::everything_for_auditors;
 use super::endpoint_history::every_event;
 use super::expiry::every_notice;
+use super::members::renamed;
 use super::{Ledger, fingerprint, read, seal};
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{
-    Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    CreateServiceAccount, DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink, KeyTarget,
-    OpenLedger, Place, RemoveMember, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn,
-    SignInFailure, SignInProof, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    Actor, AddMember, Command, CreateKey, CreateOrganization, CreateProject, CreateServiceAccount,
+    DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink, KeyTarget, OpenLedger, Place,
+    RemoveMember, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure, SignInProof,
+    UpdateKey, UpdateMember, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::envelope::{ActorStamp, ActorType, Digest32, Event, Nonce16, commitment};
 use crate::domain::event::{EndedCode, Fact, MemberAdded};
@@ -28,11 +29,12 @@ use crate::domain::record::{Grant, Metadata};
 use crate::domain::unreadable::UnreadableEvent;
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v8.ndjson");
+const PINNED: &str = include_str!("payloads_v9.ndjson");
 /// Before credentials could replace each other; before usage was told of; before webhooks; before
 /// expiries were told of; before checkpoints were, and before people could be erased; before
-/// restores were recorded; before a rotation could keep earlier secrets.
-const OLDER: [&str; 7] = [
+/// restores were recorded; before a rotation could keep earlier secrets; before addresses
+/// could change.
+const OLDER: [&str; 8] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
@@ -40,6 +42,7 @@ const OLDER: [&str; 7] = [
     include_str!("payloads_v5.ndjson"),
     include_str!("payloads_v6.ndjson"),
     include_str!("payloads_v7.ndjson"),
+    include_str!("payloads_v8.ndjson"),
 ];
 
 const CATALOGUE: &str = r#"
@@ -97,6 +100,7 @@ fn history() -> Ledger {
     every_event(&mut ledger, organization);
     every_notice(&mut ledger, organization);
     everything_for_auditors(&mut ledger, organization);
+    renamed(&mut ledger, organization);
     ledger
 }
 
@@ -133,10 +137,12 @@ fn people(ledger: &mut Ledger, organization: OrganizationId) {
     let Subject::Member(member) = member else {
         panic!("{member:?}");
     };
-    ledger.submit(ChangeMemberRole {
+    ledger.submit(UpdateMember {
         organization,
         member,
-        role: String::from("boss"),
+        role: Some(String::from("boss")),
+        email: None,
+        name: None,
     });
     ledger.submit(RemoveMember {
         organization,

@@ -3,8 +3,8 @@
 use super::acme::Acme;
 use super::{Done, Outcome};
 use crate::domain::command::{
-    Actor, ChangeMemberRole, Command, CreateOrganization, IssueSignInLink, RemoveMember,
-    SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
+    Actor, Command, CreateOrganization, IssueSignInLink, RemoveMember, SetPassword, SignIn,
+    SignInFailure, SignInProof, SignOut, UpdateMember,
 };
 use crate::domain::event::Fact;
 use crate::domain::ids::{EventId, SessionId, Subject, UserId};
@@ -175,10 +175,12 @@ fn a_link_ends_with_the_role_it_was_made_for() {
     let organization = acme.organization;
     let (carl, _) = acme.member("carl@acme.example", "viewer");
     let link = acme.link(carl);
-    let promote = ChangeMemberRole {
+    let promote = UpdateMember {
         organization,
         member: carl,
-        role: String::from("owner"),
+        role: Some(String::from("owner")),
+        email: None,
+        name: None,
     };
     acme.when(acme.owner, promote).accepted();
     // Whoever has the link was trusted with a viewer.
@@ -246,10 +248,12 @@ fn signing_out_ends_a_session_of_ones_own_once() {
 }
 
 fn change_role(acme: &Acme, member: UserId) -> Command {
-    Command::ChangeMemberRole(ChangeMemberRole {
+    Command::UpdateMember(UpdateMember {
         organization: acme.organization,
         member,
-        role: String::from("engineer"),
+        role: Some(String::from("engineer")),
+        email: None,
+        name: None,
     })
 }
 

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::acme::Acme;
 use super::fingerprint;
 use crate::domain::command::{
-    Actor, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject, Expiry,
-    RevokeKey, UpdateKey, UpdateOrganization, UpdateProject, UpdateServiceAccount,
+    Actor, Command, CreateKey, CreateOrganization, CreateProject, Expiry, RevokeKey, UpdateKey,
+    UpdateMember, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::ids::{Owner, ServiceAccountId};
 use crate::domain::kind::Kind;
@@ -79,10 +79,12 @@ fn commands(acme: &mut Acme, texts: &[String; 4], number: i64) -> Vec<Command> {
             archived: None,
         }
         .into(),
-        ChangeMemberRole {
+        UpdateMember {
             organization,
             member,
-            role: c.clone(),
+            role: (number > 0).then(|| c.clone()),
+            email: Some(b.clone()),
+            name: Some(Some(d.clone())),
         }
         .into(),
         UpdateServiceAccount {

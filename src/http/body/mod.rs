@@ -4,6 +4,7 @@
 //! A header that cannot be read, or a body that is not JSON: 400. JSON of another shape: 422 naming
 //! the field.
 
+mod rule;
 mod shape;
 
 use std::error::Error;
@@ -20,6 +21,7 @@ use zeroize::Zeroizing;
 use super::budget::LargeBody;
 use super::context::Context;
 use super::problem::Problem;
+pub(super) use rule::one_of;
 pub(super) use shape::{ShapeError, Tree};
 
 /// Longest body of a request that writes: the longest description, reason and metadata, escaped.
@@ -200,7 +202,7 @@ fn check_kind_is(wanted: &'static str, headers: &HeaderMap) -> Result<(), Proble
     if another.is_some() {
         return Err(Problem::bad_request(
             "header_twice",
-            "the header content-type stands twice",
+            "the header content-type is given more than once",
         ));
     }
     Ok(())
@@ -214,9 +216,12 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// The same of one item of several: its name stands before those of its fields.
 pub(super) fn parse_item<T: DeserializeOwned>(bytes: &[u8], item: &str) -> Result<T, Problem> {
     let tree: Tree = serde_json::from_slice(bytes).map_err(|why| {
-        let (line, column) = (why.line(), why.column());
-        let place = format!("{item} line {line}, column {column}");
-        Problem::bad_request("not_json", format!("not JSON: {}", place.trim_start()))
+        let what = match item {
+            "" => "the body",
+            item => item,
+        };
+        // It names the fault and its place, and quotes nothing of the body.
+        Problem::bad_request("not_json", format!("{what} is not valid JSON: {why}"))
     })?;
     T::deserialize(tree).map_err(|why| {
         let field = match (item, why.path.as_str()) {
@@ -251,40 +256,85 @@ mod tests {
         list: Option<Vec<String>>,
     }
 
+    #[derive(Debug, Deserialize)]
+    #[expect(dead_code, reason = "only the errors are looked at")]
+    struct Limited {
+        expires_in_days: Option<u32>,
+        scopes: Option<Vec<String>>,
+        metadata: Option<std::collections::BTreeMap<String, String>>,
+        active: Option<bool>,
+        kind: Option<Sort>,
+    }
+
+    #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Sort {
+        One,
+        Two,
+    }
+
     #[test]
     fn a_bad_body_names_its_field() {
         for (body, expected) in [
             (r#"{"name":"a"}"#, "Ok"),
-            (
-                r#"{"name":1}"#,
-                "name: invalid type: integer `1`, expected a string",
-            ),
+            (r#"{"name":1}"#, "name: must be a string"),
             ("{}", "name: is missing"),
             (
                 r#"{"name":"a","x":1}"#,
-                "x: unknown; known are name, days, list",
+                "x: is unknown; known are name, days, list",
             ),
             (
                 r#"{"name":"a","days":-1}"#,
-                "days: invalid value: integer `-1`, expected u32",
+                "days: must be a whole number from 0 to 4294967295",
             ),
             (
                 r#"{"name":"a","list":["b",2]}"#,
-                "list[1]: invalid type: integer `2`, expected a string",
+                "list[1]: must be a string",
             ),
             ("[]", "body: must be an object"),
-            (r#"{"name":"a","name":"b"}"#, "name: stands twice"),
+            (
+                r#"{"name":"a","name":"b"}"#,
+                "name: is given more than once",
+            ),
             (
                 r#"{"name":"a","days":1e2}"#,
-                "days: invalid type: floating point `100.0`, expected u32",
+                "days: must be a whole number from 0 to 4294967295",
             ),
-            ("{", "not JSON: line 1, column 1"),
+            (
+                "{",
+                "the body is not valid JSON: EOF while parsing an object at line 1 column 1",
+            ),
+            (
+                r#"{"nmae":"a"}"#,
+                "nmae: is unknown; did you mean name? Known are name, days, list",
+            ),
+            (r#"{"name":"a","list":"b"}"#, "list: must be an array"),
         ] {
             let outcome = match parse::<Sample>(body.as_bytes()) {
                 Ok(_) => "Ok".to_owned(),
                 Err(problem) => problem.detail().to_owned(),
             };
             assert_eq!(outcome, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn a_field_says_its_limits() {
+        let days = "expires_in_days: must be a whole number from 1 to 3650";
+        for (body, expected) in [
+            (r#"{"expires_in_days":"x"}"#, days),
+            (r#"{"expires_in_days":-1}"#, days),
+            (r#"{"scopes":"x"}"#, "scopes: must be an array of strings"),
+            (
+                r#"{"metadata":[]}"#,
+                "metadata: must be an object whose values are strings",
+            ),
+            (r#"{"active":1}"#, "active: must be true or false"),
+            (r#"{"kind":"b"}"#, "kind: must be one of: one, two"),
+            (r#"{"kind":1}"#, "kind: must be one of: one, two"),
+        ] {
+            let refused = parse::<Limited>(body.as_bytes()).unwrap_err();
+            assert_eq!(refused.detail(), expected, "{body}");
         }
     }
 }

@@ -7,9 +7,14 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::value::StrDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error as _, MapAccess, SeqAccess, VariantAccess,
-    Visitor,
+    DeserializeSeed, Deserializer, EnumAccess, Error as _, Expected, MapAccess, SeqAccess,
+    Unexpected, VariantAccess, Visitor,
 };
+
+use super::rule;
+
+/// Of what a body may say once.
+const TWICE: &str = "is given more than once";
 
 /// What is wrong with a body, and where.
 #[derive(Debug)]
@@ -26,6 +31,9 @@ impl ShapeError {
         } else {
             "."
         };
+        if self.path.is_empty() {
+            self.message = rule::of_field(step, self.message);
+        }
         self.path = format!("{step}{dot}{}", self.path);
         self
     }
@@ -48,16 +56,23 @@ impl serde::de::Error for ShapeError {
         }
     }
 
+    fn invalid_type(_found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::custom(rule::must_be(&expected.to_string()))
+    }
+
+    fn invalid_value(_found: Unexpected<'_>, expected: &dyn Expected) -> Self {
+        Self::custom(rule::must_be(&expected.to_string()))
+    }
+
+    fn unknown_variant(_found: &str, known: &'static [&'static str]) -> Self {
+        Self::custom(rule::one_of(known.iter().copied()))
+    }
+
     fn unknown_field(field: &str, expected: &'static [&'static str]) -> Self {
-        let message = if expected.is_empty() {
-            "unknown; no field is known here".to_owned()
-        } else {
-            format!("unknown; known are {}", expected.join(", "))
-        };
         Self {
             path: field.to_owned(),
             code: "field_unknown",
-            message,
+            message: rule::unknown_field(field, expected),
         }
     }
 
@@ -71,7 +86,7 @@ impl serde::de::Error for ShapeError {
     }
 
     fn duplicate_field(field: &'static str) -> Self {
-        let message = "stands twice".to_owned();
+        let message = TWICE.to_owned();
         Self {
             path: field.to_owned(),
             code: "field_invalid",
@@ -187,11 +202,11 @@ impl<'de> Deserializer<'de> for Tree {
     fn deserialize_enum<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _variants: &'static [&'static str],
+        variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ShapeError> {
         let Self::Text(name) = self else {
-            return Err(ShapeError::custom("must be a string"));
+            return Err(ShapeError::custom(rule::one_of(variants.iter().copied())));
         };
         visitor.visit_enum(UnitVariant(name))
     }
@@ -299,7 +314,7 @@ impl<'de> MapAccess<'de> for Fields {
         };
         if !self.seen.insert(name.clone()) {
             // Two readers of one body must not take it for two different things.
-            return Err(ShapeError::custom("stands twice").within(&name));
+            return Err(ShapeError::custom(TWICE).within(&name));
         }
         let key = seed.deserialize(StrDeserializer::<ShapeError>::new(&name))?;
         self.value = Some((name, value));

@@ -9,7 +9,9 @@ use axum::http::{HeaderMap, HeaderName, Uri, header};
 use zeroize::Zeroizing;
 
 use super::NGINX;
+use crate::domain::blot::holds_token;
 use crate::domain::ids::ProjectId;
+use crate::http::authorization::{PresentedToken, presented_token};
 use crate::http::context::single;
 use crate::http::problem::Problem;
 use crate::http::used::path_of;
@@ -130,12 +132,15 @@ pub(super) fn check_once(headers: &HeaderMap) -> Result<(), Problem> {
         .filter(|name| name.as_str().starts_with(OURS))
     {
         if headers.get_all(name).iter().nth(1).is_some() {
-            let detail = format!("the header {name} stands twice");
+            let detail = format!("the header {name} is given more than once");
             return Err(Problem::bad_request("header_twice", detail));
         }
         let known = *name == PROJECT || *name == SCOPES || name.as_str() == ORGANIZATION;
         if name.as_str().starts_with(REQUIRE) && !known {
-            return Err(invalid(name, "is no requirement that is known here"));
+            return Err(invalid(
+                name,
+                "is unknown; known are organization, project and scopes",
+            ));
         }
     }
     Ok(())
@@ -144,7 +149,12 @@ pub(super) fn check_once(headers: &HeaderMap) -> Result<(), Problem> {
 /// An id that a header names.
 pub(super) fn id<T: FromStr>(name: &HeaderName, text: &str) -> Result<T, Problem> {
     let id = text.trim().parse();
-    id.map_err(|_no_id| invalid(name, "is not an id of this form"))
+    id.map_err(|_no_id| {
+        invalid(
+            name,
+            "must be an id, such as org_01H2XA9CKEB7WZG8RMN2KPQV7D",
+        )
+    })
 }
 
 fn invalid(name: &HeaderName, message: &str) -> Problem {
@@ -157,32 +167,30 @@ fn scopes(text: &str) -> Result<Vec<String>, Problem> {
     let names = text.split([',', ' ', '\t']).filter(|name| !name.is_empty());
     let names: Vec<String> = names.map(str::to_owned).collect();
     if names.is_empty() || names.len() > SCOPES_MAX {
-        let message = format!("has 1 to {SCOPES_MAX} scopes");
+        let message = format!("must have 1 to {SCOPES_MAX} scopes");
         return Err(invalid(&SCOPES, &message));
     }
     if names.iter().all(|name| name.bytes().all(plain)) {
         Ok(names)
     } else {
-        Err(invalid(
-            &SCOPES,
-            "has a scope with characters that none has",
-        ))
+        Err(invalid(&SCOPES, "contains characters that no scope has"))
     }
 }
 
 /// The one credential that the client has shown, wherever it stands. Two that differ are refused:
 /// which of them the upstream believes cannot be known.
 fn key(headers: &HeaderMap, form: &Form) -> Result<Option<Zeroizing<String>>, Problem> {
-    let bearer = single(headers, &header::AUTHORIZATION)?
-        .and_then(|value| value.split_once(' '))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-        .map(|(_, token)| Zeroizing::new(token.trim().to_owned()));
+    let presented = single(headers, &header::AUTHORIZATION)?.map(presented_token);
+    let presented = presented.and_then(Result::ok);
     let api_key = single(headers, &API_KEY)?.map(|key| Zeroizing::new(key.trim().to_owned()));
-    let mut shown: Vec<Zeroizing<String>> = bearer.into_iter().chain(api_key).collect();
+    let mut shown: Vec<Zeroizing<String>> = api_key.into_iter().collect();
     if let Some(name) = single(headers, &QUERY_PARAMETER)? {
         let name = name.trim();
         if name.is_empty() {
-            return Err(invalid(&QUERY_PARAMETER, "names no parameter"));
+            return Err(invalid(
+                &QUERY_PARAMETER,
+                "must name a parameter of the query",
+            ));
         }
         let query = form.query(headers)?;
         let pairs = serde_urlencoded::from_str::<Vec<(String, String)>>(query);
@@ -191,6 +199,15 @@ fn key(headers: &HeaderMap, form: &Form) -> Result<Option<Zeroizing<String>>, Pr
         shown.extend(named.map(|(_, key)| Zeroizing::new(key)));
     }
     shown.retain(|key| !key.is_empty());
+    match presented {
+        Some(PresentedToken::Bearer("")) | None => {}
+        Some(PresentedToken::Bearer(token)) => shown.push(Zeroizing::new(token.to_owned())),
+        // Beside another credential, a password that is none of our tokens is the upstream's.
+        Some(PresentedToken::Password(token)) if shown.is_empty() || holds_token(&token) => {
+            shown.push(token);
+        }
+        Some(PresentedToken::Password(_)) => {}
+    }
     let first = shown.pop();
     if shown.iter().any(|other| first.as_ref() != Some(other)) {
         let detail = "the request shows two credentials; send one";

@@ -110,7 +110,8 @@ fn required(headers: &HeaderMap) -> Result<Option<OrganizationId>, Problem> {
 }
 
 fn unknown() -> Problem {
-    let detail = "who asks is no gateway that is known here";
+    let detail = "the gateway is not known: send X-Keyledger-Gateway with a token that has \
+        keys:verify, or start the server with --trusted-gateways";
     Problem::unauthenticated(false)
         .turned_into(StatusCode::UNAUTHORIZED, "gateway_not_accepted")
         .saying(detail)

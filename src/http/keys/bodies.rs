@@ -52,16 +52,16 @@ pub(in crate::http) fn expiry(days: Option<u32>, at: Option<&str>) -> Result<Exp
     }
 }
 
-/// The expiry that an edit asks for: `null` takes it away.
+/// The expiry that an edit asks for: `null` takes it away, whichever of both fields has it.
 pub(in crate::http) fn new_expiry(
     at: Option<Option<&str>>,
-    days: Option<u32>,
+    days: Option<Option<u32>>,
 ) -> Result<Option<Expiry>, Problem> {
     match (at, days) {
         (None, None) => Ok(None),
-        (Some(None), Some(_)) => Err(wrong("not together with expires_in_days")),
-        (Some(None), None) => Ok(Some(Expiry::Never)),
-        (at, days) => expiry(days, at.flatten()).map(Some),
+        (Some(_), Some(_)) => Err(wrong("not together with expires_in_days")),
+        (Some(at), None) => expiry(None, at).map(Some),
+        (None, Some(days)) => expiry(days, None).map(Some),
     }
 }
 

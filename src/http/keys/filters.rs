@@ -13,6 +13,7 @@ use crate::domain::ids::{Owner, ProjectId};
 use crate::domain::kind::Kind;
 use crate::domain::record::Status;
 use crate::domain::time::Timestamp;
+use crate::http::body::one_of;
 use crate::http::lists::{ask, number};
 use crate::http::problem::Problem;
 use crate::views::page::PageAsk;
@@ -50,17 +51,21 @@ impl Filters {
 
     /// The filter in a place; `None` if nothing of the place can pass it.
     pub(super) fn read(&self, place: Place, now: Timestamp) -> Result<Option<Filter<'_>>, Problem> {
-        let wrong = |name: &str| Problem::invalid_query(name, "is not a value that it can have");
         let kind = parsed(self.kind.as_deref(), Kind::from_name);
-        let kind = kind.ok_or_else(|| wrong("kind"))?;
+        let kinds = || one_of(Kind::ALL.map(Kind::name));
+        let kind = kind.ok_or_else(|| Problem::invalid_query("kind", kinds()))?;
         let status = parsed(self.status.as_deref(), status_named);
-        let status = status.ok_or_else(|| wrong("status"))?;
+        let statuses = || one_of(STATUSES.map(Status::name));
+        let status = status.ok_or_else(|| Problem::invalid_query("status", statuses()))?;
         let owner = parsed(self.owner.as_deref(), |id| id.parse::<Owner>().ok());
-        let owner = owner.ok_or_else(|| wrong("owner"))?;
-        let project = parsed(self.project_id.as_deref(), |id| {
-            id.parse::<ProjectId>().ok()
-        });
-        let project = project.ok_or_else(|| wrong("project_id"))?;
+        let owner = owner.ok_or_else(|| {
+            let message = "must be the id of an organization, a user or a service account";
+            Problem::invalid_query("owner", message)
+        })?;
+        let project = self.project_id.as_deref().map(str::parse::<ProjectId>);
+        let project = project.transpose();
+        let project =
+            project.map_err(|why| Problem::invalid_query("project_id", why.to_string()))?;
         let narrowed = (
             both(place.kind, kind),
             both(place.owner, owner),
@@ -97,13 +102,14 @@ fn both<T: PartialEq>(own: Option<T>, asked: Option<T>) -> Option<Option<T>> {
     }
 }
 
+/// Every status of a credential.
+const STATUSES: [Status; 4] = [
+    Status::Active,
+    Status::Disabled,
+    Status::Expired,
+    Status::Revoked,
+];
+
 fn status_named(name: &str) -> Option<Status> {
-    [
-        Status::Active,
-        Status::Disabled,
-        Status::Expired,
-        Status::Revoked,
-    ]
-    .into_iter()
-    .find(|status| status.name() == name)
+    STATUSES.into_iter().find(|status| status.name() == name)
 }

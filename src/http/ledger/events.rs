@@ -88,7 +88,12 @@ impl Asked {
         let limit = text.parse().ok();
         limit
             .filter(|limit| (1..=LINES_MAX).contains(limit))
-            .ok_or_else(|| Problem::invalid_query("limit", format!("must be 1 to {LINES_MAX}")))
+            .ok_or_else(|| {
+                Problem::invalid_query(
+                    "limit",
+                    format!("must be a whole number from 1 to {LINES_MAX}"),
+                )
+            })
     }
 
     fn wanted(&self, organization: Option<OrganizationId>) -> Result<Wanted, Problem> {
@@ -119,7 +124,10 @@ impl Asked {
 }
 
 fn no_id(field: &'static str) -> Problem {
-    Problem::invalid_query(field, "is not an id")
+    Problem::invalid_query(
+        field,
+        "must be the id of a record, such as key_01H2XA9CKEB7WZG8RMN2KPQV7D",
+    )
 }
 
 fn kind(text: &str) -> Result<Kind, Problem> {
@@ -130,7 +138,8 @@ fn kind(text: &str) -> Result<Kind, Problem> {
         }
         None if known(&|name| name == text) => Ok(Kind::One(text.to_owned())),
         Some(_) | None => {
-            let message = "is neither a type of event nor a family such as api_key.*";
+            let message =
+                "must be a type of event, such as api_key.created, or a family, such as api_key.*";
             Err(Problem::invalid_query("type", message))
         }
     }

@@ -239,7 +239,7 @@ pub(in crate::http) async fn diff(
     let organization = organization(&call, asked.organization_id.as_deref())?;
     call.wait().await?;
     let from = asked.from.as_deref();
-    let from = from.ok_or_else(|| Problem::invalid_query("from", "is needed"))?;
+    let from = from.ok_or_else(|| Problem::invalid_query("from", "is missing"))?;
     let from = moment(&call, "from", Some(from)).await?;
     let to = moment(&call, "to", asked.to.as_deref()).await?;
     if to.events() < from.events() {
@@ -286,8 +286,12 @@ pub(in crate::http) async fn who_could(
     call.wait().await?;
     let project = asked.project_id.as_deref().map(str::parse::<ProjectId>);
     let project = project.transpose();
-    let project =
-        project.map_err(|_no_id| Problem::invalid_query("project_id", "is not a project's id"))?;
+    let project = project.map_err(|_no_id| {
+        Problem::invalid_query(
+            "project_id",
+            "must be a project's id, of the form prj_ and 26 characters",
+        )
+    })?;
     let scopes = asked.scope.iter().flat_map(|text| text.split(','));
     let scopes: Vec<String> = scopes.map(str::to_owned).collect();
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;

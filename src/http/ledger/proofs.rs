@@ -35,7 +35,7 @@ fn size(field: &'static str, text: Option<&str>) -> Result<Option<u64>, Problem>
         None => Ok(None),
         Some(text) => match text.parse().ok().filter(|_: &u64| digits(text)) {
             Some(size) => Ok(Some(size)),
-            None => Err(Problem::invalid_query(field, "is not a number of events")),
+            None => Err(Problem::invalid_query(field, "must be a number of events")),
         },
     }
 }
@@ -172,7 +172,7 @@ pub(in crate::http) async fn consistency(
     call.may_at_home(Action::ReadLedger)?;
     let asked = query.read()?;
     let from = size("from", asked.from.as_deref())?;
-    let from = from.ok_or_else(|| Problem::invalid_query("from", "is needed"))?;
+    let from = from.ok_or_else(|| Problem::invalid_query("from", "is missing"))?;
     let tiles = call.app.ledger.tiles();
     let published = tiles.published().ok_or_else(not_published)?.checkpoint.size;
     let to = size("to", asked.to.as_deref())?.unwrap_or(published);

@@ -96,6 +96,8 @@ pub(in crate::http) struct Client {
     pub(super) call: Call,
     /// The credential, unless it is a member in person.
     pub(super) credential: Option<Arc<Credential>>,
+    /// The secret of it that was presented.
+    pub(super) token: Option<Zeroizing<String>>,
 }
 
 impl FromRequestParts<App> for Client {
@@ -103,13 +105,18 @@ impl FromRequestParts<App> for Client {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let presented = presented(parts, app).map_err(super::in_oauth)?;
+        let token = presented.as_ref().map(|presented| presented.token.clone());
         let credential = match presented {
             Some(presented) => Some(take(presented, parts)?),
             None => None,
         };
         let call = Call::from_request_parts(parts, app).await;
         let call = call.map_err(super::in_oauth)?;
-        Ok(Self { call, credential })
+        Ok(Self {
+            call,
+            credential,
+            token,
+        })
     }
 }
 

@@ -36,7 +36,7 @@ fn parse(bytes: &[u8]) -> Result<Zeroizing<String>, Problem> {
         .collect();
     for name in ONCE {
         if pairs.iter().filter(|(field, _)| field == name).count() > 1 {
-            return Err(wrong(name, "stands twice"));
+            return Err(wrong(name, "is given more than once"));
         }
     }
     let token = pairs.into_iter().find(|(name, _)| name == "token");
@@ -63,7 +63,7 @@ fn check_kind(headers: &HeaderMap) -> Result<(), Problem> {
         ));
     }
     if another.is_some() {
-        let detail = "the header content-type stands twice";
+        let detail = "the header content-type is given more than once";
         return Err(Problem::bad_request("header_twice", detail));
     }
     Ok(())

@@ -10,6 +10,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
+use zeroize::Zeroizing;
 
 use super::client::Client;
 use super::{form, in_oauth};
@@ -75,7 +76,8 @@ struct About {
     keyledger_position: u64,
 }
 
-/// Tells whether a token is active (RFC 7662).
+/// Tells whether a token is active (RFC 7662). Any holder may ask about the token that it presents;
+/// about others it needs `keys:verify`.
 #[utoipa::path(post, path = "/oauth2/introspect", tag = "oauth",
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
     security(("bearer" = []), ("basic" = []), ("session" = [])),
@@ -99,13 +101,16 @@ pub(in crate::http) async fn introspect(
 
 async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<About>), Problem> {
     let call = &client.call;
-    let access = call.may_at_home(Action::Verify)?;
-    let token = form::token(request, call.context.headers()).await?;
+    let token = match call.may_at_home(Action::Verify) {
+        Ok(_leave) => form::token(request, call.context.headers()).await?,
+        Err(refused) => own_token(client, request).await.ok_or(refused)?,
+    };
     call.context.check()?;
     call.wait().await?;
-    let project = access.authority().project;
+    let authority = &call.caller.authority;
+    let project = authority.project;
     let ask = Ask {
-        authority: access.authority(),
+        authority,
         key: &token,
         required_scopes: &[],
         project,
@@ -138,6 +143,14 @@ async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<Abo
         Some(_) | None => None,
     };
     Ok((verdict, about))
+}
+
+/// The token of the form, if it is the one that the caller itself has presented: every holder may
+/// ask about its own.
+async fn own_token(client: &Client, request: Request) -> Option<Zeroizing<String>> {
+    let own = client.token.as_ref()?;
+    let asked = form::token(request, client.call.context.headers()).await;
+    asked.ok().filter(|asked| asked == own)
 }
 
 /// How long the caller may keep an answer; `None`: not at all.

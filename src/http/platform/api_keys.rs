@@ -13,7 +13,7 @@ use crate::domain::rejection::Rejection;
 use crate::http::body::{NoFields, given, nullable};
 use crate::http::call::Call;
 use crate::http::events::{EventRecord, HistoryPages};
-use crate::http::keys::{Filters, RevokeRequest, RotateRequest, Surface, expiry};
+use crate::http::keys::{Filters, RevokeRequest, RotateRequest, Surface, expiry, new_expiry};
 use crate::http::lists::Query;
 use crate::http::past::AsOf;
 use crate::http::path::Path;
@@ -51,6 +51,14 @@ pub(in crate::http) struct ApiKeyUpdateRequest {
     description: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
     scopes: Option<Vec<String>>,
+    /// 1 to 3650, from now on; `null` takes the expiry away. Not together with `expires_at`.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<u32>)]
+    expires_in_days: Option<Option<u32>>,
+    /// RFC 3339; `null` takes the expiry away. Not together with `expires_in_days`.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    expires_at: Option<Option<String>>,
     /// The new pairs, in the place of all old ones.
     #[serde(default, deserialize_with = "given")]
     metadata: Option<Metadata>,
@@ -216,7 +224,7 @@ pub(in crate::http) async fn usage_summary(
     surface(call, organization).usage_summary(key, &query).await
 }
 
-/// Changes name, description, scopes or metadata; for a new secret, rotate.
+/// Changes name, description, scopes, expiry or metadata; for a new secret, rotate.
 #[utoipa::path(patch, path = "/platform/organizations/{organization_id}/api-keys/{key_id}",
     tag = "api keys", params(("organization_id" = String, Path), ("key_id" = String, Path)),
     request_body = ApiKeyUpdateRequest,
@@ -228,10 +236,13 @@ pub(in crate::http) async fn update(
 ) -> Result<Response, Problem> {
     let key = surface(call, organization).change(key, Deed::Edit)?;
     let patch = key.json::<ApiKeyUpdateRequest>(request).await?;
+    let expires_at = patch.expires_at.as_ref().map(Option::as_deref);
+    let expiry = new_expiry(expires_at, patch.expires_in_days)?;
     key.edit(|edit| UpdateKey {
         name: patch.name,
         description: patch.description,
         scopes: patch.scopes,
+        expiry,
         metadata: patch.metadata,
         ..edit
     })

@@ -8,11 +8,11 @@ use utoipa::ToSchema;
 
 use crate::domain::access::Action;
 use crate::domain::command::{
-    AddMember, ChangeMemberRole, Command, EraseMember, IssueSignInLink, RemoveMember,
+    AddMember, Command, EraseMember, IssueSignInLink, RemoveMember, UpdateMember,
 };
 use crate::domain::ids::{OrganizationId, Subject, UserId};
 use crate::http::answer::{mismatch, shown, written};
-use crate::http::body::NoFields;
+use crate::http::body::{NoFields, given, nullable};
 use crate::http::call::Call;
 use crate::http::lists::{Query, StatusPages, page};
 use crate::http::past::{AsOf, Then};
@@ -35,8 +35,16 @@ pub(in crate::http) struct MemberCreate {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct MemberPatch {
-    /// A role of the catalogue.
-    role: String,
+    /// An e-mail address that no other member of the organization has.
+    #[serde(default, deserialize_with = "given")]
+    email: Option<String>,
+    /// 1 to 200 characters; `null` takes the name away.
+    #[serde(default, deserialize_with = "nullable")]
+    #[schema(value_type = Option<String>)]
+    name: Option<Option<String>>,
+    /// A role of the catalogue; the member's sessions end when it changes.
+    #[serde(default, deserialize_with = "given")]
+    role: Option<String>,
 }
 
 /// Why a person is erased.
@@ -134,7 +142,7 @@ pub(in crate::http) async fn show(
     Ok(then.stamped(shown(record.stamp.version, &body)))
 }
 
-/// Gives a member another role.
+/// Changes address, name or role of a member; tokens and id stay.
 #[utoipa::path(patch, path = "/platform/organizations/{organization_id}/members/{member_id}",
     tag = "members", params(("organization_id" = String, Path), ("member_id" = String, Path)),
     request_body = MemberPatch,
@@ -145,10 +153,12 @@ pub(in crate::http) async fn update(
     request: Request,
 ) -> Result<Response, Problem> {
     known(&call, organization, member)?;
-    let MemberPatch { role } = call.json(request).await?.value;
-    let command = Command::ChangeMemberRole(ChangeMemberRole {
+    let MemberPatch { email, name, role } = call.json(request).await?.value;
+    let command = Command::UpdateMember(UpdateMember {
         organization,
         member,
+        email,
+        name,
         role,
     });
     let answer = call.submit(command, None).await?;

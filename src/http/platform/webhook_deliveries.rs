@@ -19,7 +19,7 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::rejection::Rejection;
-use crate::http::body::NoFields;
+use crate::http::body::{NoFields, one_of};
 use crate::http::call::Call;
 use crate::http::lists::{Query, array, limit, number, opened};
 use crate::http::past;
@@ -93,7 +93,7 @@ pub(in crate::http) async fn example(
     let record = found_to_change(&call, at(organization, endpoint))?;
     let asked = call.json::<ExampleAsk>(request).await?.value;
     let example = Example::of(&asked.kind).ok_or_else(|| {
-        let message = "is no type of events that are delivered";
+        let message = "must be a type of event that is delivered, such as api_key.created";
         Problem::invalid_field("event_type_not_delivered", "type", message)
     })?;
     begun(&call, &record, Trial::Example(example)).await
@@ -289,17 +289,17 @@ impl AttemptPages {
         let before = self.cursor.map(|text| cursor(&text));
         let outcome = self.outcome.map(|name| {
             let known = Outcome::NAMES.into_iter().find(|known| *known == name);
-            known.ok_or_else(|| {
-                let message = format!("must be one of {}", Outcome::NAMES.join(", "));
-                Problem::invalid_query("outcome", message)
-            })
+            known.ok_or_else(|| Problem::invalid_query("outcome", one_of(Outcome::NAMES)))
         });
         let known = |kind: &str| {
             let mut types = Fact::TYPES.iter().map(|(name, _)| *name);
             kind == PING || types.any(|name| name == kind)
         };
         if self.kind.as_deref().is_some_and(|kind| !known(kind)) {
-            return Err(Problem::invalid_query("type", "is no type of events"));
+            return Err(Problem::invalid_query(
+                "type",
+                "must be a type of event, such as api_key.created, or ping",
+            ));
         }
         Ok(Ask {
             before: before.transpose()?,

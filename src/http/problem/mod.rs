@@ -130,19 +130,29 @@ impl Problem {
         let (code, detail, challenge) = if presented {
             (
                 "credential_not_accepted",
-                "the credential is not accepted",
+                "the credential is unknown, or no longer accepted",
                 "Bearer realm=\"keyledger\", error=\"invalid_token\"",
             )
         } else {
             (
                 "credential_missing",
-                "a credential is needed",
+                "this needs a credential: send Authorization: Bearer <token>, or the token as the \
+                 password of Basic",
                 "Bearer realm=\"keyledger\"",
             )
         };
         Self::new(StatusCode::UNAUTHORIZED, code, detail).with_header(
             header::WWW_AUTHENTICATE,
             HeaderValue::from_static(challenge),
+        )
+    }
+
+    /// 401: an `Authorization` of another form.
+    #[must_use]
+    pub(super) fn other_scheme() -> Self {
+        Self::unauthenticated(false).saying(
+            "the Authorization header must be Bearer <token>, or Basic with the token as the \
+             password",
         )
     }
 
@@ -209,7 +219,7 @@ impl Problem {
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "internal",
-            "this should not have happened",
+            "internal error; search the server log for the request id",
         )
     }
 

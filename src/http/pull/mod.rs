@@ -92,7 +92,7 @@ impl Asked {
             None => Ok(None),
             Some(seconds @ 0..=WAIT_S_MAX) => Ok(Some(Duration::from_secs(seconds as u64))),
             Some(_) => {
-                let message = format!("must be 0 to {WAIT_S_MAX} seconds");
+                let message = format!("must be a whole number from 0 to {WAIT_S_MAX}");
                 Err(Problem::invalid_query("wait", message))
             }
         }

@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 
 use super::attempts::Begun;
 use super::by_nobody;
+use crate::domain::canonical::address_key;
 use crate::domain::command::{Command, SignIn, SignInFailure, SignInProof};
-use crate::domain::decide::fold_case;
 use crate::domain::ids::{EventId, OrganizationId, UserId};
 use crate::domain::rejection::Rejection;
 use crate::domain::sign_in::Password;
@@ -45,12 +45,12 @@ pub(super) struct Account {
 impl Account {
     fn of_address(app: &App, address: &str, organization: Option<OrganizationId>) -> Self {
         let sessions = &app.ledger.views().sessions;
-        let address = fold_case(address);
+        let key = address_key(address);
         Self {
-            members: sessions.of_address(&address, organization, MEMBERS_MAX),
+            members: sessions.of_address(address, organization, MEMBERS_MAX),
             name: match organization {
-                Some(organization) => format!("{organization} {address}"),
-                None => address,
+                Some(organization) => format!("{organization} {key}"),
+                None => key,
             },
             organization,
         }

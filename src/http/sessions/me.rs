@@ -1,4 +1,4 @@
-//! `/v1/me`: a member in person, the member's sessions and password.
+//! `/v1/me`: who calls; a member in person, the member's sessions and password.
 
 use std::sync::Arc;
 
@@ -27,16 +27,21 @@ use crate::http::problem::{Problem, ProblemBody};
 use crate::http::shares::Holder;
 use crate::ledger::turns::Turn;
 use crate::ledger::{Ledger, Record};
-use crate::records::{MemberRecord, OrganizationRecord, SessionRecord};
+use crate::records::{KeyRecord, MemberRecord, OrganizationRecord, SessionRecord, Use};
 
-/// Whose session it is.
+/// Who calls.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct MeRecord {
-    member: MemberRecord,
-    organization: OrganizationRecord,
-    session: SessionRecord,
-    /// Whether there is a password to sign in with.
-    has_password: bool,
+    /// The member, in a session or by a personal token with `*`; else null.
+    member: Option<MemberRecord>,
+    /// Null for a credential that is bound to a project.
+    organization: Option<OrganizationRecord>,
+    /// The session; null where a credential was presented.
+    session: Option<SessionRecord>,
+    /// The credential that was presented; null in a session.
+    key: Option<KeyRecord>,
+    /// Of a session: whether there is a password to sign in with.
+    has_password: Option<bool>,
 }
 
 /// A new password.
@@ -51,12 +56,43 @@ pub(in crate::http) struct PasswordPut {
     current_password: Option<Password>,
 }
 
-/// Shows whose session it is.
-#[utoipa::path(get, path = "/v1/me", tag = "me", security(("session" = [])),
+/// Shows who calls: whose session it is, or the credential that was presented, with its expiry.
+#[utoipa::path(get, path = "/v1/me", tag = "me",
     responses((status = 200, body = MeRecord), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(call: Call) -> Result<Response, Problem> {
-    let session = Arc::clone(call.session()?);
     call.context.wait(&call.app).await?;
+    match call.caller.session.clone() {
+        Some(session) => show_session(&call, &session),
+        None => show_credential(&call),
+    }
+}
+
+/// Every holder may see its own credential, whatever its scopes are. Whose personal token it is
+/// says only one that stands for its member in everything.
+fn show_credential(call: &Call) -> Result<Response, Problem> {
+    let authority = &call.caller.authority;
+    let of = call.home()?;
+    let key = authority.via_credential().ok_or_else(mismatch)?;
+    let key = call.app.ledger.credential(of, key)?.ok_or_else(mismatch)?;
+    let directory = &call.views().directory;
+    let organization = match authority.project {
+        Some(_) => None,
+        None => directory.organization(of),
+    };
+    let member = authority.member().filter(|_| authority.everything);
+    let member = member.and_then(|id| directory.member(of, id));
+    let used = Use::of(call.app.usage.as_ref(), &key);
+    let me = MeRecord {
+        member: member.as_ref().map(MemberRecord::from),
+        organization: organization.as_ref().map(OrganizationRecord::from),
+        session: None,
+        key: Some(KeyRecord::new(call.views(), (&key, &used), call.now())),
+        has_password: None,
+    };
+    Ok(shown(key.stamp().version, &me))
+}
+
+fn show_session(call: &Call, session: &Session) -> Result<Response, Problem> {
     let directory = &call.views().directory;
     let member = directory.member(session.organization, session.user);
     let organization = directory.organization(session.organization);
@@ -65,10 +101,11 @@ pub(in crate::http) async fn show(call: Call) -> Result<Response, Problem> {
     };
     let means = call.views().sessions.means(session.user);
     let me = MeRecord {
-        member: MemberRecord::from(&member),
-        organization: OrganizationRecord::from(&organization),
-        session: SessionRecord::new(&session, session.id, Some(call.now())),
-        has_password: means.is_some_and(|means| means.password.is_some()),
+        member: Some(MemberRecord::from(&member)),
+        organization: Some(OrganizationRecord::from(&organization)),
+        session: Some(SessionRecord::new(session, session.id, Some(call.now()))),
+        key: None,
+        has_password: Some(means.is_some_and(|means| means.password.is_some())),
     };
     Ok(shown(member.stamp.version, &me))
 }
@@ -199,7 +236,7 @@ async fn known(call: &Call, session: &Session, current: Password) -> Result<Even
     let fitting = by_password::compare(&call.app, &call.context, &account, current).await?;
     let own = fitting.first().map(|own| own.set_by);
     own.ok_or_else(|| {
-        let detail = "the current password is another";
+        let detail = "the current password is incorrect";
         Problem::new(StatusCode::FORBIDDEN, "password_wrong", detail)
     })
 }

@@ -88,14 +88,14 @@ pub(in crate::http) async fn create(
 }
 
 fn no_organization() -> Problem {
-    let message = "is not an id of this form";
+    let message = "must be an id of the form org_ and 26 characters";
     Problem::invalid_field("field_invalid", "organization_id", message)
 }
 
 /// 422 for a body that is neither form.
 fn neither(has_token: bool) -> Problem {
     if has_token {
-        let message = "stands alone, without an address and a password";
+        let message = "must be sent alone, without email, password and organization_id";
         return Problem::invalid_field("field_invalid", "sign_in_token", message);
     }
     let message = "is missing: send sign_in_token, or email and password";

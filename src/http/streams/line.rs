@@ -119,7 +119,7 @@ impl Line {
 pub(in crate::http) fn resumed(call: &Call, after: Option<&str>) -> Result<Option<u64>, Problem> {
     match single(call.context.headers(), &LAST_EVENT_ID)? {
         Some(id) if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_digit()) => {
-            let detail = "Last-Event-ID is the id of an event of this stream: a position";
+            let detail = "Last-Event-ID must be the id of an event of this stream, a position";
             Err(Problem::bad_request("position_invalid", detail))
         }
         Some(id) => first_after(&call.app, Some(id)),

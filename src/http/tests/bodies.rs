@@ -128,7 +128,7 @@ fn a_field_that_is_wrong_is_named() {
         let request = ask("POST", &path).by(&world.acme.admin).json(&good);
         let reply = world.send(request.body(twice));
         assert_eq!(reply.refused(422), "field_invalid");
-        let error = json!([{"field": field, "message": "stands twice"}]);
+        let error = json!([{"field": field, "message": "is given more than once"}]);
         assert_eq!(reply.json()["errors"], error);
     }
     assert_eq!(world.next_position(), position);

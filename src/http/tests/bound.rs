@@ -67,7 +67,9 @@ fn expected(method: &str, template: &str) -> Reach {
         "/v1/events/{event_id}/proof" => Reach::ByRecord,
         path if path.starts_with("/v1/ledger/") => Reach::WrongProject,
         path if path.starts_with("/v1/service-accounts") => Reach::WrongProject,
-        path if path.starts_with("/v1/me") => Reach::Refused,
+        // Its own record, and nothing of the organization.
+        "/v1/me" => Reach::Open,
+        path if path.starts_with("/v1/me/") => Reach::Refused,
         path if path.starts_with("/v1/api-tokens") => Reach::Refused,
         "/v1/workspaces/{workspace_id}/access-tokens"
         | "/v1/admin/api-tokens"

@@ -1,5 +1,7 @@
 //! What holds on every route: problems, request ids, `ETag`s, positions, idempotency.
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Ask, World, ask, text};
@@ -59,7 +61,9 @@ fn a_refused_credential_is_challenged() {
     let refused = "Bearer realm=\"keyledger\", error=\"invalid_token\"";
     for (value, code, challenge) in [
         (None, "credential_missing", missing),
-        (Some("Basic YTpi"), "credential_missing", missing),
+        (Some("Basic YTpi"), "credential_not_accepted", refused),
+        (Some("Basic YQ=="), "credential_not_accepted", refused),
+        (Some("Token abc"), "credential_missing", missing),
         (Some("Bearer"), "credential_missing", missing),
         (Some("Bearer "), "credential_not_accepted", refused),
         (Some("Bearer nonsense"), "credential_not_accepted", refused),
@@ -82,6 +86,17 @@ fn a_refused_credential_is_challenged() {
     world
         .send(ask("GET", &path).with("authorization", &lower))
         .expect(200);
+    // In the place of a password; the user name is not looked at.
+    for user in ["", "owner@acme.example", "key_01H2XA9CKEB7WZG8RMN2KPQV7D"] {
+        let pair = STANDARD.encode(format!("{user}:{}", world.acme.admin));
+        let basic = ask("GET", &path).with("authorization", &format!("Basic {pair}"));
+        world.send(basic).expect(200);
+    }
+    let other = ask("GET", &path).with("authorization", "Token abc");
+    assert_eq!(
+        world.send(other).json()["detail"],
+        "the Authorization header must be Bearer <token>, or Basic with the token as the password"
+    );
     let twice = ask("GET", &path)
         .by(&world.acme.admin)
         .by(&world.acme.admin);

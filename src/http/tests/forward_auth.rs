@@ -4,6 +4,8 @@
 use std::net::SocketAddr;
 
 use axum::extract::ConnectInfo;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 
 use super::{Ask, Reply, World, ask};
@@ -264,8 +266,19 @@ fn one_credential_counts_and_the_query_only_where_the_gateway_says_so() {
         &world,
         at(ROOT).with("authorization", "Basic eDp5"),
         401,
-        missing,
+        "credential_not_accepted",
     );
+    let basic = |password: &str| format!("Basic {}", STANDARD.encode(format!("ada:{password}")));
+    let as_password = at(ROOT).with("authorization", &basic(&token));
+    check(&world, as_password, 200, "");
+    // A password beside a credential may be the upstream's, unless it is one of our tokens.
+    let with_key = |password: &str| {
+        let asked = at(ROOT).with("authorization", &basic(password));
+        asked.with("x-api-key", &token)
+    };
+    check(&world, with_key("hunter2"), 200, "");
+    check(&world, with_key(&token), 200, "");
+    check(&world, with_key(&other), 400, "credentials_twice");
     check(&world, at(ROOT).with("x-api-key", &token), 200, "");
     check(
         &world,

@@ -83,6 +83,69 @@ fn a_page_names_the_next() {
 }
 
 #[test]
+fn a_cursor_of_one_list_is_refused_by_another() {
+    let world = World::new();
+    let (acme, globex) = (&world.acme, &world.globex);
+    let [_, _, _, newest] = keys(&world);
+    for name in ["a", "b"] {
+        world.key(&json!({"name": name, "scopes": ["cases:read"]}));
+    }
+    for verb in ["rotate", "rotate"] {
+        let path = format!("{}/api-keys/{newest}/{verb}", acme.path);
+        world
+            .send(super::ask("POST", &path).by(&acme.admin))
+            .expect(200);
+    }
+    world.member("ada@acme.example", "viewer");
+    let lists = [
+        format!("{}/api-keys", acme.path),
+        format!("{}/api-keys/{newest}/events", acme.path),
+        format!("{}/api-keys/{}/events", acme.path, acme.key),
+        format!("{}/members", acme.path),
+        format!("{}/service-accounts", acme.path),
+        format!("{}/credentials", acme.path),
+        format!("{}/projects", acme.path),
+        format!("{}/webhook-endpoints", acme.path),
+        format!("{}/api-keys", globex.path),
+        String::from("/v1/admin/api-tokens"),
+        String::from("/v1/admin/api-tokens/review"),
+        String::from("/platform/organizations"),
+    ];
+    let mut used = 0;
+    for list in &lists {
+        let reply = world.get(&world.platform, &format!("{list}?limit=1"));
+        reply.expect(200);
+        let Some(link) = reply.header("link") else {
+            continue;
+        };
+        let cursor = link
+            .split("cursor=")
+            .nth(1)
+            .unwrap()
+            .split('>')
+            .next()
+            .unwrap();
+        for other in &lists {
+            let reply = world.get(&world.platform, &format!("{other}?limit=1&cursor={cursor}"));
+            if other == list {
+                reply.expect(200);
+            } else {
+                assert_eq!(reply.refused(400), "cursor_invalid", "{list} at {other}");
+                assert!(reply.text.contains("another list"), "{}", reply.text);
+            }
+        }
+        used += 1;
+    }
+    assert!(used >= 5, "{used} lists have a second page");
+    // Where no cursor is known, it is no parameter either.
+    let one = world.get(
+        &acme.admin,
+        &format!("{}/api-keys/{newest}?cursor=x", acme.path),
+    );
+    assert_eq!(one.refused(400), "query_invalid");
+}
+
+#[test]
 fn oversight_lists_every_kind() {
     let world = World::new();
     keys(&world);

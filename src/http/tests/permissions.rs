@@ -109,7 +109,7 @@ const TABLE: [(&str, &str, &str, &str); 141] = [
     ("GET", "", "/v1/forward-auth/nginx", NO_GATEWAY),
     ("POST", "", "/v1/sessions", OPEN),
     ("GET", "", "/sign-in/{token}", NO_LINK),
-    ("GET", "", "/v1/me", IN_PERSON),
+    ("GET", "", "/v1/me", KNOWN),
     ("GET", "", "/v1/me/sessions", IN_PERSON),
     ("DELETE", "", "/v1/me/sessions", IN_PERSON),
     ("DELETE", "", "/v1/me/sessions/{session_id}", NO_SESSION),

@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::body::one_of;
 use super::call::Call;
 use super::lists::{Query, array, number, opened};
 use super::past::in_turn;
@@ -282,7 +283,7 @@ impl UsagePages {
             None => CALLS_USUAL,
             Some(limit @ 1..=CALLS_MAX) => limit,
             Some(_) => {
-                let message = format!("must be 1 to {CALLS_MAX}");
+                let message = format!("must be a whole number from 1 to {CALLS_MAX}");
                 return Err(Problem::invalid_query("limit", message));
             }
         };
@@ -302,7 +303,12 @@ impl SummaryPages {
         let (name, bucket, usual, max) = match self.bucket.as_deref().unwrap_or("hour") {
             "hour" => ("hour", Bucket::Hour, HOURS_SPAN_MS_USUAL, HOURS_SPAN_MS_MAX),
             "day" => ("day", Bucket::Day, DAYS_SPAN_MS_USUAL, DAYS_SPAN_MS_MAX),
-            _ => return Err(Problem::invalid_query("bucket", "must be hour or day")),
+            _ => {
+                return Err(Problem::invalid_query(
+                    "bucket",
+                    "must be one of: hour, day",
+                ));
+            }
         };
         let to = instant("to", self.to.as_deref())?.unwrap_or_else(|| now.plus_ms(1));
         let from = instant("from", self.from.as_deref())?;
@@ -325,7 +331,7 @@ fn outcome_named(name: &str) -> Result<Outcome, Problem> {
     let mut all = Outcome::ALL.into_iter();
     all.find(|outcome| outcome.name() == name).ok_or_else(|| {
         let names: Vec<_> = Outcome::ALL.iter().map(|known| known.name()).collect();
-        Problem::invalid_query("outcome", format!("must be one of {}", names.join(", ")))
+        Problem::invalid_query("outcome", one_of(names))
     })
 }
 

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 use super::outcome_named;
 use crate::domain::access::{Access, Action};
 use crate::domain::blot::without_secrets;
-use crate::domain::ids::{CredentialId, OrganizationId, SecretId, UserId};
+use crate::domain::ids::{CredentialId, InvalidId, OrganizationId, SecretId, UserId};
 use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::http::body;
@@ -103,7 +103,7 @@ pub(in crate::http) async fn report(call: Call, request: Request) -> Result<Resp
             refused((
                 "key_id",
                 "unknown_key",
-                "is no credential that you report for".to_owned(),
+                "must be the id of a credential of your organization".to_owned(),
             ))
         })
     });
@@ -199,23 +199,17 @@ impl Keys<'_> {
     /// A line as it is recorded; `None` where it names no credential to report for.
     fn report<'l>(&mut self, line: &'l ReportedCall) -> Result<Option<Report<'l>>, Refused> {
         check_lengths(line)?;
-        let no_id = |field| {
-            (
-                field,
-                "field_invalid",
-                "is not an id of this form".to_owned(),
-            )
-        };
-        let key = line.key_id.parse().map_err(|_no_id| no_id("key_id"))?;
+        let no_id = |field| move |why: InvalidId| (field, "field_invalid", why.to_string());
+        let key = line.key_id.parse().map_err(no_id("key_id"))?;
         let Some(credential) = self.find(key) else {
             return Ok(None);
         };
         let secret = line.secret_id.as_deref().map(str::parse).transpose();
-        let secret: Option<SecretId> = secret.map_err(|_no_id| no_id("secret_id"))?;
+        let secret: Option<SecretId> = secret.map_err(no_id("secret_id"))?;
         if let Some(id) = secret
             && !credential.secrets().any(|secret| secret.id == id)
         {
-            let message = "is no secret of this credential".to_owned();
+            let message = "must be the id of a secret of this credential".to_owned();
             return Err(("secret_id", "unknown_secret", message));
         }
         let ip = line.ip_address.as_deref().map(str::parse).transpose();
@@ -223,7 +217,7 @@ impl Keys<'_> {
             (
                 "ip_address",
                 "field_invalid",
-                "is not an IP address".to_owned(),
+                "must be an IPv4 or IPv6 address".to_owned(),
             )
         })?;
         let outcome = line.outcome.as_deref().map(outcome_named).transpose();
@@ -231,7 +225,7 @@ impl Keys<'_> {
             (
                 "outcome",
                 "field_invalid",
-                "is no code of a verification".to_owned(),
+                body::one_of(Outcome::ALL.map(|known| known.name())),
             )
         })?;
         let clean = |text: &'l Option<String>| text.as_deref().map(without_secrets);
@@ -276,11 +270,11 @@ fn check_lengths(line: &ReportedCall) -> Result<(), Refused> {
         }
     }
     if !STATUS_CODES.contains(&line.status_code) {
-        let message = "must be 100 to 599".to_owned();
+        let message = "must be a whole number from 100 to 599".to_owned();
         return Err(("status_code", "field_invalid", message));
     }
     if !(0.0..=DURATION_MS_MAX).contains(&line.duration_ms) {
-        let message = "must be 0 to 86400000".to_owned();
+        let message = "must be a number from 0 to 86400000".to_owned();
         return Err(("duration_ms", "field_invalid", message));
     }
     Ok(())
@@ -292,7 +286,7 @@ fn instant(text: Option<&str>, now: Timestamp) -> Result<Timestamp, Refused> {
     let at = Timestamp::parse(text).map_err(|why| refused(why.to_string()))?;
     if at < now.plus_ms(-PAST_MS_MAX) || at > now.plus_ms(FUTURE_MS_MAX) {
         return Err(refused(
-            "must lie at most 24 hours past and 60 seconds ahead".to_owned(),
+            "must be at most 24 hours ago and at most 60 seconds ahead".to_owned(),
         ));
     }
     Ok(at)

@@ -2,11 +2,10 @@
 
 use super::{DAY_MS, World, api_key, credential, idempotency, network, submission, target, token};
 use crate::domain::command::{
-    Actor, AddMember, ChangeMemberRole, Command, CreateKey, CreateOrganization, CreateProject,
-    CreateServiceAccount, DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink,
-    NoteExpiries, RemoveMember, ReplaceKey, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn,
-    SignInFailure, SignInProof, SignOut, UpdateKey, UpdateOrganization, UpdateProject,
-    UpdateServiceAccount,
+    Actor, AddMember, Command, CreateKey, CreateOrganization, CreateProject, CreateServiceAccount,
+    DeleteServiceAccount, EndedSecretUse, Expiry, IssueSignInLink, NoteExpiries, RemoveMember,
+    ReplaceKey, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure, SignInProof,
+    SignOut, UpdateKey, UpdateMember, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
 use crate::domain::envelope::Digest32;
 use crate::domain::event::EndedCode;
@@ -93,6 +92,7 @@ pub(crate) fn found(world: &mut World) -> Vec<(String, String)> {
     company.endpoints();
     company.expiries();
     company.audited();
+    company.renamed();
     company.tokens
 }
 
@@ -190,10 +190,12 @@ impl Company<'_> {
             };
             members.push(member(&self.run(Actor::Operator, added)));
         }
-        let role = ChangeMemberRole {
+        let role = UpdateMember {
             organization,
             member: members[0],
-            role: "administrator".to_owned(),
+            role: Some("administrator".to_owned()),
+            email: None,
+            name: None,
         };
         self.run(Actor::Operator, role);
         let everything = vec!["*".to_owned()];
@@ -224,6 +226,24 @@ impl Company<'_> {
         );
         let by_ann = self.run(ann, api_key(organization, "Made by Ann"));
         self.tokens.push(("by ann".to_owned(), token(&by_ann)));
+    }
+
+    /// Fay has a new address, and a name.
+    fn renamed(&mut self) {
+        let organization = self.organization;
+        let fay = AddMember {
+            organization,
+            email: "fay@acme.example".to_owned(),
+            name: None,
+            role: "viewer".to_owned(),
+        };
+        let fay = member(&self.run(Actor::Operator, fay));
+        let rename = UpdateMember {
+            email: Some("fay.moss@acme.example".to_owned()),
+            name: Some(Some("Fay Moss".to_owned())),
+            ..UpdateMember::of(organization, fay)
+        };
+        self.run(Actor::Operator, rename);
     }
 
     fn systems(&mut self) {

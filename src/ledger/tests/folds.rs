@@ -3,7 +3,7 @@
 
 use super::company::{create_account, create_organization, found, organization};
 use super::{World, api_key, target};
-use crate::domain::command::{AddMember, ChangeMemberRole, EraseMember, UpdateKey};
+use crate::domain::command::{AddMember, EraseMember, UpdateKey, UpdateMember};
 use crate::domain::envelope::commitment;
 use crate::domain::ids::{CredentialId, OrganizationId, Subject};
 use crate::domain::state::State;
@@ -150,10 +150,12 @@ fn an_erased_person_is_blank_in_what_was_folded_before() {
     };
     let member = member.id;
     for n in 0..40 {
-        world.run(ChangeMemberRole {
+        world.run(UpdateMember {
             organization: of,
             member,
-            role: ["team_member", "viewer"][n % 2].to_owned(),
+            role: Some(["team_member", "viewer"][n % 2].to_owned()),
+            email: None,
+            name: None,
         });
     }
     let position = world.events() - 1;

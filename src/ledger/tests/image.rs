@@ -145,7 +145,7 @@ fn member(record: &Member) -> String {
         record.email.text(),
         record.role,
         record.removed,
-        record.added_by,
+        record.sealed_by,
         stamp(&record.stamp)
     )
 }

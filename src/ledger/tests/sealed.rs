@@ -63,7 +63,9 @@ fn no_file_holds_an_address_a_name_a_network_or_a_token_in_plain() {
     for text in [
         "carl@acme.example",
         "ann@acme.example",
+        "fay.moss@acme.example",
         "Carl M",
+        "Fay Moss",
         "203.0.113.7",
         "curl/8",
         "$argon2id",

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
+use age::armor::{ArmoredWriter, Format};
 use age::x25519::Identity;
 use sha2::{Digest, Sha256};
 
@@ -86,6 +87,26 @@ fn an_import_restores_every_key_under_a_master_of_its_own() {
     assert_eq!(ours.verifying_key(), theirs.verifying_key());
     let (ours, theirs) = (files(&dir), files(&data.path().join("keys")));
     assert!(ours.iter().all(|(name, bytes)| theirs[name] != *bytes));
+}
+
+#[test]
+fn an_armored_export_is_the_same_export() {
+    let (data, store, _) = store();
+    let file = export(&store);
+    let mut armored = Vec::new();
+    let mut writer = ArmoredWriter::wrap_output(&mut armored, Format::AsciiArmor).unwrap();
+    writer.write_all(&file).unwrap();
+    writer.finish().unwrap();
+    assert!(armored.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----\n"));
+    let dos = String::from_utf8(armored.clone())
+        .unwrap()
+        .replace('\n', "\r\n");
+    for (name, file) in [("armored", armored.clone()), ("dos", dos.into_bytes())] {
+        let imported = import(&data.path().join(name), &file).unwrap();
+        assert_eq!((imported.data_keys, imported.written), (2, 5), "{name}");
+    }
+    let cut = armored.len() - 40;
+    assert!(import(&data.path().join("cut"), &armored[..cut]).is_err());
 }
 
 #[test]

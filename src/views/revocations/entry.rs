@@ -144,6 +144,7 @@ pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
         | Fact::ProjectArchived(_)
         | Fact::ProjectUnarchived(_)
         | Fact::MemberAdded(_)
+        | Fact::MemberUpdated(_)
         | Fact::ServiceAccountCreated(_)
         | Fact::KeyCreated(_)
         | Fact::SignInLinkIssued(_)
@@ -172,7 +173,7 @@ pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
 
 /// Types that never have an entry, as they stand in a stored payload: most events of a log are
 /// these, and reading it again passes them by unparsed.
-const WITHOUT_ENTRY: [&str; 31] = [
+const WITHOUT_ENTRY: [&str; 32] = [
     "ledger.opened",
     "organization.created",
     "organization.updated",
@@ -181,6 +182,7 @@ const WITHOUT_ENTRY: [&str; 31] = [
     "project.archived",
     "project.unarchived",
     "member.added",
+    "member.updated",
     "service_account.created",
     "api_key.created",
     "member.sign_in_link_issued",

@@ -14,7 +14,7 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, UserId};
 
 /// A stored payload of every type.
-const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v8.ndjson");
+const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v9.ndjson");
 
 const TABLE: &str = "\
 api_key.created: -
@@ -38,6 +38,7 @@ member.removed: ended, owner
 member.role_changed: changed, owner
 member.sign_in_failed: -
 member.sign_in_link_issued: -
+member.updated: -
 organization.created: -
 organization.updated: -
 project.archived: -

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ulid::Ulid;
 
-use crate::domain::decide::fold_case;
+use crate::domain::canonical::fold_case;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Credential, Status};

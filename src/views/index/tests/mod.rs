@@ -47,7 +47,7 @@ fn member(id: u128, role: &str) -> Member {
         role: role.to_owned(),
         removed: false,
         erased_at: None,
-        added_by: EventId(Ulid(1)),
+        sealed_by: EventId(Ulid(1)),
         stamp: stamp(1, Timestamp(0)),
     }
 }
