@@ -155,6 +155,36 @@ fn an_allowed_network_is_open_to_whom_it_was_opened_for() {
     }
 }
 
+/// They lie among the IPv4 addresses that are written as IPv6, and are none.
+#[test]
+fn the_loopback_of_ipv6_is_allowed_by_itself() {
+    let nowhere = |ip: &str, what: &str| format!("{ip} is {what}, where no delivery goes");
+    for net in ["::1/128", "::1"] {
+        let guard = guard(&[net], &[]);
+        assert_eq!(verdict(&guard, ACME, "::1"), "allowed", "{net}");
+        for (ip, what) in [
+            ("::", "the unspecified address"),
+            ("::2", "an IPv4 address written as IPv6"),
+            ("127.0.0.1", "a loopback address"),
+            ("0.0.0.1", "this network"),
+        ] {
+            assert_eq!(verdict(&guard, ACME, ip), nowhere(ip, what), "{net}");
+        }
+    }
+    let own = guard(&["::1/128"], &["[::1]:443"]);
+    assert_eq!(
+        verdict(&own, ACME, "::1"),
+        "[::1]:443 is this service itself"
+    );
+    let url = |guard: &Guard, url: &str| guard.check_url(ACME, url).map(|_| ());
+    let inside = guard(&["::1/128"], &[]);
+    assert_eq!(url(&inside, "http://[::1]:9000/hooks"), Ok(()));
+    let outside = url(&inside, "http://[2606:4700::1111]/")
+        .unwrap_err()
+        .to_string();
+    assert!(outside.contains("only by https"), "{outside}");
+}
+
 #[test]
 fn an_allowed_translation_leads_to_public_addresses_alone() {
     let translations = [
