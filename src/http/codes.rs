@@ -48,6 +48,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "a parameter of the query is unknown or out of range",
     ),
     (
+        400,
+        "request_malformed",
+        "HTTP/1.1 without one valid `Host`, or both `Content-Length` and `Transfer-Encoding`",
+    ),
+    (
         401,
         "credential_missing",
         "the request has no credential, or one in another form than Bearer or Basic",
@@ -203,6 +208,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         413,
         "command_too_large",
         "the command makes an event beyond 65,535 bytes",
+    ),
+    (
+        415,
+        "content_encoding_unsupported",
+        "the body is compressed; see `Accept-Encoding`",
     ),
     (
         415,

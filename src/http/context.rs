@@ -1,5 +1,6 @@
 //! What a request says beside its body: its headers, and the client's address.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::mem;
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use sha2::{Digest, Sha256};
 
 use super::App;
+use super::forwarded::client_address;
 use super::frame::RequestId;
 use super::problem::Problem;
 use crate::domain::blot::without_secrets;
@@ -35,17 +37,36 @@ const USER_AGENT_BYTES_MAX: usize = 256;
 const POSITION_WAIT: Duration = Duration::from_secs(1);
 
 /// The one value of a header; two of it are refused, whatever they say.
-pub(super) fn single<'a>(
+pub(super) fn once<'a>(
     headers: &'a HeaderMap,
     name: &HeaderName,
-) -> Result<Option<&'a str>, Problem> {
+) -> Result<Option<&'a HeaderValue>, Problem> {
     let mut values = headers.get_all(name).iter();
     let value = values.next();
     if values.next().is_some() {
         let detail = format!("the header {name} is given more than once");
         return Err(Problem::bad_request("header_twice", detail));
     }
-    value
+    Ok(value)
+}
+
+/// A header's value as it is recorded: what is not text in it is replaced, and the rest is kept.
+pub(super) fn recorded(value: &HeaderValue) -> Cow<'_, str> {
+    value.to_str().map_or_else(
+        |_not_plain| {
+            let text = String::from_utf8_lossy(value.as_bytes());
+            Cow::Owned(text.replace(char::is_control, "\u{fffd}"))
+        },
+        Cow::Borrowed,
+    )
+}
+
+/// The one value of a header that is plain text.
+pub(super) fn single<'a>(
+    headers: &'a HeaderMap,
+    name: &HeaderName,
+) -> Result<Option<&'a str>, Problem> {
+    once(headers, name)?
         .map(HeaderValue::to_str)
         .transpose()
         .map_err(|_not_text| {
@@ -117,19 +138,17 @@ impl Context {
     }
 
     /// What the client calls itself.
-    pub(super) fn user_agent(&self) -> Option<&str> {
-        let agent = self.headers.get(header::USER_AGENT);
-        agent.and_then(|agent| agent.to_str().ok())
+    pub(super) fn user_agent(&self) -> Option<Cow<'_, str>> {
+        self.headers.get(header::USER_AGENT).map(recorded)
     }
 
     /// Where the request came from.
     pub(super) fn network(&self, app: &App) -> Option<Network> {
         let ip = self.address(app)?;
-        // Plain text only, so every byte is a character.
-        let user_agent = self.user_agent().map(without_secrets);
-        let user_agent = user_agent.map(|agent| match agent.get(..USER_AGENT_BYTES_MAX) {
-            Some(beginning) => beginning.to_owned(),
-            None => agent.into_owned(),
+        let user_agent = self.user_agent().map(|agent| {
+            let mut agent = without_secrets(&agent).into_owned();
+            agent.truncate(agent.floor_char_boundary(USER_AGENT_BYTES_MAX));
+            agent
         });
         Some(Network {
             ip: ip.to_string(),
@@ -225,63 +244,5 @@ impl Context {
         } else {
             Err(Problem::position_not_reached())
         }
-    }
-}
-
-/// The client's address: the peer's, or what a trusted proxy in front of it says. From the right,
-/// the first address that is not a trusted proxy's own. An IPv4 address that a socket for both
-/// families shows as an IPv6 one counts as what it is.
-fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[ipnet::IpNet]) -> IpAddr {
-    let peer = peer.to_canonical();
-    let is_trusted = |ip: &IpAddr| trusted.iter().any(|net| net.contains(ip));
-    if !is_trusted(&peer) {
-        return peer;
-    }
-    let forwarded = headers
-        .get_all("x-forwarded-for")
-        .iter()
-        .filter_map(|v| v.to_str().ok());
-    let chain: Vec<&str> = forwarded
-        .flat_map(|value| value.split(','))
-        .map(str::trim)
-        .collect();
-    let mut client = peer;
-    for hop in chain.into_iter().rev() {
-        match hop.parse::<IpAddr>() {
-            Ok(ip) => client = ip.to_canonical(),
-            Err(_) => break,
-        }
-        if !is_trusted(&client) {
-            break;
-        }
-    }
-    client
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_trusted_proxy_sets_the_address() {
-        let trusted = ["10.0.0.0/8".parse().unwrap()];
-        let check = |peer: &str, forwarded: &str, expected: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert("x-forwarded-for", forwarded.parse().unwrap());
-            let client = client_address(peer.parse().unwrap(), &headers, &trusted);
-            assert_eq!(client.to_string(), expected, "{peer} {forwarded}");
-        };
-        check("203.0.113.9", "198.51.100.1", "203.0.113.9");
-        check("10.0.0.1", "198.51.100.1", "198.51.100.1");
-        check(
-            "10.0.0.1",
-            "6.6.6.6, 198.51.100.1, 10.0.0.2",
-            "198.51.100.1",
-        );
-        check("10.0.0.1", "nonsense", "10.0.0.1");
-        check("::ffff:10.0.0.1", "198.51.100.1", "198.51.100.1");
-        check("::ffff:203.0.113.9", "198.51.100.1", "203.0.113.9");
-        let mapped = "::ffff:198.51.100.1, ::ffff:10.0.0.2";
-        check("10.0.0.1", mapped, "198.51.100.1");
     }
 }

@@ -22,6 +22,7 @@ use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
 
 use super::App;
+use super::connections::Malformed;
 use super::context;
 use super::forward_auth;
 use super::load::Class;
@@ -113,6 +114,7 @@ where
     }
 
     fn call(&mut self, mut request: Request) -> Self::Future {
+        let malformed = request.extensions_mut().remove::<Malformed>();
         let id = RequestId::of(&request, &self.app);
         request.extensions_mut().insert(id.clone());
         let used = UsedSlot::insert(&self.app, request.extensions_mut());
@@ -136,7 +138,13 @@ where
         if let Some(large_body) = &large_body {
             request.extensions_mut().insert(large_body.clone());
         }
-        match self.app.load.admit(class) {
+        let admitted = match malformed {
+            Some(Malformed(problem)) => Err(problem),
+            None => self.app.load.admit(class).inspect_err(|_overloaded| {
+                self.app.metrics.refused(class.name());
+            }),
+        };
+        match admitted {
             Ok(place) => {
                 let answer = self.inner.call(request);
                 Box::pin(async move {
@@ -145,9 +153,8 @@ where
                     answered
                 })
             }
-            Err(overloaded) => {
-                self.app.metrics.refused(class.name());
-                let refused = async move { Ok(overloaded.into_response()) };
+            Err(problem) => {
+                let refused = async move { Ok(problem.into_response()) };
                 Box::pin(about.frame(refused))
             }
         }

@@ -22,6 +22,7 @@ mod cookie;
 mod document;
 mod events;
 mod forward_auth;
+mod forwarded;
 mod frame;
 mod keys;
 mod ledger;

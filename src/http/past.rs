@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::App;
 use super::call::Call;
 use super::context::LEDGER_POSITION;
+use super::place::{NoPlace, Place};
 use super::problem::Problem;
 use super::shares::{FairShares, Holder, Share, ShareLimits};
 use crate::domain::ids::{OrganizationId, Subject};
@@ -68,21 +69,20 @@ impl Moment {
     /// The moment that `as_of` names.
     pub(super) async fn named(call: &Call, as_of: &str) -> Result<Self, Problem> {
         let wrong = |why: &str| Problem::invalid_query("as_of", why);
-        if as_of.bytes().all(|byte| byte.is_ascii_digit()) {
-            let position = as_of
-                .parse()
-                .map_err(|_too_long| Problem::position_unknown())?;
-            call.app.ledger.check_position(position)?;
-            let at = off_thread(call, move |ledger| ledger.happened_at(position)).await??;
-            let position = Some(position);
-            return Ok(Self { position, at });
+        match as_of.parse() {
+            Ok(Place::Position(position)) => {
+                call.app.ledger.check_position(position)?;
+                let at = off_thread(call, move |ledger| ledger.happened_at(position)).await??;
+                let position = Some(position);
+                Ok(Self { position, at })
+            }
+            Ok(Place::Instant(at)) if at > call.now() => Err(wrong("lies in the future")),
+            Ok(Place::Instant(at)) => {
+                let position = off_thread(call, move |ledger| ledger.position_at(at)).await??;
+                Ok(Self { position, at })
+            }
+            Err(no_place @ NoPlace) => Err(wrong(&no_place.to_string())),
         }
-        let at = Timestamp::parse(as_of).map_err(|why| wrong(&why.to_string()))?;
-        if at > call.now() {
-            return Err(wrong("lies in the future"));
-        }
-        let position = off_thread(call, move |ledger| ledger.position_at(at)).await??;
-        Ok(Self { position, at })
     }
 
     /// Now, as the views show it.

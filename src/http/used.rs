@@ -117,7 +117,7 @@ impl UsedSlot {
         };
         let scope = self.0.scope.get().map(std::slice::from_ref);
         let scope = scope.unwrap_or_default();
-        let user_agent = used.user_agent.as_ref();
+        let user_agent = used.user_agent.as_ref().map(context::recorded);
         usage.record(&Call {
             organization: used.found.organization,
             person: used.found.owner.person(),
@@ -131,10 +131,7 @@ impl UsedSlot {
             method: &without_secrets(used.method.as_str()),
             request_id: Some(id.as_str()),
             ip: used.ip,
-            user_agent: user_agent
-                .and_then(|agent| agent.to_str().ok())
-                .map(without_secrets)
-                .as_deref(),
+            user_agent: user_agent.as_deref().map(without_secrets).as_deref(),
             reporter: None,
             scopes: if outcome == Outcome::Valid {
                 scope

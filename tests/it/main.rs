@@ -25,6 +25,7 @@ mod memory;
 mod misplaced;
 mod modes;
 mod past;
+mod proxied;
 mod secrets;
 mod seeds;
 mod sessions;

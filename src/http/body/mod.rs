@@ -1,6 +1,7 @@
 //! JSON bodies: read within a bound, and refused with the name of the field at fault.
 //!
-//! A body is read only after the caller has been let in. Too long: 413. Of another media type: 415.
+//! A body is read only after the caller has been let in. Too long: 413. Compressed, or of another
+//! media type: 415.
 //! A header that cannot be read, or a body that is not JSON: 400. JSON of another shape: 422 naming
 //! the field.
 
@@ -11,7 +12,7 @@ use std::error::Error;
 
 use axum::body::{Bytes, HttpBody};
 use axum::extract::Request;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{DeserializeOwned, Deserializer};
 use serde::{Deserialize, Serialize};
@@ -50,9 +51,7 @@ pub(super) async fn json<T: DeserializeOwned>(
     request: Request,
     context: &Context,
 ) -> Result<Body<T>, Problem> {
-    let bytes = bytes(request, BODY_BYTES_MAX).await?;
-    check_kind(context.headers())?;
-    context.check()?;
+    let bytes = unparsed(request, context, BODY_BYTES_MAX).await?;
     parse(&bytes).map(|value| Body { value, bytes })
 }
 
@@ -61,7 +60,7 @@ pub(super) async fn optional_json<T: DeserializeOwned + Default>(
     request: Request,
     context: &Context,
 ) -> Result<Body<T>, Problem> {
-    let bytes = bytes(request, BODY_BYTES_MAX).await?;
+    let bytes = bytes(request, context.headers(), BODY_BYTES_MAX).await?;
     if !bytes.is_empty() {
         check_kind(context.headers())?;
     }
@@ -80,7 +79,7 @@ pub(super) async fn unparsed(
     context: &Context,
     max: usize,
 ) -> Result<Bytes, Problem> {
-    let bytes = bytes(request, max).await?;
+    let bytes = bytes(request, context.headers(), max).await?;
     check_kind(context.headers())?;
     context.check()?;
     Ok(bytes)
@@ -107,7 +106,7 @@ pub(super) async fn optional_secret_json<T: DeserializeOwned + Default>(
     request: Request,
     context: &Context,
 ) -> Result<SecretBody<T>, Problem> {
-    let bytes = bytes(request, BODY_BYTES_MAX).await?;
+    let bytes = bytes(request, context.headers(), BODY_BYTES_MAX).await?;
     if !bytes.is_empty() {
         check_kind(context.headers())?;
     }
@@ -121,7 +120,37 @@ pub(super) async fn optional_secret_json<T: DeserializeOwned + Default>(
     Ok(SecretBody { value, bytes })
 }
 
-pub(super) async fn bytes(request: Request, max: usize) -> Result<Bytes, Problem> {
+/// Reads a body of at most `max` bytes. Bodies are read as they are: one that is compressed is
+/// refused with the codings that are taken (RFC 9110, 15.5.16).
+pub(super) async fn bytes(
+    request: Request,
+    headers: &HeaderMap,
+    max: usize,
+) -> Result<Bytes, Problem> {
+    let bytes = received(request, max).await?;
+    if !bytes.is_empty() && is_encoded(headers) {
+        let detail = "send the body without Content-Encoding; it is not decompressed here";
+        let problem = Problem::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "content_encoding_unsupported",
+            detail,
+        );
+        let identity = HeaderValue::from_static("identity");
+        return Err(problem.with_header(header::ACCEPT_ENCODING, identity));
+    }
+    Ok(bytes)
+}
+
+fn is_encoded(headers: &HeaderMap) -> bool {
+    let codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    let mut codings = codings.flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    codings.any(|coding| {
+        let coding = coding.trim_ascii();
+        !coding.is_empty() && !coding.eq_ignore_ascii_case(b"identity")
+    })
+}
+
+async fn received(request: Request, max: usize) -> Result<Bytes, Problem> {
     let large = request.extensions().get::<LargeBody>().cloned();
     let body = request.into_body();
     let length = body.size_hint().lower();
@@ -174,7 +203,7 @@ pub(super) async fn lines(
     context: &Context,
     (kind, max): (&'static str, usize),
 ) -> Result<Bytes, Problem> {
-    let bytes = bytes(request, max).await?;
+    let bytes = bytes(request, context.headers(), max).await?;
     check_kind_is(kind, context.headers())?;
     context.check()?;
     Ok(bytes)

@@ -1,7 +1,8 @@
 //! Connections: how many, what each may hold in memory, and their orderly end.
 //!
 //! Owns the accepting of connections, plain and with TLS alike. A connection beyond the limits is
-//! answered 503 if it has no TLS, and closed. What requests say is not looked at here.
+//! answered 503 if it has no TLS, and closed. Of what requests say only their framing is looked at
+//! here (`exchange`).
 //!
 //! What one address can make the process and the kernel hold, at worst:
 //!
@@ -16,6 +17,7 @@
 //!
 //! Together 496 MB, below the 512 MB that the README states.
 
+mod exchange;
 mod stream;
 
 use std::future::{Ready, ready};
@@ -36,6 +38,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::budget;
 use super::shares::{FairShares, Holder, Share, ShareLimits};
 use super::{App, Tls};
+use exchange::Exchanges;
+pub(super) use exchange::Malformed;
 use stream::{Connection, InTurn, WRITE_STALL_MAX};
 
 /// How long connections may go on after the end was asked for: whoever stops a container kills it
@@ -74,12 +78,13 @@ pub(super) async fn serve(
     let guarded = Guarded::new(app, tls.is_none().then_some(REFUSAL));
     match tls {
         Some(Tls(tls)) => {
-            let server = server.acceptor(RustlsAcceptor::new(tls).acceptor(guarded));
+            let guarded = RustlsAcceptor::new(tls).acceptor(guarded);
+            let server = server.acceptor(Exchanges(guarded));
             let serving = limited(server, &handle).serve(service);
             until(serving, &handle, shutdown).await
         }
         None => {
-            let serving = limited(server.acceptor(guarded), &handle).serve(service);
+            let serving = limited(server.acceptor(Exchanges(guarded)), &handle).serve(service);
             until(serving, &handle, shutdown).await
         }
     }

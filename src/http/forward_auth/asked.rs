@@ -3,16 +3,18 @@
 //! A requirement that cannot be read is refused and never left out: so are one that stands twice,
 //! an empty one, and one whose name is not known.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
-use axum::http::{HeaderMap, HeaderName, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use percent_encoding::{CONTROLS, percent_encode};
 use zeroize::Zeroizing;
 
-use super::NGINX;
+use super::{ENVOY, NGINX, ROOT};
 use crate::domain::blot::holds_token;
 use crate::domain::ids::ProjectId;
 use crate::http::authorization::{PresentedToken, presented_token};
-use crate::http::context::single;
+use crate::http::context::{once, recorded, single};
 use crate::http::problem::Problem;
 use crate::http::used::path_of;
 
@@ -39,58 +41,91 @@ pub(super) enum Form {
     Forwarded,
     /// In `X-Original-URI`: nginx.
     Nginx,
-    /// In the request's own, behind the prefix: Envoy.
-    Below(Uri),
+    /// In the request's own, behind a prefix: Envoy.
+    Behind { prefix: &'static str, uri: Uri },
 }
 
 impl Form {
-    pub(super) fn of(uri: Uri) -> Self {
+    /// The form of a request. Behind the older prefix of Envoy a client's path may be nginx's own:
+    /// nginx is known by the header that it sets.
+    pub(super) fn of(uri: &Uri, headers: &HeaderMap) -> Self {
         let path = uri.path();
-        let nginx = path.strip_prefix(NGINX);
-        if nginx.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
-            Self::Nginx
-        } else if path == super::ROOT {
+        let behind = |prefix| Self::Behind {
+            prefix,
+            uri: uri.clone(),
+        };
+        let envoy = path.strip_prefix(ENVOY);
+        if envoy.is_some_and(|rest| rest.is_empty() || rest.starts_with('/')) {
+            behind(ENVOY)
+        } else if path == ROOT {
             Self::Forwarded
+        } else if path == NGINX && headers.contains_key(&ORIGINAL_URI) {
+            Self::Nginx
         } else {
-            Self::Below(uri)
+            behind(ROOT)
         }
     }
 
-    /// Where it is asked.
+    /// Where the gateway asks.
     pub(super) const fn path(&self) -> &'static str {
         match self {
-            Self::Forwarded | Self::Below(_) => super::ROOT,
+            Self::Forwarded => ROOT,
             Self::Nginx => NGINX,
+            Self::Behind { prefix, .. } => prefix,
         }
     }
 
-    /// The original method and path, without its query: empty where the gateway does not say.
-    pub(super) fn original<'a>(&'a self, headers: &'a HeaderMap) -> (&'a str, &'a str) {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    /// The original path, without its query; empty where the gateway does not say.
+    pub(super) fn original_path<'a>(&'a self, headers: &'a HeaderMap) -> Cow<'a, str> {
         let target = match self {
-            Self::Below(uri) => uri.path().strip_prefix(super::ROOT),
-            Self::Forwarded => text(FORWARDED_URI),
-            Self::Nginx => text(ORIGINAL_URI),
+            Self::Behind { prefix, uri } => uri.path().strip_prefix(prefix).map(escaped),
+            Self::Forwarded => headers.get(FORWARDED_URI).map(target),
+            Self::Nginx => headers.get(ORIGINAL_URI).map(target),
         };
-        let method = match self {
-            Self::Below(_) => None,
-            Self::Forwarded => text(FORWARDED_METHOD),
-            Self::Nginx => text(ORIGINAL_METHOD),
+        match target {
+            None => Cow::Borrowed(""),
+            Some(Cow::Borrowed(target)) => Cow::Borrowed(path_of(target)),
+            Some(Cow::Owned(target)) => Cow::Owned(path_of(&target).to_owned()),
+        }
+    }
+
+    /// The original method; `None` where it is that of the request itself.
+    pub(super) fn original_method<'a>(&self, headers: &'a HeaderMap) -> Option<Cow<'a, str>> {
+        let name = match self {
+            Self::Behind { .. } => return None,
+            Self::Forwarded => FORWARDED_METHOD,
+            Self::Nginx => ORIGINAL_METHOD,
         };
-        let path = target.map_or("", path_of);
-        (method.unwrap_or_default(), path)
+        let method = headers.get(name).map(recorded);
+        method.filter(|method| !method.is_empty())
     }
 
     /// The query of the original URI.
-    fn query<'a>(&'a self, headers: &'a HeaderMap) -> Result<&'a str, Problem> {
+    fn query<'a>(&'a self, headers: &'a HeaderMap) -> Result<Cow<'a, str>, Problem> {
         let uri = match self {
-            Self::Below(uri) => return Ok(uri.query().unwrap_or_default()),
-            Self::Forwarded => single(headers, &FORWARDED_URI)?,
-            Self::Nginx => single(headers, &ORIGINAL_URI)?,
+            Self::Behind { uri, .. } => return Ok(uri.query().unwrap_or_default().into()),
+            Self::Forwarded => once(headers, &FORWARDED_URI)?,
+            Self::Nginx => once(headers, &ORIGINAL_URI)?,
         };
-        let query = uri.and_then(|uri| uri.split_once('?'));
-        Ok(query.map_or("", |(_, query)| query))
+        Ok(match uri.map(target) {
+            None => Cow::Borrowed(""),
+            Some(Cow::Borrowed(uri)) => uri.split_once('?').map_or("", |(_, query)| query).into(),
+            Some(Cow::Owned(uri)) => {
+                let query = uri.split_once('?').map_or("", |(_, query)| query);
+                query.to_owned().into()
+            }
+        })
     }
+}
+
+/// A URI as the client sent it to the gateway.
+fn target(value: &HeaderValue) -> Cow<'_, str> {
+    escaped(value.as_bytes())
+}
+
+/// A URI in which the bytes are escaped that none may hold; the rest stays as it is.
+fn escaped<T: AsRef<[u8]> + ?Sized>(uri: &T) -> Cow<'_, str> {
+    percent_encode(uri.as_ref(), CONTROLS).into()
 }
 
 /// What is asked of the index.
@@ -193,7 +228,7 @@ fn key(headers: &HeaderMap, form: &Form) -> Result<Option<Zeroizing<String>>, Pr
             ));
         }
         let query = form.query(headers)?;
-        let pairs = serde_urlencoded::from_str::<Vec<(String, String)>>(query);
+        let pairs = serde_urlencoded::from_str::<Vec<(String, String)>>(&query);
         let pairs = pairs.unwrap_or_default().into_iter();
         let named = pairs.filter(|(field, _)| field == name);
         shown.extend(named.map(|(_, key)| Zeroizing::new(key)));

@@ -3,13 +3,14 @@
 //! Owns what gateways send and read: who the gateway is (`gateway`), what it requires and which
 //! credential its client has shown (`asked`), and the identity headers of an acceptance. The
 //! request's method, query and body count for nothing: they may be the client's. So may every
-//! header that the gateway does not set or clear, which is why the configurations in the README
-//! touch each of ours. The verdict comes from the index alone.
+//! header that the gateway does not set or clear, which is why the configurations of
+//! `docs/gateways.md` touch each of ours. The verdict comes from the index alone.
 //!
 //! Three forms by path: `/v1/forward-auth` itself for Caddy and Traefik, which tell the original
-//! request by `X-Forwarded-Uri`; anything below it for Envoy, whose path goes on with the original
-//! one; `/v1/forward-auth/nginx` for nginx, which is to set `X-Original-URI` and can pass 401 and
-//! 403 alone.
+//! request by `X-Forwarded-Uri`; `/v1/forward-auth/nginx` for nginx, which is to set
+//! `X-Original-URI` and can pass 401 and 403 alone; anything below `/v1/forward-auth/envoy` for
+//! Envoy, whose path goes on with the original one. Anything else below `/v1/forward-auth` is
+//! Envoy's too, from when it had no prefix of its own.
 
 mod asked;
 mod gateway;
@@ -32,6 +33,8 @@ use asked::{Asked, Form};
 const ROOT: &str = "/v1/forward-auth";
 /// Where nginx asks.
 const NGINX: &str = "/v1/forward-auth/nginx";
+/// Where Envoy asks; its client's path follows.
+const ENVOY: &str = "/v1/forward-auth/envoy";
 /// Why there is no verdict, where nginx can be told 403 alone.
 const REASON: HeaderName = HeaderName::from_static("x-keyledger-reason");
 
@@ -48,7 +51,7 @@ const IDENTITY: [HeaderName; 7] = [
 ];
 
 #[derive(OpenApi)]
-#[openapi(paths(documented, documented_nginx))]
+#[openapi(paths(documented, documented_nginx, documented_envoy))]
 struct Document;
 
 /// Every method, on the path and on all below it.
@@ -58,12 +61,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .route("/v1/forward-auth/", any(ask))
         .route("/v1/forward-auth/{*path}", any(ask))
         .route(NGINX, any(ask))
-        .route("/v1/forward-auth/nginx/", any(ask))
-        .route("/v1/forward-auth/nginx/{*path}", any(ask))
 }
 
 /// Whether a gateway may let a request through. Takes every method and any path below it, as
-/// gateways send them; see the README for their configurations.
+/// gateways send them; see `docs/gateways.md` for their configurations.
 #[utoipa::path(get, path = "/v1/forward-auth", tag = "forward auth", operation_id = "ask",
     security(()), params(
         ("X-Keyledger-Gateway" = Option<String>, Header, description = "The gateway's credential."),
@@ -89,9 +90,17 @@ fn documented() {}
 #[expect(dead_code, reason = "describes what no single method does")]
 fn documented_nginx() {}
 
+/// The same for Envoy, which puts the original path behind this one. Takes every method.
+#[utoipa::path(get, path = "/v1/forward-auth/envoy", tag = "forward auth",
+    operation_id = "ask_for_envoy", security(()),
+    responses((status = 200, description = "Let it through; every `X-Keyledger-` identity header"),
+        (status = "4XX", body = ProblemBody)))]
+#[expect(dead_code, reason = "describes what no single method does")]
+fn documented_envoy() {}
+
 async fn ask(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (mut parts, _body) = request.into_parts();
-    let form = Form::of(parts.uri.clone());
+    let form = Form::of(&parts.uri, &parts.headers);
     let context = Context::take(&mut parts);
     // What is told of the gateway itself: the rest of the path is its client's.
     parts.uri = Uri::from_static(form.path());
@@ -112,19 +121,16 @@ async fn ask(State(app): State<App>, request: Request) -> Result<Response, Probl
     let began = app.ledger.clock().monotonic();
     let verdict = app.ledger.views().index.verify(&ask, app.ledger.now());
     let took = app.ledger.clock().since(began);
-    let (told, endpoint) = form.original(context.headers());
+    let method = form.original_method(context.headers());
+    let user_agent = context.user_agent();
     let presented = Presented {
         token: key,
         required_scopes: &asked.scopes,
-        endpoint,
+        endpoint: &form.original_path(context.headers()),
         // Envoy asks with the client's own method.
-        method: if told.is_empty() {
-            parts.method.as_str()
-        } else {
-            told
-        },
+        method: method.as_deref().unwrap_or(parts.method.as_str()),
         ip: context.address(&app),
-        user_agent: context.user_agent(),
+        user_agent: user_agent.as_deref(),
         request_id: Some(context.request_id.as_str()),
         took,
     };
@@ -204,7 +210,7 @@ fn accepted(app: &App, key: &Shown) -> Response {
 pub(super) fn as_its_gateway_reads(route: &str, problem: Problem) -> Problem {
     let status = problem.status();
     let passes = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
-    if passes || !route.starts_with(NGINX) {
+    if passes || route != NGINX {
         return problem;
     }
     let reason = match status {
@@ -235,13 +241,14 @@ mod tests {
         let slow = || Problem::too_many_attempts(Duration::from_secs(7));
         check(slow(), ROOT, (429, None, Some("7")));
         check(slow(), NGINX, (403, Some("rate_limited"), Some("7")));
-        let below = "/v1/forward-auth/nginx/{*path}";
         let unavailable = (403, Some("unavailable"), Some("1"));
-        check(Problem::not_ready(), below, unavailable);
+        check(Problem::not_ready(), NGINX, unavailable);
         check(Problem::busy("x"), NGINX, unavailable);
         let bad = || Problem::bad_request("header_twice", "x");
         check(bad(), NGINX, (403, Some("bad_request"), None));
-        check(bad(), "/v1/verify", (400, None, None));
+        for route in ["/v1/verify", ENVOY, "/v1/forward-auth/{*path}"] {
+            check(bad(), route, (400, None, None));
+        }
         check(Problem::timeout(), NGINX, (403, Some("bad_request"), None));
         check(Problem::defect(), NGINX, (403, Some("failed"), None));
         let nobody = Problem::unauthenticated(false);

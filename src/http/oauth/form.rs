@@ -18,7 +18,7 @@ pub(super) async fn token(
     request: Request,
     headers: &HeaderMap,
 ) -> Result<Zeroizing<String>, Problem> {
-    let bytes = body::bytes(request, FORM_BYTES_MAX).await?;
+    let bytes = body::bytes(request, headers, FORM_BYTES_MAX).await?;
     check_kind(headers)?;
     parse(&Zeroizing::new(Vec::from(bytes)))
 }

@@ -66,11 +66,14 @@ struct About {
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
     token_type: &'static str,
-    /// When it ends by itself.
+    /// When it ends by itself. Left out where there is nothing to tell, as all members are: clients
+    /// of OAuth 2 warn of null.
     #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     keyledger_expires_at: Option<Timestamp>,
     keyledger_kind: &'static str,
     keyledger_organization_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
     keyledger_role: Option<String>,
     /// Everything up to here has been taken into account.
     keyledger_position: u64,

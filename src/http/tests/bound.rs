@@ -57,7 +57,7 @@ fn expected(method: &str, template: &str) -> Reach {
         "/.well-known/oauth-authorization-server" => Reach::Open,
         // What is presented there is judged, and not who presents it.
         "/v1/sessions" | "/sign-in/{token}" | "/oauth2/revoke" => Reach::Open,
-        "/v1/forward-auth" | "/v1/forward-auth/nginx" => Reach::Open,
+        "/v1/forward-auth" | "/v1/forward-auth/nginx" | "/v1/forward-auth/envoy" => Reach::Open,
         "/v1/api-tokens/scopes" | "/v1/workspaces/{workspace_id}/roles" => Reach::Open,
         "/v1/verify" | "/v1/verify/batch" | "/oauth2/introspect" | "/v1/usage" => Reach::Narrowed,
         "/v1/revocations" | "/v1/revocations/stream" | "/v1/revocations/snapshot" => {

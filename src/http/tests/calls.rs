@@ -35,9 +35,14 @@ impl Ask {
     }
 
     /// Adds a header, also one that is there already.
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    pub(super) fn with(self, name: &str, value: &str) -> Self {
+        self.with_bytes(name, value.as_bytes())
+    }
+
+    /// The same of a value that need not be text.
+    pub(super) fn with_bytes(mut self, name: &str, value: &[u8]) -> Self {
         let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
-        let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+        let value = HeaderValue::from_bytes(value).unwrap();
         self.0.headers_mut().append(name, value);
         self
     }

@@ -231,13 +231,14 @@ fn degraded_parts_are_listed_and_do_not_make_the_service_unready() {
 }
 
 /// Routes that anybody may call.
-const OPEN: [&str; 12] = [
+const OPEN: [&str; 13] = [
     "/ledger/checkpoint",
     "/ledger/vkey",
     "/ledger/tile/{tile}",
     "/.well-known/oauth-authorization-server",
     "/v1/forward-auth",
     "/v1/forward-auth/nginx",
+    "/v1/forward-auth/envoy",
     "/livez",
     "/readyz",
     "/docs",

@@ -343,6 +343,10 @@ fn every_method_and_path_is_answered() {
             "/nginx",
             "/nginx/",
             "/nginx/%fe",
+            "/envoy",
+            "/envoy/",
+            "/envoy//x/%fe?c=d",
+            "/envoys",
         ] {
             let asked = ask(method, &format!("{ROOT}{path}")).by(&token);
             let asked = asked.with("x-keyledger-gateway", &world.acme.admin);
@@ -355,8 +359,10 @@ fn every_method_and_path_is_answered() {
 fn nginx_hears_401_and_403_alone() {
     let world = world();
     let token = world.holder(&["cases:read"]);
-    let asked =
-        || ask("GET", "/v1/forward-auth/nginx").with("x-keyledger-gateway", &world.acme.admin);
+    let asked = || {
+        let asked = ask("GET", "/v1/forward-auth/nginx").with("x-original-uri", "/cases");
+        asked.with("x-keyledger-gateway", &world.acme.admin)
+    };
     let reply = world.send(asked().by(&token).with("x-api-key", "another"));
     assert_eq!(outcome(&reply), (403, "no_verdict".to_owned()));
     assert_eq!(reply.header("x-keyledger-reason"), Some("bad_request"));
@@ -383,13 +389,67 @@ fn what_traefik_and_envoy_send_is_understood() {
         .with("x-keyledger-gateway", &world.acme.admin)
         .with("x-keyledger-require-scopes", "cases:read");
     check(&world, traefik, 200, "");
-    let envoy = ask("POST", "/v1/forward-auth/cases?id=1")
+    let envoy = ask("POST", "/v1/forward-auth/envoy/cases?id=1")
         .with("host", "api.acme.example")
         .with("content-length", "0")
         .by(&token)
         .with("x-keyledger-gateway", &world.acme.admin)
         .with("x-keyledger-require-scopes", "cases:write");
     check(&world, envoy, 403, "insufficient_scope");
+}
+
+/// Envoy puts its client's path behind ours, and what the client calls its paths changes nothing.
+#[test]
+fn a_clients_path_is_never_taken_for_a_gateways_own() {
+    let world = world();
+    let token = world.holder(&["cases:read"]);
+    let envoy = "/v1/forward-auth/envoy";
+    for prefix in [ROOT, envoy] {
+        for path in [
+            "/cases",
+            "/nginx",
+            "/nginx/status",
+            "/envoy",
+            "/envoy/x",
+            "/",
+        ] {
+            let asked = |query: &str| {
+                let asked = ask("GET", &format!("{prefix}{path}{query}"));
+                asked.with("x-keyledger-gateway", &world.acme.admin)
+            };
+            let badge = |query: &str| asked(query).with("x-keyledger-query-parameter", "token");
+            check(&world, badge(&format!("?token={token}")), 200, "");
+            check(&world, badge("?token=x"), 401, "credential_not_accepted");
+            // What nginx alone is told by 403.
+            if (prefix, path) != (ROOT, "/nginx") {
+                let bad = asked("").by(&token).with("x-keyledger-require-scopes", "");
+                check(&world, bad, 400, "header_invalid");
+            }
+        }
+    }
+    // nginx sets this header, and Envoy does not pass on its client's.
+    let nginx = ask("GET", "/v1/forward-auth/nginx?token=x")
+        .with("x-keyledger-gateway", &world.acme.admin)
+        .with("x-keyledger-query-parameter", "token")
+        .with("x-original-uri", &format!("/badge?token={token}"));
+    check(&world, nginx, 200, "");
+}
+
+#[test]
+fn a_parameter_is_found_beside_bytes_that_no_uri_has() {
+    let world = world();
+    let token = world.holder(&["cases:read"]);
+    for (path, header) in [
+        (ROOT, "x-forwarded-uri"),
+        ("/v1/forward-auth/nginx", "x-original-uri"),
+    ] {
+        let uri = [b"/caf\xe9?a=\xff&token=", token.as_bytes()].concat();
+        let asked = ask("GET", path)
+            .with("x-keyledger-gateway", &world.acme.admin)
+            .with("x-keyledger-query-parameter", "token")
+            .with_bytes(header, &uri);
+        check(&world, asked, 200, "");
+    }
 }
 
 #[test]

@@ -29,7 +29,9 @@ fn gateways_and_introspection_leave_a_history() {
         .with("x-keyledger-require-scopes", "cases:write");
     assert_eq!(world.send(nginx).status, 403);
     assert_eq!(
-        world.send(asks("/v1/forward-auth/orders/7?q=1")).status,
+        world
+            .send(asks("/v1/forward-auth/envoy/orders/7?q=1"))
+            .status,
         200
     );
     let introspect = ask("POST", "/oauth2/introspect").by(&gateway);
@@ -57,6 +59,40 @@ fn gateways_and_introspection_leave_a_history() {
     );
     assert_eq!(seen[1]["user_agent"], "curl/8.4");
     assert_eq!(seen[1]["request_id"], "seen-1");
+}
+
+/// One byte that a client may not send does not blank what is known of its call.
+#[test]
+fn what_is_recorded_survives_bytes_that_are_no_text() {
+    let world = World::new();
+    let (key, raw) = usage::key(&world, &["cases:read"]);
+    let asks = |path: &str| {
+        let request = ask("GET", path).by(&raw);
+        let request = request.with("x-keyledger-gateway", &world.acme.admin);
+        request.with_bytes("user-agent", b"caf\xe9/1.0")
+    };
+    for (path, uri, method) in [
+        ("", "x-forwarded-uri", "x-forwarded-method"),
+        ("/nginx", "x-original-uri", "x-original-method"),
+    ] {
+        let request = asks(&format!("/v1/forward-auth{path}"))
+            .with_bytes(uri, b"/caf\xe9/\xc3\xa9?q=\xff")
+            .with_bytes(method, b"GET");
+        assert_eq!(world.send(request).status, 200);
+    }
+    let envoy = asks("/v1/forward-auth/envoy/caf%E9?q=1");
+    assert_eq!(world.send(envoy).status, 200);
+    let seen = calls(&world, &key, "");
+    let escaped = "/caf%E9/%C3%A9";
+    assert_eq!(each(&seen, "endpoint"), ["/caf%E9", escaped, escaped]);
+    assert_eq!(each(&seen, "user_agent"), ["caf\u{fffd}/1.0"; 3]);
+    // The same of calls to this server.
+    let own = ask("GET", "/v1/me")
+        .by(&raw)
+        .with_bytes("user-agent", b"caf\xe9");
+    world.send(own);
+    let seen = calls(&world, &key, "?limit=1");
+    assert_eq!(each(&seen, "user_agent"), ["caf\u{fffd}"]);
 }
 
 #[test]
@@ -100,8 +136,11 @@ fn a_gateway_that_asks_has_a_history_of_its_own() {
         let request = ask("GET", path).by(&raw).with("user-agent", "its client's");
         request.with("x-keyledger-gateway", &token)
     };
-    assert_eq!(world.send(asks("/v1/forward-auth/badge/x?q=1")).status, 200);
-    let lacking = asks("/v1/forward-auth/nginx").with("x-keyledger-require-scopes", "cases:write");
+    let envoy = "/v1/forward-auth/envoy";
+    let badge = format!("{envoy}/badge/x?q=1");
+    assert_eq!(world.send(asks(&badge)).status, 200);
+    let lacking = asks("/v1/forward-auth/nginx").with("x-original-uri", "/badge");
+    let lacking = lacking.with("x-keyledger-require-scopes", "cases:write");
     assert_eq!(world.send(lacking).status, 403);
     let change = |scope: &str| {
         let scopes = json!({"scopes": [scope]});
@@ -115,7 +154,7 @@ fn a_gateway_that_asks_has_a_history_of_its_own() {
     assert_eq!(world.send(asks("/v1/forward-auth")).status, 401);
     let seen = calls(&world, &gateway, "");
     let (root, nginx) = ("/v1/forward-auth", "/v1/forward-auth/nginx");
-    assert_eq!(each(&seen, "endpoint"), [root, root, nginx, root]);
+    assert_eq!(each(&seen, "endpoint"), [root, root, nginx, envoy]);
     let outcomes = ["disabled", "insufficient_scope", "valid", "valid"];
     assert_eq!(each(&seen, "outcome"), outcomes);
     assert_eq!(each(&seen, "status_code"), [401, 401, 403, 200]);
@@ -164,9 +203,12 @@ fn the_clients_address_is_what_a_trusted_gateway_says() {
     };
     let (peer, client) = (PEER.ip().to_string(), "198.51.100.7");
     let spoofed = format!("6.6.6.6, {client}");
+    let with_ports = format!("{client}:51008, 203.0.113.11:80");
     for (trusted, forwarded, recorded) in [
         (&[][..], client, peer.as_str()),
         (&["203.0.113.0/24"], client, client),
+        (&["203.0.113.0/24"], &with_ports, client),
+        (&["203.0.113.0/24"], "[2001:db8::1]:443", "2001:db8::1"),
         (&["203.0.113.0/24"], &spoofed, client),
         (&["10.0.0.0/8"], client, &peer),
     ] {

@@ -43,7 +43,7 @@ fn an_active_token_is_told_of_whole_and_any_other_not_at_all() {
         "iss": "http://127.0.0.1:8080", "iat": START_S, "exp": START_S + 60,
         "token_type": "Bearer", "keyledger_expires_at": "2026-04-25T15:30:00.000Z",
         "keyledger_kind": "organization", "keyledger_organization_id": acme.id,
-        "keyledger_role": null, "keyledger_position": world.next_position() - 1,
+        "keyledger_position": world.next_position() - 1,
     });
     assert_eq!(introspect(&world, &acme.admin, &token), whole);
     assert_eq!(introspect(&world, &world.platform, &token), whole);

@@ -344,3 +344,43 @@ fn a_method_that_is_not_there_is_named_to_those_who_may_know() {
         "forbidden"
     );
 }
+
+/// Bodies are not decompressed, on no route, and the answer says which coding to use.
+#[test]
+fn a_compressed_body_is_refused_with_the_codings_that_are_taken() {
+    let world = World::new();
+    let admin = &world.acme.admin;
+    let (json, lines) = ("application/json", "application/x-ndjson");
+    let form = "application/x-www-form-urlencoded";
+    let keys = format!("{}/api-keys", world.acme.path);
+    let revoke = format!("{keys}/{}/revoke", world.acme.key);
+    for (path, kind) in [
+        ("/v1/verify", json),
+        ("/v1/verify/batch", json),
+        ("/v1/usage", lines),
+        ("/oauth2/introspect", form),
+        ("/oauth2/revoke", form),
+        (keys.as_str(), json),
+        (&revoke, json),
+        ("/v1/sessions", json),
+    ] {
+        for coding in ["gzip", "GZIP", "br", "identity, gzip", "x-unknown"] {
+            let asked = ask("POST", path).by(admin).with("content-type", kind);
+            let asked = asked.with("content-encoding", coding);
+            let reply = world.send(asked.body(b"\x1f\x8b\x08".to_vec()));
+            let code = reply.refused(415);
+            assert_eq!(code, "content_encoding_unsupported", "{path} {coding}");
+            assert_eq!(reply.header("accept-encoding"), Some("identity"));
+        }
+    }
+    let plain = ask("POST", "/v1/verify")
+        .by(admin)
+        .json(&json!({"key": "x"}));
+    let plain = plain.with("content-encoding", "identity");
+    assert_eq!(world.send(plain).status, 200);
+    // Where a body may be missing, a coding of nothing is none.
+    let nothing = ask("POST", &revoke)
+        .by(admin)
+        .with("content-encoding", "gzip");
+    assert_eq!(world.send(nothing).status, 200);
+}

@@ -62,10 +62,40 @@ fn a_credential_is_shown_as_it_was() {
     assert_eq!(at("2020-01-01T00:00:00Z").refused(404), "not_found");
     assert_eq!(at(&end.to_string()).refused(422), "position_unknown");
     assert_eq!(at(&"9".repeat(30)).refused(422), "position_unknown");
-    for wrong in ["yesterday", "2030-01-01T00:00:00Z", "-1"] {
+    for wrong in ["yesterday", "2030-01-01T00:00:00Z", "-1", "", "%20"] {
         let reply = at(wrong);
         assert_eq!(reply.refused(400), "query_invalid", "{wrong}");
         assert_eq!(reply.json()["errors"][0]["field"], "as_of");
+    }
+}
+
+/// An empty place in the log is none, wherever one is named.
+#[test]
+fn an_empty_moment_is_refused() {
+    let world = World::new();
+    let (acme, admin) = (&world.acme, &world.acme.admin);
+    let position = world.next_position() - 1;
+    for (path, field) in [
+        (format!("{}/members?as_of=", acme.path), "as_of"),
+        (
+            format!("{}/members/{}?as_of=", acme.path, acme.owner),
+            "as_of",
+        ),
+        (format!("{}/projects?as_of=", acme.path), "as_of"),
+        (format!("{}/service-accounts?as_of=", acme.path), "as_of"),
+        (format!("{}/webhook-endpoints?as_of=", acme.path), "as_of"),
+        (format!("{}/api-keys?as_of=", acme.path), "as_of"),
+        ("/v1/ledger/state?as_of=".to_owned(), "as_of"),
+        (
+            "/v1/ledger/who-could?scope=cases:read&as_of=".to_owned(),
+            "as_of",
+        ),
+        (format!("/v1/ledger/diff?from=&to={position}"), "from"),
+        (format!("/v1/ledger/diff?from={position}&to="), "to"),
+    ] {
+        let reply = world.get(admin, &path);
+        assert_eq!(reply.refused(400), "query_invalid", "{path}");
+        assert_eq!(reply.json()["errors"][0]["field"], field, "{path}");
     }
 }
 

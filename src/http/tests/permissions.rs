@@ -78,7 +78,7 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 141] = [
+const TABLE: [(&str, &str, &str, &str); 142] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
@@ -107,6 +107,7 @@ const TABLE: [(&str, &str, &str, &str); 141] = [
     ("GET", "", "/.well-known/oauth-authorization-server", OPEN),
     ("GET", "", "/v1/forward-auth", NO_GATEWAY),
     ("GET", "", "/v1/forward-auth/nginx", NO_GATEWAY),
+    ("GET", "", "/v1/forward-auth/envoy", NO_GATEWAY),
     ("POST", "", "/v1/sessions", OPEN),
     ("GET", "", "/sign-in/{token}", NO_LINK),
     ("GET", "", "/v1/me", KNOWN),
