@@ -88,9 +88,10 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
 }
 
 /// The IPv4 addresses that something on the way may take an IPv6 address for: the one behind a
-/// NAT64 or in a 6to4 address, the server and the client of Teredo. The loopback and the unspecified
-/// address hold none, though they lie among those that are IPv4 written as IPv6 (RFC 4291, 2.5.5.1). Within the local NAT64 range
-/// the last four bytes are it, as with the common prefix of 96 bits.
+/// NAT64 or in a 6to4 address, the server and the client of Teredo. Within the local NAT64 range
+/// the last four bytes are it, as with the common prefix of 96 bits. The loopback and the
+/// unspecified address hold none, though they lie among the IPv4 addresses that are written as
+/// IPv6 (RFC 4291, 2.5).
 pub(super) fn embedded(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let found = match address {
         IpAddr::V4(_) => [None, None],

@@ -1,15 +1,15 @@
 //! Requests and answers on a kept connection: what a proxy in front of us relies on when it sends
 //! the next request over the same one.
 //!
-//! Owns two rules. A head that does not say for certain which request it is, and where that ends, is
-//! refused: HTTP/1.1 without one valid `Host`, or with both lengths (RFC 9112, 3.2 and 6.3). And an
-//! answer leaves once the body of its request has been read to its end, up to a bound; beyond that
-//! it says `Connection: close`. A connection that closes without saying so may have got the proxy's
-//! next request by then, which the proxy would answer with 502.
+//! Owns two rules. A head that does not say for certain which request it is, and where that ends,
+//! is refused: HTTP/1.1 without one valid `Host`, or with both lengths (RFC 9112, 3.2 and 6.3). And
+//! an answer leaves once the body of its request has been read to its end, up to a bound; beyond
+//! that it says `Connection: close`. A connection that closes without saying so may have got the
+//! proxy's next request by then, which the proxy would answer with 502.
 //!
 //! The parser below us drops `Content-Length` where there is `Transfer-Encoding`, so the head is
-//! looked at as it arrives. That misses a request whose head came before the answer to the one ahead
-//! of it; the parser then goes by `Transfer-Encoding` and closes, as the standard allows.
+//! looked at as it arrives. That misses a request whose head came before the answer to the one
+//! ahead of it; the parser then goes by `Transfer-Encoding` and closes, as the standard allows.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
