@@ -58,6 +58,9 @@ pub struct EndpointSecretRotated {
     pub secret: NewEndpointSecret,
     /// Until when the one before it signs too.
     pub previous_valid_until: Timestamp,
+    /// Whether those before that one go on to their own end, if that comes sooner; else they end
+    /// at once.
+    pub earlier_kept: bool,
 }
 
 /// `webhook_endpoint.disabled`.

@@ -151,7 +151,7 @@ events! {
     /// Its address, description, filter or order changed.
     EndpointUpdated = "webhook_endpoint.updated" 1,
     /// It got a new signing secret.
-    EndpointSecretRotated = "webhook_endpoint.secret_rotated" 1,
+    EndpointSecretRotated = "webhook_endpoint.secret_rotated" 2,
     /// It was disabled.
     EndpointDisabled = "webhook_endpoint.disabled" 1,
     /// It was enabled again.

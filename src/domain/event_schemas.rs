@@ -51,6 +51,7 @@ schemas! {
     "webhook_endpoint.created.v1",
     "webhook_endpoint.updated.v1",
     "webhook_endpoint.secret_rotated.v1",
+    "webhook_endpoint.secret_rotated.v2",
     "webhook_endpoint.disabled.v1",
     "webhook_endpoint.enabled.v1",
     "webhook_endpoint.deleted.v1",

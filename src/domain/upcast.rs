@@ -7,6 +7,7 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
+use super::endpoint_event::{EndpointSecretRotated, NewEndpointSecret};
 use super::event::{Fact, KeyCreated, KeyRotated, KeyUpdated, NewSecret};
 use super::ids::{CredentialId, Owner, Principal, ProjectId};
 use super::kind::Kind;
@@ -29,6 +30,10 @@ pub(super) fn older<'de, D: Deserializer<'de>>(
         ("api_key.rotated", 1) => {
             KeyRotatedV1::deserialize(data).map(|old| Some(KeyRotated::from(old).into()))
         }
+        ("webhook_endpoint.secret_rotated", 1) => {
+            let old = EndpointSecretRotatedV1::deserialize(data);
+            old.map(|old| Some(EndpointSecretRotated::from(old).into()))
+        }
         (_, _) => IgnoredAny::deserialize(data).map(|IgnoredAny| None),
     }
 }
@@ -40,6 +45,7 @@ pub(super) fn schemas() -> Vec<super::tests::schemas::DataSchema> {
         DataSchema::of::<KeyCreatedV1>("api_key.created", 1),
         DataSchema::of::<KeyUpdatedV1>("api_key.updated", 1),
         DataSchema::of::<KeyRotatedV1>("api_key.rotated", 1),
+        DataSchema::of::<EndpointSecretRotatedV1>("webhook_endpoint.secret_rotated", 1),
     ]
 }
 
@@ -120,6 +126,27 @@ struct KeyRotatedV1 {
 
 impl From<KeyRotatedV1> for KeyRotated {
     fn from(old: KeyRotatedV1) -> Self {
+        Self {
+            secret: old.secret,
+            previous_valid_until: old.previous_valid_until,
+            earlier_kept: false,
+        }
+    }
+}
+
+/// `webhook_endpoint.secret_rotated` 1: when every rotation ended all secrets but the newest.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+struct EndpointSecretRotatedV1 {
+    /// The new secret.
+    secret: NewEndpointSecret,
+    /// Until when the one before it signs too.
+    previous_valid_until: Timestamp,
+}
+
+impl From<EndpointSecretRotatedV1> for EndpointSecretRotated {
+    fn from(old: EndpointSecretRotatedV1) -> Self {
         Self {
             secret: old.secret,
             previous_valid_until: old.previous_valid_until,

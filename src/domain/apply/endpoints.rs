@@ -85,18 +85,25 @@ fn updated(record: &mut WebhookEndpoint, event: &Event, data: &EndpointUpdated) 
     }
 }
 
-/// A rotation ends the secrets before the previous one at once.
+/// Secrets that may sign beside a new one: the one before it, and the one that has signed longest.
+const EARLIER_SECRETS_MAX: usize = 2;
+
+/// What a receiver knows is the newest secret, or the one before if a rotation's answer was lost:
+/// after several of those it is the one that has signed longest.
 fn rotated(record: &mut WebhookEndpoint, event: &Event, data: &EndpointSecretRotated) {
-    record.secrets.truncate(1);
-    for previous in &mut record.secrets {
-        previous.ends_at = Some(data.previous_valid_until);
+    let secrets = &mut record.secrets;
+    if !data.earlier_kept {
+        secrets.truncate(1);
     }
-    record
-        .secrets
-        .retain(|previous| previous.signs_at(event.occurred_at));
-    record
-        .secrets
-        .insert(0, data.secret.record(event.id, event.occurred_at));
+    for earlier in &mut *secrets {
+        let end = data.previous_valid_until;
+        earlier.ends_at = Some(earlier.ends_at.map_or(end, |own| own.min(end)));
+    }
+    secrets.retain(|earlier| earlier.signs_at(event.occurred_at));
+    while secrets.len() > EARLIER_SECRETS_MAX {
+        secrets.remove(1);
+    }
+    secrets.insert(0, data.secret.record(event.id, event.occurred_at));
 }
 
 fn enabled(record: &mut WebhookEndpoint, event: &Event, data: &EndpointEnabled) {

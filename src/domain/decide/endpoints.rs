@@ -160,9 +160,13 @@ pub(super) fn rotate(
     live(record)?;
     let (secret, shown) = new_secret(&key, SecretId(facts.ids[0]));
     let overlap_ms = i64::from(command.overlap_seconds) * 1_000;
+    // If the answer of the rotation before was lost, the receiver has an earlier one.
+    let mut earlier = record.secrets.iter().skip(1);
+    let earlier_kept = overlap_ms > 0 && earlier.any(|secret| secret.signs_at(facts.now));
     let rotated = EndpointSecretRotated {
         secret,
         previous_valid_until: facts.now.plus_ms(overlap_ms),
+        earlier_kept,
     };
     Ok(with_secret(
         decided(&access, organization, record.id, vec![rotated.into()]),

@@ -65,40 +65,52 @@ fn an_edit_says_what_changed_and_another_host_gets_another_secret() {
 }
 
 #[test]
-fn a_rotation_lets_two_secrets_sign_and_never_three() {
+fn a_rotation_lets_the_secrets_sign_that_a_receiver_may_have() {
     let mut acme = Acme::new();
     let target = endpoint(&mut acme, &["*"]);
-    let first = record(&acme, target).secrets[0].id;
     let signing = |acme: &Acme| {
         let secrets = record(acme, target).secrets.iter();
         let signing = secrets.filter(|secret| secret.signs_at(acme.now));
         signing.map(|secret| secret.id).collect::<Vec<_>>()
     };
-    for (overlap, later, expected) in [
-        (DAY, 0, 2),
-        (30 * DAY, 0, 2),
-        (60, 59, 2),
-        (60, 60, 1),
-        (0, 0, 1),
-    ] {
+    let rotate = |acme: &mut Acme, overlap| {
         acme.later(1);
-        let before = signing(&acme)[0];
         let done = acme.when(acme.owner, rotation(target, overlap)).accepted();
         assert!(done.endpoint_secret.is_some());
-        acme.later(later);
-        let now = signing(&acme);
-        assert_eq!(now.len(), expected, "{overlap}");
-        assert!(now.len() == 1 || now[1] == before, "the newest first");
-        assert!(!now.contains(&first) || before == first);
-        assert!(record(&acme, target).secrets.len() <= 2);
-    }
+        signing(acme)[0]
+    };
+    let deployed = signing(&acme)[0];
+    // Answers that are lost, one after another: the receiver's own secret signs as promised.
+    let second = rotate(&mut acme, DAY);
+    let third = rotate(&mut acme, DAY);
+    assert_eq!(signing(&acme), [third, second, deployed]);
+    let fourth = rotate(&mut acme, DAY);
+    assert_eq!(signing(&acme), [fourth, third, deployed]);
+    acme.later(i64::from(DAY) - 3);
+    assert_eq!(signing(&acme), [fourth, third, deployed]);
+    acme.later(1);
+    assert_eq!(signing(&acme), [fourth, third]);
+    // A shorter overlap is one for all.
+    let fifth = rotate(&mut acme, 60);
+    assert_eq!(signing(&acme), [fifth, fourth, third]);
+    acme.later(59);
+    assert_eq!(signing(&acme), [fifth, fourth]);
+    acme.later(1);
+    assert_eq!(signing(&acme), [fifth]);
+    // Without one, all end that others may know.
+    let sixth = rotate(&mut acme, 30 * DAY);
+    assert_eq!(signing(&acme), [sixth, fifth]);
+    let seventh = rotate(&mut acme, 0);
+    assert_eq!(signing(&acme), [seventh]);
+
     let with = RotateEndpointSecret {
         secret: text(GIVEN),
         ..rotation(target, 0)
     };
     let until = acme.now;
     let lines = without_seals(acme.when(acme.owner, with));
-    let end = format!(r#""public_key":null}},"previous_valid_until":"{until}"}}"#);
+    let end =
+        format!(r#""public_key":null}},"previous_valid_until":"{until}","earlier_kept":false}}"#);
     assert!(lines[0].ends_with(&end), "{lines:?}");
     assert_eq!(record(&acme, target).secrets[0].key.text(), Some(GIVEN));
     acme.when(acme.owner, rotation(target, 30 * DAY + 1))

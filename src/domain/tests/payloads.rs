@@ -29,12 +29,12 @@ use crate::domain::record::{Grant, Metadata};
 use crate::domain::unreadable::UnreadableEvent;
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v9.ndjson");
+const PINNED: &str = include_str!("payloads_v10.ndjson");
 /// Before credentials could replace each other; before usage was told of; before webhooks; before
 /// expiries were told of; before checkpoints were, and before people could be erased; before
 /// restores were recorded; before a rotation could keep earlier secrets; before addresses
-/// could change.
-const OLDER: [&str; 8] = [
+/// could change; before an endpoint could have more than two secrets.
+const OLDER: [&str; 9] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
@@ -43,6 +43,7 @@ const OLDER: [&str; 8] = [
     include_str!("payloads_v6.ndjson"),
     include_str!("payloads_v7.ndjson"),
     include_str!("payloads_v8.ndjson"),
+    include_str!("payloads_v9.ndjson"),
 ];
 
 const CATALOGUE: &str = r#"

@@ -34,7 +34,7 @@ const COMPONENTS: &str = "#/components/schemas/";
 const OPTIONAL: &str = "keep";
 /// Families of events that belong to no organization.
 const OF_NO_ORGANIZATION: [&str; 4] = ["ledger", "catalogue", "usage", "signing_key"];
-const PAYLOADS: [&str; 9] = [
+const PAYLOADS: [&str; 10] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
@@ -44,6 +44,7 @@ const PAYLOADS: [&str; 9] = [
     include_str!("payloads_v7.ndjson"),
     include_str!("payloads_v8.ndjson"),
     include_str!("payloads_v9.ndjson"),
+    include_str!("payloads_v10.ndjson"),
 ];
 
 /// What the `data` of a type looks like.

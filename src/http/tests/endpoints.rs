@@ -144,17 +144,22 @@ fn a_rotation_overlaps_for_a_day_unless_it_is_said() {
         |body: &Value| world.post(&world.acme.admin, &format!("{one}/rotate-secret"), body);
     let first = &record["secrets"][0]["id"];
     let until = |ms: i64| crate::domain::time::Timestamp(super::START_MS + ms).to_string();
-    for (body, ms) in [
-        (json!({"overlap_seconds": 60}), 60_000),
-        (json!({"overlap_seconds": 2_592_000}), 30 * DAY_MS),
+    for (body, valid_until) in [
+        (json!({"overlap_seconds": 60}), vec![until(60_000)]),
+        // The answer of the first may have been lost: what was there before signs its minute.
+        (
+            json!({"overlap_seconds": 2_592_000}),
+            vec![until(30 * DAY_MS), until(60_000)],
+        ),
     ] {
         let rotated = rotate(&body).expect(200);
         assert!(text(&rotated["secret"]).starts_with("whsec_"));
         assert_ne!(rotated["secret"], secret);
         let secrets = &rotated["endpoint"]["secrets"];
         assert_eq!(secrets[0]["valid_until"], Value::Null);
-        assert_eq!(secrets[1]["valid_until"], until(ms));
-        assert_eq!(secrets.as_array().unwrap().len(), 2);
+        let earlier = secrets.as_array().unwrap().iter().skip(1);
+        let ends: Vec<_> = earlier.map(|secret| text(&secret["valid_until"])).collect();
+        assert_eq!(ends, valid_until);
     }
     let path = format!("{one}/rotate-secret");
     let bare = world.send(ask("POST", &path).by(&world.acme.admin));
