@@ -247,8 +247,8 @@ pub(in crate::http) async fn remove(
 }
 
 /// Gives a webhook endpoint a new secret, which is in this answer alone. During the overlap
-/// deliveries are signed with both, and with an earlier one whose overlap goes on. Without an overlap
-/// all earlier secrets end at once.
+/// deliveries are signed with both, and with an earlier one whose overlap goes on. Without an
+/// overlap all earlier secrets end at once.
 #[utoipa::path(post,
     path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}\
         /rotate-secret",
