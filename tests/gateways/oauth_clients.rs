@@ -10,7 +10,7 @@ async fn a_client_library_of_another_language_introspects_and_revokes() {
     let world = World::new();
     let client = world.key("admin:*").await;
     let mut tokens = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..4 {
         tokens.push(world.key("cases:read").await.token);
     }
     let url = format!("http://{}", world.server.address());

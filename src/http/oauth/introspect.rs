@@ -5,15 +5,14 @@
 //! [`MAX_AGE_SECONDS`] ahead, or as far as the caller's own credential says in its metadata.
 
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
-use zeroize::Zeroizing;
 
 use super::client::Client;
-use super::{form, in_oauth};
+use super::in_oauth;
 use crate::domain::access::Action;
 use crate::domain::record::Credential;
 use crate::domain::time::Timestamp;
@@ -29,71 +28,91 @@ const MAX_AGE_SECONDS_MAX: i64 = 24 * 60 * 60;
 /// The pair of the caller's metadata that says how long it may keep answers, in seconds.
 const MAX_AGE_PAIR: &str = "introspection_max_age_seconds";
 
-/// What to introspect.
+/// What to introspect or to end, and who asks, if no header says so.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form, which is read by hand")]
 pub(super) struct TokenForm {
     /// The token.
+    #[schema(min_length = 1)]
     token: String,
     /// Accepted and ignored: there is one sort of token.
+    #[schema(nullable = false)]
     token_type_hint: Option<String>,
+    /// The id of the credential that the client shows (`client_secret_post`).
+    #[schema(nullable = false)]
+    client_id: Option<String>,
+    /// Its secret; not beside `Authorization`.
+    #[schema(nullable = false)]
+    client_secret: Option<String>,
 }
 
-/// Of an inactive token: `active` alone.
-#[derive(Serialize, ToSchema)]
+/// What a token stands for; of an inactive one, `active` alone.
+#[derive(Default, Serialize, ToSchema)]
 pub(super) struct Introspection {
     active: bool,
-    #[serde(flatten)]
-    about: Option<About>,
-}
-
-#[derive(Serialize, ToSchema)]
-struct About {
     /// The scopes that it has now, with spaces between them.
-    scope: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    scope: Option<String>,
     /// Its owner.
-    client_id: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    client_id: Option<String>,
     /// The credential.
-    sub: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    sub: Option<String>,
     /// The project that it is bound to.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     aud: Option<String>,
-    iss: String,
+    /// This server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    iss: Option<String>,
     /// When the secret was made.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     iat: Option<i64>,
     /// Until when this answer may be kept; left out where it may not be kept at all.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     exp: Option<i64>,
-    token_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    token_type: Option<&'static str>,
     /// When it ends by itself. Left out where there is nothing to tell, as all members are: clients
     /// of OAuth 2 warn of null.
-    #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, nullable = false)]
     keyledger_expires_at: Option<Timestamp>,
-    keyledger_kind: &'static str,
-    keyledger_organization_id: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    keyledger_kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    keyledger_organization_id: Option<String>,
+    /// Left out where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     keyledger_role: Option<String>,
     /// Everything up to here has been taken into account.
-    keyledger_position: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    keyledger_position: Option<u64>,
 }
 
 /// Tells whether a token is active (RFC 7662). Any holder may ask about the token that it presents;
 /// about others it needs `keys:verify`.
 #[utoipa::path(post, path = "/oauth2/introspect", tag = "oauth",
     request_body(content = TokenForm, content_type = "application/x-www-form-urlencoded"),
-    security(("bearer" = []), ("basic" = []), ("session" = [])),
+    security((), ("bearer" = []), ("basic" = []), ("session" = [])),
     responses((status = 200, body = Introspection), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn introspect(
-    client: Client,
+    State(app): State<App>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let (verdict, about) = asked(&client, request).await.map_err(in_oauth)?;
-    let answer = Introspection {
-        active: verdict.code == Code::Valid,
-        about,
-    };
+    let answer = asked(&app, request).await.map_err(in_oauth)?;
     let mut response = Json(answer).into_response();
     let no_store = HeaderValue::from_static("no-store");
     response
@@ -102,19 +121,26 @@ pub(in crate::http) async fn introspect(
     Ok(response)
 }
 
-async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<About>), Problem> {
+async fn asked(app: &App, request: Request) -> Result<Introspection, Problem> {
+    let (client, sent) = Client::identified(request, app).await?;
     let call = &client.call;
-    let token = match call.may_at_home(Action::Verify) {
-        Ok(_leave) => form::token(request, call.context.headers()).await?,
-        Err(refused) => own_token(client, request).await.ok_or(refused)?,
+    let form = sent.form(call.context.headers()).await;
+    let form = match call.may_at_home(Action::Verify) {
+        Ok(_leave) => form?,
+        // Every holder may ask about its own.
+        Err(refused) => {
+            let own = form.ok().filter(|form| client.asks_about_itself(form));
+            own.ok_or(refused)?
+        }
     };
+    let token = form.token()?;
     call.context.check()?;
     call.wait().await?;
     let authority = &call.caller.authority;
     let project = authority.project;
     let ask = Ask {
         authority,
-        key: &token,
+        key: token,
         required_scopes: &[],
         project,
         // Who is bound to no project hears of every project's credentials, by `aud`.
@@ -127,7 +153,7 @@ async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<Abo
     let took = call.app.ledger.clock().since(began);
     // Of the request that the token came with, introspection is told nothing.
     let presented = Presented {
-        token: &token,
+        token,
         required_scopes: &[],
         endpoint: "/oauth2/introspect",
         method: "POST",
@@ -145,15 +171,7 @@ async fn asked(client: &Client, request: Request) -> Result<(Verdict, Option<Abo
         Some(key) if verdict.code == Code::Valid => about(&call.app, &verdict, key, kept_until),
         Some(_) | None => None,
     };
-    Ok((verdict, about))
-}
-
-/// The token of the form, if it is the one that the caller itself has presented: every holder may
-/// ask about its own.
-async fn own_token(client: &Client, request: Request) -> Option<Zeroizing<String>> {
-    let own = client.token.as_ref()?;
-    let asked = form::token(request, client.call.context.headers()).await;
-    asked.ok().filter(|asked| asked == own)
+    Ok(about.unwrap_or_default())
 }
 
 /// How long the caller may keep an answer; `None`: not at all.
@@ -168,7 +186,7 @@ fn about(
     verdict: &Verdict,
     key: &Shown,
     kept_until: Option<Timestamp>,
-) -> Option<About> {
+) -> Option<Introspection> {
     let Shown::Whole {
         credential, secret, ..
     } = key
@@ -178,20 +196,21 @@ fn about(
     let shown = credential.secrets().find(|known| known.id == *secret);
     let exp = kept_until.map(|kept| verdict.valid_until.map_or(kept, |end| end.min(kept)));
     let scopes = app.ledger.views().index.scopes_in_force(key);
-    Some(About {
-        scope: scopes.join(" "),
-        client_id: credential.owner().to_string(),
-        sub: credential.id().to_string(),
+    Some(Introspection {
+        active: true,
+        scope: Some(scopes.join(" ")),
+        client_id: Some(credential.owner().to_string()),
+        sub: Some(credential.id().to_string()),
         aud: credential.project().map(|id| id.to_string()),
-        iss: app.settings.public_url.to_string(),
+        iss: Some(app.settings.public_url.to_string()),
         iat: shown.map(|secret| seconds(secret.created_at)),
         exp: exp.map(seconds),
-        token_type: "Bearer",
+        token_type: Some("Bearer"),
         keyledger_expires_at: credential.expires_at(),
-        keyledger_kind: credential.kind().name(),
-        keyledger_organization_id: credential.organization().to_string(),
+        keyledger_kind: Some(credential.kind().name()),
+        keyledger_organization_id: Some(credential.organization().to_string()),
         keyledger_role: credential.grant().role.clone(),
-        keyledger_position: verdict.position,
+        keyledger_position: Some(verdict.position),
     })
 }
 

@@ -15,14 +15,15 @@ const KEEP: &str = "public, max-age=300";
 /// What this server is to clients of OAuth 2. It issues no tokens to them, so that there is neither
 /// an authorization nor a token endpoint.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AuthorizationServerMetadata)]
 pub(super) struct Metadata {
     issuer: String,
     introspection_endpoint: String,
     /// A bearer token is taken too, which has no name in this list.
-    introspection_endpoint_auth_methods_supported: [&'static str; 1],
+    introspection_endpoint_auth_methods_supported: [&'static str; 2],
     revocation_endpoint: String,
     /// `none`: whoever holds the token.
-    revocation_endpoint_auth_methods_supported: [&'static str; 2],
+    revocation_endpoint_auth_methods_supported: [&'static str; 3],
     response_types_supported: [&'static str; 0],
     grant_types_supported: [&'static str; 0],
     service_documentation: String,
@@ -36,9 +37,16 @@ pub(in crate::http) async fn show(State(app): State<App>) -> Response {
     let metadata = Metadata {
         issuer: url.to_owned(),
         introspection_endpoint: format!("{url}/oauth2/introspect"),
-        introspection_endpoint_auth_methods_supported: ["client_secret_basic"],
+        introspection_endpoint_auth_methods_supported: [
+            "client_secret_basic",
+            "client_secret_post",
+        ],
         revocation_endpoint: format!("{url}/oauth2/revoke"),
-        revocation_endpoint_auth_methods_supported: ["client_secret_basic", "none"],
+        revocation_endpoint_auth_methods_supported: [
+            "client_secret_basic",
+            "client_secret_post",
+            "none",
+        ],
         response_types_supported: [],
         grant_types_supported: [],
         service_documentation: format!("{url}/docs"),

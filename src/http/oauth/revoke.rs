@@ -1,9 +1,9 @@
 //! `POST /oauth2/revoke` (RFC 7009): ends a token, by whoever holds it or by an administrator.
 //!
-//! Whoever presents an accepted secret may end its credential, with or without `Authorization`:
+//! Whoever presents an accepted secret may end its credential, with or without authentication:
 //! the credential is then the actor. Who authenticates as somebody else needs the permission to end
-//! every kind, and is answered 403 without it before anything is looked up. A token that is
-//! unknown, another tenant's, or no good any more is answered like one that has just been ended.
+//! every kind, and is answered 403 without it. A token that is unknown, another tenant's, or no
+//! good any more is answered like one that has just been ended, whoever asks (RFC 7009, 2.2).
 
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -49,21 +49,36 @@ async fn ended(app: &App, request: Request) -> Result<(), Problem> {
     let presented = client::presented(&parts, app)?;
     let nobody = presented.is_none()
         && cookie::presented(&parts.headers, &app.settings.public_url)?.is_none();
-    let unknown =
-        |presented: &Presented| matches!(presented.found, Err(Code::Malformed | Code::NotFound));
-    if presented.as_ref().is_some_and(unknown) {
-        return Err(Problem::unauthenticated(true));
-    }
-    let token = form::token(Request::new(body), &parts.headers).await?;
-    let own = presented.as_ref().is_some_and(|by| *by.token == *token);
+    check_known(presented.as_ref())?;
+    let form = form::read(body, &parts.headers).await?;
+    let presented = match nobody {
+        true => client::in_form(&form, &parts, app)?,
+        false => {
+            form.refuse_client()?;
+            presented
+        }
+    };
+    check_known(presented.as_ref())?;
+    let token = form.token()?;
+    let nobody = nobody && presented.is_none();
+    let own = presented.as_ref().is_some_and(|by| *by.token == token);
     if nobody || own {
-        return by_holder(app, &mut parts, &token).await;
+        return by_holder(app, &mut parts, token).await;
     }
     if let Some(presented) = presented {
         client::take(presented, &mut parts)?;
     }
     let caller = Caller::from_request_parts(&mut parts, app).await?;
-    by_another(app, &mut parts, caller, &token).await
+    by_another(app, &mut parts, caller, token).await
+}
+
+/// A client that shows no secret of ours is not known. One whose credential has ended is, to end
+/// that once more.
+fn check_known(presented: Option<&Presented>) -> Result<(), Problem> {
+    match presented.is_some_and(Presented::is_unknown) {
+        true => Err(Problem::unauthenticated(true)),
+        false => Ok(()),
+    }
 }
 
 /// The holder: the token is its own proof.
@@ -84,10 +99,11 @@ async fn by_another(
     caller: Caller,
     token: &str,
 ) -> Result<(), Problem> {
-    let access = caller.may_at_home(app, Action::Oversee)?;
-    let Some(target) = target(app, access.authority(), token) else {
+    // There is nothing to end of a token that is unknown, and so nothing that needs a permission.
+    let Some(target) = target(app, &caller.authority, token) else {
         return Ok(());
     };
+    caller.may_at_home(app, Action::Oversee)?;
     let command = Command::RevokeKey(RevokeKey {
         target,
         reason: None,

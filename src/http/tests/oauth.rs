@@ -195,6 +195,129 @@ fn a_client_shows_its_id_and_secret_in_either_spelling() {
 }
 
 #[test]
+fn a_client_shows_its_id_and_secret_in_the_form() {
+    let world = World::new();
+    let acme = &world.acme;
+    let (verifier, secret) = world.key(&json!({"name": "rs", "scopes": ["keys:verify"]}));
+    let (holder, weak) = world.key(&json!({"name": "CI", "scopes": ["cases:read"]}));
+    let (ended, dead) = world.key(&json!({"name": "old", "scopes": ["keys:verify"]}));
+    let path = format!("{}/api-keys/{ended}/revoke", acme.path);
+    world.post(&acme.admin, &path, &json!({})).expect(200);
+    let form = |id: &str, secret: &str| format!("client_id={id}&client_secret={secret}&token=x");
+    let check = |body: &str, expect: (u16, &str)| {
+        for path in ["/oauth2/introspect", "/oauth2/revoke"] {
+            let reply = world.send(ask("POST", path).form(body));
+            // Whoever holds a token ends it, and needs no permission to verify.
+            let expect = match (path, expect) {
+                ("/oauth2/revoke", (403, _)) => (200, ""),
+                (_, expect) => expect,
+            };
+            assert_eq!(reply.status, expect.0, "{path} {body}: {reply:?}");
+            if expect.0 >= 400 {
+                assert_eq!(reply.json()["error"], expect.1, "{path} {body}");
+            }
+        }
+    };
+    check(&form(&verifier, &secret), (200, ""));
+    check(&form(&verifier, &secret.replace('_', "%5F")), (200, ""));
+    check(&form(&holder, &weak), (403, "insufficient_scope"));
+    let refused = (401, "invalid_client");
+    for (id, secret) in [(&verifier, &weak), (&holder, &secret), (&ended, &dead)] {
+        check(&form(id, secret), refused);
+    }
+    check(&form(&verifier, "x"), refused);
+    let invalid = (400, "invalid_request");
+    check(&form("", &secret), invalid);
+    check(&format!("client_secret={secret}&token=x"), invalid);
+    check(
+        &format!("{}&client_id={verifier}", form(&verifier, &secret)),
+        invalid,
+    );
+    check(
+        &format!("{}&client_secret={secret}", form(&verifier, &secret)),
+        invalid,
+    );
+    check(
+        &format!("client_id={verifier}&client_secret={secret}"),
+        invalid,
+    );
+    // A secret without its client, or one beside another way to say who it is.
+    let both = |request: Ask| {
+        let reply = world.send(request.form(&form(&verifier, &secret)));
+        assert_eq!(reply.refused(400), "credentials_twice");
+        assert_eq!(reply.json()["error"], "invalid_request");
+    };
+    let session = world.session(&acme.owner);
+    for path in ["/oauth2/introspect", "/oauth2/revoke"] {
+        both(ask("POST", path).by(&secret));
+        both(ask("POST", path).with("authorization", &basic(&verifier, &secret)));
+        both(ask("POST", path).in_session(&session));
+    }
+    // An id alone is a client without a secret: it may revoke, and not introspect.
+    let alone = format!("client_id={verifier}&client_secret=&token=x");
+    let send = |path: &str| world.send(ask("POST", path).form(&alone));
+    assert_eq!(send("/oauth2/revoke").status, 200);
+    assert_eq!(send("/oauth2/introspect").json()["error"], "invalid_client");
+}
+
+#[test]
+fn a_client_that_its_form_names_introspects_and_revokes_as_itself() {
+    let world = World::new();
+    let acme = &world.acme;
+    let (verifier, secret) = world.key(&json!({
+        "name": "rs", "scopes": ["keys:verify"],
+        "metadata": {"introspection_max_age_seconds": "5"},
+    }));
+    let (id, token) = world.key(&json!({"name": "CI", "scopes": ["cases:read"]}));
+    let form = format!("token={token}&client_id={verifier}&client_secret={secret}");
+    let reply = world.send(ask("POST", "/oauth2/introspect").form(&form));
+    let answer = reply.expect(200);
+    assert_eq!(
+        (&answer["sub"], &answer["exp"]),
+        (&json!(id), &json!(START_S + 5))
+    );
+    let form = format!(
+        "token={token}&client_id={}&client_secret={}",
+        acme.key, acme.admin
+    );
+    assert_eq!(
+        world.send(ask("POST", "/oauth2/revoke").form(&form)).status,
+        200
+    );
+    assert!(!active(&world, &token));
+    let events = format!("{}/api-keys/{id}/events", acme.path);
+    let events = world.get(&acme.admin, &events).expect(200);
+    assert_eq!(events[0]["actor"]["id"], acme.key.as_str());
+}
+
+#[test]
+fn a_token_that_is_nothing_is_revoked_for_whoever_asks() {
+    let world = World::new();
+    let (id, ended) = world.key(&json!({"name": "CI", "scopes": ["cases:read"]}));
+    let path = format!("{}/api-keys/{id}/revoke", world.acme.path);
+    world.post(&world.acme.admin, &path, &json!({})).expect(200);
+    let weak = world.holder(&["cases:read"]);
+    let position = world.next_position();
+    let unknown = "rfk_01KQ01SD60AADFP7C33DS9A67N_0";
+    let long = "x".repeat(10_000);
+    for token in [
+        "x",
+        unknown,
+        &ended,
+        &world.globex.admin,
+        &long,
+        "%00",
+        "%F0%9F%94%91",
+    ] {
+        for by in [&weak, &world.acme.admin] {
+            let reply = revoke(&world, |asked| asked.by(by), token);
+            assert_eq!((reply.status, reply.text.as_str()), (200, ""), "{token}");
+        }
+    }
+    assert_eq!(world.next_position(), position);
+}
+
+#[test]
 fn a_form_names_one_token() {
     let world = World::new();
     let form = "application/x-www-form-urlencoded";
@@ -319,9 +442,11 @@ fn the_metadata_name_the_endpoints() {
     let expect = json!({
         "issuer": url,
         "introspection_endpoint": format!("{url}/oauth2/introspect"),
-        "introspection_endpoint_auth_methods_supported": ["client_secret_basic"],
+        "introspection_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post"],
         "revocation_endpoint": format!("{url}/oauth2/revoke"),
-        "revocation_endpoint_auth_methods_supported": ["client_secret_basic", "none"],
+        "revocation_endpoint_auth_methods_supported":
+            ["client_secret_basic", "client_secret_post", "none"],
         "response_types_supported": [],
         "grant_types_supported": [],
         "service_documentation": format!("{url}/docs"),
