@@ -122,7 +122,7 @@ pub enum WrongPrefix {
 
 impl LedgerPrefix {
     /// What the server answers below by itself.
-    const TAKEN: [&'static str; 10] = [
+    const TAKEN: [&'static str; 11] = [
         "v1",
         "platform",
         "oauth2",
@@ -132,6 +132,7 @@ impl LedgerPrefix {
         "livez",
         "readyz",
         "openapi.json",
+        "openapi-3.0.json",
         "docs",
     ];
 

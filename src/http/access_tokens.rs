@@ -21,7 +21,7 @@ use crate::domain::command::{CreateKey, Place, UpdateKey};
 use crate::domain::ids::{CredentialId, OrganizationId};
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Grant, Metadata};
-use crate::records::{IssuedKey, KeyRecord};
+use crate::records::{IssuedKey, KeyRecord, MetadataPairs};
 
 /// A new access token.
 #[derive(Deserialize, ToSchema)]
@@ -38,6 +38,7 @@ pub(in crate::http) struct AccessTokenCreate {
     /// RFC 3339; not together with `expires_in_days`.
     expires_at: Option<String>,
     /// Given back by verification; at most 4,096 bytes.
+    #[schema(value_type = Option<MetadataPairs>)]
     metadata: Option<Metadata>,
 }
 
@@ -46,12 +47,15 @@ pub(in crate::http) struct AccessTokenCreate {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AccessTokenPatch {
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     label: Option<String>,
     /// A role of the catalogue.
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     role: Option<String>,
     /// The same as `role`, in its place.
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     scope: Option<String>,
     /// 1 to 3650, from now on; `null` takes the expiry away. Not together with `expires_at`.
     #[serde(default, deserialize_with = "nullable")]
@@ -63,6 +67,7 @@ pub(in crate::http) struct AccessTokenPatch {
     expires_at: Option<Option<String>>,
     /// The new pairs, in the place of all old ones.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<MetadataPairs>, nullable = false)]
     metadata: Option<Metadata>,
 }
 

@@ -20,7 +20,7 @@ use crate::domain::ids::CredentialId;
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Credential, Grant, Metadata};
 use crate::domain::time::{DAY_MS, Timestamp};
-use crate::records::{IssuedKey, KeyRecord, NOT_TRACKED, Use};
+use crate::records::{IssuedKey, KeyRecord, MetadataPairs, NOT_TRACKED, Use};
 
 /// A new admin token.
 #[derive(Deserialize, ToSchema)]
@@ -35,6 +35,7 @@ pub(in crate::http) struct AdminTokenCreate {
     /// RFC 3339; not together with `expires_in_days`.
     expires_at: Option<String>,
     /// Given back by verification; at most 4,096 bytes.
+    #[schema(value_type = Option<MetadataPairs>)]
     metadata: Option<Metadata>,
 }
 
@@ -43,8 +44,10 @@ pub(in crate::http) struct AdminTokenCreate {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct AdminTokenPatch {
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     name: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     scopes: Option<Vec<String>>,
     /// 1 to 3650, from now on; `null` takes the expiry away. Not together with `expires_at`.
     #[serde(default, deserialize_with = "nullable")]
@@ -56,6 +59,7 @@ pub(in crate::http) struct AdminTokenPatch {
     expires_at: Option<Option<String>>,
     /// The new pairs, in the place of all old ones.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<MetadataPairs>, nullable = false)]
     metadata: Option<Metadata>,
 }
 

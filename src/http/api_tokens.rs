@@ -19,7 +19,7 @@ use crate::domain::command::{CreateKey, Place};
 use crate::domain::ids::{CredentialId, Owner};
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Grant, Metadata};
-use crate::records::{IssuedKey, KeyRecord};
+use crate::records::{IssuedKey, KeyRecord, MetadataPairs};
 
 /// A new personal token.
 #[derive(Deserialize, ToSchema)]
@@ -34,6 +34,7 @@ pub(in crate::http) struct PersonalTokenCreate {
     /// RFC 3339; not together with `expires_in_days`.
     expires_at: Option<String>,
     /// Given back by verification; at most 4,096 bytes.
+    #[schema(value_type = Option<MetadataPairs>)]
     metadata: Option<Metadata>,
 }
 

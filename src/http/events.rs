@@ -42,6 +42,7 @@ pub(super) struct EventRecord {
     data: Value,
     /// With `with_proofs`: the event's receipt, a C2SP `tlog-proof`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     receipt: Option<String>,
 }
 
@@ -49,13 +50,15 @@ pub(super) struct EventRecord {
 #[derive(Serialize, ToSchema)]
 struct EventActor {
     #[serde(rename = "type")]
+    #[schema(value_type = String)]
     kind: Value,
     id: Option<String>,
     /// The credential or session used.
     via: Option<String>,
     /// `{"ip", "user_agent"}` where it was kept, `erased` where that was a person's who has been
     /// erased, `unavailable` where its data key is missing or damaged; for auditors,
-    /// administrators and the actor alone.
+    /// administrators and the actor alone, else null.
+    #[schema(required = true)]
     network: Option<Value>,
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
@@ -49,12 +50,15 @@ struct DamagedFile {
     at: Timestamp,
     /// Where it is; only for clients that may read the metrics without a credential.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     file: Option<String>,
     /// Under which name it was set aside; only for the same clients.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     kept_as: Option<String>,
     /// What was wrong, and what was done; only for the same clients.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
 }
 
@@ -70,9 +74,11 @@ struct DegradedPart {
     since: Timestamp,
     /// What is wrong; only for clients that may read the metrics without a credential.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     reason: Option<String>,
     /// What to do; only for clients that may read the metrics without a credential.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     remedy: Option<&'static str>,
 }
 
@@ -134,21 +140,29 @@ fn readiness(app: &App, detailed: bool) -> Result<Json<Readiness>, Problem> {
     }))
 }
 
-/// The OpenAPI document.
+/// The OpenAPI document, version 3.1.
 #[utoipa::path(get, path = "/openapi.json", tag = "service", security(()),
-    responses((status = 200, body = Object)))]
+    responses((status = 200, body = Object, description = "The document.")))]
 pub(super) async fn openapi(State(app): State<App>) -> Response {
-    (
-        [(header::CONTENT_TYPE, "application/json")],
-        Extension(SharedBytes),
-        app.document.clone(),
-    )
-        .into_response()
+    document(app.documents.newest.clone())
+}
+
+/// The same document as OpenAPI 3.0, without webhooks: for generators of clients that do not know
+/// version 3.1.
+#[utoipa::path(get, path = "/openapi-3.0.json", tag = "service", security(()),
+    responses((status = 200, body = Object, description = "The document.")))]
+pub(super) async fn openapi_3_0(State(app): State<App>) -> Response {
+    document(app.documents.openapi_3_0.clone())
+}
+
+fn document(text: Bytes) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/json")];
+    (kind, Extension(SharedBytes), text).into_response()
 }
 
 /// The OpenAPI document as a page.
 #[utoipa::path(get, path = "/docs", tag = "service", security(()),
-    responses((status = 200, body = String)))]
+    responses((status = 200, body = String, content_type = "text/html")))]
 pub(super) async fn docs() -> Response {
     let policy = "default-src 'none'; connect-src 'self'; style-src 'unsafe-inline'; \
         script-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'";

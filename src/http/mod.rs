@@ -64,7 +64,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::body::Bytes;
 use axum::http::HeaderValue;
 use tokio::net::TcpListener;
 
@@ -122,7 +121,7 @@ struct Service {
     pull: pull::Pull,
     settings: HttpSettings,
     ready: AtomicBool,
-    document: Bytes,
+    documents: document::Texts,
     budget: budget::Budget,
     request_ids: Mutex<Entropy>,
     attempts: Attempts,
@@ -138,7 +137,7 @@ impl Deref for App {
 }
 
 impl App {
-    fn new(ledger: Ledger, settings: HttpSettings, document: String) -> Self {
+    fn new(ledger: Ledger, settings: HttpSettings, documents: document::Texts) -> Self {
         let metrics = metrics::Metrics::new(ledger.clone(), &settings);
         let tracer = settings.tracer.clone();
         Self(Arc::new(Service {
@@ -153,7 +152,7 @@ impl App {
             feed: revocations::Feed::default(),
             settings,
             ready: AtomicBool::new(true),
-            document: document.into(),
+            documents,
             budget: budget::Budget::default(),
             request_ids: Mutex::new(Entropy::system()),
             attempts: Attempts::default(),
@@ -206,8 +205,8 @@ pub fn router(ledger: Ledger, settings: HttpSettings) -> Router {
 
 fn app(ledger: Ledger, settings: HttpSettings) -> (Router, App) {
     let (router, document) = parts(&settings.ledger_prefix);
-    let document = document.to_pretty_json().unwrap_or_default();
-    let app = App::new(ledger, settings, document);
+    let documents = document::Texts::of(&document);
+    let app = App::new(ledger, settings, documents);
     (layered(router, app.clone()), app)
 }
 

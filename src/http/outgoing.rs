@@ -70,6 +70,7 @@ pub(super) fn add_webhooks(document: &mut Document) {
         let mut post = OperationBuilder::new()
             .tag("webhooks")
             .summary(Some(name))
+            .operation_id(Some(format!("webhooks_{}", name.replace('.', "_"))))
             .request_body(Some(body))
             .securities(Some([SecurityRequirement::default()]))
             .response("2XX", ResponseBuilder::new().description("Taken."))

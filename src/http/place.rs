@@ -23,12 +23,16 @@ pub(super) enum Place {
     Instant(Timestamp),
 }
 
+/// What a text of a place looks like: digits, or a date and a time.
+const TEXT: &str = "^([0-9]+|[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ].+)$";
+
 /// How a place is written.
 pub(super) fn schema() -> Schema {
     let of = |kind| ObjectBuilder::new().schema_type(kind);
     let written = OneOfBuilder::new().description(Some("A position, or an instant of RFC 3339."));
     let written = written.item(of(Type::Integer).minimum(Some(0)));
-    Schema::OneOf(written.item(of(Type::String)).build())
+    let text = of(Type::String).pattern(Some(TEXT));
+    Schema::OneOf(written.item(text).build())
 }
 
 impl<'de> Deserialize<'de> for Place {

@@ -18,7 +18,7 @@ use crate::domain::command::{CreateKey, Place};
 use crate::domain::ids::{CredentialId, ProjectId};
 use crate::domain::kind::{Deed, Kind};
 use crate::domain::record::{Grant, Metadata};
-use crate::records::{IssuedKey, KeyRecord};
+use crate::records::{IssuedKey, KeyRecord, MetadataPairs};
 
 /// A new project token.
 #[derive(Deserialize, ToSchema)]
@@ -33,6 +33,7 @@ pub(in crate::http) struct ProjectTokenCreate {
     /// RFC 3339; not together with `expires_in_days`.
     expires_at: Option<String>,
     /// Given back by verification; at most 4,096 bytes.
+    #[schema(value_type = Option<MetadataPairs>)]
     metadata: Option<Metadata>,
 }
 

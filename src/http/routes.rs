@@ -51,6 +51,7 @@ pub(super) fn routes(prefix: &LedgerPrefix) -> OpenApiRouter<App> {
         .routes(routes!(meta::livez))
         .routes(routes!(meta::readyz))
         .routes(routes!(meta::openapi))
+        .routes(routes!(meta::openapi_3_0))
         .routes(routes!(meta::docs))
 }
 

@@ -19,6 +19,7 @@ use crate::domain::access::{Action, Authority};
 use crate::domain::ids::{OrganizationId, Owner, ProjectId};
 use crate::domain::record::Metadata;
 use crate::domain::time::Timestamp;
+use crate::records::{MetadataPairs, OwnerRecord};
 use crate::views::index::{Ask, Code, Shown, Verdict};
 
 /// Most keys of one batch.
@@ -97,12 +98,13 @@ struct VerifiedKey<'a> {
     name: Option<&'a str>,
     scopes: Option<&'a [String]>,
     role: Option<&'a str>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<OwnerRecord>)]
     owner: Option<Owner>,
     #[schema(value_type = String)]
     secret_id: crate::domain::ids::SecretId,
     #[schema(value_type = Option<String>)]
     expires_at: Option<Timestamp>,
+    #[schema(value_type = Option<MetadataPairs>)]
     metadata: Option<&'a Metadata>,
 }
 

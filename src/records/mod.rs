@@ -20,6 +20,7 @@ pub(crate) use webhook_delivery::{
 };
 pub(crate) use webhook_endpoint::{ENDPOINT_STATUSES, IssuedEndpoint, WebhookEndpointRecord};
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -135,6 +136,7 @@ pub(crate) struct KeyRecord {
     key_prefix: String,
     /// The last 4 characters of the token.
     key_hint: String,
+    #[schema(value_type = MetadataPairs)]
     metadata: Metadata,
     expires_at: Option<String>,
     /// When it was last accepted here.
@@ -157,12 +159,18 @@ pub(crate) struct KeyRecord {
 
 /// Who a credential acts for.
 #[derive(Serialize, ToSchema)]
-struct OwnerRecord {
+pub(crate) struct OwnerRecord {
     /// `organization`, `user` or `service_account`.
     #[serde(rename = "type")]
     kind: &'static str,
     id: String,
 }
+
+/// The pairs that a credential carries: at most 4,096 bytes, names and values together.
+#[derive(ToSchema)]
+#[schema(as = Metadata)]
+#[expect(dead_code, reason = "describes what is a map of texts")]
+pub(crate) struct MetadataPairs(BTreeMap<String, String>);
 
 /// One secret of a credential, without the secret.
 #[derive(Serialize, ToSchema)]

@@ -54,19 +54,40 @@ fn of<T: ToSchema>() -> (String, Vec<(String, RefOr<Schema>)>) {
     let mut records = vec![(name.clone(), T::schema())];
     T::schemas(&mut records);
     for (_, schema) in &mut records {
-        require_all(schema);
+        require_nullable(schema);
     }
     (name, records)
 }
 
-/// Whatever a record has is always there: what it has not is null.
-fn require_all(schema: &mut RefOr<Schema>) {
+/// What may be null in what is sent is always there; what may be missing is never null.
+pub(crate) fn require_nullable(schema: &mut RefOr<Schema>) {
     match schema {
         RefOr::T(Schema::Object(object)) => {
-            object.required = object.properties.keys().cloned().collect();
+            let nullable = object
+                .properties
+                .iter()
+                .filter(|(_, field)| is_nullable(field));
+            let nullable: Vec<String> = nullable.map(|(name, _)| name.clone()).collect();
+            object.required.extend(nullable);
+            object.required.sort();
+            object.required.dedup();
         }
-        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_all),
+        RefOr::T(Schema::AllOf(all)) => all.items.iter_mut().for_each(require_nullable),
         RefOr::Ref(_) | RefOr::T(_) => {}
+    }
+}
+
+fn is_nullable(schema: &RefOr<Schema>) -> bool {
+    let has_null = |kind: &SchemaType| match kind {
+        SchemaType::Type(kind) => *kind == Type::Null,
+        SchemaType::Array(kinds) => kinds.contains(&Type::Null),
+        SchemaType::AnyValue => false,
+    };
+    match schema {
+        RefOr::T(Schema::Object(object)) => has_null(&object.schema_type),
+        RefOr::T(Schema::Array(array)) => has_null(&array.schema_type),
+        RefOr::T(Schema::OneOf(one)) => one.items.iter().any(is_nullable),
+        RefOr::T(_) | RefOr::Ref(_) => false,
     }
 }
 
@@ -81,13 +102,8 @@ fn body(name: &str, record: &str) -> Object {
     let timestamp = text()
         .format(Some(SchemaFormat::KnownFormat(KnownFormat::DateTime)))
         .description(Some("When it happened."));
-    let sequence = if is_ping {
-        SchemaType::from(Type::Null)
-    } else {
-        SchemaType::from_iter([Type::Integer, Type::Null])
-    };
     let sequence = ObjectBuilder::new()
-        .schema_type(sequence)
+        .schema_type(SchemaType::from_iter([Type::Integer, Type::Null]))
         .description(Some("The event's position in the log; null in a test."));
     let data = RefBuilder::new()
         .ref_location_from_schema_name(record)

@@ -9,15 +9,15 @@ use crate::domain::record::Metadata;
 use crate::domain::rejection::Rejection;
 
 /// Longest name of anything, in characters.
-pub(super) const NAME_CHARS_MAX: usize = 200;
+pub(crate) const NAME_CHARS_MAX: usize = 200;
 /// Longest description, in characters.
-pub(super) const DESCRIPTION_CHARS_MAX: usize = 2_000;
+pub(crate) const DESCRIPTION_CHARS_MAX: usize = 2_000;
 /// Longest reason of a revocation, in characters.
-pub(super) const REASON_CHARS_MAX: usize = 500;
+pub(crate) const REASON_CHARS_MAX: usize = 500;
 /// Longest e-mail address: RFC 5321, 4.5.3.1.3, leaves 254 between its angle brackets.
-pub(super) const EMAIL_BYTES_MAX: usize = 254;
+pub(crate) const EMAIL_BYTES_MAX: usize = 254;
 /// Most scopes that one credential lists.
-pub(super) const SCOPES_PER_CREDENTIAL_MAX: usize = 100;
+pub(crate) const SCOPES_PER_CREDENTIAL_MAX: usize = 100;
 /// Most bytes of metadata, keys and values together.
 pub(super) const METADATA_BYTES_MAX: usize = 4_096;
 

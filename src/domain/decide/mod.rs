@@ -20,6 +20,10 @@ mod replace;
 mod sessions;
 mod usage;
 
+pub(crate) use checks::{
+    DESCRIPTION_CHARS_MAX, EMAIL_BYTES_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX,
+    SCOPES_PER_CREDENTIAL_MAX,
+};
 pub use ledger::POSITIONS_GIVEN_UP_MAX;
 pub use usage::ENDED_USE_NOTED_EVERY_MS;
 

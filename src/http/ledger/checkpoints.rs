@@ -15,8 +15,9 @@ use crate::http::context::LEDGER_POSITION;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::ledger::telling::AnnouncedCheckpoint;
 
-/// A checkpoint that has been told of.
+/// A checkpoint, and the event that announces it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = AnnouncedCheckpoint)]
 pub(in crate::http) struct Told {
     /// The position of the event that tells of it.
     position: u64,
@@ -28,7 +29,7 @@ pub(in crate::http) struct Told {
     checkpoint: String,
 }
 
-/// Tells of the newest checkpoint: an event `ledger.checkpointed`, which goes to the webhooks of
+/// Announces the newest checkpoint: an event `ledger.checkpointed`, which goes to the webhooks of
 /// every organization that asks for it, each with the end of its own chain. Callers at the same
 /// moment share one: the checkpoint in each answer covers all that had happened when it was asked.
 #[utoipa::path(post, path = "/v1/ledger/checkpoints", tag = "ledger",

@@ -19,7 +19,7 @@ use crate::http::past::AsOf;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::usage::{SummaryPages, UsagePages, UsageRecord, UsageSummary};
-use crate::records::{IssuedKey, KeyRecord};
+use crate::records::{IssuedKey, KeyRecord, MetadataPairs};
 
 /// A new key.
 #[derive(Deserialize, ToSchema)]
@@ -37,6 +37,7 @@ pub(in crate::http) struct ApiKeyCreateRequest {
     /// If set, the key works on this project alone.
     project_id: Option<String>,
     /// Given back by verification; at most 4,096 bytes.
+    #[schema(value_type = Option<MetadataPairs>)]
     metadata: Option<Metadata>,
 }
 
@@ -45,11 +46,13 @@ pub(in crate::http) struct ApiKeyCreateRequest {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ApiKeyUpdateRequest {
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     name: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     scopes: Option<Vec<String>>,
     /// 1 to 3650, from now on; `null` takes the expiry away. Not together with `expires_at`.
     #[serde(default, deserialize_with = "nullable")]
@@ -61,6 +64,7 @@ pub(in crate::http) struct ApiKeyUpdateRequest {
     expires_at: Option<Option<String>>,
     /// The new pairs, in the place of all old ones.
     #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<MetadataPairs>, nullable = false)]
     metadata: Option<Metadata>,
 }
 

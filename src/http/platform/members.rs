@@ -37,6 +37,7 @@ pub(in crate::http) struct MemberCreate {
 pub(in crate::http) struct MemberPatch {
     /// An e-mail address that no other member of the organization has.
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     email: Option<String>,
     /// 1 to 200 characters; `null` takes the name away.
     #[serde(default, deserialize_with = "nullable")]
@@ -44,6 +45,7 @@ pub(in crate::http) struct MemberPatch {
     name: Option<Option<String>>,
     /// A role of the catalogue; the member's sessions end when it changes.
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     role: Option<String>,
 }
 

@@ -36,9 +36,11 @@ pub(in crate::http) struct OrganizationCreate {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct OrganizationPatch {
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     name: Option<String>,
     /// 2 to 8 lower-case letters and digits.
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     token_prefix: Option<String>,
 }
 

@@ -32,8 +32,10 @@ pub(in crate::http) struct ProjectCreate {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ProjectPatch {
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     name: Option<String>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     archived: Option<bool>,
 }
 

@@ -36,6 +36,7 @@ pub(in crate::http) struct ServiceAccountCreate {
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct ServiceAccountPatch {
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     name: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
@@ -44,6 +45,7 @@ pub(in crate::http) struct ServiceAccountPatch {
     #[schema(value_type = Option<String>)]
     role: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     is_active: Option<bool>,
 }
 

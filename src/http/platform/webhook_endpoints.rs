@@ -69,13 +69,16 @@ enum Signature {
 pub(in crate::http) struct EndpointPatch {
     /// Another host or port gets a new secret, and the old ones end at once.
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     url: Option<String>,
     #[serde(default, deserialize_with = "nullable")]
     #[schema(value_type = Option<String>)]
     description: Option<Option<String>>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     event_types: Option<Vec<String>>,
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     ordered: Option<bool>,
 }
 
@@ -85,6 +88,7 @@ pub(in crate::http) struct EndpointPatch {
 pub(in crate::http) struct EndpointRotate {
     /// How long the old secret signs too: a day unless it is said, at most 2592000 (30 days).
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     overlap_seconds: Option<u32>,
     /// The receiver's own new secret.
     #[serde(default)]

@@ -42,6 +42,7 @@ pub(in crate::http) struct ReplayAsk {
     to: Option<Place>,
     /// Of what the endpoint gets, only these: types, families as `api_key.*`, or `*`.
     #[serde(default, deserialize_with = "given")]
+    #[schema(nullable = false)]
     types: Option<Vec<String>>,
     /// Only say how many there are.
     #[serde(default)]

@@ -38,6 +38,7 @@ pub struct ProblemBody {
     errors: Vec<FieldProblem>,
     /// On the routes of OAuth 2 also what its clients look for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     error: Option<&'static str>,
 }
 

@@ -23,6 +23,7 @@ use super::streams::Streams;
 use crate::domain::access::Action;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
 use crate::ledger::turns::{Tenant, Turn};
+use crate::records::OwnerRecord;
 use crate::views::revocations::{Entry, FeedPage, Reach, Scope};
 
 /// Snapshots that are being read at once: each holds a page of records, some 0.2 MB.
@@ -62,7 +63,7 @@ pub(super) struct Revocation<'a> {
     #[schema(value_type = Vec<String>)]
     key_ids: &'a [CredentialId],
     /// The member or service account, where it is about all of an owner's.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<OwnerRecord>)]
     owner: Option<Owner>,
     /// Every credential of every organization: scopes and roles have other meanings now.
     all: bool,

@@ -15,7 +15,6 @@ use axum::response::Response;
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
-use utoipa::ToSchema;
 
 use super::{Visible, visible_to};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
@@ -39,21 +38,20 @@ const PAGE_LEN: usize = 1_000;
 const SLOW_MAX: Duration = Duration::from_secs(30);
 
 /// A credential that is not accepted.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Refused {
-    #[schema(value_type = String)]
+#[derive(Serialize)]
+struct Refused {
     key_id: CredentialId,
     /// `ended`, or `disabled`: by itself or with its owner.
-    #[schema(value_type = String)]
     effect: Effect,
 }
 
 /// Every credential that is ended or disabled.
 #[utoipa::path(get, path = "/v1/revocations/snapshot", tag = "revocations",
     responses(
-        (status = 200, content_type = "application/x-ndjson", body = Refused, description =
-            "`{\"position\":P}`, then a line a credential, then `{\"end\":true}`. The feed goes on \
-            after P. Expired credentials and secrets that a rotation ended are not in it."),
+        (status = 200, content_type = "application/x-ndjson", body = String, description =
+            "`{\"position\":P}`, then a line a credential, `{\"key_id\":K,\"effect\":E}` where \
+            E is `ended` or `disabled`, then `{\"end\":true}`. The feed goes on after P. Expired \
+            credentials and secrets that a rotation ended are not in it."),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn snapshot(call: Call) -> Result<Response, Problem> {
     let visible = visible_to(&call.app, &call.caller)?;

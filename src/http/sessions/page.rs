@@ -31,6 +31,9 @@ const GONE: &str = "<h1>This link can no longer be used</h1>\n\
 #[utoipa::path(get, path = "/sign-in/{token}", tag = "sessions", security(()),
     params(("token" = String, Path)),
     responses((status = 200, body = String, content_type = "text/html"),
+        (status = 401, description = "The link can no longer be used: a page for browsers, a \
+            problem for others.", content((String = "text/html"),
+            (ProblemBody = "application/json"))),
         (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn show(
     State(app): State<App>,

@@ -52,7 +52,7 @@ fn expected(method: &str, template: &str) -> Reach {
     }
     match template {
         PLATFORM | "/metrics" => Reach::Refused,
-        "/livez" | "/readyz" | "/openapi.json" | "/docs" => Reach::Open,
+        "/livez" | "/readyz" | "/openapi.json" | "/openapi-3.0.json" | "/docs" => Reach::Open,
         "/ledger/checkpoint" | "/ledger/vkey" | "/ledger/tile/{tile}" => Reach::Open,
         "/.well-known/oauth-authorization-server" => Reach::Open,
         // What is presented there is judged, and not who presents it.

@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use tower::ServiceExt;
 
+use super::conforming::Asked;
 use super::{PEER, text};
 use crate::http::codes::CODES;
 
@@ -117,9 +118,10 @@ impl Reply {
     }
 }
 
-/// What a router answers.
+/// What a router answers, which must be what the document says of the request.
 pub(super) async fn answered(router: Router, ask: Ask) -> Reply {
-    let response = router.oneshot(ask.0).await.unwrap();
+    let (request, asked) = Asked::of(ask.0).await;
+    let response = router.oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     // A stream goes on for long: its beginning is enough, and it ends with its reader.
     let kind = parts.headers.get(header::CONTENT_TYPE);
@@ -129,10 +131,12 @@ pub(super) async fn answered(router: Router, ask: Ask) -> Reply {
     } else {
         body.collect().await.unwrap().to_bytes()
     };
-    Reply {
+    let reply = Reply {
         status: parts.status.as_u16(),
         headers: parts.headers,
         text: String::from_utf8_lossy(&bytes).into_owned(),
         bytes: bytes.to_vec(),
-    }
+    };
+    asked.check(&reply);
+    reply
 }

@@ -59,8 +59,8 @@ fn the_stored_document_is_the_one_that_is_served() {
 fn the_document_tells_every_route_whole() {
     let document = serde_json::to_value(crate::http::document()).unwrap();
     assert_eq!(document["openapi"], "3.1.0");
-    let about = document["info"]["description"].as_str().unwrap();
-    assert!(about.contains("| 409 | `last_owner` |"), "{about}");
+    let about = document["components"]["schemas"]["ProblemBody"]["description"].as_str();
+    assert!(about.unwrap().contains("| 409 | `last_owner` |"));
     let security = &document["components"]["securitySchemes"]["bearer"];
     assert_eq!(security, &json!({"type": "http", "scheme": "bearer"}));
     for (method, template) in documented() {
@@ -151,6 +151,98 @@ fn the_document_tells_every_webhook_with_an_example_and_its_schema() {
 }
 
 #[test]
+fn the_older_form_says_the_same_without_webhooks() {
+    let world = World::new();
+    let newest = world.send(ask("GET", "/openapi.json")).expect(200);
+    let older = world.send(ask("GET", "/openapi-3.0.json")).expect(200);
+    assert_eq!(older["openapi"], "3.0.3");
+    assert_eq!(older.get("webhooks"), None);
+    let operations = |document: &Value| {
+        let mut found = Vec::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for (method, operation) in item.as_object().unwrap() {
+                let answers = operation["responses"].as_object().unwrap();
+                let answers: Vec<_> = answers.keys().cloned().collect();
+                let parameters = operation["parameters"].as_array().unwrap().len();
+                found.push((path.clone(), method.clone(), answers, parameters));
+            }
+        }
+        found
+    };
+    assert_eq!(operations(&older), operations(&newest));
+    let schemas = older["components"]["schemas"].as_object().unwrap();
+    assert!(schemas.len() > 60, "{}", schemas.len());
+    for (name, schema) in schemas {
+        let newest = &newest["components"]["schemas"][name];
+        let fields = |schema: &Value| -> Vec<String> {
+            let fields = schema["properties"].as_object();
+            fields
+                .map(|fields| fields.keys().cloned().collect())
+                .unwrap_or_default()
+        };
+        assert_eq!(fields(schema), fields(newest), "{name}");
+        assert_eq!(schema["required"], newest["required"], "{name}");
+    }
+    let text = older.to_string();
+    for newer in [
+        "\"const\"",
+        "\"null\"]",
+        "\"type\":\"null\"",
+        "\"propertyNames\"",
+    ] {
+        assert!(!text.contains(newer), "{newer}");
+    }
+    let mut places = Vec::new();
+    references(&older, &mut places);
+    for place in places {
+        let pointer = place.strip_prefix('#').unwrap();
+        assert!(older.pointer(pointer).is_some(), "{place}");
+    }
+}
+
+#[test]
+fn every_answer_is_described_and_problems_are_problems() {
+    let document = serde_json::to_value(crate::http::document()).unwrap();
+    let problem = json!({"$ref": "#/components/schemas/ProblemBody"});
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let answers = operation["responses"].as_object().unwrap();
+            for range in ["4XX", "5XX"] {
+                let content = json!({"application/problem+json": {"schema": problem}});
+                assert_eq!(answers[range]["content"], content, "{method} {path}");
+            }
+            for (status, answer) in answers {
+                let about = answer["description"].as_str().unwrap_or_default();
+                assert!(!about.is_empty(), "{method} {path} {status}");
+                let schema = &answer["content"]["application/json"]["schema"];
+                assert_ne!(schema, &problem, "{method} {path} {status}");
+            }
+            let body = &operation["requestBody"]["content"]["application/json"]["schema"];
+            assert_eq!(body.get("oneOf"), None, "{method} {path}: no body is null");
+        }
+    }
+}
+
+#[test]
+fn the_page_opens_with_the_api() {
+    let document = serde_json::to_value(crate::http::document()).unwrap();
+    let about = document["info"]["description"].as_str().unwrap();
+    assert!(!about.contains('|'), "{about}");
+    let tags = document["tags"].as_array().unwrap();
+    assert_eq!(tags[0]["name"], "verification");
+    let known: Vec<_> = tags.iter().map(|tag| &tag["name"]).collect();
+    for item in document["paths"].as_object().unwrap().values() {
+        for operation in item.as_object().unwrap().values() {
+            assert!(
+                known.contains(&&operation["tags"][0]),
+                "{}",
+                operation["tags"]
+            );
+        }
+    }
+}
+
+#[test]
 fn the_page_needs_nothing_from_elsewhere() {
     let world = World::new();
     let page = world.send(ask("GET", "/docs"));
@@ -231,7 +323,7 @@ fn degraded_parts_are_listed_and_do_not_make_the_service_unready() {
 }
 
 /// Routes that anybody may call.
-const OPEN: [&str; 13] = [
+const OPEN: [&str; 14] = [
     "/ledger/checkpoint",
     "/ledger/vkey",
     "/ledger/tile/{tile}",
@@ -243,6 +335,7 @@ const OPEN: [&str; 13] = [
     "/readyz",
     "/docs",
     "/openapi.json",
+    "/openapi-3.0.json",
     "/v1/sessions",
     "/sign-in/{token}",
 ];
@@ -255,7 +348,7 @@ async fn boom() -> &'static str {
 fn a_handler_that_panics_is_a_problem() {
     let mut world = World::new();
     let settings = crate::http::HttpSettings::default();
-    let app = crate::http::App::new(world.ledger.clone(), settings, String::new());
+    let app = crate::http::App::new(world.ledger.clone(), settings, Default::default());
     let router = axum::Router::new().route("/boom", axum::routing::get(boom));
     world.router = crate::http::layered(router, app);
     let reply = world.send(ask("GET", "/boom").with("x-request-id", "r-1"));

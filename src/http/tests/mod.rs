@@ -7,6 +7,7 @@ mod api_keys;
 mod bodies;
 mod bound;
 mod calls;
+mod conforming;
 mod conventions;
 mod deliveries;
 mod documents;

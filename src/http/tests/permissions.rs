@@ -78,11 +78,12 @@ const W: &str = "/v1/workspaces/{workspace_id}";
 const A: &str = "/v1/admin/api-tokens";
 const P: &str = "/v1/projects/{project_id}/api-tokens";
 
-const TABLE: [(&str, &str, &str, &str); 142] = [
+const TABLE: [(&str, &str, &str, &str); 143] = [
     ("GET", "", "/livez", OPEN),
     ("GET", "", "/readyz", OPEN),
     ("GET", "", "/metrics", PLATFORM),
     ("GET", "", "/openapi.json", OPEN),
+    ("GET", "", "/openapi-3.0.json", OPEN),
     ("GET", "", "/docs", OPEN),
     ("POST", "", "/v1/verify", VERIFY),
     ("POST", "", "/v1/verify/batch", VERIFY),

@@ -235,7 +235,7 @@ fn an_answer_that_has_looked_at_its_share_says_how_far_it_came() {
     // The same routes, which look at two events a reading: at forty an answer.
     let (router, _) = parts(&LedgerPrefix::default());
     let settings = HttpSettings::default();
-    let mut app = App::new(world.ledger.clone(), settings, String::new());
+    let mut app = App::new(world.ledger.clone(), settings, Default::default());
     Arc::get_mut(&mut app.0).unwrap().pull.events_per_reading = 2;
     world.router = layered(router, app);
     let auditor = &world.acme.admin;
