@@ -33,7 +33,9 @@ const CLIENT_FAILURES_MAX: usize = 30;
 
 const MINUTE_MS: i64 = 60 * 1_000;
 /// Notes of failures in the log, of all pairs together: 60 a minute are some 60 MB a day.
-const NOTES_PER_MINUTE_MAX: u32 = 60;
+const NOTES_PER_MINUTE_MAX: usize = 60;
+/// The same of one client: whoever makes them cannot keep the failures of others out of the log.
+const CLIENT_NOTES_MAX: usize = 20;
 
 /// An account as it was written and one network of a client, as a hash.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -120,7 +122,8 @@ struct Book {
     by_age: BTreeSet<(i64, Pair)>,
     minute: i64,
     /// Of this minute.
-    notes: u32,
+    notes: usize,
+    notes_of_networks: BTreeMap<ClientNetwork, usize>,
     /// Failures of this minute.
     of_networks: BTreeMap<ClientNetwork, usize>,
 }
@@ -229,7 +232,7 @@ impl Attempts {
         let mut failures = *book.pairs.get(&pair)?;
         failures.unnoted = failures.unnoted.saturating_add(1);
         let due = failures.noted_ms.is_none_or(|at| now_ms - at >= MINUTE_MS);
-        let note = due && book.has_room_for_note(now_ms);
+        let note = due && book.may_note(begun.address, now_ms);
         let unnoted = failures.unnoted;
         if note {
             failures.noted_ms = Some(now_ms);
@@ -265,13 +268,24 @@ impl Book {
         if minute != self.minute {
             (self.minute, self.notes) = (minute, 0);
             self.of_networks.clear();
+            self.notes_of_networks.clear();
         }
     }
 
-    fn has_room_for_note(&mut self, now_ms: i64) -> bool {
+    fn may_note(&mut self, address: Option<IpAddr>, now_ms: i64) -> bool {
         self.turn(now_ms);
+        let is_full = ClientNetwork::all_of(address).any(|network| {
+            let notes = self.notes_of_networks.get(&network);
+            notes.is_some_and(|notes| *notes >= network.width.limit(CLIENT_NOTES_MAX))
+        });
+        if is_full || self.notes >= NOTES_PER_MINUTE_MAX {
+            return false;
+        }
         self.notes += 1;
-        self.notes <= NOTES_PER_MINUTE_MAX
+        for network in ClientNetwork::all_of(address) {
+            *self.notes_of_networks.entry(network).or_default() += 1;
+        }
+        true
     }
 }
 
@@ -390,16 +404,21 @@ mod tests {
     #[test]
     fn failures_are_noted_once_a_minute_and_not_without_bound() {
         let attempts = Attempts::default();
-        let fail = |account: &str, at_ms| {
-            let begun = attempts.begin(account, at(ONE), at_ms).unwrap();
+        let fail_from = |address: &str, account: &str, at_ms| {
+            let begun = attempts.begin(account, at(address), at_ms).unwrap();
             attempts.failed(&begun, at_ms)
         };
+        let fail = |account: &str, at_ms| fail_from(ONE, account, at_ms);
         assert_eq!(fail("ann", 0), Some(1));
         assert_eq!((fail("ann", 1), fail("ann", 2)), (None, None));
         assert_eq!(fail("ann", MINUTE_MS), Some(3));
         let others = (1_000..1_100).map(|n| n.to_string());
         let noted = others.filter(|other| fail(other, 2 * MINUTE_MS).is_some());
-        assert_eq!(noted.count(), NOTES_PER_MINUTE_MAX as usize);
+        assert_eq!(noted.count(), CLIENT_NOTES_MAX);
+        // Another client's are noted all the same, as long as there is room for any.
+        let clients = (0..100).map(|n| format!("198.51.100.{n}"));
+        let noted = clients.filter(|one| fail_from(one, "bob", 2 * MINUTE_MS).is_some());
+        assert_eq!(noted.count(), NOTES_PER_MINUTE_MAX - CLIENT_NOTES_MAX);
     }
 
     #[test]

@@ -150,6 +150,10 @@ fn known(app: &App, members: &[(OrganizationId, UserId)]) -> (Vec<Fitting>, Vec<
 /// tell that they are there. Where several organizations may be meant, none of them is told where
 /// the attempt came from.
 fn note(app: &App, context: &Context, account: &Account, begun: &Begun) {
+    if account.members.is_empty() {
+        // It takes no room of the notes either.
+        return;
+    }
     let Some(failures) = app.attempts.failed(begun, app.ledger.monotonic_ms()) else {
         return;
     };
