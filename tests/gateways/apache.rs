@@ -106,7 +106,7 @@ async fn apache_stands_guard() {
     keeps_out(&here, &lacking, &stranger).await;
     passes_websockets(&here, &key);
     let said = fs::read_to_string(outside.path().join("error.log")).unwrap();
-    let warns = |line: &&str| line.contains(":warn]") || line.contains(":error]");
+    let warns = |line: &&str| line.contains("[auth_openidc:warn]");
     // At each start it names its successor, and then what a client has tried.
     let known = |line: &&str| {
         line.contains("is deprecated and superseded") || line.contains("scrubbed suspicious")
