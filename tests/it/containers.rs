@@ -224,6 +224,23 @@ async fn a_stop_ends_in_time_whatever_clients_do() {
 }
 
 #[tokio::test]
+async fn a_stop_does_not_wait_for_requests_that_have_not_arrived() {
+    let root = tempdir().unwrap();
+    let data = root.path().join("data");
+    init(&data, &SEGMENTS);
+    let server = Server::start(&data, &SEGMENTS);
+    let unused = connect(&server);
+    let half = begin(&server, "GET /livez HTTP/1.1\r\nhost:");
+    let mut idle = begin(&server, "GET /livez HTTP/1.1\r\nhost: x\r\n\r\n");
+    answered(&mut idle);
+    // Requests are given 4 seconds.
+    let ended = server.stop_within(Duration::from_secs(3));
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    assert!(!ended.log.contains("cut off"), "{}", ended.log);
+    drop((unused, half, idle));
+}
+
+#[tokio::test]
 async fn a_hangup_ends_nothing() {
     let root = tempdir().unwrap();
     let data = root.path().join("data");

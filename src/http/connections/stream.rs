@@ -35,17 +35,33 @@ const DRAIN_AT_STOP: Duration = Duration::from_millis(500);
 /// How much of it is read at once.
 const DRAIN_PIECE: usize = 8 * 1_024;
 
-/// Whether a client is yet to take what was written to it.
+/// What a connection and its service know of each other.
 #[derive(Clone, Debug, Default)]
-struct Backlog(Arc<AtomicBool>);
+struct Progress(Arc<Flags>);
 
-impl Backlog {
-    fn is_there(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+#[derive(Debug, Default)]
+struct Flags {
+    has_backlog: AtomicBool,
+    has_begun: AtomicBool,
+}
+
+impl Progress {
+    /// Whether a client is yet to take what was written to it.
+    fn has_backlog(&self) -> bool {
+        self.0.has_backlog.load(Ordering::Relaxed)
     }
 
-    fn set(&self, there: bool) {
-        self.0.store(there, Ordering::Relaxed);
+    fn set_backlog(&self, there: bool) {
+        self.0.has_backlog.store(there, Ordering::Relaxed);
+    }
+
+    /// Whether the headers of a request have arrived.
+    fn has_begun(&self) -> bool {
+        self.0.has_begun.load(Ordering::Relaxed)
+    }
+
+    fn begin(&self) {
+        self.0.has_begun.store(true, Ordering::Relaxed);
     }
 }
 
@@ -54,7 +70,7 @@ pub(super) struct Connection {
     stream: TcpStream,
     /// When the client is cut off, while it has a backlog.
     cut_off: Option<Pin<Box<Sleep>>>,
-    backlog: Backlog,
+    progress: Progress,
     draining: Option<Draining>,
     app: App,
     _place: Share,
@@ -70,7 +86,7 @@ impl Connection {
         Self {
             stream,
             cut_off: None,
-            backlog: Backlog::default(),
+            progress: Progress::default(),
             draining: None,
             app,
             _place: place,
@@ -81,8 +97,12 @@ impl Connection {
     pub(super) fn in_turn<S>(&self, service: S) -> InTurn<S> {
         InTurn {
             service,
-            backlog: self.backlog.clone(),
+            progress: self.progress.clone(),
         }
+    }
+
+    fn is_stopping(&self) -> bool {
+        !self.app.ready.load(Ordering::Acquire)
     }
 
     /// Notes what became of a write.
@@ -102,7 +122,7 @@ impl Connection {
             }
             (Poll::Ready(_), _) => written,
             (Poll::Pending, _) => {
-                self.backlog.set(true);
+                self.progress.set_backlog(true);
                 let until = Instant::now() + WRITE_STALL_MAX;
                 let cut_off = self
                     .cut_off
@@ -118,7 +138,7 @@ impl Connection {
 
     /// Reads and drops what the client still sends.
     fn poll_drain(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let is_stopping = !self.app.ready.load(Ordering::Acquire);
+        let is_stopping = self.is_stopping();
         let draining = self.draining.get_or_insert_with(|| Draining {
             left: DRAIN_BYTES_MAX,
             until: Box::pin(sleep(if is_stopping {
@@ -148,6 +168,10 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.progress.has_begun() && self.is_stopping() {
+            // The end of its stream: a stop waits for no request that has not arrived.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -178,7 +202,7 @@ impl AsyncWrite for Connection {
     /// Comes once all that there was to write has been written.
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.cut_off.take().is_some() {
-            self.backlog.set(false);
+            self.progress.set_backlog(false);
             // The next request waits in the same task.
             context.waker().wake_by_ref();
         }
@@ -197,7 +221,7 @@ impl AsyncWrite for Connection {
 #[derive(Clone, Debug)]
 pub(super) struct InTurn<S> {
     service: S,
-    backlog: Backlog,
+    progress: Progress,
 }
 
 impl<R, S: Service<R>> Service<R> for InTurn<S> {
@@ -206,7 +230,7 @@ impl<R, S: Service<R>> Service<R> for InTurn<S> {
     type Future = S::Future;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        if self.backlog.is_there() {
+        if self.progress.has_backlog() {
             // The connection's task is woken when the backlog is gone.
             return Poll::Pending;
         }
@@ -214,6 +238,7 @@ impl<R, S: Service<R>> Service<R> for InTurn<S> {
     }
 
     fn call(&mut self, request: R) -> S::Future {
+        self.progress.begin();
         self.service.call(request)
     }
 }
