@@ -66,7 +66,7 @@ fn init_refuses_what_it_cannot_make_and_leaves_nothing_behind() {
         (
             "new",
             vec!["--owner-email", "nobody"],
-            "--owner-email is not an e-mail address",
+            "--owner-email must be an e-mail address",
         ),
         (
             "new",
