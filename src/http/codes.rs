@@ -163,6 +163,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "organization_required",
         "a sign-in without `organization_id`: the password fits in several organizations",
     ),
+    (
+        409,
+        "outside_filter",
+        "the webhook endpoint does not ask for the delivery's event now",
+    ),
     (409, "project_archived", "the project is archived"),
     (
         409,

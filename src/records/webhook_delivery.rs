@@ -53,7 +53,7 @@ pub(crate) struct WebhookDeliveryRecord {
     /// The event's position; null of a test.
     sequence: Option<u64>,
     /// `pending`, `delivered`, `dead`, or `skipped` where the endpoint was enabled from a later
-    /// event on.
+    /// event on, or was changed so that it does not ask for the event any more.
     status: &'static str,
     next_attempt_at: Option<String>,
     /// Those that are kept, oldest first.

@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 use ulid::Ulid;
 
 use crate::domain::ids::{DeliveryId, EndpointId, EventId};
+use crate::domain::record::EventFilter;
 use crate::domain::time::Timestamp;
 use crate::webhooks::attempt::Failure;
 use crate::webhooks::response::StoredResponse;
@@ -107,6 +108,14 @@ pub struct Attempted {
     pub response: StoredResponse,
 }
 
+impl Attempted {
+    /// Whether no leave to read the ledger is needed to see it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.position.is_none() || EventFilter::is_open(&self.name)
+    }
+}
+
 /// How a delivery stands.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub enum Standing {
@@ -116,7 +125,7 @@ pub enum Standing {
     Delivered,
     /// It has not, and nobody tries it by himself any more.
     Dead,
-    /// The endpoint was enabled from a later event on.
+    /// The endpoint was enabled from a later event on, or no longer asks for it.
     Skipped,
 }
 

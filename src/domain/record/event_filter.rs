@@ -98,8 +98,13 @@ impl EventFilter {
     /// see who may read the ledger.
     #[must_use]
     pub fn needs_ledger_read(&self) -> bool {
-        let mut families = self.0.iter().map(|entry| family_of(entry));
-        !families.all(|family| family.is_some_and(|family| OPEN_FAMILIES.contains(&family)))
+        !self.0.iter().all(|entry| Self::is_open(entry))
+    }
+
+    /// Whether a type, or an entry of a filter, needs no leave to read the ledger.
+    #[must_use]
+    pub fn is_open(name: &str) -> bool {
+        family_of(name).is_some_and(|family| OPEN_FAMILIES.contains(&family))
     }
 }
 

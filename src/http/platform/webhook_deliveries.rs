@@ -1,7 +1,9 @@
 //! What is delivered to a webhook endpoint: looked at, tried, sent once more.
 //!
-//! What is tried goes out whatever the filter and the turn, to a disabled endpoint too. An answer
-//! says that it was begun; what became of it is among the deliveries a moment later.
+//! What is tried goes out of turn, to a disabled endpoint too: tests whatever the filter, a
+//! delivery only while the filter holds it. An answer says that it was begun; what became of it is
+//! among the deliveries a moment later. Types that need the leave to read the ledger are shown and
+//! sent once more with that leave alone, whatever the filter is or was.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +16,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::webhook_endpoints::{found_to_change, found_to_read};
+use super::webhook_replay::check_authority;
+use crate::domain::access::Action;
 use crate::domain::command::EndpointTarget;
 use crate::domain::event::Fact;
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
@@ -25,10 +29,13 @@ use crate::http::lists::{Query, array, limit, number, opened};
 use crate::http::past;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::ledger::SubmitError;
+use crate::ledger::turns::Turn;
+use crate::ledger::{Ledger, SubmitError};
 use crate::records::{WebhookAttemptRecord, WebhookDeliveryRecord, WebhookStatusRecord};
 use crate::webhooks::delivery::Outcome;
 use crate::webhooks::examples::Example;
+use crate::webhooks::matching;
+use crate::webhooks::queue::Range;
 use crate::webhooks::store::{Ask, Store, StoreError};
 use crate::webhooks::{PING, Trial, TrialRefused, Webhooks};
 
@@ -99,7 +106,9 @@ pub(in crate::http) async fn example(
     begun(&call, &record, Trial::Example(example)).await
 }
 
-/// Lists attempts, newest first. One that has just ended is there within a moment.
+/// Lists attempts, newest first. One that has just ended is there within a moment. Events of other
+/// types than `api_key.*`, `service_account.*` and `job.*` are listed for callers with
+/// `ledger:read` alone.
 #[utoipa::path(get,
     path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}/deliveries",
     tag = "webhook deliveries",
@@ -120,7 +129,8 @@ pub(in crate::http) async fn list(
         let cursor = store.cursor(endpoint, text);
         opened(&call.app, text, cursor.map_err(|_closed| unavailable())?)
     };
-    let ask = query.read()?.ask(cursor)?;
+    let mut ask = query.read()?.ask(cursor)?;
+    ask.open_only = call.may(Action::ReceiveAllEvents, organization).is_err();
     let ledger = call.app.ledger.clone();
     let page = off_thread(&call, move |reading| {
         let page = reading.attempts(endpoint, &ask)?;
@@ -133,7 +143,8 @@ pub(in crate::http) async fn list(
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 
-/// Shows a delivery with its attempts. It is there once the first of them has ended.
+/// Shows a delivery with its attempts. It is there once the first of them has ended. Other types
+/// than `api_key.*`, `service_account.*` and `job.*` need `ledger:read`.
 #[utoipa::path(get,
     path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}\
         /deliveries/{delivery_id}",
@@ -148,16 +159,24 @@ pub(in crate::http) async fn show(
     found_to_read(&call, at(organization, endpoint)).await?;
     let ledger = call.app.ledger.clone();
     let record = off_thread(&call, move |store| {
-        let found = store.delivery(endpoint, delivery)?;
-        Ok(found.map(|found| WebhookDeliveryRecord::new(delivery, &found, ledger.keys())))
+        let Some(found) = store.delivery(endpoint, delivery)? else {
+            return Ok(None);
+        };
+        let record = WebhookDeliveryRecord::new(delivery, &found, ledger.keys());
+        Ok(Some((found.0, record)))
     });
-    let record = record.await?.ok_or_else(no_delivery)?;
+    let (found, record) = record.await?.ok_or_else(no_delivery)?;
+    if !found.is_open() {
+        call.may(Action::ReceiveAllEvents, organization)?;
+    }
     Ok(answered(StatusCode::OK, &record))
 }
 
-/// Sends a delivery once more, out of turn, whatever became of it and whatever the filter is now.
-/// It bears the same `webhook-id`, and `webhook-redelivery: true` unless it is outstanding anyway,
-/// when its next attempt comes now. At most 10 a minute.
+/// Sends a delivery once more, out of turn and whatever became of it, if the endpoint asks for its
+/// event now. Other types than `api_key.*`, `service_account.*` and `job.*`, and events from before
+/// the endpoint's creation, need `ledger:read`. It bears the same `webhook-id`, and
+/// `webhook-redelivery: true` unless it is outstanding anyway, when its next attempt comes now. At
+/// most 10 a minute.
 #[utoipa::path(post,
     path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}\
         /deliveries/{delivery_id}/redeliver",
@@ -179,6 +198,8 @@ pub(in crate::http) async fn redeliver(
         let detail = "a test is not delivered once more; send another one";
         return Err(Problem::new(StatusCode::CONFLICT, "test_delivery", detail));
     };
+    check_authority(&call, &record, (found.is_open(), position)).await?;
+    check_filter(&call, &record, (&found.name, position)).await?;
     let event = found.event;
     begun(&call, &record, Trial::Redelivery { event, position }).await
 }
@@ -234,6 +255,33 @@ pub(super) fn webhooks(call: &Call) -> Result<&Webhooks, Problem> {
 /// What delivers has stopped, since the process is ending.
 pub(super) fn stopping() -> Problem {
     SubmitError::Stopping.into()
+}
+
+/// Whether an endpoint asks for an event now.
+async fn check_filter(
+    call: &Call,
+    record: &Arc<WebhookEndpoint>,
+    (name, position): (&str, u64),
+) -> Result<(), Problem> {
+    let range = Range {
+        to: Some(position.saturating_add(1)),
+        ..Range::since(position)
+    };
+    let endpoint = Arc::clone(record);
+    let count =
+        move |ledger: &Ledger, turn: &mut Turn| matching::count(ledger, &endpoint, &range, turn);
+    if past::in_turn(call, count).await?? > 0 {
+        return Ok(());
+    }
+    let detail = format!(
+        "the webhook endpoint does not ask for this event ({name}) now; add the type to its \
+         event_types first"
+    );
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        "outside_filter",
+        &detail,
+    ))
 }
 
 /// Begins an attempt out of turn.
@@ -306,6 +354,7 @@ impl AttemptPages {
             limit,
             outcome: outcome.transpose()?,
             name: self.kind,
+            open_only: false,
         })
     }
 }

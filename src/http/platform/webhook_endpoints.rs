@@ -67,7 +67,8 @@ enum Signature {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(in crate::http) struct EndpointPatch {
-    /// Another host or port gets a new secret, and the old ones end at once.
+    /// Another host or port gets a new secret, and the old ones end at once. Another URL ends a
+    /// replay.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
     url: Option<String>,
@@ -206,7 +207,8 @@ pub(in crate::http) async fn show(
 }
 
 /// Changes address, description, filter or order. An address at another host or port gets a new
-/// secret, which is in this answer alone, and the old ones end at once.
+/// secret, which is in this answer alone, and the old ones end at once. What the new filter does
+/// not hold is not delivered any more, also where it has been tried already.
 #[utoipa::path(patch,
     path = "/platform/organizations/{organization_id}/webhook-endpoints/{endpoint_id}",
     tag = "webhook endpoints",

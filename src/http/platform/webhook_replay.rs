@@ -90,7 +90,8 @@ pub(in crate::http) async fn replay(
     let types = asked.types.map(EventFilter::check).transpose();
     let types = types.map_err(|why| Problem::from(why).about("types"))?;
     let (from, to) = positions(&call, asked.from, asked.to).await?;
-    check_authority(&call, &record, from).await?;
+    let is_open = !record.event_types.needs_ledger_read();
+    check_authority(&call, &record, (is_open, from)).await?;
     if record.is_deleted() {
         return Err(Rejection::WebhookEndpointDeleted.into());
     }
@@ -132,16 +133,17 @@ async fn positions(call: &Call, from: Place, to: Option<Place>) -> Result<(u64, 
     Ok((from, to))
 }
 
-/// Whoever may not read the ledger gets no more of it by a replay than by waiting.
-async fn check_authority(
+/// Whoever may not read the ledger gets no more of it by asking for it again than by waiting:
+/// types that need no such leave, from the endpoint's creation on.
+pub(super) async fn check_authority(
     call: &Call,
     record: &Arc<WebhookEndpoint>,
-    from: u64,
+    (is_open, from): (bool, u64),
 ) -> Result<(), Problem> {
     let Err(refused) = call.may(Action::ReceiveAllEvents, record.organization) else {
         return Ok(());
     };
-    if record.event_types.needs_ledger_read() {
+    if !is_open {
         return Err(refused);
     }
     let id = record.id;

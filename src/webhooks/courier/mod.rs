@@ -30,6 +30,7 @@ use super::queue::{Queue, Range, Seen, Terms};
 use super::store::{Batch, Loaded, Store};
 use crate::clock::{Clock, Entropy};
 use crate::domain::ids::{DeliveryId, EndpointId};
+use crate::domain::record::WebhookEndpoint;
 use crate::ledger::Ledger;
 use keeping::Keeping;
 use reading::{Found, Subscribers};
@@ -239,7 +240,8 @@ impl Courier {
                 continue;
             }
             let known = self.subscribers.get(endpoint.id);
-            if known.is_some_and(|known| known.stamp.position == endpoint.stamp.position) {
+            let same = |known: &WebhookEndpoint| known.stamp.position == endpoint.stamp.position;
+            if known.as_deref().is_some_and(same) {
                 continue;
             }
             let terms = Terms {
@@ -247,13 +249,31 @@ impl Courier {
                 active: endpoint.is_active(),
                 from: endpoint.from,
             };
-            for position in self.queue.set(endpoint.id, terms, now) {
+            let mut skipped = self.queue.set(endpoint.id, terms, now);
+            if let Some(known) = known {
+                skipped.append(&mut self.changed(&known, endpoint));
+            }
+            for position in skipped {
                 self.keeping.skip(endpoint.id, position);
             }
         }
         self.subscribers = Arc::new(Subscribers::new(endpoints));
         self.known_changes = Some(changes);
         self.keeping.touch();
+    }
+
+    /// Another address or filter: says what is not going to be delivered any more.
+    fn changed(&mut self, before: &WebhookEndpoint, now: &WebhookEndpoint) -> Vec<u64> {
+        let now_ms = self.now_ms();
+        let skipped = if before.url == now.url {
+            Vec::new()
+        } else {
+            self.queue.moved(now.id, now_ms)
+        };
+        if !now.event_types.covers(&before.event_types) {
+            self.queue.look_again(now.id, now_ms);
+        }
+        skipped
     }
 
     fn begin_attempts(&mut self) {

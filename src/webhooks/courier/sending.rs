@@ -1,4 +1,7 @@
 //! One attempt: a body, signed and sent, and what became of it.
+//!
+//! Each body is held against the filter and the project of the very record that its address comes
+//! from: what was in the line before a filter or an address changed goes nowhere.
 
 use std::sync::Arc;
 
@@ -16,6 +19,7 @@ use crate::webhooks::attempt::{Attempt, Failure};
 use crate::webhooks::bodies::{Bodies, Body};
 use crate::webhooks::client::{Request, Sender};
 use crate::webhooks::delivery::{Attempted, Cause, Outcome, delivery_id};
+use crate::webhooks::matching::wants;
 use crate::webhooks::queue::{Failed, State};
 use crate::webhooks::response::StoredResponse;
 use crate::webhooks::signature::{SigningKey, signature};
@@ -53,12 +57,21 @@ impl Payload {
     }
 }
 
+/// What there was to send.
+enum Content {
+    /// An event or a test, of this type.
+    Sent(EventId, &'static str),
+    /// Nothing that the endpoint asks for.
+    Unwanted,
+    /// It could not be made, for a reason that is in the log.
+    Unreadable,
+}
+
 /// An attempt that has ended.
 pub(super) struct Ended {
     endpoint: Arc<WebhookEndpoint>,
     payload: Payload,
-    /// What was sent; `None`: there was nothing to send.
-    sent: Option<(EventId, &'static str)>,
+    content: Content,
     response: StoredResponse,
     before: u8,
     at: Timestamp,
@@ -89,6 +102,10 @@ impl Courier {
     pub(super) fn ended(&mut self, ended: Ended) {
         self.in_flight -= 1;
         let now_ms = self.now_ms();
+        if matches!(ended.content, Content::Unwanted) {
+            self.dropped(&ended, now_ms);
+            return;
+        }
         let (attempt, id) = (&ended.attempt, ended.endpoint.id);
         let failed = attempt.failure.map(|_why| Failed {
             slow: attempt.is_slow(),
@@ -115,8 +132,9 @@ impl Courier {
             Payload::Redelivery(_) | Payload::Given(..) if failed.is_none() => Outcome::Delivered,
             Payload::Redelivery(_) | Payload::Given(..) => Outcome::Failed { next_at: None },
         };
-        let Some((event, name)) = ended.sent else {
-            return;
+        let (event, name) = match ended.content {
+            Content::Sent(event, name) => (event, name),
+            Content::Unwanted | Content::Unreadable => return,
         };
         self.counts.count(outcome, attempt.duration_ms);
         let attempted = Attempted {
@@ -135,6 +153,19 @@ impl Courier {
             response: ended.response,
         };
         self.keeping.note(ended.endpoint.organization, attempted);
+    }
+
+    /// Takes what the endpoint does not ask for any more out of its line.
+    fn dropped(&mut self, ended: &Ended, now_ms: i64) {
+        let id = ended.endpoint.id;
+        match ended.payload {
+            Payload::Event(position) => {
+                self.queue.dropped((id, position), now_ms);
+                self.keeping.skip(id, position);
+            }
+            // It was in no line, and leaves its delivery as it was.
+            Payload::Redelivery(_) | Payload::Given(..) => {}
+        }
     }
 }
 
@@ -155,29 +186,28 @@ struct Sending {
 impl Sending {
     async fn run(self, endpoint: Arc<WebhookEndpoint>, payload: Payload, before: u8) -> Ended {
         let at = Timestamp(self.clock.now_ms());
-        let body = self.body(&payload, endpoint.organization).await;
+        let body = self.body(&payload, &endpoint).await;
         let mut response = StoredResponse::default();
-        let (sent, attempt) = match body {
+        let (content, attempt) = match body {
             Ok(Some(body)) => {
                 let attempt = self.attempt(&endpoint, &body, payload.cause(), at).await;
                 response = self.stored(&body, &attempt.response).await;
-                (Some((body.event, body.name)), attempt)
+                (Content::Sent(body.event, body.name), attempt)
             }
-            // An event of no organization is nobody's: there is nothing to bring.
-            Ok(None) => (None, Attempt::default()),
+            Ok(None) => (Content::Unwanted, Attempt::default()),
             Err(Unmade) => {
                 let failure = Some(Failure::Unreadable);
                 let attempt = Attempt {
                     failure,
                     ..Attempt::default()
                 };
-                (None, attempt)
+                (Content::Unreadable, attempt)
             }
         };
         Ended {
             endpoint,
             payload,
-            sent,
+            content,
             response,
             before,
             at,
@@ -185,16 +215,23 @@ impl Sending {
         }
     }
 
-    /// The body; an error that keeps it from being made is in the log.
+    /// The body, if the endpoint asks for it now. A test tells no fact, and goes out in any case.
     async fn body(
         &self,
         payload: &Payload,
-        to: OrganizationId,
+        endpoint: &WebhookEndpoint,
     ) -> Result<Option<Arc<Body>>, Unmade> {
         let position = match payload {
             Payload::Event(position) | Payload::Redelivery(position) => *position,
             Payload::Given(body, _) => return Ok(Some(Arc::clone(body))),
         };
+        let body = self.made(position, endpoint.organization).await?;
+        Ok(body.filter(|body| wants(endpoint, body)))
+    }
+
+    /// What an event says to an organization; `None` where that is nothing. An error that keeps it
+    /// from being made is in the log.
+    async fn made(&self, position: u64, to: OrganizationId) -> Result<Option<Arc<Body>>, Unmade> {
         if let Some(body) = self.bodies.at_hand(position, to) {
             return Ok(Some(body));
         }

@@ -85,7 +85,8 @@ impl Trials {
 }
 
 impl Courier {
-    /// Begins an attempt whatever the filter and the turn; a disabled endpoint is tried too.
+    /// Begins an attempt out of turn; a disabled endpoint is tried too. A test goes out whatever
+    /// the filter, a delivery only while the filter holds it.
     pub(super) fn attempt_now(
         &mut self,
         endpoint: EndpointId,

@@ -289,8 +289,16 @@ impl Line {
         }
     }
 
+    /// It was begun, and nothing of it was sent: there is nothing to wait for.
+    pub(super) fn dropped(&mut self, position: u64, now_ms: i64) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.touch(position);
+        self.items.remove(&position);
+        self.not_before_ms = now_ms;
+    }
+
     /// Makes ready what waits and was not tried within `quiet_ms`, at no cost should it fail.
-    fn hurry(&mut self, now_ms: i64, quiet_ms: i64) {
+    pub(super) fn hurry(&mut self, now_ms: i64, quiet_ms: i64) {
         for (due_ms, position) in std::mem::take(&mut self.waiting) {
             match self.items.get_mut(&position) {
                 Some(item) if now_ms - item.kept.last_ms >= quiet_ms => {

@@ -10,6 +10,7 @@
 //! others.
 
 mod line;
+mod unwanted;
 
 #[cfg(test)]
 mod tests;

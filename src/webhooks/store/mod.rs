@@ -160,6 +160,8 @@ pub struct Ask {
     pub outcome: Option<&'static str>,
     /// The type of the event.
     pub name: Option<String>,
+    /// Only tests, and events that need no leave to read the ledger.
+    pub open_only: bool,
 }
 
 /// Attempts, newest first, with their numbers.
@@ -270,7 +272,8 @@ impl Store {
             };
             let named = ask.name.as_ref().is_none_or(|name| *name == attempted.name);
             let outcome = attempted.outcome.name();
-            if named && ask.outcome.is_none_or(|asked| asked == outcome) {
+            let shown = !ask.open_only || attempted.is_open();
+            if shown && named && ask.outcome.is_none_or(|asked| asked == outcome) {
                 page.found.push((number, attempted));
             }
         }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 use crate::domain::ids::{DeliveryId, EndpointId, EventId};
+use crate::domain::record::EventFilter;
 use crate::domain::time::Timestamp;
 use crate::webhooks::delivery::{Attempted, Cause, Outcome, Standing};
 
@@ -34,6 +35,14 @@ pub struct Delivery {
     pub next_at: Option<Timestamp>,
     /// The numbers of its attempts.
     pub(super) attempts: Vec<u64>,
+}
+
+impl Delivery {
+    /// Whether no leave to read the ledger is needed to see it or to send it once more.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.position.is_none() || EventFilter::is_open(&self.name)
+    }
 }
 
 /// Notes an attempt with its delivery.
@@ -83,7 +92,10 @@ pub(super) fn note_skipped(
     // Without an attempt there is nothing to show.
     let known: Option<Delivery> = super::row(deliveries.get(key)?)?;
     if let Some(mut known) = known {
-        known.standing = Standing::Skipped;
+        // What has arrived once has arrived, although it was to come again.
+        if known.standing != Standing::Delivered {
+            known.standing = Standing::Skipped;
+        }
         known.next_at = None;
         deliveries.insert(key, postcard::to_stdvec(&known)?.as_slice())?;
     }

@@ -155,6 +155,28 @@ fn attempts_are_listed_newest_first_by_outcome_and_type() {
 }
 
 #[test]
+fn what_is_not_delivered_any_more_is_skipped_unless_it_has_arrived() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path());
+    for (position, outcome, expected) in [
+        (0, failed(9), Standing::Skipped),
+        (1, Outcome::Dead, Standing::Skipped),
+        (2, Outcome::Delivered, Standing::Delivered),
+    ] {
+        let attempt = attempted(position, 1, outcome);
+        let delivery = attempt.delivery;
+        let batch = Batch {
+            attempts: vec![attempt],
+            skipped: vec![(ENDPOINT, delivery)],
+            ..Batch::default()
+        };
+        store.keep(&batch).unwrap();
+        let (found, _) = store.delivery(ENDPOINT, delivery).unwrap().unwrap();
+        assert_eq!((found.standing, found.next_at), (expected, None));
+    }
+}
+
+#[test]
 fn what_is_asked_for_once_more_makes_a_delivery_arrive_and_never_worse() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

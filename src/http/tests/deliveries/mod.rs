@@ -2,6 +2,7 @@
 //! while a test waits for something, and the clock stands still.
 
 pub(in crate::http::tests) mod answers;
+mod filters;
 mod listed;
 mod refused;
 mod replays;

@@ -1,5 +1,6 @@
 //! A ledger, its courier, and receivers on loopback; the clock is set by hand.
 
+mod filters;
 mod world;
 
 use serde_json::Value;

@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use crate::clock::{Clock, Entropy, ManualClock};
 use crate::domain::command::{
     Actor, Command, CreateEndpoint, CreateKey, CreateOrganization, EnableEndpoint, EndpointTarget,
-    Expiry, Request,
+    Expiry, Request, UpdateEndpoint,
 };
 use crate::domain::ids::{EndpointId, OrganizationId, Owner};
 use crate::domain::kind::Kind;
@@ -214,6 +214,25 @@ impl World {
             panic!("{answer:?}");
         };
         (endpoint.id, secret)
+    }
+
+    /// Another address, or other types.
+    pub(super) fn update(&self, endpoint: EndpointId, url: Option<String>, types: Option<&[&str]>) {
+        let target = EndpointTarget {
+            organization: self.organization,
+            endpoint,
+        };
+        let types = types.map(|names| names.iter().map(|name| (*name).to_owned()).collect());
+        run(
+            &self.ledger,
+            Command::UpdateEndpoint(UpdateEndpoint {
+                target,
+                url,
+                description: None,
+                event_types: types,
+                ordered: None,
+            }),
+        );
     }
 
     pub(super) fn create_key(&self, name: &str) -> u64 {

@@ -301,6 +301,53 @@ fn a_replay_is_read_once_and_one_at_a_time() {
 }
 
 #[test]
+fn what_is_dropped_says_nothing_of_the_endpoint_and_holds_up_nothing() {
+    let mut queue = queue(true, 3);
+    assert_eq!(begun(&mut queue, 0), [0]);
+    let slow = Failed {
+        slow: true,
+        ..Failed::default()
+    };
+    end(&mut queue, 0, Err(slow), 0);
+    queue.look_again(ONE, HOUR_MS);
+    for position in 0..2 {
+        assert_eq!(begun(&mut queue, HOUR_MS), [position]);
+        queue.dropped((ONE, position), HOUR_MS);
+    }
+    assert_eq!(begun(&mut queue, HOUR_MS), [2]);
+    let line = queue.line(ONE).unwrap();
+    assert!(line.is_failing());
+    assert_eq!(line.outstanding(), 1);
+    assert_eq!(line.progress().delivered_at_ms, None);
+    // It has all of its attempts.
+    let due_ms = HOUR_MS + RETRY_AFTER_MS[0];
+    let waits = State::Waiting { due_ms };
+    assert_eq!(end(&mut queue, 2, refused(), HOUR_MS), waits);
+}
+
+#[test]
+fn another_address_gets_nothing_of_a_replay() {
+    let mut queue = queue(false, 0);
+    let from = Terms {
+        from: 5,
+        ..terms(false)
+    };
+    queue.set(TWO, from, (seen(5), 0));
+    let range = Range {
+        to: Some(5),
+        ..Range::since(0)
+    };
+    assert!(queue.replay(TWO, range.clone(), 5));
+    assert!(queue.reading(None).is_some());
+    queue.read(TWO, (&range, &[1, 2], 3), (5, 0));
+    queue.offer(TWO, 5, 0);
+    assert_eq!(queue.moved(TWO, 0), [1, 2]);
+    assert_eq!(queue.reading(None), None);
+    assert_eq!(begun(&mut queue, 0), [5]);
+    assert_eq!(queue.moved(EndpointId(Ulid(3)), 0), [0; 0]);
+}
+
+#[test]
 fn what_is_kept_says_what_is_outstanding_and_nothing_of_what_came_and_went() {
     let mut queue = queue(false, 3);
     assert_eq!(begun(&mut queue, 7), [0, 1]);
