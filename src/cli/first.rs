@@ -211,7 +211,7 @@ mod tests {
         let (said, first) = asked(named(Some("Acme"), None), "ada\nada@acme.example\n");
         assert_eq!(first.unwrap().1, "ada@acme.example");
         assert!(
-            said.contains("--owner-email is not an e-mail address\n"),
+            said.contains("--owner-email must be an e-mail address, such as ada@example.com\n"),
             "{said}"
         );
         assert_eq!(
