@@ -363,6 +363,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     ),
     (
         429,
+        "too_many_reports",
+        "the organization reports calls faster than it may; see `Retry-After`",
+    ),
+    (
+        429,
         "too_many_trials",
         "10 pings, examples or redeliveries of the webhook endpoint in a minute",
     ),

@@ -40,6 +40,7 @@ mod pending;
 mod personal;
 mod read;
 mod record;
+mod reported;
 mod roll_ups;
 mod secrets;
 mod settings;
@@ -58,6 +59,7 @@ pub use call::{
     Bucket, BucketSummary, Call, CallsAsk, CallsPage, Cursor, KeyUsage, PastCall, SummaryAsk,
 };
 pub use collapsed::CollapsedCalls;
+pub use reported::Report;
 pub use settings::{Retention, UsageSettings};
 
 use std::io;
@@ -309,11 +311,11 @@ impl Usage {
     }
 
     /// Records calls that somebody reports, all or none; done when they are on disk.
-    pub async fn report(&self, calls: &[Call<'_>]) -> Result<(), UsageError> {
+    pub async fn report(&self, report: Report) -> Result<(), UsageError> {
         if self.shared.full.load(Ordering::Acquire) {
             return Err(UsageError::DiskFull);
         }
-        let written = self.shared.pending.report(calls)?;
+        let written = self.shared.pending.report(report)?;
         written.await.unwrap_or(Err(UsageError::Busy))
     }
 

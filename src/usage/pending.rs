@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::outcome::outcome_byte;
 use super::record::{Shed, put_call};
-use super::{Call, UsageError};
+use super::{Call, Report, UsageError};
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 
 /// Parts of the buffer that one organization may fill beyond the first half, and one credential:
@@ -42,19 +42,27 @@ pub(super) type Sheds = BTreeMap<(CredentialId, Option<SecretId>, u8, bool), She
 #[derive(Debug, Default)]
 pub(super) struct Filling {
     pub(super) records: Vec<u8>,
+    /// Records of reports, which follow, in the pieces that they came in.
+    pub(super) reported: Vec<Vec<u8>>,
     pub(super) sheds: Sheds,
     pub(super) waiters: Vec<Waiter>,
     /// Bytes beyond the first half, by the organization that filled them.
     organizations: BTreeMap<OrganizationId, usize>,
     credentials: BTreeMap<CredentialId, usize>,
-    /// Bytes of reports.
+    /// Bytes of reports, in all and by organization.
+    reported_bytes: usize,
     reports: BTreeMap<OrganizationId, usize>,
 }
 
 impl Filling {
+    /// Bytes of all records.
+    fn bytes(&self) -> usize {
+        self.records.len() + self.reported_bytes
+    }
+
     /// Adds a call unless there is no room for it any more.
     fn add(&mut self, call: &Call<'_>, bytes_max: usize) -> bool {
-        let before = self.records.len();
+        let before = self.bytes();
         if before < bytes_max / 2 {
             put_call(&mut self.records, call);
             return true;
@@ -67,8 +75,9 @@ impl Filling {
         if *all >= bytes_max / ORGANIZATION_PART || *own >= bytes_max / CREDENTIAL_PART {
             return false;
         }
+        let start = self.records.len();
         put_call(&mut self.records, call);
-        let bytes = self.records.len() - before;
+        let bytes = self.records.len() - start;
         *all += bytes;
         *own += bytes;
         true
@@ -113,38 +122,35 @@ impl Pending {
             }
         }
         // Half full: the writing thread should not wait for its time.
-        if inside.filling.records.len() >= self.bytes_max / 2 && !inside.woken {
+        if inside.filling.bytes() >= self.bytes_max / 2 && !inside.woken {
             inside.woken = true;
             drop(inside);
             self.news.notify_one();
         }
     }
 
-    /// Records calls of one organization that are all taken or none, and says when they are on
-    /// disk.
+    /// Takes a report whole or not at all, and says when it is on disk.
     pub(super) fn report(
         &self,
-        calls: &[Call<'_>],
+        report: Report,
     ) -> Result<oneshot::Receiver<Result<(), UsageError>>, UsageError> {
-        let mut records = Vec::new();
-        for call in calls {
-            put_call(&mut records, call);
-        }
+        let bytes = report.bytes();
         let (waiter, written) = oneshot::channel();
         let mut inside = self.lock();
         let bytes_max = self.bytes_max / 4 * 3;
-        if inside.stopping || inside.filling.records.len() + records.len() > bytes_max {
+        if inside.stopping || inside.filling.bytes() + bytes > bytes_max {
             return Err(UsageError::Busy);
         }
-        if let Some(call) = calls.first() {
+        if let Some(organization) = report.organization() {
             // Where nothing of it waits, an organization may report as much as one report holds.
-            let waiting = inside.filling.reports.entry(call.organization).or_default();
-            if *waiting > 0 && *waiting + records.len() > self.bytes_max / REPORTS_PART {
+            let waiting = inside.filling.reports.entry(organization).or_default();
+            if *waiting > 0 && *waiting + bytes > self.bytes_max / REPORTS_PART {
                 return Err(UsageError::Busy);
             }
-            *waiting += records.len();
+            *waiting += bytes;
         }
-        inside.filling.records.extend_from_slice(&records);
+        inside.filling.reported_bytes += bytes;
+        inside.filling.reported.extend(report.into_pieces());
         inside.filling.waiters.push(Waiter::Synced(waiter));
         inside.woken = true;
         drop(inside);
@@ -195,7 +201,7 @@ impl Pending {
 
     /// Bytes that wait to be written.
     pub(super) fn waiting(&self) -> usize {
-        self.lock().filling.records.len()
+        self.lock().filling.bytes()
     }
 }
 

@@ -134,6 +134,7 @@ impl Writer {
         if !filling.records.is_empty() {
             written = self.write_records(&filling.records);
         }
+        written = self.write_reports(&filling.reported).and(written);
         if !filling.sheds.is_empty() {
             self.count_sheds(filling);
         }
@@ -170,6 +171,20 @@ impl Writer {
             self.failed_ms = None;
             self.shared.degraded.end(Part::Usage);
         }
+    }
+
+    /// Writes reports, with a sync after each MiB: a long one would hold up those of the log.
+    fn write_reports(&mut self, pieces: &[Vec<u8>]) -> io::Result<()> {
+        let (mut written, mut unsynced) = (Ok(()), 0);
+        for piece in pieces {
+            written = self.write_records(piece).and(written);
+            unsynced += piece.len();
+            if unsynced >= BLOCK_BYTES {
+                written = written.and(self.sync());
+                unsynced = 0;
+            }
+        }
+        written
     }
 
     fn write_records(&mut self, records: &[u8]) -> io::Result<()> {

@@ -269,6 +269,13 @@ impl Problem {
         Self::too_many("too_many_trials", "too many trials of the endpoint", wait)
     }
 
+    /// 429: an organization reports calls faster than it may.
+    #[must_use]
+    pub(super) fn too_many_reports(wait: Duration) -> Self {
+        let what = "too many calls were reported at once";
+        Self::too_many("too_many_reports", what, wait)
+    }
+
     fn too_many(code: &'static str, what: &str, wait: Duration) -> Self {
         let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
         let detail = format!("{what}; try again in {seconds} seconds");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use axum::extract::ConnectInfo;
 use axum::response::Response;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
@@ -236,4 +236,31 @@ fn requests_that_are_given_up_leave_no_place_taken() {
         let again = ask("GET", "/v1/events?limit=5").by(&acme.admin);
         world.reply(again).await.expect(200);
     });
+}
+
+#[test]
+fn a_report_of_calls_waits_for_its_organizations_turn() {
+    let world = World::new();
+    let token = world.holder(&["usage:write"]);
+    let acme = tenant(&world.acme);
+    let good = json!({"key_id": world.acme.key, "endpoint": "/", "method": "GET",
+        "status_code": 200, "duration_ms": 1});
+    let wrong = json!({"key_id": "nonsense"});
+    let report = async |last: &Value, status: u16| {
+        let mut held = Held::default();
+        held.read_without_end(&world, acme).await;
+        let lines = format!("{good}\n{last}\n");
+        let request = ask("POST", "/v1/usage").by(&token).body(lines);
+        let request = request.with("content-type", "application/x-ndjson");
+        let reply = tokio::spawn(answered(world.router.clone(), request));
+        until(|| world.ledger.turns().waiting_of(acme) == 1).await;
+        assert!(!reply.is_finished());
+        held.give_back().await;
+        assert_eq!(reply.await.unwrap().status, status);
+    };
+    let both = async {
+        report(&good, 201).await;
+        report(&wrong, 422).await;
+    };
+    in_time(&world, both);
 }

@@ -110,3 +110,46 @@ fn no_secret_is_kept_of_a_report_wherever_it_stands() {
         ]
     );
 }
+
+#[test]
+fn reports_that_are_refused_count_towards_the_quota_of_their_organization() {
+    let world = World::new();
+    let (key, _) = usage::key(&world, &["cases:read"]);
+    let (_, token) = usage::key(&world, &["usage:write"]);
+    let good = json!({"key_id": key, "endpoint": "/", "method": "GET", "status_code": 200,
+        "duration_ms": 1});
+    let longest = " ".repeat(8 * 1_024 * 1_024 - 1) + "{";
+    for _ in 0..5 {
+        let request = ask("POST", "/v1/usage").by(&token).body(longest.clone());
+        let reply = world.send(request.with("content-type", "application/x-ndjson"));
+        let problem = reply.expect(422);
+        assert_eq!(problem["errors"][0]["field"], "[0]");
+        assert_eq!(
+            problem["errors"][0]["message"],
+            "must have at most 65536 bytes"
+        );
+    }
+    let refused = report(&world, &token, std::slice::from_ref(&good));
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.refused(429), "too_many_reports");
+    // Another organization has its own.
+    let other = ask("POST", "/v1/usage").by(&world.globex.admin).body("\n");
+    let other = world.send(other.with("content-type", "application/x-ndjson"));
+    assert_eq!(other.expect(201), json!({"recorded": 0}));
+    world.clock.advance_ms(1_000);
+    report(&world, &token, &[good]).expect(201);
+}
+
+#[test]
+fn a_line_that_cannot_be_parsed_goes_before_one_that_says_something_wrong() {
+    let world = World::new();
+    let (_, token) = usage::key(&world, &["usage:write"]);
+    let wrong = json!({"key_id": "nonsense", "endpoint": "/", "method": "GET",
+        "status_code": 200, "duration_ms": 1});
+    for (second, status, code) in [("{", 400, "not_json"), ("", 422, "field_invalid")] {
+        let lines = format!("\n{wrong}\n{second}\n");
+        let request = ask("POST", "/v1/usage").by(&token).body(lines);
+        let reply = world.send(request.with("content-type", "application/x-ndjson"));
+        assert_eq!(reply.refused(status), code);
+    }
+}

@@ -4,7 +4,10 @@
 //! nothing: who may read a credential may read its usage. Data flows from the usage stream to the
 //! answer; what is recorded comes in by `used`, `verify` and [`report`].
 
+mod quota;
 pub(super) mod report;
+
+pub(super) use quota::ReportQuotas;
 
 use axum::Json;
 use axum::http::{HeaderValue, header};

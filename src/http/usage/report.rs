@@ -1,7 +1,9 @@
 //! `POST /v1/usage`: calls that a gateway has seen and this server has not, one JSON object a line.
 //!
 //! All lines are taken or none; the answer comes when they are on disk. A report says when a
-//! credential was used elsewhere; it never counts as a use seen here.
+//! credential was used elsewhere; it never counts as a use seen here. Its lines are worked through
+//! in its organization's turns, off the threads that verify, and one that is refused costs as much
+//! of the organization's quota as one that is taken.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -24,12 +26,15 @@ use crate::http::body;
 use crate::http::call::Call;
 use crate::http::problem::{Problem, ProblemBody};
 use crate::http::used::path_of;
-use crate::usage::{self, Outcome};
+use crate::ledger::turns::{NoTurn, Tenant, Turn};
+use crate::usage::{self, Outcome, UsageError};
 
 /// Most lines of one report.
 const LINES_MAX: usize = 10_000;
 /// Longest report: 10,000 lines of 800 bytes.
 const REPORT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Longest line, with texts of which every byte is escaped: what is parsed in one step.
+const LINE_BYTES_MAX: usize = 64 * 1024;
 /// How far back a reported call may lie.
 const PAST_MS_MAX: i64 = DAY_MS;
 /// How far a reporter's clock may be ahead.
@@ -82,35 +87,21 @@ pub(in crate::http) struct Reported {
     responses((status = 201, body = Reported), (status = "4XX", body = ProblemBody)))]
 pub(in crate::http) async fn report(call: Call, request: Request) -> Result<Response, Problem> {
     let access = call.may_at_home(Action::ReportUsage)?;
+    let tenant = access.authority().organization;
+    charge(&call, tenant, 0)?;
     let bytes = body::lines(request, &call.context, (NDJSON, REPORT_BYTES_MAX)).await?;
+    charge(&call, tenant, bytes.len())?;
     let Some(stream) = call.app.usage.clone() else {
         return Err(Problem::unavailable(
             "usage_off",
             "this server does not record usage",
         ));
     };
-    let lines = parsed(&bytes)?;
-    let mut keys = Keys {
-        call: &call,
-        access: &access,
-        known: BTreeMap::new(),
-    };
-    let reports = lines.iter().enumerate().map(|(index, line)| {
-        let refused = |(field, code, message): Refused| {
-            Problem::invalid_field(code, format!("[{index}].{field}"), message)
-        };
-        keys.report(line).map_err(refused)?.ok_or_else(|| {
-            refused((
-                "key_id",
-                "unknown_key",
-                "must be the id of a credential of your organization".to_owned(),
-            ))
-        })
-    });
-    let reports = reports.collect::<Result<Vec<_>, _>>()?;
-    let calls: Vec<usage::Call<'_>> = reports.iter().map(Report::call).collect();
-    stream.report(&calls).await?;
-    let recorded = calls.len();
+    let turns = call.app.ledger.turns().clone();
+    let checked = turns.run(tenant, move |turn| checked(&call, &access, &bytes, turn));
+    let report = checked.await.map_err(no_turn)??;
+    let recorded = report.calls();
+    stream.report(report).await?;
     let mut response = (StatusCode::CREATED, axum::Json(Reported { recorded })).into_response();
     let no_store = axum::http::HeaderValue::from_static("no-store");
     response
@@ -119,19 +110,75 @@ pub(in crate::http) async fn report(call: Call, request: Request) -> Result<Resp
     Ok(response)
 }
 
-/// The lines of a report; the first that is wrong is named by its number, from 0.
-fn parsed(bytes: &[u8]) -> Result<Vec<ReportedCall>, Problem> {
-    let lines = bytes.split(|byte| *byte == b'\n');
-    let lines = lines.filter(|line| !line.iter().all(u8::is_ascii_whitespace));
-    let mut calls = Vec::new();
-    for (index, line) in lines.enumerate() {
-        if index == LINES_MAX {
-            let message = format!("must have at most {LINES_MAX} lines");
-            return Err(Problem::invalid_field("field_too_long", "body", message));
-        }
-        calls.push(body::parse_item(line, &format!("[{index}]"))?);
+/// Takes so many bytes of the organization's quota, whatever comes of the report.
+fn charge(call: &Call, of: Tenant, bytes: usize) -> Result<(), Problem> {
+    let taken = call
+        .app
+        .report_quotas
+        .take(of, bytes, call.app.ledger.monotonic_ms());
+    taken.map_err(Problem::too_many_reports)
+}
+
+fn no_turn(why: NoTurn) -> Problem {
+    match why {
+        NoTurn::Busy => UsageError::Busy.into(),
+        NoTurn::Panicked(why) => Problem::internal("the reading of a report panicked", &why),
     }
-    Ok(calls)
+}
+
+/// The lines of a report, ready to be recorded; the first that is wrong is named by its number,
+/// from 0. One that cannot be parsed goes before one that says something wrong.
+fn checked(
+    call: &Call,
+    access: &Access,
+    bytes: &[u8],
+    turn: &mut Turn,
+) -> Result<usage::Report, Problem> {
+    let known = BTreeMap::new();
+    let mut keys = Keys {
+        call,
+        access,
+        known,
+    };
+    let mut report = usage::Report::default();
+    let (mut index, mut wrong) = (0, None);
+    for line in bytes.split(|byte| *byte == b'\n') {
+        turn.go_on().map_err(|_interrupted| UsageError::Busy)?;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let line = parsed(line, index)?;
+        if wrong.is_none() {
+            match keys.report(&line) {
+                Ok(line) => report.add(&line.call()),
+                Err(refused) => wrong = Some((index, refused)),
+            }
+        }
+        index += 1;
+    }
+    match wrong {
+        None => Ok(report),
+        Some((index, (field, code, message))) => {
+            let field = format!("[{index}].{field}");
+            Err(Problem::invalid_field(code, field, message))
+        }
+    }
+}
+
+/// One line of a report.
+fn parsed(line: &[u8], index: usize) -> Result<ReportedCall, Problem> {
+    let too_long =
+        |field: String, message| Problem::invalid_field("field_too_long", field, message);
+    if index == LINES_MAX {
+        let message = format!("must have at most {LINES_MAX} lines");
+        return Err(too_long("body".to_owned(), message));
+    }
+    let item = format!("[{index}]");
+    if line.len() > LINE_BYTES_MAX {
+        let message = format!("must have at most {LINE_BYTES_MAX} bytes");
+        return Err(too_long(item, message));
+    }
+    body::parse_item(line, &item)
 }
 
 /// A line that is right, with what it refers to.
@@ -196,14 +243,15 @@ impl Keys<'_> {
         found.clone()
     }
 
-    /// A line as it is recorded; `None` where it names no credential to report for.
-    fn report<'l>(&mut self, line: &'l ReportedCall) -> Result<Option<Report<'l>>, Refused> {
+    /// A line as it is recorded.
+    fn report<'l>(&mut self, line: &'l ReportedCall) -> Result<Report<'l>, Refused> {
         check_lengths(line)?;
         let no_id = |field| move |why: InvalidId| (field, "field_invalid", why.to_string());
         let key = line.key_id.parse().map_err(no_id("key_id"))?;
-        let Some(credential) = self.find(key) else {
-            return Ok(None);
-        };
+        let credential = self.find(key).ok_or_else(|| {
+            let message = "must be the id of a credential of your organization".to_owned();
+            ("key_id", "unknown_key", message)
+        })?;
         let secret = line.secret_id.as_deref().map(str::parse).transpose();
         let secret: Option<SecretId> = secret.map_err(no_id("secret_id"))?;
         if let Some(id) = secret
@@ -229,7 +277,7 @@ impl Keys<'_> {
             )
         })?;
         let clean = |text: &'l Option<String>| text.as_deref().map(without_secrets);
-        Ok(Some(Report {
+        Ok(Report {
             line,
             reporter: self.reporter()?,
             organization: credential.organization(),
@@ -243,7 +291,7 @@ impl Keys<'_> {
             method: without_secrets(&line.method),
             request_id: clean(&line.request_id),
             user_agent: clean(&line.user_agent),
-        }))
+        })
     }
 
     /// A report names the credential that it came by; a member in person has none.

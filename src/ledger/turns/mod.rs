@@ -1,4 +1,5 @@
-//! Turns: how work that reads the past shares the machine between organizations.
+//! Turns: how work that reads the past, or a long report of calls, shares the machine between
+//! organizations.
 //!
 //! Owns the queue of such work. Each organization has a line of its own; the lines are served one
 //! after another, a slice of time each, and no organization ever holds all slices: however much one

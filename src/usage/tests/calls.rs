@@ -2,7 +2,7 @@
 
 use ulid::Ulid;
 
-use super::{ASK, START, World, call, key, reported};
+use super::{ASK, START, World, call, key, report_of, reported};
 use crate::domain::ids::SecretId;
 use crate::usage::{Call, CallsAsk, KeyUsage, Outcome};
 
@@ -147,7 +147,9 @@ fn a_use_is_an_accepted_call_and_a_report_is_none() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    runtime.block_on(world.usage.report(&report)).unwrap();
+    runtime
+        .block_on(world.usage.report(report_of(&report)))
+        .unwrap();
     let check = |world: &World| {
         let expected = KeyUsage {
             last_used_at: Some(later),

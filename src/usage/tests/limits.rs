@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ulid::Ulid;
 
-use super::{START, World, call, key, reported};
+use super::{START, World, call, key, report_of, reported};
 use crate::domain::ids::{OrganizationId, SecretId};
 use crate::usage::ended::EndedUses;
 use crate::usage::pending::Pending;
@@ -70,13 +70,15 @@ fn a_disk_that_refuses_costs_the_detail_alone_and_reports_are_told() {
         .build()
         .unwrap();
     let report = [reported(key(1), "/r")];
-    let refused = runtime.block_on(world.usage.report(&report));
+    let refused = runtime.block_on(world.usage.report(report_of(&report)));
     assert_eq!(refused, Err(UsageError::DiskFull));
     assert_eq!(world.usage.of(key(1)).reported, 0);
     world.usage.break_disk(false);
     world.record(&call(key(1), "/after"));
     assert_eq!(world.last(key(1), 10), ["/after", "/before"]);
-    runtime.block_on(world.usage.report(&report)).unwrap();
+    runtime
+        .block_on(world.usage.report(report_of(&report)))
+        .unwrap();
     assert_eq!(world.usage.of(key(1)).accepted, 4);
     world.restart();
     assert_eq!(world.last(key(1), 10), ["/r", "/after", "/before"]);
@@ -93,9 +95,11 @@ fn a_report_that_does_not_fit_is_refused_whole() {
         .build()
         .unwrap();
     let many: Vec<_> = (0..30).map(|_| reported(key(1), "/a")).collect();
-    let refused = runtime.block_on(world.usage.report(&many));
+    let refused = runtime.block_on(world.usage.report(report_of(&many)));
     assert_eq!(refused, Err(UsageError::Busy));
-    runtime.block_on(world.usage.report(&many[..5])).unwrap();
+    runtime
+        .block_on(world.usage.report(report_of(&many[..5])))
+        .unwrap();
     assert_eq!(world.usage.of(key(1)).reported, 5);
 }
 
@@ -178,13 +182,36 @@ fn reports_of_one_organization_leave_room_for_those_of_others() {
         };
         vec![one; count]
     };
-    let report = |organization, count| pending.report(&calls(organization, count)).map(drop);
+    let report = |organization, count| {
+        let report = report_of(&calls(organization, count));
+        pending.report(report).map(drop)
+    };
     assert_eq!(report(1, 80), Ok(()));
     assert_eq!(report(1, 80), Err(UsageError::Busy));
     assert_eq!(report(2, 80), Ok(()));
     // What has been taken makes room.
     drop(pending.take(Duration::ZERO, Vec::new()));
     assert_eq!(report(1, 80), Ok(()));
+}
+
+#[test]
+fn a_long_report_is_moved_into_the_buffer_in_pieces_and_counts_there() {
+    let pending = Pending::new(64 << 20);
+    let text = "/".repeat(1_000);
+    let report = report_of(&vec![reported(key(1), &text); 1_000]);
+    let bytes = report.bytes();
+    assert!(report.calls() == 1_000 && bytes > 1_000_000);
+    pending.record([call(key(2), "/b")].into_iter());
+    let own = pending.waiting();
+    drop(pending.report(report).unwrap());
+    assert_eq!(pending.waiting(), own + bytes);
+    let (filling, _) = pending.take(Duration::ZERO, Vec::new());
+    // What a caller's lock is held for does not grow with the report.
+    assert_eq!(filling.records.len(), own);
+    let pieces: Vec<usize> = filling.reported.iter().map(Vec::len).collect();
+    assert_eq!(pieces.iter().sum::<usize>(), bytes);
+    assert!(pieces.len() > 3 && pieces.iter().all(|piece| *piece <= 256 * 1_024));
+    assert_eq!(pending.waiting(), 0);
 }
 
 #[test]

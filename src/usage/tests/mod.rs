@@ -152,6 +152,14 @@ fn call(credential: CredentialId, endpoint: &str) -> Call<'_> {
     }
 }
 
+fn report_of(calls: &[Call<'_>]) -> super::Report {
+    let mut report = super::Report::default();
+    for call in calls {
+        report.add(call);
+    }
+    report
+}
+
 fn reported(credential: CredentialId, endpoint: &str) -> Call<'_> {
     Call {
         reporter: Some(key(99)),
