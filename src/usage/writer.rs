@@ -180,7 +180,7 @@ impl Writer {
             written = self.write_records(piece).and(written);
             unsynced += piece.len();
             if unsynced >= BLOCK_BYTES {
-                written = written.and(self.sync());
+                written = self.sync().and(written);
                 unsynced = 0;
             }
         }
