@@ -26,8 +26,13 @@ pub(super) struct FirstArgs {
     #[arg(env = "KEYLEDGER_ORGANIZATION", hide_env_values = true)]
     organization: Option<String>,
 
-    /// The e-mail address of its owner [default: owner@localhost]
-    #[arg(long, visible_alias = "owner", value_name = "EMAIL")]
+    /// The e-mail address of its owner; without it owner@localhost.
+    #[arg(
+        help = "The e-mail address of its owner [default: owner@localhost]",
+        long,
+        visible_alias = "owner",
+        value_name = "EMAIL"
+    )]
     #[arg(env = "KEYLEDGER_OWNER_EMAIL", hide_env_values = true)]
     owner_email: Option<String>,
 
