@@ -2,9 +2,11 @@
 
 use std::sync::mpsc;
 
+use tokio::sync::oneshot;
+
 use super::*;
 use crate::domain::time::Timestamp;
-use crate::http::tests::{BLOCKING_THREADS, Reply};
+use crate::http::tests::Reply;
 use crate::ledger::history::HistoryError;
 use crate::ledger::turns::{Interrupted, Turn};
 use crate::webhooks::matching;
@@ -39,14 +41,20 @@ fn history(world: &World) -> [u64; 3] {
     [first, second, world.next_position() - 1]
 }
 
-/// Nothing is read or kept until the answer is dropped.
+/// Takes all slices of the turns: nothing of the past is read until the answer is dropped.
 fn standstill(world: &World) -> mpsc::Sender<()> {
     let (release, held) = mpsc::channel();
     let held = Arc::new(Mutex::new(held));
-    for _ in 0..BLOCKING_THREADS {
-        let held = Arc::clone(&held);
-        let hold = move || assert!(held.lock().unwrap().recv().is_err());
-        drop(world.runtime.spawn_blocking(hold));
+    for of in [None, Some(world.acme.id.parse().unwrap())] {
+        let (begins, begun) = oneshot::channel();
+        let (held, turns) = (Arc::clone(&held), world.ledger.turns().clone());
+        let hold = move |_: &mut Turn| {
+            begins.send(()).unwrap();
+            assert!(held.lock().unwrap().recv().is_err());
+        };
+        let holding = async move { turns.run_bounded(of, hold).await.unwrap() };
+        drop(world.runtime.spawn(holding));
+        world.runtime.block_on(begun).unwrap();
     }
     release
 }
