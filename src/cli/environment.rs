@@ -1,7 +1,7 @@
 //! Settings that come from the environment: an empty variable is one that is not set, and messages
 //! name the variable beside its flag.
 //!
-//! Containers pass what nobody has set as an empty text, and who sets a variable has never seen
+//! Containers pass what has not been set as an empty text, and who sets a variable has never seen
 //! the flag. Knows of variables what the definitions of the flags say; must never show a value.
 
 use std::ffi::OsString;

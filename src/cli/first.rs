@@ -13,9 +13,9 @@ use super::catalogue;
 use super::exit::Stop;
 use crate::clock::Clock;
 
-/// The name of an organization that nobody named.
+/// The name of an organization that was given none.
 const ORGANIZATION: &str = "Default";
-/// The address of an owner whom nobody named.
+/// The address of an owner who was not named.
 const OWNER_EMAIL: &str = "owner@localhost";
 
 /// What a new ledger begins with.

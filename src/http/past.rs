@@ -136,7 +136,7 @@ impl Moment {
         let Some(position) = self.position else {
             return Ok(T::default());
         };
-        // It ends with the reading, also when nobody waits for that any more.
+        // It ends with the reading, also after the caller has gone away.
         let mut held = call.app.past.begin(call)?;
         let read = move |ledger: &Ledger, turn: &mut Turn| {
             held.reading(turn, |pace| {
@@ -182,7 +182,7 @@ impl<'a> Then<'a> {
             return Ok(Self::Now(&call.views().directory));
         };
         let moment = Moment::named(call, as_of).await?;
-        // It ends with the reading, also when nobody waits for that any more.
+        // It ends with the reading, also after the caller has gone away.
         let mut held = call.app.past.begin(call)?;
         let read = move |ledger: &Ledger, turn: &mut Turn| {
             let events = moment.events();

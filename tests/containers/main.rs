@@ -92,7 +92,7 @@ async fn it_runs_as_any_user_that_may_write_to_its_volume() {
         user,
         groups,
     };
-    // Nobody has given the volume to anyone yet.
+    // The volume has no owner but root yet.
     let refused = pod(4_242, "2000").start("/mnt/data").unwrap_err();
     assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
     for said in [

@@ -69,7 +69,7 @@ impl Guarded {
         }
     }
 
-    /// The status of an answer, which tells nobody who anybody is.
+    /// The status of an answer without an identity.
     async fn status(&self, path: &str, headers: &[(&str, &str)]) -> u16 {
         let reply = through(&self.at, path, headers).await;
         for header in reply.headers.keys() {

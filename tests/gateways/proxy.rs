@@ -33,7 +33,7 @@ fn proxy(world: &World, edit: impl Fn(String) -> String) -> (Program, String) {
 }
 
 /// Requests of one client that are refused before their bodies are read, each followed by one that
-/// is not: whatever became of the connection, nobody gets a 502.
+/// is not: whatever became of the connection, no client gets a 502.
 async fn refusals(at: String, key: Arc<String>, reader: Arc<String>) {
     // Those that are kept are the proxy's: a client's own may close under its next request.
     let client = Client::builder().no_proxy().pool_max_idle_per_host(0);

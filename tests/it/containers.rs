@@ -18,7 +18,7 @@ use tempfile::tempdir;
 use crate::harness::{Receiver, Server, code, init, keyledger, send, stderr, text};
 
 const SEGMENTS: [&str; 2] = ["--segment-mib", "1"];
-/// What whoever stops a container is promised; it kills after 10 seconds.
+/// What a container's runtime is promised; it kills after 10 seconds.
 const STOPS_WITHIN: Duration = Duration::from_secs(8);
 /// The limit of every other wait: far more than a busy machine takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -45,7 +45,7 @@ async fn an_empty_variable_is_one_that_is_not_set() {
     let made = run("init").arg("--json").output().unwrap();
     let made = crate::harness::json(&made);
     let token = text(&made, "raw_key");
-    // As by default: in `data`, for the organization and the owner that nobody named.
+    // As by default: in `data`, with the organization and the owner of the defaults.
     let data = root.path().join("data");
     assert!(data.join("log").is_dir());
     let names = variables_of("serve");
@@ -205,7 +205,7 @@ async fn a_stop_ends_in_time_whatever_clients_do() {
         answered(&mut stream);
         held.push(stream);
     }
-    // Many answers that nobody reads.
+    // Many answers that are not read.
     let many = format!("GET /openapi.json HTTP/1.1\r\n{by}\r\n").repeat(20);
     held.push(begin(&server, &many));
 

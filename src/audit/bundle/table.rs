@@ -1,7 +1,7 @@
 //! Events as a table, for people: where, when, what, of whom, by whom, why.
 //!
 //! Names are those that records had after the event. What people chose must not become a formula in
-//! whoever's spreadsheet opens the table.
+//! the spreadsheet that opens the table.
 
 use std::borrow::Cow;
 use std::io::Write;

@@ -301,7 +301,7 @@ mod tests {
                 (Looked::Unchanged, false),
                 "{name} {text:?}"
             );
-            // The operator who asks is not kept waiting.
+            // The operator's question is not kept waiting.
             match text {
                 Some(text) => world.write(name, text),
                 None => fs::remove_file(&path).unwrap(),

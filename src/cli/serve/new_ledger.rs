@@ -2,7 +2,7 @@
 //!
 //! The key goes to a file, or to stdout where the operator asked for that: by naming the first
 //! organization or its owner, or by sitting at a terminal. Else the start is refused, since what a
-//! service prints is kept by whoever collects its log.
+//! service prints is kept where its log is collected.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;

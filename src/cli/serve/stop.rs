@@ -1,4 +1,4 @@
-//! An orderly stop, and its time: whoever stops a container kills it after 10 seconds.
+//! An orderly stop, and its time: a container's runtime kills it after 10 seconds.
 //!
 //! Owns the signals while the ledger is opened, and what ends after the last request. Whatever
 //! clients do, requests and deliveries are cut off after [`REQUESTS_WITHIN`], and all is over
@@ -169,7 +169,7 @@ fn on_a_thread<T: Send + 'static>(
 ) -> Result<oneshot::Receiver<T>, Stop> {
     let (done, outcome) = oneshot::channel();
     let thread = Builder::new().name(name.to_owned());
-    // Nobody may be waiting any more.
+    // The caller may have gone away.
     let thread = thread.spawn(move || drop(done.send(work())));
     thread.context("cannot start a thread")?;
     Ok(outcome)

@@ -69,7 +69,7 @@ pub(super) fn member(
         .ok_or(Rejection::NotFound { what: "member" })
 }
 
-/// The last owner keeps the organization from being nobody's.
+/// An organization is never without an owner.
 fn check_not_last_owner(state: &State, member: &Member) -> Result<(), Rejection> {
     if state.catalogue().is_owner(&member.role) && state.counts(member.organization).owners <= 1 {
         return Err(Rejection::LastOwner);

@@ -42,7 +42,7 @@ use exchange::Exchanges;
 pub(super) use exchange::Malformed;
 use stream::{Connection, InTurn, WRITE_STALL_MAX};
 
-/// How long connections may go on after the end was asked for: whoever stops a container kills it
+/// How long connections may go on after a stop was asked for: a container's runtime kills it
 /// after 10 seconds, and what was taken has to be written by then.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
 /// Connections at once: an idle one takes some 20 KB, so 200 MB.

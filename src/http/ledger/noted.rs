@@ -1,4 +1,4 @@
-//! Who reads across records is noted: `ledger.read`, at most one a caller, organization and minute.
+//! Reading across records is noted: `ledger.read`, at most one a caller, organization and minute.
 //!
 //! The note comes before the answer, and without it there is none: a reading that leaves no trace
 //! is not given.
@@ -21,7 +21,7 @@ const CALLERS_MAX: usize = 10_000;
 #[derive(Default)]
 pub(in crate::http) struct Noted(Mutex<BTreeMap<Reader, i64>>);
 
-/// Who reads whose events; `None` is those of all.
+/// A reader, and the organization whose events it reads; `None` is all of them.
 type Reader = (Via, Option<OrganizationId>);
 
 impl Noted {

@@ -93,7 +93,7 @@ async fn folded<T: Send + 'static>(
     call: &Call,
     fold: impl FnOnce(&Ledger, &mut Pace<'_>) -> Result<T, HistoryError> + Send + 'static,
 ) -> Result<(T, HeldPast), Problem> {
-    // It ends with the reading, also when nobody waits for that any more.
+    // It ends with the reading, also after the caller has gone away.
     let mut held = call.app.past.begin(call)?;
     let read = move |ledger: &Ledger, turn: &mut Turn| {
         let folded = held.reading(turn, |pace| fold(ledger, pace))?;

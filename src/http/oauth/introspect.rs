@@ -28,7 +28,7 @@ const MAX_AGE_SECONDS_MAX: i64 = 24 * 60 * 60;
 /// The pair of the caller's metadata that says how long it may keep answers, in seconds.
 const MAX_AGE_PAIR: &str = "introspection_max_age_seconds";
 
-/// What to introspect or to end, and who asks, if no header says so.
+/// What to introspect or to end, and the client's credential if no header has it.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "describes a form, which is read by hand")]
 pub(super) struct TokenForm {

@@ -133,7 +133,7 @@ async fn positions(call: &Call, from: Place, to: Option<Place>) -> Result<(u64, 
     Ok((from, to))
 }
 
-/// Whoever may not read the ledger gets no more of it by asking for it again than by waiting:
+/// A caller without `ledger:read` gets no more by asking for it again than by waiting:
 /// types that need no such leave, from the endpoint's creation on.
 pub(super) async fn check_authority(
     call: &Call,
@@ -164,7 +164,7 @@ fn made_at(ledger: &Ledger, endpoint: EndpointId) -> Result<Option<u64>, History
 async fn count(call: &Call, record: Arc<WebhookEndpoint>, range: Range) -> Result<u64, Problem> {
     let running = call.app.past.begin(call)?;
     let read = move |ledger: &Ledger, turn: &mut Turn| {
-        // It ends with the reading, also when nobody waits for that any more.
+        // It ends with the reading, also after the caller has gone away.
         let _running = running;
         matching::count(ledger, &record, &range, turn)
     };

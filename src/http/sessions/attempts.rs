@@ -34,7 +34,7 @@ const CLIENT_FAILURES_MAX: usize = 30;
 const MINUTE_MS: i64 = 60 * 1_000;
 /// Notes of failures in the log, of all pairs together: 60 a minute are some 60 MB a day.
 const NOTES_PER_MINUTE_MAX: usize = 60;
-/// The same of one client: whoever makes them cannot keep the failures of others out of the log.
+/// The same of one client, so that it cannot keep the failures of others out of the log.
 const CLIENT_NOTES_MAX: usize = 20;
 
 /// An account as it was written and one network of a client, as a hash.

@@ -49,7 +49,7 @@ fn a_holder_of_any_kind_sees_its_own_credential() {
         assert_eq!(me["key"]["expires_at"], Value::Null);
         assert_eq!(me["session"], Value::Null);
         assert_eq!(me["has_password"], Value::Null);
-        // An address is not for whoever finds a token.
+        // An address is not for the finder of a token.
         assert_eq!(me["member"], Value::Null, "{kind:?}");
         let organization = match kind {
             Kind::Project => Value::Null,

@@ -207,7 +207,7 @@ fn a_client_shows_its_id_and_secret_in_the_form() {
     let check = |body: &str, expect: (u16, &str)| {
         for path in ["/oauth2/introspect", "/oauth2/revoke"] {
             let reply = world.send(ask("POST", path).form(body));
-            // Whoever holds a token ends it, and needs no permission to verify.
+            // The holder of a token may end it without a permission to verify.
             let expect = match (path, expect) {
                 ("/oauth2/revoke", (403, _)) => (200, ""),
                 (_, expect) => expect,

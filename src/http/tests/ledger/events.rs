@@ -148,7 +148,7 @@ fn a_checkpoint_is_told_to_each_with_the_end_of_its_own_chain() {
     assert_eq!(world.send(body).refused(422), "field_unknown");
 }
 
-/// Whoever asks while another one is answered gets a checkpoint too, one that covers what it has
+/// A caller that comes while another is answered gets a checkpoint too, which covers what it has
 /// seen: shared, since a checkpoint is announced once.
 #[test]
 fn checkpoints_that_are_asked_for_at_once_are_all_answered() {
