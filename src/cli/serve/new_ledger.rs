@@ -34,9 +34,9 @@ impl Serve {
             None => {
                 let folder = settings.folder.path().display();
                 return Err(Stop::refused(format!(
-                    "there is no ledger in {folder} yet and nobody to show its first key to: name \
-                     its owner with --owner-email to have the key printed, name a file for it with \
-                     --bootstrap-key-file, or run `keyledger init`"
+                    "there is no ledger in {folder} yet, and no terminal to show its first key on: \
+                     name its owner with --owner-email to have the key printed, name a file for it \
+                     with --bootstrap-key-file, or run `keyledger init`"
                 )));
             }
         };
