@@ -24,6 +24,7 @@ pub(super) struct Original {
     pub(super) vkey: NoteVerifier,
     /// The newest signed note.
     pub(super) newest: String,
+    last: SignedCheckpoint,
 }
 
 pub(super) fn data(dir: &TempDir) -> Folder {
@@ -45,7 +46,8 @@ impl Original {
         });
         let log_id = inspected.unwrap().log_id;
         let kept = kept_in(Disk::Real, &folder.checkpoints(), log_id).unwrap();
-        let newest = kept.last().unwrap().signed.note.clone();
+        let last = kept.last().unwrap().signed.clone();
+        let newest = last.note.clone();
         let origin = newest.lines().next().unwrap().to_owned();
         let signer = signer(&folder, &origin);
         Self {
@@ -54,12 +56,14 @@ impl Original {
             vkey: signer.verifier().clone(),
             origin,
             newest,
+            last,
             dir,
         }
     }
 
     /// A copy with other content: `payloads` in batches of one, and checkpoints that `signer` has
-    /// signed at the end, at a third and at two thirds.
+    /// signed at the end, at a third and at two thirds. Without a signer, the newest checkpoint of
+    /// the original: where the ones before it lie depends on how busy its signer was.
     pub(super) fn rewritten(&self, payloads: &[Vec<u8>], signer: Option<&NoteSigner>) -> TempDir {
         let dir = tempfile::tempdir().unwrap();
         let folder = data(&dir);
@@ -80,12 +84,12 @@ impl Original {
             }
         }
         log.close().unwrap();
-        let Some(signer) = signer else {
-            copy(&data(&self.dir).checkpoints(), &folder.checkpoints());
-            return dir;
-        };
         let notes = folder.checkpoints();
         let mut file = CheckpointFile::create(Disk::Real, &notes, self.log_id).unwrap();
+        let Some(signer) = signer else {
+            file.append(self.last.clone()).unwrap();
+            return dir;
+        };
         for (size, root) in roots {
             file.append(signed(&self.origin, (size, root), signer))
                 .unwrap();
