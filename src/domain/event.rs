@@ -101,7 +101,7 @@ events! {
     /// A member joined.
     MemberAdded = "member.added" 1,
     /// A member's role changed.
-    MemberRoleChanged = "member.role_changed" 1,
+    MemberRoleChanged = "member.role_changed" 2,
     /// A membership ended.
     MemberRemoved = "member.removed" 1,
     /// A service account was made.
@@ -265,6 +265,8 @@ data! {
     MemberRoleChanged {
         /// The new role's name.
         role: String,
+        /// Whether the member's password ended with it: the new role allows more than the old one.
+        password_ended: bool,
     }
 
     /// `member.removed`: the member's tokens end in the same batch.

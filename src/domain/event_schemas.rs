@@ -26,6 +26,7 @@ schemas! {
     "project.unarchived.v1",
     "member.added.v1",
     "member.role_changed.v1",
+    "member.role_changed.v2",
     "member.removed.v1",
     "service_account.created.v1",
     "service_account.updated.v1",

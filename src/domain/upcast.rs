@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
 use super::endpoint_event::{EndpointSecretRotated, NewEndpointSecret};
-use super::event::{Fact, KeyCreated, KeyRotated, KeyUpdated, NewSecret};
+use super::event::{Fact, KeyCreated, KeyRotated, KeyUpdated, MemberRoleChanged, NewSecret};
 use super::ids::{CredentialId, Owner, Principal, ProjectId};
 use super::kind::Kind;
 use super::record::{Grant, Metadata};
@@ -30,6 +30,8 @@ pub(super) fn older<'de, D: Deserializer<'de>>(
         ("api_key.rotated", 1) => {
             KeyRotatedV1::deserialize(data).map(|old| Some(KeyRotated::from(old).into()))
         }
+        ("member.role_changed", 1) => MemberRoleChangedV1::deserialize(data)
+            .map(|old| Some(MemberRoleChanged::from(old).into())),
         ("webhook_endpoint.secret_rotated", 1) => {
             let old = EndpointSecretRotatedV1::deserialize(data);
             old.map(|old| Some(EndpointSecretRotated::from(old).into()))
@@ -45,6 +47,7 @@ pub(super) fn schemas() -> Vec<super::tests::schemas::DataSchema> {
         DataSchema::of::<KeyCreatedV1>("api_key.created", 1),
         DataSchema::of::<KeyUpdatedV1>("api_key.updated", 1),
         DataSchema::of::<KeyRotatedV1>("api_key.rotated", 1),
+        DataSchema::of::<MemberRoleChangedV1>("member.role_changed", 1),
         DataSchema::of::<EndpointSecretRotatedV1>("webhook_endpoint.secret_rotated", 1),
     ]
 }
@@ -130,6 +133,24 @@ impl From<KeyRotatedV1> for KeyRotated {
             secret: old.secret,
             previous_valid_until: old.previous_valid_until,
             earlier_kept: false,
+        }
+    }
+}
+
+/// `member.role_changed` 1: when a password outlasted every change of the role.
+#[derive(Deserialize)]
+#[cfg_attr(test, derive(utoipa::ToSchema))]
+#[serde(deny_unknown_fields)]
+struct MemberRoleChangedV1 {
+    /// The new role's name.
+    role: String,
+}
+
+impl From<MemberRoleChangedV1> for MemberRoleChanged {
+    fn from(old: MemberRoleChangedV1) -> Self {
+        Self {
+            role: old.role,
+            password_ended: false,
         }
     }
 }

@@ -68,22 +68,28 @@ impl State {
                     });
                 });
             }
-            (Subject::Member(user), Fact::MemberRoleChanged(_)) => self.end_link(user, event),
+            (Subject::Member(user), Fact::MemberRoleChanged(data)) => {
+                self.end_means(user, event, |means| {
+                    means.link = None;
+                    means.password = means.password.take().filter(|_| !data.password_ended);
+                });
+            }
             (Subject::Member(user), Fact::MemberRemoved(_)) => {
                 if self.sign_ins.contains(&user) {
                     self.sign_ins.remove(user);
                 }
             }
             (Subject::Session(_), Fact::SessionStarted(data)) if data.by == SignedInBy::Link => {
-                self.end_link(data.user_id, event);
+                self.end_means(data.user_id, event, |means| means.link = None);
             }
             (_, _) => {}
         }
     }
 
-    fn end_link(&mut self, user: UserId, event: &Event) {
+    /// Changes the means of a member that has some; others get none by it.
+    fn end_means(&mut self, user: UserId, event: &Event, change: impl FnOnce(&mut SignInMeans)) {
         if self.sign_ins.contains(&user) {
-            self.change_means(user, event, |means| means.link = None);
+            self.change_means(user, event, change);
         }
     }
 

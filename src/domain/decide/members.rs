@@ -95,7 +95,8 @@ pub(super) fn update(
     let after = Authority::of_role(&role, state.catalogue());
     access.authority().cover(&before)?;
     access.authority().cover(&after)?;
-    if before.cover(&after).is_err() {
+    let allows_more = before.cover(&after).is_err();
+    if allows_more {
         access.authority().outlive(None)?;
     }
     checks::version(request.if_match, record.stamp.version)?;
@@ -105,7 +106,10 @@ pub(super) fn update(
     if let Some(person) = &person {
         check_address_is_free(state, record, &person.email)?;
     }
-    let role = (role != record.role).then_some(MemberRoleChanged { role });
+    let role = (role != record.role).then(|| MemberRoleChanged {
+        role,
+        password_ended: allows_more && has_password(state, record),
+    });
     if role.is_some() && !after.owner {
         check_not_last_owner(state, record)?;
     }
@@ -119,6 +123,13 @@ pub(super) fn update(
         made.changes.extend(ended);
     }
     Ok(made)
+}
+
+/// Whether there is a password that a new role could be used with. Whoever covered the old role may
+/// have set it, by a link of their own; what the new one allows is not theirs.
+fn has_password(state: &State, record: &Member) -> bool {
+    let means = state.sign_in_means(record.id);
+    means.is_some_and(|means| means.password.is_some())
 }
 
 /// Address and name as the command leaves them; `None` if that is as they are.

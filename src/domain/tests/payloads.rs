@@ -29,12 +29,13 @@ use crate::domain::record::{Grant, Metadata};
 use crate::domain::unreadable::UnreadableEvent;
 use crate::seal::{DataKeyId, Sealed};
 
-const PINNED: &str = include_str!("payloads_v10.ndjson");
+const PINNED: &str = include_str!("payloads_v11.ndjson");
 /// Before credentials could replace each other; before usage was told of; before webhooks; before
 /// expiries were told of; before checkpoints were, and before people could be erased; before
 /// restores were recorded; before a rotation could keep earlier secrets; before addresses
-/// could change; before an endpoint could have more than two secrets.
-const OLDER: [&str; 9] = [
+/// could change; before an endpoint could have more than two secrets; before a role could end a
+/// password.
+const OLDER: [&str; 10] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
@@ -44,6 +45,7 @@ const OLDER: [&str; 9] = [
     include_str!("payloads_v7.ndjson"),
     include_str!("payloads_v8.ndjson"),
     include_str!("payloads_v9.ndjson"),
+    include_str!("payloads_v10.ndjson"),
 ];
 
 const CATALOGUE: &str = r#"

@@ -34,7 +34,7 @@ const COMPONENTS: &str = "#/components/schemas/";
 const OPTIONAL: &str = "keep";
 /// Families of events that belong to no organization.
 const OF_NO_ORGANIZATION: [&str; 4] = ["ledger", "catalogue", "usage", "signing_key"];
-const PAYLOADS: [&str; 10] = [
+const PAYLOADS: [&str; 11] = [
     include_str!("payloads_v1.ndjson"),
     include_str!("payloads_v2.ndjson"),
     include_str!("payloads_v3.ndjson"),
@@ -45,6 +45,7 @@ const PAYLOADS: [&str; 10] = [
     include_str!("payloads_v8.ndjson"),
     include_str!("payloads_v9.ndjson"),
     include_str!("payloads_v10.ndjson"),
+    include_str!("payloads_v11.ndjson"),
 ];
 
 /// What the `data` of a type looks like.

@@ -67,6 +67,11 @@ impl Acme {
         self.when(by, Command::SetPassword(command))
     }
 
+    fn has_password(&self, member: UserId) -> bool {
+        let means = self.state.sign_in_means(member).unwrap();
+        means.password.is_some()
+    }
+
     fn password_of(&self, member: UserId) -> EventId {
         let means = self.state.sign_in_means(member).unwrap();
         means.password.as_ref().unwrap().set_by
@@ -196,6 +201,40 @@ fn a_link_ends_with_the_role_it_was_made_for() {
         .refused(Rejection::SignInRefused);
     acme.issue_link(Actor::Operator, carl)
         .refused(Rejection::MemberRemoved);
+}
+
+/// A password may have been set by a link of somebody who was trusted with the old role alone.
+#[test]
+fn a_password_ends_with_a_role_that_allows_more() {
+    let mut acme = Acme::new();
+    let organization = acme.organization;
+    let (carl, _) = acme.member("carl@acme.example", "viewer");
+    let session = Actor::Session(acme.session(carl));
+    acme.set_password(session, None).accepted();
+    for (role, ends) in [
+        ("administrator", true),
+        ("viewer", false),
+        ("administrator", true),
+        ("owner", true),
+        ("administrator", false),
+    ] {
+        let has_password = acme.has_password(carl);
+        let change = UpdateMember {
+            organization,
+            member: carl,
+            role: Some(String::from(role)),
+            email: None,
+            name: None,
+        };
+        let done = acme.when(acme.owner, change).accepted();
+        let Fact::MemberRoleChanged(changed) = &done.events[0].fact else {
+            panic!("{done:?}");
+        };
+        assert_eq!(changed.password_ended, has_password && ends, "{role}");
+        assert_eq!(acme.has_password(carl), has_password && !ends, "{role}");
+        let session = Actor::Session(acme.session(carl));
+        acme.set_password(session, None).accepted();
+    }
 }
 
 #[test]

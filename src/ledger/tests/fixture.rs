@@ -20,7 +20,7 @@ use crate::domain::event::Fact;
 use crate::domain::tests::schemas::Schemas;
 use crate::domain::time::Timestamp;
 
-const NEWEST: &str = "v10";
+const NEWEST: &str = "v11";
 const SEGMENT_BYTES: u64 = 32 * 1024;
 /// Where a file of the log or of the checkpoints says how long it is.
 const LOG_LENGTH_AT: usize = 40;

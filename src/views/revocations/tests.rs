@@ -14,7 +14,7 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, UserId};
 
 /// A stored payload of every type.
-const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v10.ndjson");
+const PAYLOADS: &str = include_str!("../../domain/tests/payloads_v11.ndjson");
 
 const TABLE: &str = "\
 api_key.created: -
