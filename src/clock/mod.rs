@@ -11,8 +11,10 @@
 )]
 
 mod entropy;
+mod ledger_time;
 
 pub use entropy::Entropy;
+pub use ledger_time::LedgerTime;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -238,18 +240,12 @@ impl ClockGuard {
                 last_ms.saturating_add(self.elapsed_ms(at))
             }
         };
-        occurred_at(believed_ms, last_ms)
+        believed_ms.max(last_ms)
     }
 
     fn elapsed_ms(&self, at: Reading) -> i64 {
         at.monotonic_ms.saturating_sub(self.anchor.monotonic_ms)
     }
-}
-
-/// The later of the clock and the last event: what verification uses too, so that a clock set
-/// back revives nothing.
-pub fn occurred_at(now_ms: i64, last_ms: i64) -> i64 {
-    now_ms.max(last_ms)
 }
 
 #[cfg(test)]

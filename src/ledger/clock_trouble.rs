@@ -7,10 +7,11 @@ use crate::domain::time::Timestamp;
 const ENDS_ALONE: &str = "only revoke, disable and delete are accepted. Set the clock right and \
     restart, or confirm it with --accept-clock";
 /// The same of a clock that may be right now and was ahead before.
-const ENDS_ALONE_UNTIL_THEN: &str = "only revoke, disable and delete are accepted until that time \
-    has come. If the clock is wrong, set it right and restart. If it is right, and was ahead when \
-    that event was written, restart with --accept-clock at every start until then: new events \
-    carry that time, and grace periods and expiries wait for it";
+const ENDS_ALONE_UNTIL_THEN: &str = "only revoke, disable and delete are accepted until the clock \
+    has caught up. If the clock is wrong, set it right and restart. If it is right, and was ahead \
+    when that event was written, restart with --accept-clock, at every start until then: the \
+    ledger's time passes at half speed from that event on, so grace periods and expiries take up \
+    to twice as long";
 
 /// Reports what the newest look at the clock has found.
 pub(super) fn report_clock(degraded: &DegradedParts, suspicion: Option<&Suspicion>) {

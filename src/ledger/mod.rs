@@ -40,14 +40,14 @@ mod writer;
 pub(crate) mod tests;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
-use crate::clock::{Clock, occurred_at};
+use crate::clock::{Clock, LedgerTime};
 use crate::degraded::DegradedParts;
 use crate::domain::audit_event::LedgerRestored;
 use crate::domain::command::Request;
@@ -227,7 +227,7 @@ pub(crate) struct Shared {
     pub(crate) keys: Arc<KeyStore>,
     pub(crate) unusable_keys: UnusableKeys,
     pub(crate) clock: Clock,
-    pub(crate) last_ms: AtomicI64,
+    pub(crate) time: LedgerTime,
     pub(crate) clock_accepted: AtomicBool,
     pub(crate) health: watch::Sender<Health>,
     pub(crate) degraded: DegradedParts,
@@ -378,12 +378,10 @@ impl Ledger {
         &self.restores
     }
 
-    /// The instant for verifications: the later of the clock and the newest event, so that a clock
-    /// set back revives nothing.
+    /// The instant for verifications, in the ledger's own time.
     #[must_use]
     pub fn now(&self) -> Timestamp {
-        let last = self.shared.last_ms.load(Ordering::Acquire);
-        Timestamp(occurred_at(self.shared.clock.now_ms(), last))
+        Timestamp(self.shared.time.now_ms(&self.shared.clock))
     }
 
     /// A clock that nobody can set: for how long ago something was, within this process.

@@ -171,7 +171,9 @@ impl Writer {
             });
         }
         if self.shared.clock_accepted.swap(false, Ordering::AcqRel) {
-            self.guard.accept(self.shared.clock.read());
+            let at = self.shared.clock.read();
+            self.guard.accept(at);
+            self.shared.time.anchor(at);
         }
         if submission.request.command.urgency() == Urgency::Ordinary {
             self.check_ordinary(submission.request.actor)?;
@@ -245,7 +247,9 @@ impl Writer {
 
     fn facts(&mut self) -> Facts {
         let last_ms = self.state().last_at().map_or(0, |at| at.0);
-        let now = self.guard.occurred_at(self.shared.clock.read(), last_ms);
+        let at = self.shared.clock.read();
+        let now = self.guard.occurred_at(at, last_ms);
+        let now = now.max(self.shared.time.floor(at));
         let ids = [(); 4].map(|()| self.entropy.ulid(now));
         Facts {
             now: Timestamp(now),
@@ -386,7 +390,7 @@ impl Writer {
         let position = self.log.next_position().saturating_sub(1);
         let last_at = self.state().last_at();
         if let Some(at) = last_at {
-            self.shared.last_ms.store(at.0, Ordering::Release);
+            self.shared.time.advance(at.0);
         }
         self.shared.views.apply(&Batch {
             changes,

@@ -316,21 +316,21 @@ impl Found {
     /// The newest secret, if it is known that no one has presented it. Asked of the usage history
     /// only where that decides something: while an earlier secret has a grace period left.
     async fn unpresented(&self) -> Option<SecretId> {
-        let call = &self.surface.call;
-        let usage = call.app.usage.clone()?;
-        let (organization, key) = (self.target.organization, self.target.key);
-        let record = call.views().tokens.get(organization, key).ok().flatten()?;
-        let now = call.now();
-        let in_grace = |secret: &Secret| secret.ends_at.is_some_and(|at| at > now);
-        if !record.older_secrets().iter().any(in_grace) {
-            return None;
-        }
-        let newest = record.secret();
-        let ask = move || usage.is_unpresented(key, newest.id, newest.created_at);
-        let unpresented = tokio::task::spawn_blocking(ask).await;
-        unpresented
-            .is_ok_and(|yes| yes)
-            .then_some(record.secret_id())
+        let (app, target) = (self.surface.call.app.clone(), self.target);
+        let ask = move || {
+            let usage = app.usage.as_ref()?;
+            let tokens = &app.ledger.views().tokens;
+            let record = tokens.get(target.organization, target.key).ok()??;
+            let now = app.ledger.now();
+            let in_grace = |secret: &Secret| secret.ends_at.is_some_and(|at| at > now);
+            if !record.older_secrets().iter().any(in_grace) {
+                return None;
+            }
+            let newest = record.secret();
+            let unpresented = usage.is_unpresented(target.key, newest.id, newest.created_at);
+            unpresented.then_some(newest.id)
+        };
+        tokio::task::spawn_blocking(ask).await.ok()?
     }
 
     /// The same where the old secret always ends at once.

@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 
 use super::attempts::Begun;
 use super::by_nobody;
+use super::passwords::HashClient;
 use crate::domain::canonical::address_key;
 use crate::domain::command::{Command, SignIn, SignInFailure, SignInProof};
 use crate::domain::ids::{EventId, OrganizationId, UserId};
@@ -17,7 +18,6 @@ use crate::domain::sign_in::Password;
 use crate::http::App;
 use crate::http::context::Context;
 use crate::http::problem::Problem;
-use crate::http::shares::Holder;
 
 /// Members with one address that a sign-in without an organization is compared with. Those that
 /// came first, so that no later one keeps them out; more need the organization.
@@ -56,11 +56,12 @@ impl Account {
         }
     }
 
-    /// Hashes that a comparison takes, however many members there are.
-    const fn hashes(&self) -> usize {
+    /// Hashes that a comparison takes, however many members there are. An address has one member
+    /// in an organization at most.
+    const fn hashes(&self, is_alone: bool) -> usize {
         match self.organization {
-            Some(_) => 1,
-            None => MEMBERS_MAX,
+            None if !is_alone => MEMBERS_MAX,
+            None | Some(_) => 1,
         }
     }
 }
@@ -111,11 +112,14 @@ pub(super) async fn compare(
     let begun = app.attempts.begin(&account.name, address, now_ms);
     let begun = begun.map_err(Problem::too_many_attempts)?;
     // Not of an organization that is named: strangers would take its members' places.
-    let holders = Holder::of_address(address);
+    let client = HashClient {
+        address,
+        organization: None,
+    };
     let (known, mut stored) = known(app, &account.members);
-    stored.resize(account.hashes(), None);
+    stored.resize(account.hashes(is_alone(app)), None);
     let fits = match password.is_presentable() {
-        true => app.passwords.is_behind(holders, password, stored).await,
+        true => app.passwords.is_behind(client, password, stored).await,
         false => Ok(vec![false; stored.len()]),
     };
     // Without a place nothing was compared; it counts at its network all the same.
@@ -157,7 +161,7 @@ fn note(app: &App, context: &Context, account: &Account, begun: &Begun) {
     let Some(failures) = app.attempts.failed(begun, app.ledger.monotonic_ms()) else {
         return;
     };
-    let alone = app.ledger.views().directory.only_organization().is_some();
+    let alone = is_alone(app);
     for (organization, member) in &account.members {
         let command = Command::NoteSignInFailure(SignInFailure {
             organization: *organization,
@@ -172,6 +176,12 @@ fn note(app: &App, context: &Context, account: &Account, begun: &Begun) {
             tracing::warn!(%why, "a failure to sign in could not be noted");
         }
     }
+}
+
+/// Whether the ledger has one organization, so that no other has a member of the same address.
+fn is_alone(app: &App) -> bool {
+    let directory = &app.ledger.views().directory;
+    directory.only_organization().is_some()
 }
 
 impl Fitting {

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::by_password::{self, Account};
+use super::passwords::HashClient;
 use super::set_cookie;
 use crate::domain::command::{Command, SetPassword, SignOut};
 use crate::domain::ids::{EventId, SessionId, Subject};
@@ -24,7 +25,6 @@ use crate::http::cookie;
 use crate::http::past::in_turn;
 use crate::http::path::Path;
 use crate::http::problem::{Problem, ProblemBody};
-use crate::http::shares::Holder;
 use crate::ledger::turns::Turn;
 use crate::ledger::{Ledger, Record};
 use crate::records::{KeyRecord, MemberRecord, OrganizationRecord, SessionRecord, Use};
@@ -208,9 +208,11 @@ pub(in crate::http) async fn set_password(
         None => return Err(Rejection::PasswordProofNeeded.into()),
     };
     let salt = call.app.random_bytes();
-    let mut holders = Holder::of_address(call.context.address(&call.app));
-    holders.push(Holder::Tenant(Some(session.organization)));
-    let hash = call.app.passwords.hash(holders, password, salt).await?;
+    let client = HashClient {
+        address: call.context.address(&call.app),
+        organization: Some(session.organization),
+    };
+    let hash = call.app.passwords.hash(client, password, salt).await?;
     let command = Command::SetPassword(SetPassword {
         organization: session.organization,
         password: Personal::new(hash),

@@ -5,6 +5,7 @@
 
 mod attempts;
 mod by_password;
+mod hash_turns;
 pub(super) mod me;
 pub(super) mod page;
 mod passwords;

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 
 use tokio::sync::watch;
 
 use super::{BootError, Settings, unusable};
-use crate::clock::{Clock, ClockGuard};
+use crate::clock::{Clock, ClockGuard, LedgerTime};
 use crate::degraded::DegradedParts;
 use crate::domain::state::State;
 use crate::ledger::checkpoints::{Signed, Signing, Told};
@@ -161,8 +161,8 @@ fn shared(
         views,
         keys: Arc::new(keys),
         unusable_keys,
+        time: LedgerTime::start(clock.read(), last_ms),
         clock,
-        last_ms: AtomicI64::new(last_ms.unwrap_or(0)),
         clock_accepted: AtomicBool::new(false),
         health: watch::Sender::new(Health::Good),
         degraded,
