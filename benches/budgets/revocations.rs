@@ -29,7 +29,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Live tokens that one service account may have.
 const TOKENS: u64 = 5_000;
 /// Service accounts that are deleted one after the other.
-const ACCOUNTS: usize = 8;
+const ACCOUNTS: usize = 24;
 
 pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
     let live = Live::make(folder)?;

@@ -83,12 +83,22 @@ mod tests {
             for (passed, expected) in after {
                 hands.set_wall_ms(START_MS + passed);
                 hands.set_monotonic_ms(77 + passed);
-                assert_eq!(time.now_ms(&clock), START_MS + expected, "{last_ms:?} {passed}");
+                assert_eq!(
+                    time.now_ms(&clock),
+                    START_MS + expected,
+                    "{last_ms:?} {passed}"
+                );
             }
         };
         check(None, &[(0, 0), (10, 10)]);
         check(Some(START_MS - 5), &[(0, 0), (10, 10), (-10, -5)]);
-        let ahead = &[(0, 1_000), (10, 1_005), (1_000, 1_500), (2_000, 2_000), (2_010, 2_010)];
+        let ahead = &[
+            (0, 1_000),
+            (10, 1_005),
+            (1_000, 1_500),
+            (2_000, 2_000),
+            (2_010, 2_010),
+        ];
         check(Some(START_MS + 1_000), ahead);
     }
 

@@ -13,6 +13,9 @@ use unicode_normalization::UnicodeNormalization;
 /// A line of text without what is not seen.
 #[must_use]
 pub fn canonical_line(text: &str) -> String {
+    if text.is_ascii() {
+        return text.trim().to_owned();
+    }
     let invisible = CodePointSetData::new::<DefaultIgnorableCodePoint>();
     let seen: String = text.chars().filter(|c| !invisible.contains(*c)).collect();
     seen.trim().nfc().collect()
@@ -86,6 +89,9 @@ impl ComparedAddress {
 /// Unicode default case folding, for texts that are the same but for case.
 #[must_use]
 pub fn fold_case(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_ascii_lowercase();
+    }
     caseless::default_case_fold_str(text)
 }
 

@@ -109,13 +109,16 @@ impl<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>> Staged<K, V, M> {
             .filter(|key| !self.staged.contains_key(key))
             .cloned()
             .collect();
+        let settled = keys.len();
         let staged = self.staged.range(from..).take_while(|(key, _)| keep(key));
         keys.extend(
             staged
                 .filter(|(_, value)| value.is_some())
                 .map(|(key, _)| key.clone()),
         );
-        keys.sort();
+        if keys.len() > settled {
+            keys.sort();
+        }
         keys
     }
 

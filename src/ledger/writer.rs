@@ -68,6 +68,16 @@ struct Pending {
     decided: Vec<(Job, Result<Decided, SubmitError>)>,
 }
 
+impl Pending {
+    /// Makes room for so many events at once: a cascade has thousands.
+    fn reserve(&mut self, events: usize) {
+        self.payloads.reserve(events);
+        self.events.reserve(events);
+        self.entries.reserve(events);
+        self.kinds.reserve(events);
+    }
+}
+
 /// What a command made that is shown once: a credential's token, that of a link or a session, the
 /// signing secret of an endpoint.
 pub(super) type NewSecrets = (
@@ -198,6 +208,7 @@ impl Writer {
             }
         }
         self.bill(submission, (&organizations, &stamped), now_ms);
+        pending.reserve(stamped.len());
         for event in stamped {
             let position = self.log.next_position() + pending.payloads.len() as u64;
             pending.bytes += event.payload.len();

@@ -283,19 +283,16 @@ pub(super) fn cascade(
     organization: OrganizationId,
     owner: Owner,
     facts: &Facts,
-) -> Vec<Change> {
+) -> impl ExactSizeIterator<Item = Change> + use<> {
     debug_assert!(access.organization() == Some(organization));
     let ended = KeyRevoked {
         reason: None,
         cause: Some(facts.event_id(0)),
     };
-    state
-        .live_credentials_of(owner, facts.now)
-        .into_iter()
-        .map(|id| Change {
-            organization: Some(organization),
-            subject: Subject::Credential(id),
-            fact: ended.clone().into(),
-        })
-        .collect()
+    let live = state.live_credentials_of(owner, facts.now).into_iter();
+    live.map(move |id| Change {
+        organization: Some(organization),
+        subject: Subject::Credential(id),
+        fact: ended.clone().into(),
+    })
 }
