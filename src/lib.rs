@@ -18,6 +18,7 @@ pub mod ledger;
 pub mod log;
 pub mod merkle;
 mod panics;
+mod priority;
 pub mod private;
 mod records;
 pub mod seal;

@@ -28,6 +28,7 @@ mod report;
 mod restart;
 mod revocations;
 mod synthetic;
+mod tenants;
 mod usage;
 mod verify;
 mod webhooks;
@@ -70,6 +71,8 @@ enum Group {
     Creates,
     /// How long revocations wait behind others.
     Revocations,
+    /// Verification while another tenant reads.
+    Tenants,
     /// From a revoke to the stream.
     Feed,
     /// Deliveries of webhooks.
@@ -241,6 +244,7 @@ fn run_group(group: Group, folder: &Path, scale: Scale) -> Result<()> {
         Group::Disk => disk::run(folder, scale),
         Group::Creates => creates::run(folder, scale),
         Group::Revocations => revocations::run(folder, scale),
+        Group::Tenants => tenants::run(folder, scale),
         Group::Feed => feed::run(folder, scale),
         Group::Webhooks => webhooks::run(folder, scale),
         Group::Auditor => auditor::run(folder, scale),

@@ -30,7 +30,7 @@ use crate::http::streams::{Leave, Standing};
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
 use crate::ledger::past::Pace;
-use crate::ledger::turns::Turn;
+use crate::ledger::turns::{Tenant, Turn};
 use crate::merkle::Frontier;
 
 /// The root of the tree over the events that an answer has taken into account, base64.
@@ -102,15 +102,20 @@ async fn folded<T: Send + 'static>(
     Ok(in_turn(call, read).await??)
 }
 
-/// An answer under way: lines are made as they are taken.
+/// An answer under way: lines are made as they are taken, in the turns of the caller's
+/// organization, since thousands of them are work.
 struct Lines<L> {
     caller: Standing,
+    of: Tenant,
     line: L,
     next: usize,
     _held: HeldPast,
 }
 
-impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
+impl<L> Lines<L>
+where
+    L: Fn(usize) -> Option<serde_json::Result<String>> + Send + 'static,
+{
     /// The next piece; none after the last one, or after one that is cut off.
     async fn next(lines: Option<Self>) -> Option<(Result<Bytes, CutOff>, Option<Self>)> {
         let mut lines = lines?;
@@ -118,11 +123,17 @@ impl<L: Fn(usize) -> Option<serde_json::Result<String>>> Lines<L> {
         if !lines.caller.stands().await {
             return Some((Err(CutOff), None));
         }
-        match lines.piece() {
-            Ok(piece) if piece.is_empty() => None,
-            Ok(piece) => Some((Ok(Bytes::from(piece)), Some(lines))),
-            Err(why) => {
+        let (turns, of) = (lines.caller.app.ledger.turns().clone(), lines.of);
+        let make = turns.run_bounded(of, move |_turn| (lines.piece(), lines));
+        match make.await {
+            Ok((Ok(piece), _)) if piece.is_empty() => None,
+            Ok((Ok(piece), lines)) => Some((Ok(Bytes::from(piece)), Some(lines))),
+            Ok((Err(why), _)) => {
                 tracing::error!(%why, "a record of the past cannot be written");
+                Some((Err(CutOff), None))
+            }
+            Err(why) => {
+                tracing::error!(%why, "a reading of the past panicked");
                 Some((Err(CutOff), None))
             }
         }
@@ -151,6 +162,7 @@ async fn answered(
 ) -> Result<Response, Problem> {
     let lines = Lines {
         caller: Standing::of(call, Leave::Ledger(Some(organization))),
+        of: call.caller.authority.organization,
         line,
         next: 0,
         _held: held,

@@ -23,6 +23,7 @@ use crate::ledger::writer::{Writer, error_chain};
 use crate::ledger::{Health, Ledger, Shared};
 use crate::ledger::{rebuild, snapshots};
 use crate::log::{FolderLock, Log, Reader};
+use crate::priority::lower_thread_priority;
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
@@ -139,9 +140,11 @@ fn spawn_menders(
     let (shared, reader, tiles) = (Arc::clone(shared), reader.clone(), Arc::clone(tiles));
     [
         spawn("ledger-views", move || {
+            lower_thread_priority();
             rebuild::run(&views_of, &events, &state);
         }),
         spawn("ledger-scrub", move || {
+            lower_thread_priority();
             if scrub(&reader, &shared) {
                 mend_tiles(&reader, &shared, &tiles);
             }
@@ -210,6 +213,7 @@ fn snapshotter(
 ) -> impl FnOnce() + use<> {
     let shared = Arc::clone(shared);
     move || {
+        lower_thread_priority();
         let is_stopping = || shared.lanes.is_closed();
         snapshots::run(&folder, &state, &orders, (&shared.degraded, is_stopping));
     }

@@ -5,17 +5,11 @@
 
 use std::sync::{Arc, OnceLock};
 
-use rustix::process::{getpriority_process, setpriority_process};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
 use super::BEGUN_MAX;
-
-/// How much lower the priority is, in the system's steps: a core that is wanted by both goes to
-/// the service for three parts of four.
-const STEPS_BELOW: i32 = 5;
-/// The lowest priority there is.
-const LOWEST: i32 = 19;
+use crate::priority::lower_thread_priority;
 
 /// The pool; made with the first read.
 #[derive(Clone, Debug, Default)]
@@ -30,7 +24,7 @@ impl Pool {
         let runtime = Builder::new_current_thread()
             .thread_name("past-reader")
             .max_blocking_threads(BEGUN_MAX)
-            .on_thread_start(lower_priority)
+            .on_thread_start(lower_thread_priority)
             .build();
         match runtime {
             Ok(runtime) => Some(Self(Some(runtime))),
@@ -48,18 +42,6 @@ impl Drop for Pool {
         if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
-    }
-}
-
-/// Of this thread alone: on Linux a priority is a thread's.
-fn lower_priority() {
-    if !cfg!(target_os = "linux") {
-        return;
-    }
-    let lowered = getpriority_process(None)
-        .and_then(|usual| setpriority_process(None, LOWEST.min(usual + STEPS_BELOW)));
-    if let Err(why) = lowered {
-        tracing::debug!(%why, "a historical read keeps the usual priority");
     }
 }
 

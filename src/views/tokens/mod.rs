@@ -29,6 +29,7 @@ use crate::clock::Clock;
 use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{CredentialId, OrganizationId, Subject};
 use crate::domain::record::Credential;
+use crate::priority::lower_thread_priority;
 
 use super::Batch;
 use super::page::{Page, PageAsk};
@@ -103,7 +104,11 @@ impl TokenView {
         let (mut view, applied) = Self::without_thread(folder, degraded)?;
         let shared = Arc::clone(&view.shared);
         let thread = Builder::new().name("token-view".to_owned());
-        view.thread = Some(thread.spawn(move || shared.work())?);
+        let work = move || {
+            lower_thread_priority();
+            shared.work();
+        };
+        view.thread = Some(thread.spawn(work)?);
         Ok((view, applied))
     }
 
