@@ -290,10 +290,10 @@ mod tests {
 
     #[test]
     fn the_documented_pattern_finds_tokens_whole() {
-        let readme = include_str!("../../README.md");
-        let pattern = readme.lines().find(|line| line.starts_with("rfk_[0-7]"));
+        let page = include_str!("../../docs/credentials.md");
+        let pattern = page.lines().find(|line| line.starts_with("rfk_[0-7]"));
         let pattern = regex::Regex::new(pattern.unwrap()).unwrap();
-        let documented = pattern.find(readme).unwrap().as_str();
+        let documented = pattern.find(page).unwrap().as_str();
         assert_eq!(form(documented), Form::Plausible);
         for random in [[0; 32], [0xff; 32]] {
             for bits in [0, u128::MAX, 1 << 90] {

@@ -60,22 +60,22 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         401,
         "credential_not_accepted",
-        "the credential is unknown, or no longer good",
+        "the credential is unknown, or no longer valid",
     ),
     (
         401,
         "gateway_not_accepted",
-        "forward-auth: who asks is no gateway that is known here",
+        "forward-auth: the request does not come from a known gateway",
     ),
     (
         401,
         "sign_in_refused",
-        "the link is used up, or address and password are not a member's",
+        "the link was used or has expired, or address and password do not match",
     ),
     (
         403,
         "beyond_your_authority",
-        "what is made or changed is more than the caller has",
+        "the request grants or changes more than the caller may",
     ),
     (
         403,
@@ -128,7 +128,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         409,
         "catalogue_in_use",
-        "a new catalogue drops what is live; the command line alone adopts one",
+        "a new catalogue drops what is in use; only the command line adopts one",
     ),
     (
         409,
@@ -150,7 +150,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "last_owner",
         "the organization would be without an owner",
     ),
-    (409, "limit_reached", "there are as many as there may be"),
+    (
+        409,
+        "limit_reached",
+        "the limit on records of this kind is reached",
+    ),
     (409, "member_removed", "the member has been removed"),
     (409, "name_taken", "the name is taken"),
     (
@@ -339,11 +343,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (422, "unknown_role", "no such role"),
     (422, "unknown_scope", "no such scope"),
     (422, "unknown_secret", "no such secret of the credential"),
-    (422, "url_refused", "no URL that anything is delivered to"),
+    (422, "url_refused", "webhooks are not delivered to this URL"),
     (
         429,
         "quota_reached",
-        "the organization has as many as it may; something has to end first",
+        "the organization's quota is used up; revoke or delete something first",
     ),
     (
         429,
@@ -369,22 +373,22 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         429,
         "too_many_trials",
-        "10 pings, examples or redeliveries of the webhook endpoint in a minute",
+        "more than 10 pings, examples or redeliveries of the webhook endpoint in a minute",
     ),
     (
         500,
         "internal",
-        "a defect of the service; the log has it under the request's id",
+        "internal error; search the server log for the request id",
     ),
     (
         503,
         "clock_suspect",
-        "the server's clock is suspect; only ends are taken",
+        "the server's clock is suspect; only revoke, disable and delete are accepted",
     ),
     (
         503,
         "deliveries_unavailable",
-        "what webhooks have delivered cannot be read now; `/readyz` says why",
+        "the delivery history of webhooks cannot be read now; `/readyz` says why",
     ),
     (
         503,
@@ -404,9 +408,9 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         503,
         "not_published",
-        "no published checkpoint covers that yet; one comes every second",
+        "no published checkpoint covers this yet; one is published every second",
     ),
-    (503, "not_ready", "the service is starting or ending"),
+    (503, "not_ready", "the service is starting or stopping"),
     (
         503,
         "outcome_unknown",
@@ -415,7 +419,7 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
     (
         503,
         "overloaded",
-        "the service has as much to do as it can answer in time",
+        "the service cannot take on more work now; retry later",
     ),
     (
         503,
@@ -443,11 +447,11 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "streams_exhausted",
         "too many streams of the organization are open; close one, or retry later",
     ),
-    (503, "stopping", "the service is ending"),
+    (503, "stopping", "the service is stopping"),
     (
         503,
         "usage_busy",
-        "as many calls as may wait to be recorded are waiting already",
+        "too many calls are waiting to be recorded; retry later",
     ),
     (503, "usage_off", "this server does not record usage"),
     (503, "views_behind", "readers are too far behind"),
@@ -457,5 +461,9 @@ pub(super) const CODES: &[(u16, &str, &str)] = &[
         "lists and histories are being rebuilt from the log; `/readyz` says why",
     ),
     (503, "webhooks_off", "this server does not deliver webhooks"),
-    (507, "disk_full", "the disk is full; only ends are taken"),
+    (
+        507,
+        "disk_full",
+        "the disk is full; only revoke, disable and delete are accepted",
+    ),
 ];

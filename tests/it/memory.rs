@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use crate::harness::{Server, init, text};
 
-/// The bound that the README states.
+/// The bound that `docs/limits.md` states.
 const GROWTH_BYTES_MAX: u64 = 512 * 1_024 * 1_024;
 /// All connections that one address may have.
 const CONNECTIONS: usize = 1_000;

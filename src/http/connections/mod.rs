@@ -15,7 +15,7 @@
 //! | TLS and the connection's task | 64 KiB | 64 MB |
 //! | larger bodies and answers: [`budget::EACH_BYTES_MAX`] each | | 80 MB |
 //!
-//! Together 496 MB, below the 512 MB that the README states.
+//! Together 496 MB, below the 512 MB that `docs/limits.md` states.
 
 mod exchange;
 mod stream;

@@ -16,14 +16,14 @@ use crate::webhooks::examples::Example;
 const BLESS: &str = "KEYLEDGER_BLESS";
 
 #[test]
-fn the_readme_lists_every_code() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
+fn the_page_of_error_codes_lists_every_code() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/errors.md");
+    let page = std::fs::read_to_string(path).unwrap();
     let rows =
         |(status, code, when): &(u16, &str, &str)| format!("| {status} | `{code}` | {when} |\n");
     let table: String = CODES.iter().map(rows).collect();
     assert!(
-        readme.contains(&table),
+        page.contains(&table),
         "the table of codes should be:\n{table}"
     );
 }
