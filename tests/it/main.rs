@@ -14,6 +14,7 @@ mod cli;
 mod containers;
 mod crash;
 mod damage;
+mod docs;
 mod erasure;
 mod expiry;
 mod feed;

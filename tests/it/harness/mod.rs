@@ -22,7 +22,7 @@ pub(crate) use receiver::{Delivery, Receiver};
 pub(crate) use server::{Ended, Server};
 
 /// Where the binary is.
-const BINARY: &str = env!("CARGO_BIN_EXE_keyledger");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_keyledger");
 
 /// The binary, with nothing in its environment that could change what a test means.
 pub(crate) fn keyledger<S: AsRef<std::ffi::OsStr>>(args: impl IntoIterator<Item = S>) -> Command {
