@@ -1,7 +1,8 @@
 //! Receivers in other languages verify what the real server delivers: by the official libraries of
-//! Standard Webhooks for Python and JavaScript, and by Ed25519 as each of them has it. Needs a
-//! Python and a folder of Node with the packages of this folder, which `tests/run` installs; this
-//! target is run by name alone. What needs neither is in `tests/it/webhooks.rs`.
+//! Standard Webhooks for Python and JavaScript, by Ed25519 as each of them has it, and by the
+//! receivers of `docs/webhooks.md` (`documented`). Needs a Python and a folder of Node with the
+//! packages of this folder, which `tests/run` installs; this target is run by name alone. What
+//! needs neither is in `tests/it/webhooks.rs`.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,6 +11,7 @@
     reason = "a test that cannot go on has failed, and what it prints is shown with that"
 )]
 
+mod documented;
 #[path = "../it/harness/mod.rs"]
 mod harness;
 
