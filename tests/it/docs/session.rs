@@ -166,6 +166,7 @@ impl Session {
 
     /// Remembers a server that listens.
     fn keep_server(&mut self, job: Job, lines: &[String]) {
+        assert!(self.server.is_none(), "a page has one server at a time");
         let port = lines.last().unwrap().rsplit(':').next().unwrap();
         self.port = Some(port.to_owned());
         self.server = Some(job);

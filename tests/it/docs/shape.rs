@@ -1,15 +1,15 @@
 //! Whether what a command printed has the shape of what the page shows.
 //!
-//! Ids, tokens, keys and hashes stand for those of the run: one that the page shows twice must be the
-//! same twice, and one that a later command uses is replaced in it. Times and numbers may be any.
-//! `...` is any rest, or any lines where it is alone on its line.
+//! Ids, tokens, keys and hashes are bound to those of the run: one that the page shows twice must be
+//! the same twice, and one that a later command uses is replaced in it. Times and numbers may be
+//! any. `...` is any text, or any lines where it is alone on its line.
 
 use std::collections::BTreeMap;
 
 use regex::Regex;
 
-/// What may differ from run to run: how the page may write it, and what it has to be then. The first
-/// that fits counts. Those with a name stand for one value of the run.
+/// What may differ from run to run: whether it is bound to a value of the run, how the page may
+/// write it, and what it has to be then. The first that fits counts.
 const VARIABLES: [(bool, &str, &str); 9] = [
     (
         true,
