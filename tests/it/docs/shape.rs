@@ -1,6 +1,6 @@
 //! Whether what a command printed has the shape of what the page shows.
 //!
-//! Ids, tokens, keys and hashes are bound to those of the run: one that the page shows twice must be
+//! Ids, tokens, keys and hashes are bound to those of the run: one that is shown twice must be
 //! the same twice, and one that a later command uses is replaced in it. Times and numbers may be
 //! any. `...` is any text, or any lines where it is alone on its line.
 
