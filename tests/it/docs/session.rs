@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 
 use super::page::Command;
 use super::shape::{Bindings, compare};
@@ -36,6 +37,8 @@ pub(super) struct Session {
     server: Option<Job>,
     /// The port of the newest server.
     port: Option<String>,
+    /// Bound and not listening: what is sent to the pages' receiver is refused.
+    receiver: TcpSocket,
 }
 
 /// A command that goes on.
@@ -72,7 +75,12 @@ impl Session {
             bindings: Bindings::default(),
             server: None,
             port: None,
+            receiver: TcpSocket::new_v4().unwrap(),
         };
+        session
+            .receiver
+            .bind("127.0.0.1:0".parse().unwrap())
+            .unwrap();
         session.run("exec 2>&1");
         if let Some(flags) = server {
             session.start_server(flags);
@@ -105,7 +113,9 @@ impl Session {
 
     /// Runs a command of the page and compares what it prints.
     pub(super) fn expect(&mut self, command: &Command) -> Result<(), String> {
-        let mut text = self.bindings.replace_in(&command.text);
+        let receiver = self.receiver.local_addr().unwrap().to_string();
+        let text = self.bindings.replace_in(&command.text);
+        let mut text = text.replace("127.0.0.1:9000", &receiver);
         if let Some(port) = &self.port {
             let address = format!("127.0.0.1:{port}");
             for shown in ["localhost:8080", "127.0.0.1:8080"] {
