@@ -2,9 +2,10 @@
 //!
 //! Every action is a fact appended to one durable, tamper-evident log; what the API shows, what a
 //! gateway accepts and what an auditor replays are derived from it. Data flows one way:
-//! `http` and `cli` make commands, `ledger` decides them by the rules of `domain` and appends to
+//! `api` and `cli` make commands, `ledger` decides them by the rules of `domain` and appends to
 //! `log`, and `views` follow. Read the modules in the order in which they stand here.
 
+pub mod api;
 pub mod audit;
 pub mod backup;
 pub mod cli;
@@ -13,7 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod degraded;
 pub mod domain;
-pub mod http;
+mod error_chain;
 pub mod ledger;
 pub mod log;
 pub mod merkle;
@@ -25,6 +26,7 @@ pub mod seal;
 pub mod tiles;
 pub mod usage;
 pub mod views;
+mod web;
 pub mod webhooks;
 
 #[cfg(test)]

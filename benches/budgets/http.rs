@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::{Request, StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::post;
-use keyledger::http::{HttpSettings, Listeners, router, serve};
+use keyledger::api::{HttpSettings, Listeners, router, serve};
 use keyledger::ledger::Ledger;
 use keyledger::ledger::boot::{self, Settings};
 use keyledger::usage::{Usage, UsageSettings};

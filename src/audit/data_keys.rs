@@ -82,6 +82,6 @@ impl NeededKeys {
 }
 
 fn damaged(subject: Subject, why: &SealError) -> String {
-    let why = crate::ledger::error_chain(why);
+    let why = crate::error_chain::error_chain(why);
     format!("the data key of {subject} cannot be read: {why}")
 }

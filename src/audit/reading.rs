@@ -15,8 +15,9 @@ use crate::domain::heading::Whereabouts;
 use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::time::Timestamp;
 use crate::domain::unreadable::UnreadableEvent;
+use crate::error_chain::error_chain;
 use crate::ledger::boot::Folder;
-use crate::ledger::{error_chain, open_personal};
+use crate::ledger::open_personal;
 use crate::log::{Disk, InspectError, Inspected, LogTail, ReadError, inspect};
 use crate::seal::KeyStore;
 

@@ -9,7 +9,7 @@ use std::path::Path;
 use super::past::{Fold, blank};
 use super::verdict::{Finding, Kind};
 use crate::domain::ids::Subject;
-use crate::ledger::error_chain;
+use crate::error_chain::error_chain;
 use crate::log::{ReadError, Reader};
 use crate::views::tokens::{KeptView, StoreError};
 

@@ -22,8 +22,8 @@ use opentelemetry_sdk::trace::{
 use tokio::runtime::{self, Runtime};
 
 use super::exit::Stop;
-use crate::http::{RequestTracer, SpanCounts};
-use crate::ledger::error_chain;
+use crate::api::{RequestTracer, SpanCounts};
+use crate::error_chain::error_chain;
 
 /// How long one export may take.
 const EXPORT_WITHIN: Duration = Duration::from_secs(5);

@@ -1,7 +1,7 @@
 //! The signing secret of a webhook endpoint in plain form, as a user gives it and as one answer
 //! shows it: it hides itself in `Debug` and is wiped when dropped.
 //!
-//! What it must look like is told by `webhooks/signature.rs`; what the ledger keeps of it is a
+//! What it must look like is in `webhook_signature.rs`; what the ledger keeps of it is a
 //! sealed value.
 
 use std::borrow::Cow;

@@ -45,5 +45,6 @@ mod upcast;
 
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod webhook_signature;
 
 pub use apply::Misfit;

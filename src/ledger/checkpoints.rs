@@ -21,7 +21,7 @@ use crate::tiles::{Growing, TileError, Tiles};
 
 use super::Health;
 use super::signing::Signers;
-use super::writer::error_chain;
+use crate::error_chain::error_chain;
 
 /// Signatures are at least so far apart.
 pub(crate) const BETWEEN_CHECKPOINTS: Duration = Duration::from_secs(1);

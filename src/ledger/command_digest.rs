@@ -4,9 +4,9 @@
 //! takes the member's own data key, so that an erasure reaches it.
 
 use super::stamp::data_key;
-use super::writer::error_chain;
 use crate::domain::envelope::Digest32;
 use crate::domain::ids::UserId;
+use crate::error_chain::error_chain;
 use crate::seal::KeyStore;
 
 /// The digest of a command as its events carry it; `None` without the member's key.

@@ -14,10 +14,10 @@ use std::sync::Arc;
 
 use super::stamp::data_key;
 use super::unusable_keys::{KeyHolder, KeyProblem, UnusableKey, UnusableKeys};
-use super::writer::error_chain;
 use crate::domain::ids::UserId;
 use crate::domain::record::Member;
 use crate::domain::state::State;
+use crate::error_chain::error_chain;
 use crate::seal::{KeyStore, SealError};
 
 /// Destroys the keys of those among the changed members who were erased. Returns those whose file

@@ -97,7 +97,7 @@ pub enum HistoryError {
 
 impl From<StampError> for HistoryError {
     fn from(why: StampError) -> Self {
-        Self::Sealed(super::writer::error_chain(&why))
+        Self::Sealed(crate::error_chain::error_chain(&why))
     }
 }
 
@@ -238,7 +238,10 @@ impl Ledger {
             | HistoryError::Written(_)
             | HistoryError::NoRoom
             | HistoryError::Sealed(_) => {
-                tracing::error!(why = super::writer::error_chain(&why), "a replay failed");
+                tracing::error!(
+                    why = crate::error_chain::error_chain(&why),
+                    "a replay failed"
+                );
                 SubmitError::OutcomeUnknown
             }
         })

@@ -75,7 +75,6 @@ use unusable_keys::{KeyHolder, UnusableKey, UnusableKeys};
 
 pub(crate) use stamp::open_personal;
 pub use status::Status;
-pub(crate) use writer::error_chain;
 
 /// Where a request came from: personal, so it is sealed before it is stored.
 #[derive(Clone, Debug, Eq, PartialEq, Serialize)]

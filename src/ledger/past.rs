@@ -139,6 +139,6 @@ impl Ledger {
 
     fn open(&self, event: &mut Event) -> Result<(), String> {
         let opened = open_personal(self.keys(), self.log_id(), event);
-        opened.map_err(|why| super::writer::error_chain(&why))
+        opened.map_err(|why| crate::error_chain::error_chain(&why))
     }
 }

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Shared;
-use super::writer::error_chain;
 use crate::domain::envelope::Event;
 use crate::domain::ids::{CredentialId, Subject};
 use crate::domain::record::Credential;
 use crate::domain::state::State;
+use crate::error_chain::error_chain;
 use crate::log::{ReadError, Reader};
 use crate::views::tokens::{Applied, BrokenView};
 

@@ -47,7 +47,7 @@ pub(crate) fn run(
             }
             Ok(Written::GivenUp) => tracing::info!(position, "a snapshot is given up for the stop"),
             Err(why) => {
-                let why = super::writer::error_chain(&why);
+                let why = crate::error_chain::error_chain(&why);
                 let reason = format!("{}: {why}", folder.display());
                 degraded.begin(Part::Snapshots, reason, TRIED_AGAIN);
             }
@@ -128,7 +128,11 @@ pub(crate) fn load(
     (skip, degraded): (usize, &DegradedParts),
 ) -> Loaded {
     let paths = snapshot::list(folder).unwrap_or_else(|why| {
-        let reason = format!("{}: {}", folder.display(), super::writer::error_chain(&why));
+        let reason = format!(
+            "{}: {}",
+            folder.display(),
+            crate::error_chain::error_chain(&why)
+        );
         degraded.begin(Part::Snapshots, reason, TRIED_AGAIN);
         Vec::new()
     });
@@ -139,7 +143,7 @@ pub(crate) fn load(
                 tracing::info!(path = %path.display(), %why, "a snapshot was passed over");
             }
             Err(why) => {
-                let why = super::writer::error_chain(&why);
+                let why = crate::error_chain::error_chain(&why);
                 let why = format!("{why}; the log is replayed instead");
                 put_aside(&path, &why, degraded);
             }
@@ -201,7 +205,7 @@ fn load_one(path: &Path, keys: &KeyStore) -> Result<Loaded, SnapshotError> {
 /// What the values of a record came to, which a snapshot holds sealed.
 fn unsealed(opened: Result<(), StampError>) -> Result<(), SnapshotError> {
     opened.map_err(|why| {
-        let why = super::writer::error_chain(&why);
+        let why = crate::error_chain::error_chain(&why);
         tracing::warn!(why, "a record's sealed values do not open");
         SnapshotError::Unfit("a sealed value does not open")
     })

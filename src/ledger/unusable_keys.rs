@@ -12,12 +12,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::SubmitError;
 use super::stamp::{SealRefusal, data_key};
-use super::writer::error_chain;
 use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{EndpointId, OrganizationId, SecretId, UserId};
 use crate::domain::personal::Personal;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
+use crate::error_chain::error_chain;
 use crate::seal::{DataKeyId, KeyStore, SealError};
 
 /// Keys that are named in the log of a start; the others are counted. A line has some 400 bytes,

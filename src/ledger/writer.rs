@@ -24,6 +24,7 @@ use crate::domain::secret::Token;
 use crate::domain::sign_in::OpaqueToken;
 use crate::domain::state::{Changes, State};
 use crate::domain::time::Timestamp;
+use crate::error_chain::error_chain;
 use crate::log::{AppendError, Lane, Log};
 use crate::views::Batch;
 use crate::views::revocations::Entry;
@@ -492,15 +493,3 @@ impl Writer {
 
 /// The log has failed and the process must end.
 struct Poisoned;
-
-/// An error with its causes, for the log.
-pub(crate) fn error_chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text.push_str(": ");
-        text.push_str(&inner.to_string());
-        cause = inner.source();
-    }
-    text
-}

@@ -8,16 +8,12 @@ mod checkpoint;
 mod past;
 mod session;
 mod used;
-mod webhook_delivery;
 mod webhook_endpoint;
 
 pub(crate) use checkpoint::CheckpointRecord;
 pub(crate) use past::{AcceptedRecord, DeedRecord, DifferenceRecord, DoerRecord};
 pub(crate) use session::SessionRecord;
 pub(crate) use used::{NOT_TRACKED, Use};
-pub(crate) use webhook_delivery::{
-    WebhookAttemptRecord, WebhookDeliveryRecord, WebhookStatusRecord,
-};
 pub(crate) use webhook_endpoint::{ENDPOINT_STATUSES, IssuedEndpoint, WebhookEndpointRecord};
 
 use std::collections::BTreeMap;

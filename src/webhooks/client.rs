@@ -97,7 +97,7 @@ pub struct Request {
     pub id: EventId,
     /// The attempt's time: `webhook-timestamp`.
     pub timestamp_s: i64,
-    /// What [`super::signature::signature`] made of these and of the body.
+    /// What [`crate::domain::webhook_signature::signature`] made of these and of the body.
     pub signature: String,
     /// Further headers, which mark a replay or a test.
     pub marks: Vec<(HeaderName, HeaderValue)>,

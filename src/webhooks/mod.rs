@@ -2,7 +2,7 @@
 //!
 //! The log is the queue. `matching` says who gets which event, `queue` what is outstanding and
 //! whose turn it is, `store` keeps that, `schedule` says when a failed delivery is tried again,
-//! `signature` signs, `address` says where a delivery may go and `client` brings it there. Must
+//! `address` says where a delivery may go and `client` brings it there. Must
 //! never send what has not been committed, nor let a receiver or a name server lead a request
 //! inside. Facts flow in from the ledger, attempts flow out.
 
@@ -21,7 +21,6 @@ pub mod resolver;
 pub mod response;
 pub mod schedule;
 pub(crate) mod schemas;
-pub mod signature;
 pub mod store;
 
 #[cfg(test)]

@@ -10,11 +10,11 @@ use super::source::Event;
 use crate::cli::exit::Stop;
 use crate::clock::Clock;
 use crate::domain::ids::OrganizationId;
+use crate::domain::webhook_signature::{SigningKey, signature};
 use crate::webhooks::address::{AllowNet, Guard};
 use crate::webhooks::attempt::Attempt;
 use crate::webhooks::client::{Request, Sender, Settings, TIMEOUT_MS};
 use crate::webhooks::resolver::Lookup;
-use crate::webhooks::signature::{SigningKey, signature};
 
 /// Every address of either family.
 const ANYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];

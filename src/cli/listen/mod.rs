@@ -26,7 +26,7 @@ use super::output::{print, say};
 use super::signals::Signals;
 use crate::clock::Entropy;
 use crate::config;
-use crate::webhooks::signature::SigningKey;
+use crate::domain::webhook_signature::SigningKey;
 use forward::Receiver;
 use source::{Ended, Source, Told};
 

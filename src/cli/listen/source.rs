@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use crate::cli::exit::{Exit, Stop};
 use crate::client::sse::{self, Events, Lie};
 use crate::domain::ids::EventId;
-use crate::ledger::error_chain;
+use crate::error_chain::error_chain;
 
 /// Where the stream is, behind the server's own URL.
 const STREAM: &str = "v1/events/stream";

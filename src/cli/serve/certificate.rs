@@ -14,11 +14,11 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
+use crate::api::Tls;
 use crate::cli::exit::Stop;
 use crate::cli::signals::Hangups;
 use crate::config::TlsFiles;
 use crate::degraded::{DegradedParts, Part};
-use crate::http::Tls;
 
 /// How soon changed files are seen.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -34,14 +34,16 @@ use super::signals::{Hangups, Signals};
 use super::tree::TreeArgs;
 use super::usage::UsageArgs;
 use super::webhooks::WebhookArgs;
+use crate::api;
+use crate::api::{Listeners, RequestTracer};
 use crate::config::{Network, PublicUrl, TlsFiles};
-use crate::http::{self, HttpSettings, Listeners, RequestTracer};
 use crate::ledger::boot::{self, Folder};
 use crate::ledger::telling::CheckpointTelling;
 use crate::ledger::{Health, Ledger};
 use crate::private;
 use crate::usage::Usage;
 use crate::usage::notes::Notes;
+use crate::web::app::HttpSettings;
 use crate::webhooks::Webhooks;
 use crate::webhooks::address::Guard;
 use certificate::{Certificate, Renewal};
@@ -277,7 +279,7 @@ impl Serve {
 /// Every connection is an open file, and what a process may open by default is little.
 fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
-    let wanted = u64::try_from(http::OPEN_FILES_MAX).unwrap_or(u64::MAX);
+    let wanted = u64::try_from(api::OPEN_FILES_MAX).unwrap_or(u64::MAX);
     let wanted = limit.maximum.map_or(wanted, |most| most.min(wanted));
     if limit.current.is_some_and(|current| current < wanted) {
         let raised = Rlimit {
@@ -373,7 +375,7 @@ async fn serve(
         tls: bound_to.certificate.as_ref().map(Certificate::tls),
         metrics,
     };
-    let server = http::serve(listeners, ledger.clone(), settings, asked);
+    let server = api::serve(listeners, ledger.clone(), settings, asked);
     tokio::pin!(server);
     let renewal = bound_to.certificate;
     let renewal = renewal.map(|read| Renewal::new(read, ledger.degraded().clone()));

@@ -28,7 +28,7 @@ use crate::domain::record::{
 };
 use crate::domain::rejection::{Beyond, Rejection};
 use crate::domain::state::State;
-use crate::webhooks::signature::SigningKey;
+use crate::domain::webhook_signature::SigningKey;
 
 /// Endpoints of an organization that have not been deleted: each is looked at for each of the
 /// organization's events.

@@ -12,7 +12,7 @@ use crate::domain::record::{
     EnabledFrom, EndpointStatus, EventFilter, SignatureScheme, WebhookEndpoint, WrongEventType,
 };
 use crate::domain::rejection::{Beyond, Rejection};
-use crate::webhooks::signature::SigningKey;
+use crate::domain::webhook_signature::SigningKey;
 
 pub(super) const URL: &str = "https://hooks.example/keys";
 /// 24 bytes, the least.

@@ -320,7 +320,7 @@ impl Shared {
     }
 
     fn broken_by(&self, why: StoreError) -> BrokenView {
-        let text = crate::ledger::error_chain(&why);
+        let text = crate::error_chain::error_chain(&why);
         let reason = format!("{}: {text}", self.store.folder().display());
         self.degraded.begin(Part::Views, reason, rebuild::REBUILT);
         let why = Arc::new(why);

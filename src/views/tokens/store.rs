@@ -133,7 +133,7 @@ impl Store {
     fn set_aside(&self, degraded: &DegradedParts, why: &StoreError) -> Result<(), StoreError> {
         self.close();
         if self.folder.symlink_metadata().is_ok() {
-            let why = crate::ledger::error_chain(why);
+            let why = crate::error_chain::error_chain(why);
             degraded.set_aside(Part::Views, &self.folder, &why)?;
         }
         Ok(())

@@ -12,8 +12,10 @@ use crate::clock::Clock;
 use crate::domain::ids::{EventId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::time::Timestamp;
+use crate::domain::webhook_signature::{SigningKey, signature};
+use crate::error_chain::error_chain;
+use crate::ledger::Ledger;
 use crate::ledger::turns::{Turn, Turns};
-use crate::ledger::{Ledger, error_chain};
 use crate::seal::sealed::NONCE_BYTES;
 use crate::webhooks::attempt::{Attempt, Failure};
 use crate::webhooks::bodies::{Bodies, Body};
@@ -22,7 +24,6 @@ use crate::webhooks::delivery::{Attempted, Cause, Outcome, delivery_id};
 use crate::webhooks::matching::wants;
 use crate::webhooks::queue::{Failed, State};
 use crate::webhooks::response::StoredResponse;
-use crate::webhooks::signature::{SigningKey, signature};
 
 /// Says that a delivery is a test; not among the headers of the specification.
 const TEST: HeaderName = HeaderName::from_static("webhook-test");

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{DeliveryId, EndpointId};
-use crate::ledger::error_chain;
+use crate::error_chain::error_chain;
 use crate::panics::caught;
 use crate::seal::cursor::CursorKey;
 use crate::webhooks::delivery::Attempted;

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::{Signature, Verifier, VerifyingKey};
 
-use crate::webhooks::signature::*;
+use crate::domain::webhook_signature::*;
 
 const EVENT: &str = "evt_01H2XA9CKEB7WZG8RMN2KPQV7D";
 /// The secret of the standard's own tests.

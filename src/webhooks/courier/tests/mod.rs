@@ -6,9 +6,9 @@ mod world;
 use serde_json::Value;
 
 use crate::domain::record::{EnabledFrom, EndpointStatus};
+use crate::domain::webhook_signature::{SigningKey, signature};
 use crate::webhooks::queue::Range;
 use crate::webhooks::schedule::RETRY_AFTER_MS;
-use crate::webhooks::signature::{SigningKey, signature};
 use crate::webhooks::store::Ask;
 use crate::webhooks::{Trial, TrialRefused};
 use world::*;

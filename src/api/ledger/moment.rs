@@ -1,0 +1,387 @@
+//! Reads of the past: `as_of`, and how many of them run at once.
+//!
+//! `as_of` is a position (digits), or an instant that is resolved to one; the answer names it in
+//! `Ledger-Position`. Statuses are those of that instant. Logs are read in turns, off the async
+//! threads.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::http::HeaderValue;
+use axum::response::Response;
+use serde::Deserialize;
+
+use crate::api::ledger::position::{NoPlace, Place};
+use crate::domain::ids::{OrganizationId, Subject};
+use crate::domain::record::Credential;
+use crate::domain::state::Changes;
+use crate::domain::time::Timestamp;
+use crate::ledger::history::HistoryError;
+use crate::ledger::past::Pace;
+use crate::ledger::turns::{NoTurn, Turn};
+use crate::ledger::{Ledger, Record};
+use crate::tiles::Tiles;
+use crate::views::directory::Directory;
+use crate::web::app::App;
+use crate::web::call::Call;
+use crate::web::context::LEDGER_POSITION;
+use crate::web::problem::Problem;
+use crate::web::shares::{FairShares, Holder, Share, ShareLimits};
+
+/// Readings of whole pasts that callers of one organization have at once.
+const AT_ONCE_MAX: usize = 2;
+/// The same of all organizations.
+const AT_ONCE_IN_ALL_MAX: usize = 12;
+/// Bytes of the records that such readings of one organization hold, and of those that come from
+/// one address: some 250,000 credentials.
+const HELD_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// The same of all: with a third of what is free, the first organization has all of its own.
+const HELD_BYTES_IN_ALL_MAX: usize = 3 * HELD_BYTES_MAX;
+
+/// Requests of one organization that wait for a checkpoint: they are among the
+/// 4,096 that read at all.
+const WAITING_MAX: usize = 256;
+/// The same of all organizations.
+const WAITING_IN_ALL_MAX: usize = 2_048;
+
+/// Reads of published tiles that come from one address: as many as a client makes side by side.
+pub(crate) const TILES_MAX: usize = 64;
+/// The same of all addresses.
+const TILES_IN_ALL_MAX: usize = 512;
+
+/// `as_of` of a read of one record.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AsOf {
+    pub(crate) as_of: Option<String>,
+}
+
+/// A place in the past.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// Of the last event that counts; `None` before the first.
+    position: Option<u64>,
+    /// For statuses.
+    pub(crate) at: Timestamp,
+}
+
+impl Moment {
+    /// The moment that `as_of` names.
+    pub(crate) async fn named(call: &Call, as_of: &str) -> Result<Self, Problem> {
+        let wrong = |why: &str| Problem::invalid_query("as_of", why);
+        match as_of.parse() {
+            Ok(Place::Position(position)) => {
+                call.app.ledger.check_position(position)?;
+                let at = off_thread(call, move |ledger| ledger.happened_at(position)).await??;
+                let position = Some(position);
+                Ok(Self { position, at })
+            }
+            Ok(Place::Instant(at)) if at > call.now() => Err(wrong("lies in the future")),
+            Ok(Place::Instant(at)) => {
+                let position = off_thread(call, move |ledger| ledger.position_at(at)).await??;
+                Ok(Self { position, at })
+            }
+            Err(no_place @ NoPlace) => Err(wrong(&no_place.to_string())),
+        }
+    }
+
+    /// Now, as the views show it.
+    pub(crate) fn present(call: &Call) -> Self {
+        Self {
+            position: call.views().position(),
+            at: call.now(),
+        }
+    }
+
+    /// Of the last event that counts; `None` before the first.
+    pub(crate) const fn position(self) -> Option<u64> {
+        self.position
+    }
+
+    /// How many events count.
+    pub(crate) fn events(self) -> u64 {
+        self.position.map_or(0, |position| position + 1)
+    }
+
+    /// A credential as it was then; `None` if it was not there yet.
+    pub(crate) async fn credential(
+        self,
+        call: &Call,
+        subject: Subject,
+    ) -> Result<Option<Arc<Credential>>, Problem> {
+        let Some(position) = self.position else {
+            return Ok(None);
+        };
+        let read =
+            move |ledger: &Ledger, turn: &mut Turn| ledger.record_as_of(subject, position, turn);
+        match in_turn(call, read).await?? {
+            Record::Credential(record) => Ok(Some(record)),
+            Record::Ledger
+            | Record::Organization(_)
+            | Record::Project(_)
+            | Record::Member(_)
+            | Record::ServiceAccount(_)
+            | Record::Session(_)
+            | Record::WebhookEndpoint(_) => Ok(None),
+        }
+    }
+
+    /// What `select` takes of the credentials of an organization as they were then, oldest first.
+    pub(crate) async fn credentials<T: Default + Send + 'static>(
+        self,
+        call: &Call,
+        organization: OrganizationId,
+        select: impl FnOnce(&[Arc<Credential>]) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
+        let Some(position) = self.position else {
+            return Ok(T::default());
+        };
+        // It ends with the reading, also after the caller has gone away.
+        let mut held = call.app.past.begin(call)?;
+        let read = move |ledger: &Ledger, turn: &mut Turn| {
+            held.reading(turn, |pace| {
+                let all = ledger.credentials_as_of(organization, position, pace)?;
+                Ok(select(&all))
+            })
+        };
+        Ok(in_turn(call, read).await??)
+    }
+
+    /// Names the position in an answer.
+    pub(crate) fn stamp(self, response: &mut Response) {
+        if let Some(position) = self.position {
+            let value = HeaderValue::from(position);
+            response.headers_mut().insert(LEDGER_POSITION, value);
+        }
+    }
+}
+
+/// The members, projects, accounts and endpoints of an organization: as they are, or as they were.
+pub(crate) enum Then<'a> {
+    /// As the views show them.
+    Now(&'a Directory),
+    /// As they were.
+    Was(Box<Past>),
+}
+
+/// What there was, in RAM until it has been answered.
+pub(crate) struct Past {
+    directory: Directory,
+    moment: Moment,
+    _held: Option<HeldPast>,
+}
+
+impl<'a> Then<'a> {
+    /// All of an organization's, for a list; or all that there are.
+    pub(crate) async fn all(
+        call: &'a Call,
+        organization: Option<OrganizationId>,
+        as_of: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let Some(as_of) = as_of else {
+            return Ok(Self::Now(&call.views().directory));
+        };
+        let moment = Moment::named(call, as_of).await?;
+        // It ends with the reading, also after the caller has gone away.
+        let mut held = call.app.past.begin(call)?;
+        let read = move |ledger: &Ledger, turn: &mut Turn| {
+            let events = moment.events();
+            let fold = held.reading(turn, |pace| ledger.folded(organization, events, pace))?;
+            let directory = Directory::default();
+            directory.apply(&fold.state().everything());
+            let _held = Some(held);
+            Ok::<_, HistoryError>(Past {
+                directory,
+                moment,
+                _held,
+            })
+        };
+        let past = in_turn(call, read).await??;
+        Ok(Self::Was(Box::new(past)))
+    }
+
+    /// One record alone.
+    pub(crate) async fn one(
+        call: &'a Call,
+        subject: Subject,
+        as_of: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let Some(as_of) = as_of else {
+            return Ok(Self::Now(&call.views().directory));
+        };
+        let moment = Moment::named(call, as_of).await?;
+        let directory = Directory::default();
+        if let Some(position) = moment.position {
+            let read = move |ledger: &Ledger, turn: &mut Turn| {
+                ledger.record_as_of(subject, position, turn)
+            };
+            let mut changes = Changes::default();
+            match in_turn(call, read).await?? {
+                Record::Organization(record) => changes.organizations.push(record),
+                Record::Project(record) => changes.projects.push(record),
+                Record::Member(record) => changes.members.push(record),
+                Record::ServiceAccount(record) => changes.accounts.push(record),
+                Record::WebhookEndpoint(record) => changes.endpoints.push(record),
+                Record::Ledger | Record::Credential(_) | Record::Session(_) => {}
+            }
+            directory.apply(&changes);
+        }
+        Ok(Self::Was(Box::new(Past {
+            directory,
+            moment,
+            _held: None,
+        })))
+    }
+
+    /// What there is, or was.
+    pub(crate) fn directory(&self) -> &Directory {
+        match self {
+            Self::Now(directory) => directory,
+            Self::Was(past) => &past.directory,
+        }
+    }
+
+    /// Names the position in an answer that is of the past.
+    pub(crate) fn stamped(&self, mut response: Response) -> Response {
+        if let Self::Was(past) = self {
+            past.moment.stamp(&mut response);
+        }
+        response
+    }
+}
+
+/// A read of the past, on a thread that may block, in the turn of the caller's organization: also
+/// where a caller of the platform reads another one's records.
+pub(crate) async fn in_turn<T: Send + 'static>(
+    call: &Call,
+    read: impl FnOnce(&Ledger, &mut Turn) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let ledger = call.app.ledger.clone();
+    let turns = call.app.ledger.turns();
+    let of = call.caller.authority.organization;
+    Ok(turns.run(of, move |turn| read(&ledger, turn)).await?)
+}
+
+/// The same of a read that is shorter than a turn.
+pub(crate) async fn off_thread<T: Send + 'static>(
+    call: &Call,
+    read: impl FnOnce(&Ledger) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    in_turn(call, |ledger, _turn| read(ledger)).await
+}
+
+/// A read of the published tree, which needs no credential: such reads have one line among those
+/// of the organizations, and a share by address of the places in it.
+pub(crate) async fn published<T: Send + 'static>(
+    app: &App,
+    address: Option<IpAddr>,
+    read: impl FnOnce(&Tiles) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let place = app.past.tiles.take(Holder::of_address(address), 1);
+    let _place = place.ok_or_else(|| {
+        Problem::unavailable(
+            "past_busy",
+            "too many reads of tiles are waiting; retry later",
+        )
+    })?;
+    let tiles = app.ledger.tiles().clone();
+    let turns = app.ledger.turns();
+    Ok(turns.run_bounded(None, move |_turn| read(&tiles)).await?)
+}
+
+/// What reads of the past hold for long.
+pub(crate) struct PastReads {
+    /// Pasts of whole organizations that are in RAM.
+    whole: FairShares,
+    /// Bytes of their records.
+    bytes: FairShares,
+    /// Places of those who wait for a checkpoint.
+    waiting: FairShares,
+    /// Places of those who read tiles.
+    tiles: FairShares,
+}
+
+impl Default for PastReads {
+    fn default() -> Self {
+        Self {
+            whole: FairShares::new(ShareLimits {
+                all: AT_ONCE_IN_ALL_MAX,
+                each: AT_ONCE_MAX,
+            }),
+            bytes: FairShares::new(ShareLimits {
+                all: HELD_BYTES_IN_ALL_MAX,
+                each: HELD_BYTES_MAX,
+            }),
+            waiting: FairShares::new(ShareLimits {
+                all: WAITING_IN_ALL_MAX,
+                each: WAITING_MAX,
+            }),
+            tiles: FairShares::new(ShareLimits {
+                all: TILES_IN_ALL_MAX,
+                each: TILES_MAX,
+            }),
+        }
+    }
+}
+
+/// Whose places a caller takes: its organization's.
+const fn of(call: &Call) -> [Holder; 1] {
+    [Holder::Tenant(call.caller.authority.organization)]
+}
+
+/// A past of a whole organization, in RAM until this is dropped.
+pub(crate) struct HeldPast {
+    bytes: Share,
+    _place: Share,
+}
+
+impl HeldPast {
+    /// Reads it in turns, and no more than its organization and its address may hold.
+    pub(crate) fn reading<T>(
+        &mut self,
+        turn: &mut Turn,
+        read: impl FnOnce(&mut Pace<'_>) -> Result<T, HistoryError>,
+    ) -> Result<T, HistoryError> {
+        let bytes = &mut self.bytes;
+        read(&mut Pace {
+            turn,
+            may_hold: &mut |held| bytes.grow(held.saturating_sub(bytes.amount())),
+        })
+    }
+}
+
+impl PastReads {
+    /// A place for one reading of an organization's past, which holds nothing yet.
+    pub(crate) fn begin(&self, call: &Call) -> Result<HeldPast, Problem> {
+        let place = self.whole.take(of(call), 1);
+        let address = Holder::of_address(call.context.address(&call.app));
+        let holders = address.into_iter().chain(of(call));
+        Ok(HeldPast {
+            bytes: self.bytes.empty(holders),
+            _place: place.ok_or_else(busy)?,
+        })
+    }
+
+    /// A place to wait for a checkpoint, which takes up to two seconds.
+    pub(crate) fn wait_for_checkpoint(&self, call: &Call) -> Result<Share, Problem> {
+        let share = self.waiting.take(of(call), 1);
+        share.ok_or_else(busy)
+    }
+}
+
+/// Too much of an organization's own is being read.
+pub(crate) fn busy() -> Problem {
+    Problem::unavailable(
+        "past_busy",
+        "too many historical reads of this organization are running; retry later",
+    )
+}
+
+impl From<NoTurn> for Problem {
+    fn from(why: NoTurn) -> Self {
+        match why {
+            NoTurn::Busy => busy(),
+            NoTurn::Panicked(why) => Self::internal("a read of the past panicked", &why),
+        }
+    }
+}
