@@ -13,7 +13,7 @@ const LINES_MAX: usize = 600;
 /// Words that the rules of the ledger must not name: they are pure.
 const IMPURE: &[&str] = &[
     "crate::api",
-    "crate::web",
+    "crate::web::",
     "axum",
     "tokio",
     "std::fs",
