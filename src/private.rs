@@ -43,36 +43,71 @@ pub fn check_access(root: &Path) -> io::Result<()> {
     }
 }
 
+/// Whether a failure says that this process may not do what it tried: no sign of damage.
+#[must_use]
+pub const fn is_denied(kind: io::ErrorKind) -> bool {
+    matches!(
+        kind,
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
 /// The same failure with what an operator needs to mend it: whose the folder is and who we are.
 #[must_use]
 pub fn explained(path: &Path, why: io::Error) -> io::Error {
     let kind = why.kind();
-    let remedy = if kind == io::ErrorKind::PermissionDenied {
-        let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
-        // What is not there cannot be made in the folder that is.
-        let existing = path.ancestors().find(|path| path.exists());
-        let existing = existing.unwrap_or_else(|| Path::new("."));
-        let Ok(seen) = fs::metadata(existing) else {
-            return why;
-        };
-        format!(
-            "{} belongs to user {} and group {} with mode {:o}, and this process is user {} and \
-             group {}: give the folder and all in it to that user, or run as its owner",
-            existing.display(),
-            seen.uid(),
-            seen.gid(),
-            seen.mode() & 0o7777,
-            user.as_raw(),
-            group.as_raw()
-        )
-    } else if kind == io::ErrorKind::ReadOnlyFilesystem {
-        "the data folder must be on a file system that can be written to; name another folder with \
-         --data-dir"
-            .to_owned()
+    match remedy(path, kind) {
+        Some(remedy) => io::Error::new(kind, format!("{why}; {remedy}")),
+        None => why,
+    }
+}
+
+/// What an operator does about a path that this process may not use; `None` of other failures.
+#[must_use]
+pub fn remedy(path: &Path, kind: io::ErrorKind) -> Option<String> {
+    if kind == io::ErrorKind::ReadOnlyFilesystem {
+        let remedy = "the data folder must be on a file system that can be written to; name \
+            another folder with --data-dir";
+        return Some(remedy.to_owned());
+    }
+    if kind != io::ErrorKind::PermissionDenied {
+        return None;
+    }
+    let (user, group) = (rustix::process::geteuid(), rustix::process::getegid());
+    // What is not there cannot be made in the folder that is.
+    let existing = path.ancestors().find(|path| path.exists());
+    let existing = existing.unwrap_or_else(|| Path::new("."));
+    let seen = fs::metadata(existing).ok()?;
+    let (user, group) = (user.as_raw(), group.as_raw());
+    Some(format!(
+        "{} belongs to user {owner} and group {} with mode {:o}, and this process is user {user} \
+         and group {group}: give the data folder and all in it to that user \
+         (`chown -R {user}:{group}` on the folder), or run as user {owner}",
+        existing.display(),
+        seen.gid(),
+        seen.mode() & 0o7777,
+        owner = seen.uid(),
+    ))
+}
+
+/// The first path from a folder downwards that this process may not read and
+/// write; `None` if there is none, or a folder cannot be listed for another reason.
+#[must_use]
+pub fn first_denied(root: &Path) -> Option<PathBuf> {
+    let seen = fs::symlink_metadata(root).ok()?;
+    let wanted = if seen.is_dir() {
+        Access::READ_OK | Access::WRITE_OK | Access::EXEC_OK
+    } else if seen.is_file() {
+        Access::READ_OK | Access::WRITE_OK
     } else {
-        return why;
+        return None;
     };
-    io::Error::new(kind, format!("{why}; {remedy}"))
+    if access(root, wanted).is_err() {
+        return Some(root.to_owned());
+    }
+    let entries = seen.is_dir().then(|| fs::read_dir(root).ok()).flatten()?;
+    let mut entries = entries.filter_map(Result::ok);
+    entries.find_map(|entry| first_denied(&entry.path()))
 }
 
 /// What was found wider than it may be.

@@ -11,6 +11,7 @@ use super::exit::Stop;
 use crate::degraded::{DegradedParts, Part};
 use crate::ledger::Ledger;
 use crate::ledger::boot::Folder;
+use crate::private;
 use crate::usage::misplaced::set_aside_misplaced;
 use crate::usage::{Retention, Usage, UsageError, UsageSettings};
 
@@ -64,8 +65,8 @@ impl UsageArgs {
     }
 }
 
-/// Opens the history. One that cannot be read is set aside whole and begun anew; where that fails
-/// too, nothing is recorded, which is no reason not to start.
+/// Opens the history. One that cannot be read is set aside whole and begun anew, unless this user
+/// may not read it; where that fails too, nothing is recorded, which is no reason not to start.
 fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option<Usage> {
     let folder = &settings.folder;
     // A new ledger has begun its history, so that one that is not there was removed.
@@ -78,6 +79,7 @@ fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option
         Usage::open(settings.clone())
     };
     let opened = open().or_else(|why| match why {
+        UsageError::Failed(kind) if private::is_denied(kind) => Err(why),
         UsageError::Failed(_) => {
             let why = format!("{why}; the history begins anew");
             degraded.set_aside(Part::Usage, folder, &why)?;
@@ -88,7 +90,13 @@ fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option
     match opened {
         Ok(usage) => Some(usage),
         Err(why) => {
-            let reason = format!("{}: {why}", folder.display());
+            let mut reason = format!("{}: {why}", folder.display());
+            if let UsageError::Failed(kind) = why
+                && let Some(remedy) =
+                    private::first_denied(folder).and_then(|path| private::remedy(&path, kind))
+            {
+                reason = format!("{reason}; {remedy}");
+            }
             degraded.begin(Part::Usage, reason, NOT_RECORDED);
             None
         }

@@ -16,6 +16,7 @@ use crate::domain::pieces::{Piece, Taken};
 use crate::domain::state::State;
 use crate::log::StartFrom;
 use crate::merkle::Frontier;
+use crate::private;
 use crate::seal::KeyStore;
 use crate::views::snapshot::{self, Head, SnapshotError, Writer};
 
@@ -121,7 +122,7 @@ pub(crate) struct Loaded {
 
 /// The newest snapshot that can be read whole, with where to replay from; else the beginning.
 /// `skip` snapshots are passed over: they were tried and did not fit the log.
-/// One that is damaged is set aside.
+/// One that is damaged is set aside; one that this user may not read stays.
 pub(crate) fn load(
     folder: &Path,
     keys: &KeyStore,
@@ -141,6 +142,11 @@ pub(crate) fn load(
             Ok(loaded) => return loaded,
             Err(why @ SnapshotError::Foreign) => {
                 tracing::info!(path = %path.display(), %why, "a snapshot was passed over");
+            }
+            Err(SnapshotError::File(why)) if private::is_denied(why.kind()) => {
+                let why = private::explained(&path, why);
+                let reason = format!("{}: {why}; the log is replayed instead", path.display());
+                degraded.begin(Part::Snapshots, reason, TRIED_AGAIN);
             }
             Err(why) => {
                 let why = crate::error_chain::error_chain(&why);

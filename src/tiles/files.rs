@@ -14,6 +14,7 @@ use super::edge::FullTile;
 use crate::degraded::{DegradedParts, Part};
 use crate::log::{HEADROOM_BYTES, free_bytes};
 use crate::merkle::TileId;
+use crate::private;
 
 /// The folder of tiles.
 #[derive(Debug)]
@@ -42,12 +43,17 @@ impl Files {
         self.folder.join(id.to_string())
     }
 
-    /// The bytes of a full tile, if it is there; a file that cannot be read is set aside.
+    /// The bytes of a full tile, if it is there; a file that cannot be read is set aside, unless
+    /// this user may not read it.
     pub(super) fn read(&self, id: TileId) -> Result<Option<Vec<u8>>, TileError> {
         let path = self.path(id);
         match fs::read(&path) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(why) if is_absent(&why) => Ok(None),
+            Err(why) if private::is_denied(why.kind()) => {
+                let why = private::explained(&path, why);
+                Err(TileError::file("read", &path)(why))
+            }
             Err(why) => {
                 self.set_aside(&path, &format!("{UNREADABLE}: {why}"))?;
                 Ok(None)

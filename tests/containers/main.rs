@@ -14,10 +14,11 @@ mod harness;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use harness::{Ended, Server};
+use serde_json::{Value, json};
 use tempfile::tempdir;
 
 /// The group that the volume is given to.
@@ -82,6 +83,26 @@ fn volume(root: &Path) {
     fs::set_permissions(root.join("keyledger"), Permissions::from_mode(0o755)).unwrap();
 }
 
+/// The parts that a server says are degraded.
+async fn degraded(server: &Server) -> Value {
+    let ready = server.api("").get("/readyz").await.unwrap();
+    ready.json()["degraded"].clone()
+}
+
+/// What was set aside anywhere in a folder.
+fn set_aside(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.to_string_lossy().contains(".damaged-") {
+            found.push(path);
+        } else if path.is_dir() {
+            found.extend(set_aside(&path));
+        }
+    }
+    found
+}
+
 #[tokio::test]
 async fn it_runs_as_any_user_that_may_write_to_its_volume() {
     let root = tempdir().unwrap();
@@ -104,7 +125,7 @@ async fn it_runs_as_any_user_that_may_write_to_its_volume() {
     }
     // As one user, again, and as another one of the same group.
     let mut key = String::new();
-    for user in [4_242, 4_242, 4_343] {
+    for user in [4_242, 4_242, 4_343, 4_242] {
         give_to_group(&data);
         let server = pod(user, "2000").start("/mnt/data");
         let server = server.unwrap_or_else(|ended| panic!("user {user}: {}", ended.log));
@@ -113,6 +134,7 @@ async fn it_runs_as_any_user_that_may_write_to_its_volume() {
         }
         let key = key.trim();
         assert_eq!(server.api(key).verdict(key).await, "valid", "user {user}");
+        assert_eq!(degraded(&server).await, json!([]), "user {user}");
         let ended = server.stop();
         assert_eq!(ended.status.code(), Some(0), "user {user}: {}", ended.log);
         // What it owns is its own again; what another user owns stays and is named.
@@ -121,6 +143,8 @@ async fn it_runs_as_any_user_that_may_write_to_its_volume() {
         assert_eq!(log.mode() & 0o777, if is_own { 0o700 } else { 0o770 });
         let said = "its mode cannot be set back";
         assert!(is_own || ended.log.contains(said), "{}", ended.log);
+        assert!(!ended.log.contains("degraded"), "{}", ended.log);
+        assert_eq!(set_aside(&data), Vec::<PathBuf>::new(), "{}", ended.log);
     }
     // One of no group.
     let refused = pod(4_444, "").start("/mnt/data").unwrap_err();
@@ -134,4 +158,47 @@ async fn it_runs_as_any_user_that_may_write_to_its_volume() {
     let refused = pod(4_242, "2000").start("/var/keyledger").unwrap_err();
     assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
     assert!(refused.log.contains("/var/keyledger"), "{}", refused.log);
+}
+
+#[tokio::test]
+async fn what_belongs_to_another_user_is_degraded_and_never_set_aside() {
+    let root = tempdir().unwrap();
+    volume(root.path());
+    let data = root.path().join("data");
+    chown(&data, Some(4_242), Some(4_242)).unwrap();
+    let pod = Pod {
+        volume: root.path(),
+        user: 4_242,
+        groups: "",
+    };
+    let start = || {
+        let server = pod.start("/mnt/data");
+        server.unwrap_or_else(|ended| panic!("{}", ended.log))
+    };
+    assert_eq!(start().stop().status.code(), Some(0));
+    let give = |owner| {
+        for path in ["webhooks/deliveries.redb", "usage/checkpoint", "views/db"] {
+            chown(data.join(path), Some(owner), Some(owner)).unwrap();
+        }
+    };
+    // As a command run as root would leave them.
+    give(0);
+    let server = start();
+    let found = degraded(&server).await;
+    let names: Vec<_> = found.as_array().unwrap().iter().collect();
+    assert!(found.to_string().contains("deliveries"), "{names:?}");
+    assert!(found.to_string().contains("usage"), "{names:?}");
+    let ended = server.stop();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.log);
+    for file in ["webhooks/deliveries.redb", "usage/checkpoint"] {
+        let said = format!("/mnt/data/{file} belongs to user 0 and group 0 with mode 600");
+        assert!(ended.log.contains(&said), "{said}: {}", ended.log);
+    }
+    assert!(ended.log.contains("chown -R 4242:4242"), "{}", ended.log);
+    assert_eq!(set_aside(&data), Vec::<PathBuf>::new(), "{}", ended.log);
+    give(4_242);
+    let server = start();
+    assert_eq!(degraded(&server).await, json!([]));
+    let ended = server.stop();
+    assert!(!ended.log.contains("damaged"), "{}", ended.log);
 }

@@ -23,6 +23,7 @@ use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{CredentialId, OrganizationId, Subject};
 use crate::domain::kind::Kind;
 use crate::domain::record::Credential;
+use crate::private;
 
 use super::backlog::Layer;
 
@@ -74,6 +75,21 @@ pub enum StoreError {
     Closed,
 }
 
+impl StoreError {
+    /// Whether this process may not open the store: it is no damage.
+    fn is_denied(&self) -> bool {
+        match self {
+            Self::Sled(sled::Error::Io(why)) | Self::Folder(why) => private::is_denied(why.kind()),
+            Self::Sled(_)
+            | Self::NoRoom
+            | Self::Panicked(_)
+            | Self::Value(_)
+            | Self::Key
+            | Self::Closed => false,
+        }
+    }
+}
+
 /// The store in its folder.
 pub(super) struct Store {
     folder: PathBuf,
@@ -106,7 +122,7 @@ impl Store {
         let applied = match applied {
             Ok(Some(applied)) => Ok(Some(applied)),
             Ok(None) => store.wipe().map(|()| None),
-            Err(why) if store.is_full(&why) => Err(why),
+            Err(why) if store.is_full(&why) || why.is_denied() => Err(why),
             Err(why) => store
                 .set_aside(degraded, &why)
                 .and_then(|()| store.wipe())
@@ -140,7 +156,7 @@ impl Store {
     }
 
     /// Begins anew; what failed is set aside, unless it only lacked room, of which a copy would
-    /// take more.
+    /// take more, or may not be opened by this user.
     pub(super) fn begin_anew(
         &self,
         degraded: &DegradedParts,
@@ -150,6 +166,7 @@ impl Store {
         if let Some(why) = why
             && self.folder.join("db").exists()
             && !self.is_full(why)
+            && !why.is_denied()
         {
             self.set_aside(degraded, why)?;
         }

@@ -1,12 +1,12 @@
 //! A deliveries' file that is damaged is set aside and made anew; it never stops the ledger.
 //!
-//! Owns the opening of the file and the judgment over a failure: what may pass (a full disk, a
-//! reader that still has the file) is tried again, all else is damage. redb may panic on damaged
+//! Owns the opening of the file and the judgment over a failure: what may pass (a full disk, a file
+//! that this user may not open, a reader that still has it) is tried again, all else is damage. redb may panic on damaged
 //! pages, so every call into it goes through [`Store::guarded`].
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,6 +22,7 @@ use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::{DeliveryId, EndpointId};
 use crate::error_chain::error_chain;
 use crate::panics::caught;
+use crate::private;
 use crate::seal::cursor::CursorKey;
 use crate::webhooks::delivery::Attempted;
 
@@ -35,21 +36,34 @@ const TRIED_AGAIN: &str = "deliveries wait; it is tried again every few seconds.
     disk, or correct the folder's mode and owner";
 
 impl StoreError {
-    /// Whether time or room may mend it; all else is damage.
-    fn may_pass(&self) -> bool {
-        match self {
-            Self::Folder(why) => is_full(why),
-            Self::Database(why) => {
-                if let redb::Error::Io(why) = why.as_ref() {
-                    is_full(why)
-                } else {
-                    is_in_use(why)
-                }
-            }
-            Self::Closed => true,
-            Self::NotAFile(_) | Self::Panicked(_) | Self::Damaged | Self::Row(_) => false,
-            Self::Format { .. } => false,
+    /// Whether time, room or another owner may mend it; all else is damage.
+    pub(super) fn may_pass(&self) -> bool {
+        if let Some(why) = self.io() {
+            return is_full(why) || private::is_denied(why.kind());
         }
+        match self {
+            Self::Database(why) => is_in_use(why),
+            Self::Closed => true,
+            Self::Folder(_)
+            | Self::NotAFile(_)
+            | Self::Panicked(_)
+            | Self::Damaged
+            | Self::Row(_)
+            | Self::Format { .. } => false,
+        }
+    }
+
+    /// What the system said.
+    fn io(&self) -> Option<&io::Error> {
+        if let Self::Folder(why) = self {
+            return Some(why);
+        }
+        if let Self::Database(why) = self
+            && let redb::Error::Io(why) = why.as_ref()
+        {
+            return Some(why);
+        }
+        None
     }
 }
 
@@ -103,7 +117,11 @@ impl Store {
         match &opened {
             Ok(_) => self.degraded.end(Part::Deliveries),
             Err(why) => {
-                let reason = format!("{}: {}", self.path.display(), error_chain(why));
+                let mut reason = format!("{}: {}", self.path.display(), error_chain(why));
+                let kind = why.io().map(io::Error::kind);
+                if let Some(remedy) = kind.and_then(|kind| private::remedy(&self.path, kind)) {
+                    reason = format!("{reason}; {remedy}");
+                }
                 self.degraded.begin(Part::Deliveries, reason, TRIED_AGAIN);
             }
         }
@@ -240,9 +258,8 @@ fn open_file(path: &Path) -> Result<(Database, CursorKey), StoreError> {
         let cursor_key = prepare(&database)?;
         Ok((database, cursor_key))
     });
-    let opened = opened.unwrap_or_else(|why| Err(StoreError::Panicked(why)))?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))?;
-    Ok(opened)
+    // Its mode is `private`'s: a file of another user that may be written to is as good.
+    opened.unwrap_or_else(|why| Err(StoreError::Panicked(why)))
 }
 
 /// Makes the tables that are missing, and the key of cursors; a whole file of this format is not

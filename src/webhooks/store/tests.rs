@@ -435,3 +435,18 @@ fn a_folder_in_which_nothing_can_be_made_degrades_deliveries_and_heals() {
     assert!(!degraded.is_degraded(Part::Deliveries));
     assert_eq!(store.load().unwrap().seen, None);
 }
+
+#[test]
+fn a_file_that_may_not_be_opened_is_not_damaged() {
+    for (kind, is_damage) in [
+        (io::ErrorKind::PermissionDenied, false),
+        (io::ErrorKind::ReadOnlyFilesystem, false),
+        (io::ErrorKind::StorageFull, false),
+        (io::ErrorKind::UnexpectedEof, true),
+    ] {
+        let folder = StoreError::Folder(kind.into());
+        let file = redb::StorageError::Io(kind.into());
+        assert_eq!(!folder.may_pass(), is_damage, "{kind}");
+        assert_eq!(!StoreError::from(file).may_pass(), is_damage, "{kind}");
+    }
+}
