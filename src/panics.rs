@@ -1,19 +1,35 @@
 //! Panics inside libraries that read damaged files: caught, and turned into a reason.
 //!
 //! Owns the panic hook. A panic that is caught here is part of handling damage and is reported by
-//! its caller; it prints nothing. Every other panic is printed as usual. Must never be used around
+//! its caller; it prints nothing. Every other panic is printed as usual, or logged by a server. Must never be used around
 //! code of our own that could be left half done.
 
 use std::any::Any;
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
+use std::thread;
 
 thread_local! {
     static CAUGHT: Cell<bool> = const { Cell::new(false) };
 }
 
 static HOOK: Once = Once::new();
+
+/// Has panics logged from now on: printing one waits for a reader of stderr. To be called once,
+/// before [`caught`].
+pub(crate) fn log_panics() {
+    panic::set_hook(Box::new(|panicked| {
+        let thread = thread::current().name().unwrap_or_default().to_owned();
+        let why = panicked.to_string().replace('\n', " ");
+        let backtrace = Backtrace::capture();
+        match backtrace.status() {
+            BacktraceStatus::Captured => tracing::error!(thread, %backtrace, "{why}"),
+            _ => tracing::error!(thread, "{why}"),
+        }
+    }));
+}
 
 /// Runs `work`; a panic in it is an error, with its message.
 pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {

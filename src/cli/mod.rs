@@ -85,7 +85,7 @@ impl Cli {
     fn run_command(self, variables: &Variables) -> ExitCode {
         let outcome = match self.command {
             Command::Init(init) => init.run(),
-            Command::Serve(serve) => serve.run(),
+            Command::Serve(serve) => return serve.run(variables),
             Command::Recover(recover) => recover.run(),
             Command::Catalogue(catalogue) => catalogue.run(),
             Command::Keys(keys) => keys.run(),

@@ -401,3 +401,18 @@ fn on_a_terminal_the_first_start_asks_and_later_ones_do_not() {
     at_a_terminal(&other, "", "organization [Default]");
     assert!(!other.exists());
 }
+
+#[tokio::test]
+async fn a_json_log_says_at_every_level_that_it_listens_and_why_it_does_not() {
+    let root = tempdir().unwrap();
+    let data = root.path().join("data");
+    init(&data, &SEGMENTS);
+    let json = ["--log-format", "json", "--log-level", "error"];
+    let server = Server::start(&data, &json);
+    let taken = Server::try_start(&data, &json).unwrap_err();
+    assert_eq!(server.stop().log.lines().count(), 1);
+    let line: serde_json::Value = serde_json::from_str(taken.log.trim_end()).unwrap();
+    assert_eq!(line["level"], "ERROR", "{line}");
+    let why = line["fields"]["message"].as_str().unwrap();
+    assert!(why.contains("another process"), "{why}");
+}

@@ -12,6 +12,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Args;
@@ -23,13 +24,13 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 
-use super::exit::Stop;
+use super::environment::Variables;
+use super::exit::{Exit, Stop};
 use super::expiry::ExpiryArgs;
 use super::first::FirstArgs;
 use super::folder::{FolderArgs, SegmentArgs};
-use super::logging::{self, LogFormat, LogLevel};
+use super::logging::{Log, LogFormat, LogLevel};
 use super::otlp::Otlp;
-use super::output;
 use super::signals::{Hangups, Signals};
 use super::tree::TreeArgs;
 use super::usage::UsageArgs;
@@ -167,7 +168,26 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    pub(super) fn run(self) -> Result<(), Stop> {
+    pub(super) fn run(self, variables: &Variables) -> ExitCode {
+        let log = match Log::start(self.log_format, self.log_level) {
+            Ok(log) => log,
+            Err(why) => {
+                super::complain(&why, variables);
+                return Exit::Failed.into();
+            }
+        };
+        let exit = match self.serve(&log) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(Stop { exit, why }) => {
+                log.complain(&variables.named_in(&format!("{why:#}")));
+                exit.into()
+            }
+        };
+        log.flush();
+        exit
+    }
+
+    fn serve(self, log: &Log) -> Result<(), Stop> {
         let network = self.network();
         network.check().map_err(Stop::refused)?;
         let runtime = runtime::Builder::new_multi_thread().enable_all().build();
@@ -176,7 +196,6 @@ impl Serve {
         // it handles.
         let mut opening = Opening::begin(&runtime)?;
         let otlp = self.otlp_endpoint.as_ref().map(Otlp::start).transpose()?;
-        logging::start(self.log_format, self.log_level).context("cannot start the log")?;
         raise_open_files();
         // A certificate that cannot be read is refused before anything is made or opened.
         let certificate = network.tls.as_ref().map(Certificate::read).transpose()?;
@@ -220,7 +239,7 @@ impl Serve {
             otlp,
         };
         let waiting = opening.into_signals();
-        let served = runtime.block_on(serve(serving, bound, (waiting, self.log_format)));
+        let served = runtime.block_on(serve(serving, bound, (waiting, log)));
         let outcome = background.stop(&runtime, ledger, served);
         // What still runs is cut off: it was given its time, or must not go on.
         runtime.shutdown_background();
@@ -323,7 +342,7 @@ struct Bound {
 async fn serve(
     serving: Serving<'_>,
     bound_to: Bound,
-    ((mut signals, hangups), format): ((Signals, Hangups), LogFormat),
+    ((mut signals, hangups), log): ((Signals, Hangups), &Log),
 ) -> Result<Stopping, Stop> {
     let Serving {
         ledger,
@@ -380,7 +399,8 @@ async fn serve(
     let renewal = bound_to.certificate;
     let renewal = renewal.map(|read| Renewal::new(read, ledger.degraded().clone()));
     let renewing = tokio::spawn(certificate::follow(hangups, renewal));
-    announce(&PublicUrl::of(bound, network.tls.is_some()), format);
+    let address = PublicUrl::of(bound, network.tls.is_some());
+    log.announce(&format!("listening on {address}"));
     let url = network.public_url(bound);
     tracing::info!(%url, "clients know this server by its public URL");
     let beside = (ledger, &webhooks);
@@ -435,14 +455,6 @@ async fn deliver(
     tokio::select! {
         started = starting => Ok(Some(started.context("starting the webhooks panicked")??)),
         () = signals.next() => Ok(None),
-    }
-}
-
-/// Tells people, tests and process managers that it is ready.
-fn announce(address: &PublicUrl, format: LogFormat) {
-    match format {
-        LogFormat::Human => output::say(&format!("listening on {address}")),
-        LogFormat::Json => tracing::info!("listening on {address}"),
     }
 }
 

@@ -21,8 +21,10 @@ use crate::ledger::{Health, Ledger};
 use crate::usage::Usage;
 use crate::usage::notes::Notes;
 
-/// From the signal to the end of the process: half a second less than 8, for the process to go.
-const STOP_WITHIN: Duration = Duration::from_millis(7_500);
+/// From the signal to the end of what serves: of 8 seconds, one is left for the last lines of a log
+/// that is not read ([`FLUSH_WITHIN`](crate::cli::logging::FLUSH_WITHIN)), and a tenth for the
+/// process to go.
+const STOP_WITHIN: Duration = Duration::from_millis(6_900);
 /// How much of it running requests and deliveries may take: 4 seconds of requests, 3 of deliveries
 /// and some for keeping what was delivered. The rest is the ledger's, to write what it has taken.
 const REQUESTS_WITHIN: Duration = Duration::from_secs(5);

@@ -1,6 +1,6 @@
 //! A running server.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
@@ -135,6 +135,35 @@ impl Server {
         }
     }
 
+    /// Starts a server whose log is read no further than the line that it is ready.
+    pub(crate) fn start_unread(data: &Path, more: &[&str]) -> (Self, ChildStderr) {
+        let mut command = super::keyledger(serve_args(data, more));
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let stdout = child.stdout.take().unwrap();
+        let output = thread::spawn(move || std::io::read_to_string(stdout).unwrap());
+        let mut stderr = child.stderr.take().unwrap();
+        let mut line = Vec::new();
+        let address = loop {
+            let mut byte = [0];
+            stderr.read_exact(&mut byte).unwrap();
+            line.extend(byte);
+            if byte == *b"\n" {
+                let text = String::from_utf8(std::mem::take(&mut line)).unwrap();
+                if let Some((_, address)) = text.trim_end().split_once("listening on http://") {
+                    break address.to_owned();
+                }
+            }
+        };
+        let server = Self {
+            child,
+            address,
+            log: None,
+            output: Some(output),
+        };
+        (server, stderr)
+    }
+
     /// Where it listens: `127.0.0.1:PORT`.
     pub(crate) fn address(&self) -> &str {
         &self.address
@@ -193,10 +222,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let Some(log) = self.log.take() else { return };
         // It has ended already, or it does now.
         drop(self.child.kill());
         drop(self.child.wait());
+        let Some(log) = self.log.take() else { return };
         if thread::panicking() {
             println!("the server said:\n{}", log.join().unwrap_or_default());
         }
