@@ -31,7 +31,6 @@ const PARTS: [&str; 3] = ["checkpoints", "log", "usage"];
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: String,
-    /// The log.
     pub log_id: String,
     /// How many events it holds.
     pub size: u64,

@@ -42,7 +42,6 @@ pub enum Part {
     Keys,
     /// A ledger that was restored from an older copy, or rolled back.
     Restore,
-    /// The clock.
     Clock,
     /// The files of the server's own certificate.
     TlsCertificate,
@@ -103,7 +102,6 @@ impl Part {
 /// What is wrong with a part.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Degradation {
-    /// The part.
     pub part: Part,
     /// When it began.
     pub since: Timestamp,

@@ -240,12 +240,10 @@ impl Archive {
         }
     }
 
-    /// A member by its name.
     pub(crate) fn member(&self, name: &str) -> Option<&Member> {
         self.members.iter().find(|member| member.name == name)
     }
 
-    /// The content of a member.
     pub(crate) fn read(&self, member: &Member) -> BufReader<Content<'_>> {
         let content = Content {
             file: &self.file,

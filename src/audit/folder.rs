@@ -27,7 +27,6 @@ const EVENTS_PER_WORD: u64 = 4_096;
 /// What is to be checked.
 #[derive(Debug)]
 pub struct Asked<'a> {
-    /// The folder.
     pub folder: &'a Folder,
     /// The key that must have signed; without one, the log's own.
     pub vkey: Option<NoteVerifier>,

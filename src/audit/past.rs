@@ -313,7 +313,6 @@ impl Fold {
 /// What somebody could have done.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
-    /// With scopes.
     pub scopes: Vec<String>,
     /// On a project; with `None` on any: a credential that is bound to one counts.
     pub project: Option<ProjectId>,
@@ -360,7 +359,6 @@ pub struct Difference {
 pub struct Deed {
     /// Where it stands.
     pub position: u64,
-    /// Its id.
     pub event: EventId,
     /// Its type.
     pub name: &'static str,

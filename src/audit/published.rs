@@ -21,7 +21,6 @@ pub const ANSWER_BYTES_MAX: usize = TILE_WIDTH * (2 + 65_535);
 /// What a fetch has come to.
 #[derive(Debug)]
 pub enum Fetched {
-    /// The content.
     Content(Vec<u8>),
     /// There is none.
     Absent,

@@ -40,12 +40,9 @@ pub enum ProveError {
     Checkpoint(String),
 }
 
-/// Which event.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum EventName {
-    /// By its id.
     Id(EventId),
-    /// By its position.
     Position(u64),
 }
 

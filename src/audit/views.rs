@@ -20,7 +20,6 @@ pub enum ViewsFound {
     Equal {
         /// Its last event.
         position: u64,
-        /// Its credentials.
         credentials: u64,
     },
     /// It was not compared, and why.

@@ -21,7 +21,6 @@ pub enum OwnerStanding<'a> {
     Organization,
     /// A member with a role.
     Member(&'a Member),
-    /// A service account.
     ServiceAccount(&'a ServiceAccount),
     /// No such owner: never.
     Unknown,
@@ -43,7 +42,6 @@ impl OwnerStanding<'_> {
 /// What a grant is worth, wherever it stands.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Rights {
-    /// The scopes.
     pub scopes: ScopeSet,
     /// Whether it covers owners.
     pub owner: bool,

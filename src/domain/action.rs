@@ -15,7 +15,6 @@ pub enum Action {
     ReadPlatform,
     /// Change what is the organization's as a whole: its record, members, new projects.
     WritePlatform,
-    /// Read projects.
     ReadProjects,
     /// Rename, archive and unarchive a project.
     UpdateProject,

@@ -37,7 +37,6 @@ impl<'a> Heading<'a> {
 /// Where an event stands: in the log, in its organization's chain, among its subject's events.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Whereabouts<'a> {
-    /// Its position.
     pub position: u64,
     /// The type's wire name.
     pub name: &'a str,

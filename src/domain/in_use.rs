@@ -41,9 +41,7 @@ pub enum Lost {
 pub enum Holder {
     /// A credential that has not ended.
     Credential {
-        /// Its id.
         id: CredentialId,
-        /// Its kind.
         kind: Kind,
         /// Its name or label.
         name: String,
@@ -52,25 +50,17 @@ pub enum Holder {
     },
     /// A member; the person's name is nobody's business here.
     Member {
-        /// Its id.
         id: UserId,
-        /// Where.
         organization: OrganizationId,
     },
     /// A service account that has not been deleted.
     ServiceAccount {
-        /// Its id.
         id: ServiceAccountId,
-        /// Its name.
         name: String,
-        /// Where.
         organization: OrganizationId,
     },
-    /// An organization.
     Organization {
-        /// Its id.
         id: OrganizationId,
-        /// Its name.
         name: String,
     },
 }

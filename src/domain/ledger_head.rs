@@ -12,7 +12,6 @@ use super::expiry::Turn;
 use super::ids::LogId;
 use super::time::Timestamp;
 
-/// What the ledger is.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct LedgerHead {
     /// Its id, once it has been opened.

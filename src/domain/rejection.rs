@@ -41,14 +41,10 @@ pub enum Rejection {
 
     /// A required text is empty.
     #[error("must not be empty")]
-    FieldEmpty {
-        /// The field.
-        field: &'static str,
-    },
+    FieldEmpty { field: &'static str },
     /// A text or list is too long.
     #[error("must have at most {max} {unit}")]
     FieldTooLong {
-        /// The field.
         field: &'static str,
         /// The limit.
         max: usize,
@@ -57,24 +53,15 @@ pub enum Rejection {
     },
     /// A text with control characters.
     #[error("must not contain control characters")]
-    FieldControlCharacters {
-        /// The field.
-        field: &'static str,
-    },
+    FieldControlCharacters { field: &'static str },
     /// A text with one of our own secrets in it.
     #[error(
         "must not contain a token or another secret, since it is stored for good; remove the secret"
     )]
-    FieldHoldsToken {
-        /// The field.
-        field: &'static str,
-    },
+    FieldHoldsToken { field: &'static str },
     /// Not an e-mail address.
     #[error("must be an e-mail address, such as ada@example.com")]
-    EmailInvalid {
-        /// The field.
-        field: &'static str,
-    },
+    EmailInvalid { field: &'static str },
     /// A password that is too easily guessed.
     #[error("must have at least {} characters", super::sign_in::PASSWORD_CHARS_MIN)]
     PasswordTooShort,
@@ -87,39 +74,24 @@ pub enum Rejection {
         meant(nearest.as_deref())
     )]
     UnknownScope {
-        /// The scope.
         scope: String,
         /// The one that may have been meant.
         nearest: Option<String>,
     },
     /// A scope that this kind does not take, such as `*` outside personal tokens.
     #[error("the scope {scope:?} cannot be given to this kind of credential")]
-    ScopeNotForKind {
-        /// The scope.
-        scope: String,
-    },
+    ScopeNotForKind { scope: String },
     /// A grant of another form than the kind's: a role beside scopes, scopes beside a preset.
     #[error("a credential of the kind {} does not take a grant of this form", kind.name())]
-    GrantNotForKind {
-        /// The kind.
-        kind: Kind,
-    },
+    GrantNotForKind { kind: Kind },
     /// A scope that the service account does not have.
     #[error("the service account does not have the scope {scope:?}")]
-    ScopeBeyondAccount {
-        /// The scope.
-        scope: String,
-    },
-    /// A scope twice.
+    ScopeBeyondAccount { scope: String },
     #[error("the scope {scope:?} is given more than once")]
-    ScopeTwice {
-        /// The scope.
-        scope: String,
-    },
+    ScopeTwice { scope: String },
     /// A role that the catalogue does not hold.
     #[error("the role {role:?} is unknown; must be one of: {known}")]
     UnknownRole {
-        /// The role.
         role: String,
         /// Those that can be given.
         known: String,
@@ -127,17 +99,13 @@ pub enum Rejection {
     /// A preset that the catalogue does not hold.
     #[error("the preset {preset:?} is unknown; must be one of: {known}")]
     UnknownPreset {
-        /// The preset.
         preset: String,
         /// Those that can be given.
         known: String,
     },
     /// An owner that is not of this organization, or not of the sort that the kind has.
     #[error("a credential of the kind {} has no such owner in this organization", kind.name())]
-    UnknownOwner {
-        /// The kind.
-        kind: Kind,
-    },
+    UnknownOwner { kind: Kind },
     /// An address that nothing is delivered to.
     #[error("{why}")]
     UrlRefused {
@@ -149,7 +117,6 @@ pub enum Rejection {
     EventTypeNotDelivered {
         /// The entry.
         event_type: String,
-        /// Why.
         why: WrongEventType,
     },
     /// A signing secret that cannot be used.
@@ -177,7 +144,6 @@ pub enum Rejection {
         if *bound { "is not bound to a project" } else { "must name a project" }
     )]
     ProjectBinding {
-        /// The kind.
         kind: Kind,
         /// Whether the request names a project.
         bound: bool,
@@ -200,10 +166,7 @@ pub enum Rejection {
 
     /// The actor's own authority does not cover what the command makes or changes.
     #[error("this goes beyond your own authority: {why}")]
-    BeyondYourAuthority {
-        /// What is beyond it.
-        why: Beyond,
-    },
+    BeyondYourAuthority { why: Beyond },
 
     /// The record has another version.
     #[error("the record has version {current}")]
@@ -218,7 +181,6 @@ pub enum Rejection {
     /// The kind does not do this.
     #[error("a credential of the kind {} cannot be {action}", kind.name())]
     NotForKind {
-        /// The kind.
         kind: Kind,
         /// What was asked, as a participle.
         action: &'static str,
@@ -232,10 +194,8 @@ pub enum Rejection {
     /// The member has been removed.
     #[error("the member has been removed")]
     MemberRemoved,
-    /// The project is archived.
     #[error("the project is archived")]
     ProjectArchived,
-    /// The name is taken.
     #[error("the name is taken")]
     NameTaken,
     /// The address is a member's already.
@@ -247,7 +207,6 @@ pub enum Rejection {
     /// An organization has as many as it may.
     #[error("an organization has at most {max} {what}")]
     QuotaReached {
-        /// Of what.
         what: &'static str,
         /// The limit.
         max: u64,
@@ -255,17 +214,13 @@ pub enum Rejection {
     /// Too many of something.
     #[error("there can be at most {max} {what}")]
     LimitReached {
-        /// Of what.
         what: &'static str,
         /// The limit.
         max: u64,
     },
     /// A catalogue drops what is live.
     #[error("the catalogue drops what {} live records have", by.total)]
-    CatalogueInUse {
-        /// Which.
-        by: InUse,
-    },
+    CatalogueInUse { by: InUse },
     /// The same idempotency key is being worked on.
     #[error("the first request with this idempotency key is still running")]
     CommandStillRunning,

@@ -54,10 +54,8 @@ impl<K: Clone + Ord, V> Settled<K, V> for BTreeMap<K, Arc<V>> {
 
 /// A value that has its own key, which never changes.
 pub trait Keyed {
-    /// Its type.
     type Key: Copy + Ord + 'static;
 
-    /// It.
     fn key(&self) -> &Self::Key;
 }
 

@@ -116,19 +116,13 @@ pub struct State {
 pub struct Changes {
     /// A newly adopted catalogue.
     pub catalogue: Option<Arc<Catalogue>>,
-    /// Organizations.
     pub organizations: Vec<Arc<Organization>>,
-    /// Projects.
     pub projects: Vec<Arc<Project>>,
-    /// Members.
     pub members: Vec<Arc<Member>>,
-    /// Service accounts.
     pub accounts: Vec<Arc<ServiceAccount>>,
-    /// Credentials.
     pub credentials: Vec<Arc<Credential>>,
     /// Sessions, links and passwords.
     pub sign_ins: SignInChanges,
-    /// Webhook endpoints.
     pub endpoints: Vec<Arc<WebhookEndpoint>>,
     /// The newest event with which all this stands so.
     pub newest: Option<Seen>,
@@ -139,7 +133,6 @@ pub struct Changes {
 }
 
 impl State {
-    /// What the ledger is.
     #[must_use]
     pub fn ledger(&self) -> &LedgerHead {
         &self.ledger
@@ -170,7 +163,6 @@ impl State {
         Some(Seen { id, at })
     }
 
-    /// An organization.
     #[must_use]
     pub fn organization(&self, id: OrganizationId) -> Option<&Arc<Organization>> {
         self.organizations.get(&id)
@@ -182,7 +174,6 @@ impl State {
         self.heads.get(&id)
     }
 
-    /// A project.
     #[must_use]
     pub fn project(&self, id: ProjectId) -> Option<&Arc<Project>> {
         self.projects.get(&id)
@@ -242,7 +233,6 @@ impl State {
         self.sign_ins.get(&user)
     }
 
-    /// The counts of an organization.
     #[must_use]
     pub fn counts(&self, id: OrganizationId) -> Counts {
         self.counts

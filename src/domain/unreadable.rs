@@ -10,7 +10,6 @@ pub enum UnreadableEvent {
     UnknownType {
         /// The type's wire name.
         name: String,
-        /// Its version.
         version: u16,
     },
     /// Organization, sequence and previous commitment do not make one place in one chain.

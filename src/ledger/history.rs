@@ -72,7 +72,6 @@ pub enum HistoryError {
     /// The log.
     #[error("the log cannot be read")]
     Read(#[from] ReadError),
-    /// An event.
     #[error("a stored event cannot be read")]
     Unreadable(#[from] UnreadableEvent),
     /// The history view.
@@ -117,7 +116,6 @@ pub enum PastNetwork {
 /// An event with its network opened.
 #[derive(Debug)]
 pub struct Past {
-    /// The event.
     pub event: Event,
     /// The actor's address and client.
     pub network: PastNetwork,

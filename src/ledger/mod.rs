@@ -129,19 +129,12 @@ impl Submission {
 pub enum Record {
     /// The ledger itself has no record to show.
     Ledger,
-    /// An organization.
     Organization(Arc<Organization>),
-    /// A project.
     Project(Arc<Project>),
-    /// A member.
     Member(Arc<Member>),
-    /// A service account.
     ServiceAccount(Arc<ServiceAccount>),
-    /// A credential.
     Credential(Arc<Credential>),
-    /// A session.
     Session(Arc<Session>),
-    /// A webhook endpoint.
     WebhookEndpoint(Arc<WebhookEndpoint>),
 }
 

@@ -29,7 +29,6 @@ const FRAME_BYTES: usize = 64;
 const BUCKETS_MAX: usize = 100_000;
 const MS: i64 = 1_000;
 
-/// The buckets, by organization.
 #[derive(Debug, Default)]
 pub(crate) struct Quotas(BTreeMap<OrganizationId, Buckets>);
 

@@ -36,9 +36,7 @@ pub enum KeyHolder {
     Organization(OrganizationId),
     /// That of one signing secret of a webhook endpoint.
     EndpointSecret {
-        /// The endpoint.
         endpoint: EndpointId,
-        /// Its secret.
         secret: SecretId,
     },
 }
@@ -140,7 +138,6 @@ impl fmt::Display for KeyProblem {
 pub struct UnusableKey {
     /// Whose it is.
     pub holder: KeyHolder,
-    /// Its file.
     pub file: PathBuf,
     /// What is wrong with it.
     pub problem: KeyProblem,

@@ -75,11 +75,9 @@ pub struct SignedCheckpoint {
 /// A checkpoint that is kept, with where it stands.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct KeptCheckpoint {
-    /// The file.
     pub file: PathBuf,
     /// Where its record begins there.
     pub offset: u64,
-    /// What is in it.
     pub signed: SignedCheckpoint,
 }
 

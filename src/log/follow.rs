@@ -25,9 +25,7 @@ pub struct Followed<'a> {
     pub payload: &'a [u8],
     /// SHA-256 of them: the entry of the tree.
     pub commitment: &'a Hash,
-    /// The hash of its leaf.
     pub leaf: &'a Hash,
-    /// The tree with it.
     pub tree: &'a Frontier,
     /// The roots over the last 256 leaves, over the last 256 times 256, and so on, of those that
     /// the leaf completes: what a tile of the level above holds.

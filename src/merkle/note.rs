@@ -181,7 +181,6 @@ pub struct Note {
 pub struct NoteSignature {
     /// The name of the key.
     pub name: String,
-    /// The id of the key.
     pub key_id: [u8; 4],
     /// The signature; what is in it depends on the key's type.
     pub bytes: Vec<u8>,

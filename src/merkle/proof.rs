@@ -26,7 +26,6 @@ pub enum ProofError {
     Index {
         /// The leaf.
         index: u64,
-        /// The size.
         size: u64,
     },
     /// A tree does not shrink.

@@ -29,11 +29,9 @@ pub const BUNDLED_BYTES: usize = 2 + size_of::<Hash>();
 pub enum TileKind {
     /// Hashes of this level.
     Hashes(u8),
-    /// Entries.
     Entries,
 }
 
-/// Which tile.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct TileId {
     /// What it holds.

@@ -41,7 +41,6 @@ pub(super) const HEAD_LINE: &str = "keyledger-keys 1\n";
 pub enum EncryptFor {
     /// Whoever knows the passphrase.
     Passphrase {
-        /// The passphrase.
         passphrase: SecretString,
         /// log2 of the scrypt cost, [`WORK_FACTOR`] unless a test is in a hurry; held between 1
         /// and [`WORK_FACTOR_MAX`].

@@ -17,7 +17,6 @@ const FILE_BYTES_MAX: u64 = 4_096;
 /// What stands at a folder's path.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Found {
-    /// Nothing.
     Nothing,
     /// An empty folder.
     Empty,

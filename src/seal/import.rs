@@ -36,7 +36,6 @@ const FIXED_KEYS_MAX: usize = 200;
 
 /// What opens an export.
 pub enum DecryptWith {
-    /// Its passphrase.
     Passphrase(SecretString),
     /// One of these identities, `AGE-SECRET-KEY-1...`.
     Identities(Vec<age::x25519::Identity>),

@@ -33,7 +33,6 @@ pub(super) enum KeyName {
     Digest,
     /// The Ed25519 seed of the checkpoints' signatures, counted from 1.
     Signing(u32),
-    /// A data key.
     Data(DataKeyId),
 }
 

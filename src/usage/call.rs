@@ -14,7 +14,6 @@ pub struct Call<'a> {
     /// The member whose credential it is: what says where the member was is stored under the
     /// member's own key.
     pub person: Option<UserId>,
-    /// The credential.
     pub credential: CredentialId,
     /// Which of its secrets, where that is known.
     pub secret: Option<SecretId>,
@@ -49,7 +48,6 @@ pub struct PastCall {
     pub id: String,
     /// See [`Call::credential`]; so on below.
     pub credential: CredentialId,
-    /// Which of its secrets.
     pub secret: Option<SecretId>,
     /// When.
     pub at: Timestamp,
@@ -61,7 +59,6 @@ pub struct PastCall {
     pub duration_us: u32,
     /// The path.
     pub endpoint: String,
-    /// The method.
     pub method: String,
     /// The request's id.
     pub request_id: Option<String>,
@@ -113,7 +110,6 @@ pub struct CallsAsk {
 /// Calls, newest first in the order in which they were recorded.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct CallsPage {
-    /// The calls.
     pub calls: Vec<PastCall>,
     /// Where to go on; `None` at the end.
     pub next: Option<Cursor>,
@@ -122,7 +118,6 @@ pub struct CallsPage {
 /// The length of a bucket.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Bucket {
-    /// An hour.
     Hour,
     /// A day, UTC.
     Day,
@@ -146,7 +141,6 @@ pub struct BucketSummary {
     pub start: Timestamp,
     /// All calls.
     pub calls: u64,
-    /// By outcome.
     pub outcomes: Vec<(Outcome, u64)>,
     /// By endpoint, most first; `(other)` stands for the rest.
     pub endpoints: Vec<(String, u64)>,

@@ -26,7 +26,6 @@ pub struct CollapsedCalls {
     pub calls: u64,
     /// The first instant.
     pub first_at: Timestamp,
-    /// The last one.
     pub last_at: Timestamp,
 }
 

@@ -97,7 +97,6 @@ pub struct Gap {
 pub struct EndedUse {
     /// Whose the credential is.
     pub organization: OrganizationId,
-    /// The credential.
     pub credential: CredentialId,
     /// The secret that was presented last.
     pub secret: Option<SecretId>,
@@ -141,7 +140,6 @@ pub struct Numbers {
     pub bytes: u64,
     /// Bytes that wait to be written.
     pub waiting: usize,
-    /// Segments.
     pub segments: usize,
     /// Credentials that were ever used.
     pub credentials: usize,
@@ -198,7 +196,6 @@ impl Counters {
     }
 }
 
-/// What a cursor is for.
 fn cursor_list(credential: CredentialId, restores: usize) -> Vec<u8> {
     let credential = credential.ulid().0.to_le_bytes();
     [credential.as_slice(), &restores.to_le_bytes()].concat()

@@ -20,7 +20,6 @@ pub struct Report {
 }
 
 impl Report {
-    /// Adds a call.
     pub fn add(&mut self, call: &Call<'_>) {
         self.organization = Some(call.organization);
         self.calls += 1;

@@ -46,7 +46,6 @@ pub struct UsageSettings {
     /// The keys that what calls say of persons is sealed under; without them, nothing of it is
     /// stored.
     pub keys: Option<Arc<KeyStore>>,
-    /// Bytes of a segment.
     pub segment_bytes: u64,
     /// How long and how much is kept.
     pub retention: Retention,

@@ -73,7 +73,6 @@ impl Directory {
         }
     }
 
-    /// An organization.
     #[must_use]
     pub fn organization(&self, id: OrganizationId) -> Option<Arc<Organization>> {
         self.read().organizations.get(&id.ulid()).cloned()
@@ -101,7 +100,6 @@ impl Directory {
         page(records.map(|(id, record)| (*id, record)), ask.limit, keep)
     }
 
-    /// A project of the organization.
     #[must_use]
     pub fn project(&self, of: OrganizationId, id: ProjectId) -> Option<Arc<Project>> {
         self.read().projects.get(&(of, id.0)).cloned()

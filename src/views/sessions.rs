@@ -55,7 +55,6 @@ struct Shelves {
 /// A session that is accepted.
 #[derive(Clone, Debug)]
 pub struct SignedIn {
-    /// The session.
     pub session: Arc<Session>,
     /// What its member can do.
     pub authority: Authority,
@@ -64,7 +63,6 @@ pub struct SignedIn {
 /// A session as its member sees it.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    /// The session.
     pub session: Arc<Session>,
     /// When it was last used, as far as this process knows.
     pub last_seen_at: Timestamp,

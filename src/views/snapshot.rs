@@ -41,7 +41,6 @@ const KEPT: usize = 2;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 pub struct Head {
     code_version: u32,
-    /// The log.
     pub log_id: [u8; 16],
     /// The position from which to replay: the tree's size then.
     pub position: u64,

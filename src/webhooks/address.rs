@@ -99,12 +99,7 @@ pub enum Reach {
 pub enum Refused {
     /// It is in a special range, or leads to an address that is.
     #[error("{address} is {what}, where no delivery goes")]
-    Special {
-        /// The address.
-        address: IpAddr,
-        /// What it is.
-        what: &'static str,
-    },
+    Special { address: IpAddr, what: &'static str },
     /// It is one of our own listeners.
     #[error("{0} is this service itself")]
     OwnListener(SocketAddr),
@@ -116,7 +111,6 @@ pub enum Refused {
 /// Why an endpoint cannot have a URL, in one sentence.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
 pub enum UrlRefused {
-    /// Too long.
     #[error("the URL is longer than {URL_BYTES_MAX} bytes")]
     TooLong,
     /// Not a URL, or without a host.

@@ -91,7 +91,6 @@ pub enum InvalidSettings {
 pub struct Request {
     /// Whose endpoint it is for.
     pub organization: OrganizationId,
-    /// Where to.
     pub url: String,
     /// The event: `webhook-id`.
     pub id: EventId,

@@ -80,9 +80,7 @@ impl Outcome {
 /// One attempt, as it is kept.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Attempted {
-    /// The endpoint.
     pub endpoint: EndpointId,
-    /// The delivery.
     pub delivery: DeliveryId,
     /// What `webhook-id` said.
     pub event: EventId,

@@ -58,7 +58,6 @@ const ROLLED_BACK: &str = "stop the service, then put the newer log back, or, if
 /// Why webhooks could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The client.
     #[error("deliveries cannot be sent with these settings")]
     Client(#[from] InvalidSettings),
 }

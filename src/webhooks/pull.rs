@@ -27,7 +27,6 @@ pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 /// What a consumer is shown.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Wanted {
-    /// Of this organization.
     pub organization: OrganizationId,
     /// Of this project alone.
     pub project: Option<ProjectId>,

@@ -40,7 +40,6 @@ pub(crate) enum Form {
     Free,
 }
 
-/// What a list is.
 #[derive(Clone, Copy)]
 pub(crate) struct ListForm {
     min: usize,

@@ -13,7 +13,6 @@ use tokio::sync::oneshot::error::RecvError;
 
 use crate::web::network::ClientNetwork;
 
-/// The queue.
 #[derive(Clone, Debug)]
 pub(crate) struct HashTurns(Arc<Mutex<Queue>>);
 

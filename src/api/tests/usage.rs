@@ -21,7 +21,6 @@ pub(super) fn calls(world: &World, key: &str, query: &str) -> Vec<Value> {
     reply.as_array().unwrap().clone()
 }
 
-/// One field of each call.
 pub(super) fn each(calls: &[Value], field: &str) -> Vec<Value> {
     calls.iter().map(|call| call[field].clone()).collect()
 }

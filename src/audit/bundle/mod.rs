@@ -34,7 +34,6 @@ const EVERYBODYS: [&str; 3] = ["ledger.opened", "catalogue.adopted", "signing_ke
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
     format: String,
-    /// The log.
     pub log_id: String,
     /// The name of its checkpoints.
     pub origin: String,
@@ -48,11 +47,9 @@ pub struct Manifest {
     pub from: u64,
     /// The last one; null: to the end.
     pub to: Option<u64>,
-    /// Events in it.
     pub events: u64,
     /// Hashes in place of those that are not.
     pub hashes: u64,
-    /// Checkpoints in it.
     pub checkpoints: usize,
     /// Whether the keys of people's values are in it.
     pub with_personal: bool,

@@ -97,7 +97,6 @@ impl Original {
         dir
     }
 
-    /// Its own signer.
     pub(super) fn signer(&self) -> NoteSigner {
         signer(&data(&self.dir), &self.origin)
     }

@@ -34,7 +34,6 @@ pub(super) struct Certificate {
 }
 
 impl Certificate {
-    /// Reads the files.
     pub(super) fn read(files: &TlsFiles) -> Result<Self, Stop> {
         let read = Contents::read(files).map_err(Stop::refused)?;
         Ok(Self {

@@ -29,7 +29,6 @@ use crate::domain::state::{Counts, Remembered, State};
 #[derive(Debug, thiserror::Error)]
 #[error("event {position} ({name}) does not fit: {why}")]
 pub struct Misfit {
-    /// Its position.
     pub position: u64,
     /// Its type.
     pub name: &'static str,

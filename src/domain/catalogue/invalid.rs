@@ -24,7 +24,6 @@ pub enum InvalidCatalogue {
         part: Part,
         /// Which one of its part, from 0.
         index: usize,
-        /// Its name.
         name: String,
         /// What is wrong with it.
         fault: Fault,
@@ -38,7 +37,6 @@ pub enum Part {
     Scope,
     /// Roles.
     Role,
-    /// Presets.
     Preset,
 }
 
@@ -77,7 +75,6 @@ pub enum Fault {
 pub struct InvalidText {
     /// The line at fault, from 1, where one is.
     pub line: Option<usize>,
-    /// Why.
     #[source]
     pub why: InvalidCatalogue,
 }

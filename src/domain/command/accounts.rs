@@ -6,7 +6,6 @@ use crate::domain::ids::{OrganizationId, ServiceAccountId, UserId};
 /// See [`super::Command::AddMember`].
 #[derive(Clone, Debug)]
 pub struct AddMember {
-    /// Where.
     pub organization: OrganizationId,
     /// The e-mail address.
     pub email: String,
@@ -19,7 +18,6 @@ pub struct AddMember {
 /// See [`super::Command::UpdateMember`]; what is `None` stays.
 #[derive(Clone, Debug)]
 pub struct UpdateMember {
-    /// Where.
     pub organization: OrganizationId,
     /// Who.
     pub member: UserId,
@@ -48,7 +46,6 @@ impl UpdateMember {
 /// See [`super::Command::RemoveMember`].
 #[derive(Clone, Copy, Debug)]
 pub struct RemoveMember {
-    /// Where.
     pub organization: OrganizationId,
     /// Who.
     pub member: UserId,
@@ -57,7 +54,6 @@ pub struct RemoveMember {
 /// See [`super::Command::EraseMember`].
 #[derive(Clone, Debug)]
 pub struct EraseMember {
-    /// Where.
     pub organization: OrganizationId,
     /// Who.
     pub member: UserId,
@@ -68,9 +64,7 @@ pub struct EraseMember {
 /// See [`super::Command::CreateServiceAccount`].
 #[derive(Clone, Debug)]
 pub struct CreateServiceAccount {
-    /// Where.
     pub organization: OrganizationId,
-    /// Its name.
     pub name: String,
     /// In words.
     pub description: Option<String>,
@@ -83,9 +77,7 @@ pub struct CreateServiceAccount {
 /// See [`super::Command::UpdateServiceAccount`]; what is `None` stays.
 #[derive(Clone, Debug)]
 pub struct UpdateServiceAccount {
-    /// Where.
     pub organization: OrganizationId,
-    /// Which.
     pub account: ServiceAccountId,
     /// The new name.
     pub name: Option<String>,
@@ -133,8 +125,6 @@ impl UpdateServiceAccount {
 /// See [`super::Command::DeleteServiceAccount`].
 #[derive(Clone, Copy, Debug)]
 pub struct DeleteServiceAccount {
-    /// Where.
     pub organization: OrganizationId,
-    /// Which.
     pub account: ServiceAccountId,
 }

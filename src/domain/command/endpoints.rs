@@ -8,7 +8,6 @@ use crate::domain::time::Timestamp;
 /// See [`super::Command::CreateEndpoint`].
 #[derive(Clone, Debug)]
 pub struct CreateEndpoint {
-    /// Where.
     pub organization: OrganizationId,
     /// Where events go.
     pub url: String,
@@ -29,16 +28,13 @@ pub struct CreateEndpoint {
 /// An endpoint as a path names it.
 #[derive(Clone, Copy, Debug)]
 pub struct EndpointTarget {
-    /// Where.
     pub organization: OrganizationId,
-    /// Which.
     pub endpoint: EndpointId,
 }
 
 /// See [`super::Command::UpdateEndpoint`]; what is `None` stays.
 #[derive(Clone, Debug)]
 pub struct UpdateEndpoint {
-    /// Which.
     pub target: EndpointTarget,
     /// The new address.
     pub url: Option<String>,
@@ -67,7 +63,6 @@ impl UpdateEndpoint {
 /// See [`super::Command::RotateEndpointSecret`].
 #[derive(Clone, Debug)]
 pub struct RotateEndpointSecret {
-    /// Which.
     pub target: EndpointTarget,
     /// How long the old secret signs too.
     pub overlap_seconds: u32,
@@ -78,7 +73,6 @@ pub struct RotateEndpointSecret {
 /// See [`super::Command::EnableEndpoint`].
 #[derive(Clone, Copy, Debug)]
 pub struct EnableEndpoint {
-    /// Which.
     pub target: EndpointTarget,
     /// Where it goes on.
     pub from: EnabledFrom,
@@ -87,9 +81,7 @@ pub struct EnableEndpoint {
 /// See [`super::Command::NoteEndpointFailing`].
 #[derive(Clone, Copy, Debug)]
 pub struct NoteEndpointFailing {
-    /// Where.
     pub organization: OrganizationId,
-    /// Which.
     pub endpoint: EndpointId,
     /// Of the time after which it is stopped.
     pub percent: u8,
@@ -109,11 +101,8 @@ pub enum StopReason {
 /// See [`super::Command::StopEndpoint`].
 #[derive(Clone, Copy, Debug)]
 pub struct StopEndpoint {
-    /// Where.
     pub organization: OrganizationId,
-    /// Which.
     pub endpoint: EndpointId,
-    /// Why.
     pub because: StopReason,
     /// What the receiver answered last, if it answered.
     pub status_code: Option<u16>,

@@ -8,7 +8,6 @@ use crate::domain::time::Timestamp;
 /// When a new credential is to expire.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub enum Expiry {
-    /// Never.
     #[default]
     Never,
     /// So many times 24 hours after its making: 1 to 3,650.
@@ -20,9 +19,7 @@ pub enum Expiry {
 /// See [`super::Command::CreateKey`].
 #[derive(Clone, Debug)]
 pub struct CreateKey {
-    /// Where.
     pub organization: OrganizationId,
-    /// Its kind.
     pub kind: Kind,
     /// Who it acts for.
     pub owner: Owner,
@@ -94,9 +91,7 @@ impl Place {
 /// A credential as a path names it.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyTarget {
-    /// Where.
     pub organization: OrganizationId,
-    /// Which.
     pub key: CredentialId,
     /// Where in the organization the path looks for it.
     pub place: Place,
@@ -105,7 +100,6 @@ pub struct KeyTarget {
 /// See [`super::Command::UpdateKey`]; what is `None` stays.
 #[derive(Clone, Debug)]
 pub struct UpdateKey {
-    /// Which.
     pub target: KeyTarget,
     /// The new name.
     pub name: Option<String>,
@@ -149,7 +143,6 @@ pub struct ReplaceKey {
 /// See [`super::Command::RotateKey`].
 #[derive(Clone, Copy, Debug)]
 pub struct RotateKey {
-    /// Which.
     pub target: KeyTarget,
     /// How long the old secret lives on.
     pub grace_period_seconds: u32,
@@ -160,7 +153,6 @@ pub struct RotateKey {
 /// See [`super::Command::RevokeKey`].
 #[derive(Clone, Debug)]
 pub struct RevokeKey {
-    /// Which.
     pub target: KeyTarget,
     /// Why, in a person's words.
     pub reason: Option<String>,

@@ -9,7 +9,6 @@ use crate::domain::ids::OrganizationId;
 pub struct NoteCheckpoint {
     /// How many events the tree holds.
     pub size: u64,
-    /// Its root.
     pub root: Digest32,
     /// The signed note.
     pub checkpoint: String,
@@ -20,7 +19,6 @@ pub struct NoteCheckpoint {
 pub struct NoteLedgerRead {
     /// Whose events are read; `None`: those of all.
     pub organization: Option<OrganizationId>,
-    /// What is read.
     pub what: LedgerReading,
 }
 

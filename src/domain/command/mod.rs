@@ -37,7 +37,6 @@ pub enum Actor {
     Operator,
     /// Whoever presented this secret of this credential.
     Bearer {
-        /// The credential.
         credential: CredentialId,
         /// The secret presented, which a rotation may have ended since.
         secret: SecretId,

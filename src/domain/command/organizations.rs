@@ -26,7 +26,6 @@ pub struct AdoptCatalogue {
 /// See [`super::Command::CreateOrganization`].
 #[derive(Clone, Debug)]
 pub struct CreateOrganization {
-    /// Its name.
     pub name: String,
     /// Its owner's e-mail address.
     pub owner_email: String,
@@ -37,7 +36,6 @@ pub struct CreateOrganization {
 /// See [`super::Command::UpdateOrganization`]; what is `None` stays.
 #[derive(Clone, Debug)]
 pub struct UpdateOrganization {
-    /// Which.
     pub organization: OrganizationId,
     /// The new name.
     pub name: Option<String>,
@@ -48,18 +46,14 @@ pub struct UpdateOrganization {
 /// See [`super::Command::CreateProject`].
 #[derive(Clone, Debug)]
 pub struct CreateProject {
-    /// Where.
     pub organization: OrganizationId,
-    /// Its name.
     pub name: String,
 }
 
 /// See [`super::Command::UpdateProject`]; what is `None` stays.
 #[derive(Clone, Debug)]
 pub struct UpdateProject {
-    /// Where.
     pub organization: OrganizationId,
-    /// Which.
     pub project: ProjectId,
     /// The new name.
     pub name: Option<String>,

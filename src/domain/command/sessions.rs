@@ -7,7 +7,6 @@ use crate::domain::secret::SecretHash;
 /// See [`super::Command::IssueSignInLink`].
 #[derive(Clone, Copy, Debug)]
 pub struct IssueSignInLink {
-    /// Where.
     pub organization: OrganizationId,
     /// For whom.
     pub member: UserId,
@@ -16,7 +15,6 @@ pub struct IssueSignInLink {
 /// What somebody has shown in order to sign in.
 #[derive(Clone, Copy, Debug)]
 pub enum SignInProof {
-    /// A link, by its hash.
     Link(SecretHash),
     /// The password that was set by this event; it has been compared already.
     Password(EventId),
@@ -25,18 +23,15 @@ pub enum SignInProof {
 /// See [`super::Command::SignIn`].
 #[derive(Clone, Copy, Debug)]
 pub struct SignIn {
-    /// Where.
     pub organization: OrganizationId,
     /// Whose session it is to be.
     pub member: UserId,
-    /// By what.
     pub proof: SignInProof,
 }
 
 /// See [`super::Command::NoteSignInFailure`].
 #[derive(Clone, Copy, Debug)]
 pub struct SignInFailure {
-    /// Where.
     pub organization: OrganizationId,
     /// Whose password was not known.
     pub member: UserId,
@@ -47,7 +42,6 @@ pub struct SignInFailure {
 /// See [`super::Command::SignOut`].
 #[derive(Clone, Copy, Debug)]
 pub struct SignOut {
-    /// Where.
     pub organization: OrganizationId,
     /// Which; one of the actor's own.
     pub session: SessionId,
@@ -56,7 +50,6 @@ pub struct SignOut {
 /// See [`super::Command::SetPassword`].
 #[derive(Clone, Debug)]
 pub struct SetPassword {
-    /// Where.
     pub organization: OrganizationId,
     /// The new password's argon2id hash.
     pub password: Personal,

@@ -82,19 +82,16 @@ const NEVER: SixBytes = SixBytes([0xff; 6]);
 const UNCHANGED: SixBytes = SixBytes([0; 6]);
 
 impl Credential {
-    /// Its id.
     #[must_use]
     pub fn id(&self) -> CredentialId {
         self.id
     }
 
-    /// Its organization.
     #[must_use]
     pub fn organization(&self) -> OrganizationId {
         self.common.organization
     }
 
-    /// Its kind.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.common.kind
@@ -124,7 +121,6 @@ impl Credential {
         self.rare.as_ref()?.description.as_deref()
     }
 
-    /// What it grants.
     #[must_use]
     pub fn grant(&self) -> &Grant {
         &self.common.grant

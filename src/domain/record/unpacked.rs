@@ -16,11 +16,8 @@ use crate::domain::time::Timestamp;
 /// A credential of any kind, its fields open.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Unpacked {
-    /// Its id.
     pub id: CredentialId,
-    /// Its organization.
     pub organization: OrganizationId,
-    /// Its kind.
     pub kind: Kind,
     /// Who it acts for.
     pub owner: Owner,

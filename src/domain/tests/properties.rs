@@ -14,7 +14,6 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::personal::Personal;
 use crate::domain::time::Timestamp;
 
-/// Plays steps on Acme.
 fn play(steps: &[Step]) -> Acme {
     let mut acme = Acme::new();
     for step in steps {

@@ -54,9 +54,7 @@ pub enum BootError {
     /// The folder cannot be used.
     #[error("cannot use {}", path.display())]
     Folder {
-        /// Which.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
@@ -67,16 +65,13 @@ pub enum BootError {
         path.display()
     )]
     Mark {
-        /// Where it is.
         path: PathBuf,
-        /// Why.
         #[source]
         source: io::Error,
     },
     /// Another process has it.
     #[error(transparent)]
     Lock(#[from] LockError),
-    /// The keys.
     #[error("the keys cannot be used")]
     Keys(#[from] SealError),
     /// The log could not be made.
@@ -91,7 +86,6 @@ pub enum BootError {
     /// A file of the log.
     #[error(transparent)]
     File(#[from] FileError),
-    /// The checkpoint file.
     #[error(
         "the checkpoints cannot be used: put the file back from a copy of the same age, or restore \
          a backup with `keyledger restore`"
@@ -126,20 +120,13 @@ pub enum ReplayError {
     /// It cannot be read.
     #[error("event {position} cannot be read")]
     Unreadable {
-        /// Where.
         position: u64,
-        /// Why.
         #[source]
         source: UnreadableEvent,
     },
     /// Its sealed values cannot be opened.
     #[error("event {position} holds a sealed value that does not open: {why}")]
-    Sealed {
-        /// Where.
-        position: u64,
-        /// Why.
-        why: String,
-    },
+    Sealed { position: u64, why: String },
     /// It does not fit.
     #[error(transparent)]
     Misfit(#[from] crate::domain::Misfit),

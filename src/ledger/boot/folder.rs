@@ -24,7 +24,6 @@ impl Folder {
         &self.0
     }
 
-    /// The log.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.0.join("log")
@@ -36,7 +35,6 @@ impl Folder {
         self.0.join("checkpoints")
     }
 
-    /// The keys.
     #[must_use]
     pub fn keys(&self) -> PathBuf {
         self.0.join("keys")

@@ -51,7 +51,6 @@ const ORIGIN_BYTES_MAX: usize = 255;
 /// How a ledger is opened.
 #[derive(Debug)]
 pub struct Settings {
-    /// Its folder.
     pub folder: Folder,
     /// Where the master key is, if not in the folder.
     pub master_key_file: Option<PathBuf>,

@@ -69,7 +69,6 @@ pub enum NoTurn {
     /// Too much of the organization's is waiting, or for too long.
     #[error("too many reads of the past are waiting")]
     Busy,
-    /// It panicked.
     #[error("a read of the past panicked")]
     Panicked(#[from] JoinError),
 }

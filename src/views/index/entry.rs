@@ -47,7 +47,6 @@ impl Entry {
         }
     }
 
-    /// The id of the secret.
     pub(super) fn secret(&self) -> SecretId {
         match self.older() {
             Some(older) => older.id,

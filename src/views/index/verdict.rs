@@ -53,11 +53,8 @@ pub struct Verdict {
 pub enum Shown {
     /// Of a revoked, rotated or expired one: which, and no more.
     Ended {
-        /// The credential.
         id: CredentialId,
-        /// Its kind.
         kind: Kind,
-        /// Its organization.
         organization: OrganizationId,
         /// Who it acted for.
         owner: Owner,
@@ -66,7 +63,6 @@ pub enum Shown {
     },
     /// Of any other: all.
     Whole {
-        /// The credential.
         credential: Arc<Credential>,
         /// The secret presented.
         secret: SecretId,
@@ -130,7 +126,6 @@ pub struct Caller {
     pub authority: Authority,
     /// The credential presented.
     pub credential: Arc<Credential>,
-    /// Which of its secrets.
     pub secret: SecretId,
 }
 
@@ -141,16 +136,13 @@ pub struct FoundSecret {
     pub organization: OrganizationId,
     /// Who the credential acts for.
     pub owner: Owner,
-    /// The credential.
     pub credential: CredentialId,
-    /// The secret.
     pub secret: SecretId,
 }
 
 /// A presented secret that is not accepted by this service's own interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Refused {
-    /// Why.
     pub code: Code,
     /// Whose it is, where it is known.
     pub secret: Option<FoundSecret>,

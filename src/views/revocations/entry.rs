@@ -67,7 +67,6 @@ impl Serialize for Effect {
 /// Which credentials an entry is about.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Reach {
-    /// This one.
     One(CredentialId),
     /// All of an owner. Named are those that were live, live or at the time of reading: what has
     /// ended in between has an entry of its own.

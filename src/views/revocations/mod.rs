@@ -31,7 +31,6 @@ pub const PAGE_IDS_MAX: usize = 10_000;
 pub enum Scope {
     /// Those of one organization, and those that reach everybody.
     Of(OrganizationId),
-    /// All.
     All,
 }
 

@@ -21,9 +21,7 @@ const WINDOW_LEN: usize = 1_000;
 /// Which credentials a list shows; what is `None` lets all through.
 #[derive(Clone, Copy, Debug)]
 pub struct Filter<'a> {
-    /// Of this kind.
     pub kind: Option<Kind>,
-    /// Of this status.
     pub status: Option<Status>,
     /// Acting for this owner.
     pub owner: Option<Owner>,

@@ -173,7 +173,6 @@ impl Store {
         self.wipe()
     }
 
-    /// Where it is.
     pub(super) fn folder(&self) -> &Path {
         &self.folder
     }

@@ -28,12 +28,7 @@ pub enum Trial {
     /// What an event of a type looks like.
     Example(Example),
     /// A delivery once more.
-    Redelivery {
-        /// The event.
-        event: EventId,
-        /// Its position.
-        position: u64,
-    },
+    Redelivery { event: EventId, position: u64 },
 }
 
 /// Why there is none.

@@ -53,7 +53,6 @@ pub struct Seen {
 /// An attempt to begin.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Start {
-    /// The endpoint.
     pub endpoint: EndpointId,
     /// The event.
     pub position: u64,

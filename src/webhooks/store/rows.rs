@@ -23,13 +23,11 @@ const ATTEMPTS_NAMED_MAX: usize = 50;
 /// What an endpoint is sent of one event.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 pub struct Delivery {
-    /// The event.
     pub event: EventId,
     /// Its position; `None` of a test.
     pub position: Option<u64>,
     /// Its type.
     pub name: String,
-    /// How it stands.
     pub standing: Standing,
     /// When it is tried again.
     pub next_at: Option<Timestamp>,

@@ -77,7 +77,6 @@ fn wrong(field: &str, message: &str) -> Problem {
     problem.turned_into(StatusCode::BAD_REQUEST, "form_invalid")
 }
 
-/// Reads the form.
 pub(crate) async fn read(body: Body, headers: &HeaderMap) -> Result<Form, Problem> {
     let bytes = body::bytes(Request::new(body), headers, FORM_BYTES_MAX).await?;
     if !is_form(headers) {
