@@ -24,9 +24,10 @@ pub(crate) fn log_panics() {
         let thread = thread::current().name().unwrap_or_default().to_owned();
         let why = panicked.to_string().replace('\n', " ");
         let backtrace = Backtrace::capture();
-        match backtrace.status() {
-            BacktraceStatus::Captured => tracing::error!(thread, %backtrace, "{why}"),
-            _ => tracing::error!(thread, "{why}"),
+        if backtrace.status() == BacktraceStatus::Captured {
+            tracing::error!(thread, %backtrace, "{why}");
+        } else {
+            tracing::error!(thread, "{why}");
         }
     }));
 }

@@ -135,14 +135,11 @@ pub(super) fn create(
     let request = first.request();
     let catalogue = first.catalogue()?;
     let folder = settings.folder.clone();
-    let ledger = boot::create_under(catalogue, settings, first.origin)?;
-    let begun = usage::begin(&ledger, &folder).map_err(Stop::from);
-    let issued = begun.and_then(|()| issue(&ledger, request));
-    let issued = issued.and_then(|issued| with_link(&ledger, issued, public_url));
-    if issued.is_err() {
-        ledger.stop();
-    }
-    Ok((ledger, issued?))
+    boot::create_with(catalogue, settings, first.origin, |ledger| {
+        usage::begin(ledger, &folder)?;
+        let issued = issue(ledger, request)?;
+        with_link(ledger, issued, public_url)
+    })
 }
 
 /// Submits a command that makes a key, and waits until it is durable.

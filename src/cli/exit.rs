@@ -175,6 +175,7 @@ fn of_submit(why: &SubmitError) -> Exit {
 fn of_boot(why: &BootError) -> Exit {
     match why {
         BootError::NotVacant(_)
+        | BootError::NoWholeLedger(_)
         | BootError::NoLedger(_)
         | BootError::Unfinished(_)
         | BootError::Mixed { .. }
@@ -189,7 +190,8 @@ fn of_boot(why: &BootError) -> Exit {
         BootError::Checkpoint(_) | BootError::RolledBack { .. } | BootError::Mark { .. } => {
             Exit::Damaged
         }
-        BootError::Folder { .. }
+        BootError::NoRoom { .. }
+        | BootError::Folder { .. }
         | BootError::Create(_)
         | BootError::File(_)
         | BootError::Note(_)

@@ -85,8 +85,8 @@ fn issue(ledger: &Ledger, organization: Option<OrganizationId>) -> Result<Issued
     let first = || oldest(|ask| directory.organizations(ask, |_| true)).map(|record| record.id);
     let Some(organization) = organization.or_else(first) else {
         return Err(Stop::refused(
-            "this ledger holds no organization: an `init` was cut short; remove the folder and \
-             start anew",
+            "this ledger holds no organization: an `init` was cut short; empty the folder and \
+             run `keyledger init` again",
         ));
     };
     let grant = Grant {

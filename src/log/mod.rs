@@ -104,6 +104,7 @@ pub use segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use spares::SpareMaking;
 
 pub(crate) use disk::free_bytes;
+pub(crate) use spares::room_needed;
 
 use append::{WriteFrom, Writer};
 use clean::CleanMark;

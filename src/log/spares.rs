@@ -29,6 +29,13 @@ const READY: usize = RESTART + RESERVE + 1;
 /// After a failure (a full disk), the thread tries again this much later.
 const RETRY: Duration = Duration::from_secs(5);
 
+/// Bytes that must be free for the first files of a log: a segment, the spares, and what is left to
+/// others.
+pub(crate) const fn room_needed(settings: LogSettings) -> u64 {
+    let files = settings.segment_bytes.saturating_mul(READY as u64 + 1);
+    files.saturating_add(settings.headroom_bytes)
+}
+
 /// Who makes spares.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SpareMaking {

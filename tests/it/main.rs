@@ -33,6 +33,7 @@ mod sessions;
 mod signing;
 mod tls;
 mod trace;
+mod unfinished;
 mod unread_log;
 mod usage;
 mod webhooks;

@@ -273,7 +273,9 @@ impl Serve {
         let mut settings = self.folder.settings(self.segments)?;
         settings.accept_clock = self.accept_clock;
         let folder = &settings.folder;
-        let vacant = folder.is_vacant();
+        let vacant = folder
+            .is_vacant()
+            .map(|vacant| vacant || folder.is_unfinished());
         let vacant = vacant.map_err(|why| private::explained(folder.path(), why));
         if vacant.with_context(|| format!("cannot read {}", folder.path().display()))? {
             let listener = bind(network.listen)?;

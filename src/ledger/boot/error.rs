@@ -17,18 +17,41 @@ use crate::views::tokens::OpenError as TokensError;
 #[derive(Debug, thiserror::Error)]
 pub enum BootError {
     /// The folder holds something already.
-    #[error("the folder {} is not empty; a ledger is made in an empty one", .0.display())]
+    #[error(
+        "{} is not empty; a ledger is made in an empty folder: name another one with --data-dir",
+        .0.display()
+    )]
     NotVacant(PathBuf),
+    /// The folder holds something, and no ledger that could be opened.
+    #[error(
+        "{} is not empty and holds no whole ledger: empty the folder (hidden files too) to make a \
+         ledger in it, or name another one with --data-dir",
+        .0.display()
+    )]
+    NoWholeLedger(PathBuf),
     /// The folder holds no ledger.
     #[error("there is no ledger in {}; make one with `keyledger init`", .0.display())]
     NoLedger(PathBuf),
     /// An unfinished `init`.
     #[error(
-        "the ledger in {} was never opened: an `init` was cut short; \
-         remove the folder and start anew",
+        "making the ledger in {} was cut short: run `keyledger init`, or `keyledger serve`, again",
         .0.display()
     )]
     Unfinished(PathBuf),
+    /// The disk is too full for a ledger.
+    #[error(
+        "{needed_mib} MiB must be free in {} for a new ledger, and {free_mib} MiB are: make room, \
+         or name a folder on another disk with --data-dir",
+        path.display()
+    )]
+    NoRoom {
+        /// The folder.
+        path: PathBuf,
+        /// What must be free.
+        needed_mib: u64,
+        /// What is free.
+        free_mib: u64,
+    },
     /// Another log's keys or checkpoints.
     #[error("the {what} of another ledger stand in this folder")]
     Mixed {

@@ -87,7 +87,8 @@ impl Folder {
         self.log().is_dir()
     }
 
-    /// Whether nothing at all is here, but for what the file system itself keeps.
+    /// Whether nothing is here, but for what the file system itself keeps and the lock of a command
+    /// that made nothing.
     pub fn is_vacant(&self) -> io::Result<bool> {
         let entries = match fs::read_dir(&self.0) {
             Ok(entries) => entries,
@@ -95,7 +96,9 @@ impl Folder {
             Err(why) => return Err(why),
         };
         for entry in entries {
-            if entry?.file_name() != LOST_AND_FOUND {
+            let entry = entry?;
+            let is_lock = entry.path() == self.lock() && entry.file_type()?.is_file();
+            if entry.file_name() != LOST_AND_FOUND && !is_lock {
                 return Ok(false);
             }
         }

@@ -5,13 +5,14 @@
 
 mod error;
 mod folder;
+mod making;
 mod restored;
 mod start;
 
+use std::io;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
-use std::{fs, io};
 
 use super::checkpoints::{BETWEEN_CHECKPOINTS, Signing};
 use super::signing::{Signers, verifiers};
@@ -40,6 +41,7 @@ use start::{Parts, start};
 
 pub use error::{BootError, ReplayError};
 pub use folder::Folder;
+pub use making::create_with;
 pub use restored::{RestoreMark, SeenBeyond, tile_beyond};
 
 /// Events applied between two settlings of a replay: the overlay stays small.
@@ -99,22 +101,16 @@ pub struct Restored(pub Option<u64>);
 /// Makes a ledger in an empty folder and opens it, under the default catalogue. `origin` names its
 /// checkpoints.
 pub fn create(settings: Settings, origin: Option<String>) -> Result<Ledger, BootError> {
-    create_under(Catalogue::embedded()?, settings, origin)
+    let nothing_more = |_: &Ledger| Ok::<_, BootError>(());
+    let made = create_with(Catalogue::embedded()?, settings, origin, nothing_more);
+    made.map(|(ledger, ())| ledger)
 }
 
-/// The same under a catalogue of its own.
-pub fn create_under(
-    catalogue: Catalogue,
-    mut settings: Settings,
+/// The origin of a new ledger, which may name its id.
+fn new_origin(
+    settings: &mut Settings,
     origin: Option<String>,
-) -> Result<Ledger, BootError> {
-    let folder = settings.folder.clone();
-    let vacant = folder
-        .is_vacant()
-        .map_err(|source| unusable(&folder, source))?;
-    if !vacant {
-        return Err(BootError::NotVacant(folder.path().to_owned()));
-    }
+) -> Result<(String, [u8; 16]), BootError> {
     let log_id: [u8; 16] = settings.entropy.bytes();
     let origin = origin.unwrap_or_else(|| format!("keyledger/{}", LogId(log_id)));
     if origin.len() > ORIGIN_BYTES_MAX {
@@ -122,10 +118,17 @@ pub fn create_under(
     }
     // Checked before anything is written: the origin is a key's name for ever.
     NoteSigner::new(&origin, &[0; 32]).map_err(|_why| BootError::OriginInvalid)?;
-    fs::create_dir_all(folder.path()).map_err(|source| unusable(&folder, source))?;
-    private::check_access(folder.path()).map_err(|source| unusable(&folder, source))?;
-    let lock = FolderLock::take(&folder.lock())?;
-    private::restrict(folder.path()).map_err(|source| unusable(&folder, source))?;
+    Ok((origin, log_id))
+}
+
+/// Makes keys, checkpoints and log, starts the threads, and has the first event written.
+fn make(
+    catalogue: Catalogue,
+    mut settings: Settings,
+    (origin, log_id): (String, [u8; 16]),
+    lock: FolderLock,
+) -> Result<Ledger, BootError> {
+    let folder = settings.folder.clone();
     let master = settings.master_key_file.clone();
     let keys = KeyStore::create(
         &folder.keys(),
@@ -165,12 +168,18 @@ pub fn create_under(
         vkey,
         catalogue,
     });
-    ledger.submit_blocking(Submission::bare(Request {
+    let opened = ledger.submit_blocking(Submission::bare(Request {
         actor: Actor::Operator,
         command,
         if_match: None,
-    }))?;
-    Ok(ledger)
+    }));
+    match opened {
+        Ok(_) => Ok(ledger),
+        Err(why) => {
+            ledger.stop();
+            Err(why.into())
+        }
+    }
 }
 
 /// Opens the ledger in a folder: recovers, replays, brings the views up, starts the threads.
@@ -201,7 +210,7 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     }
     drop(state.settle());
     if state.ledger().log_id.is_none() {
-        return Err(BootError::Unfinished(folder.path().to_owned()));
+        return Err(BootError::NoWholeLedger(folder.path().to_owned()));
     }
     if state.ledger().log_id != Some(LogId(log.log_id())) || log.log_id() != log_id {
         return Err(BootError::Mixed { what: "keys" });
@@ -248,10 +257,20 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
 /// Whether a ledger is, or should be, there, and this process may use it.
 fn check_holds_ledger(folder: &Folder) -> Result<(), BootError> {
     private::check_access(folder.path()).map_err(|source| unusable(folder, source))?;
-    if folder.holds_ledger() {
+    let path = folder.path().to_owned();
+    let vacant = || {
+        folder
+            .is_vacant()
+            .map_err(|source| unusable(folder, source))
+    };
+    if folder.is_unfinished() {
+        Err(BootError::Unfinished(path))
+    } else if folder.holds_ledger() {
         Ok(())
+    } else if vacant()? {
+        Err(BootError::NoLedger(path))
     } else {
-        Err(BootError::NoLedger(folder.path().to_owned()))
+        Err(BootError::NoWholeLedger(path))
     }
 }
 

@@ -1,0 +1,123 @@
+//! Making a ledger that is cut short is begun anew, and nothing else is ever removed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use tempfile::tempdir;
+
+use crate::harness::{Server, code, init, keyledger, run, stderr};
+
+const SEGMENTS: [&str; 2] = ["--segment-mib", "1"];
+
+fn run_init(data: &Path, more: &[&str]) -> Output {
+    let mut args = vec!["init", "--json", "--data-dir", data.to_str().unwrap()];
+    args.extend(SEGMENTS);
+    args.extend(more);
+    run(args)
+}
+
+fn names(data: &Path) -> Vec<String> {
+    let entries = fs::read_dir(data).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_init_that_is_killed_is_begun_anew_by_serve() {
+    for seen in [".init", "keys", "checkpoints", "log", "views", "usage"] {
+        let root = tempdir().unwrap();
+        let data = root.path().join("data");
+        let mut args = vec!["init", "--data-dir", data.to_str().unwrap()];
+        args.extend(SEGMENTS);
+        let mut child = keyledger(args);
+        child.stdout(std::process::Stdio::null());
+        let mut child = child.spawn().unwrap();
+        while !data.join(seen).exists() && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // It may have come to its end before.
+        let is_unfinished = data.join(".init").exists();
+        if is_unfinished {
+            let output = run(["recover", "--data-dir", data.to_str().unwrap()]);
+            assert_eq!(code(&output), 2, "{seen}");
+            let said = stderr(&output);
+            assert!(said.contains("run `keyledger init`"), "{seen}: {said}");
+        }
+        let key = root.path().join("key");
+        let file = ["--bootstrap-key-file", key.to_str().unwrap()];
+        let server = Server::start(&data, &[&SEGMENTS[..], &file].concat());
+        assert_eq!(key.exists(), is_unfinished, "{seen}");
+        assert!(!data.join(".init").exists(), "{seen}");
+        assert_eq!(server.stop().status.code(), Some(0), "{seen}");
+    }
+}
+
+#[test]
+fn an_init_that_fails_removes_what_it_made() {
+    let root = tempdir().unwrap();
+    let data = root.path().join("data");
+    let output = run_init(&data, &["--master-key-file", "/nowhere/master"]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert_eq!(names(&data), ["lock"]);
+    init(&data, &SEGMENTS);
+    // Refused where the disk is small.
+    let small = root.path().join("small");
+    let output = run([
+        "init",
+        "--data-dir",
+        small.to_str().unwrap(),
+        "--segment-mib",
+        "1024",
+    ]);
+    if code(&output) != 0 {
+        let said = stderr(&output);
+        assert!(said.contains("5128 MiB must be free in"), "{said}");
+        assert_eq!(names(&small), ["lock"]);
+    }
+}
+
+#[test]
+fn a_folder_with_more_than_an_init_makes_is_left_as_it_is() {
+    for (stranger, is_folder) in [("notes.txt", false), ("webhooks", true), ("log.old", true)] {
+        let root = tempdir().unwrap();
+        let data = root.path().join("data");
+        init(&data, &SEGMENTS);
+        fs::write(data.join(".init"), "").unwrap();
+        match is_folder {
+            true => fs::create_dir(data.join(stranger)).unwrap(),
+            false => fs::write(data.join(stranger), "").unwrap(),
+        }
+        let before = names(&data);
+        let output = run_init(&data, &[]);
+        assert_eq!(code(&output), 2, "{}", stderr(&output));
+        let said = stderr(&output);
+        assert!(
+            said.contains("empty the folder (hidden files too)"),
+            "{said}"
+        );
+        assert_eq!(names(&data), before);
+        assert!(data.join("log/00000000000000000000.seg").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_ledger_that_has_answered_is_never_taken_for_an_unfinished_one() {
+    let root = tempdir().unwrap();
+    let data = root.path().join("data");
+    let made = init(&data, &SEGMENTS);
+    let key = crate::harness::text(&made, "raw_key").to_owned();
+    let server = Server::start(&data, &SEGMENTS);
+    assert_eq!(server.api(&key).verdict(&key).await, "valid");
+    assert_eq!(server.stop().status.code(), Some(0));
+    fs::write(data.join(".init"), "").unwrap();
+    let output = run_init(&data, &[]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    fs::remove_file(data.join(".init")).unwrap();
+    let server = Server::start(&data, &SEGMENTS);
+    assert_eq!(server.api(&key).verdict(&key).await, "valid");
+}
