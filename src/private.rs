@@ -52,6 +52,37 @@ pub const fn is_denied(kind: io::ErrorKind) -> bool {
     )
 }
 
+/// A ledger of another user, in which root would leave files that the owner cannot read.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{} belongs to user {user}, who could not read what root writes: run this as its owner \
+     (`setpriv --reuid {user} --regid {group} --clear-groups keyledger ...`, or `docker exec \
+     --user {user}:{group}`)",
+    path.display()
+)]
+pub struct OwnedByAnother {
+    path: PathBuf,
+    user: u32,
+    group: u32,
+}
+
+/// Refuses root to write into a folder of another user's ledger. A missing one is no error.
+///
+/// # Errors
+/// When this process is root and the folder is another user's.
+pub fn check_owner(folder: &Path) -> Result<(), OwnedByAnother> {
+    match fs::metadata(folder) {
+        Ok(seen) if rustix::process::geteuid().is_root() && seen.uid() != 0 => {
+            Err(OwnedByAnother {
+                path: folder.to_owned(),
+                user: seen.uid(),
+                group: seen.gid(),
+            })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// The same failure with what an operator needs to mend it: whose the folder is and who we are.
 #[must_use]
 pub fn explained(path: &Path, why: io::Error) -> io::Error {
@@ -81,8 +112,8 @@ pub fn remedy(path: &Path, kind: io::ErrorKind) -> Option<String> {
     let (user, group) = (user.as_raw(), group.as_raw());
     Some(format!(
         "{} belongs to user {owner} and group {} with mode {:o}, and this process is user {user} \
-         and group {group}: give the data folder and all in it to that user \
-         (`chown -R {user}:{group}` on the folder), or run as user {owner}",
+         and group {group}: give it to that user (`chown -R {user}:{group}` on the whole data \
+         folder), or run as user {owner}",
         existing.display(),
         seen.gid(),
         seen.mode() & 0o7777,

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::private;
+
 /// A call to the system that failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {path}")]
@@ -209,7 +211,7 @@ impl<T> FileIo<T> for io::Result<T> {
         self.map_err(|source| FileError {
             action,
             path: path.to_owned(),
-            source,
+            source: private::explained(path, source),
         })
     }
 }

@@ -38,7 +38,7 @@ impl FolderLock {
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let refuse = |source| LockError::File {
             path: path.to_owned(),
-            source,
+            source: crate::private::explained(path, source),
         };
         let mut options = fs::OpenOptions::new();
         options.write(true).create(true).truncate(false);

@@ -166,10 +166,13 @@ pub enum SealError {
 impl SealError {
     fn io(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_path_buf();
-        move |source| Self::Io {
-            doing,
-            path,
-            source,
+        move |source| {
+            let source = crate::private::explained(&path, source);
+            Self::Io {
+                doing,
+                path,
+                source,
+            }
         }
     }
 

@@ -15,7 +15,7 @@ mod harness;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 
 use harness::{Ended, Server};
 use serde_json::{Value, json};
@@ -201,4 +201,84 @@ async fn what_belongs_to_another_user_is_degraded_and_never_set_aside() {
     assert_eq!(degraded(&server).await, json!([]));
     let ended = server.stop();
     assert!(!ended.log.contains("damaged"), "{}", ended.log);
+}
+
+/// Runs a command as root on a data folder.
+fn as_root(data: &Path, args: &[&str]) -> Output {
+    let args = [args, &["--data-dir", data.to_str().unwrap()]].concat();
+    harness::run(args)
+}
+
+#[tokio::test]
+async fn root_writes_nothing_into_the_ledger_of_another_user() {
+    let root = tempdir().unwrap();
+    volume(root.path());
+    let data = root.path().join("data");
+    chown(&data, Some(4_242), Some(4_242)).unwrap();
+    let pod = Pod {
+        volume: root.path(),
+        user: 4_242,
+        groups: "",
+    };
+    let first = pod
+        .start("/mnt/data")
+        .unwrap_or_else(|ended| panic!("{}", ended.log));
+    assert_eq!(first.stop().status.code(), Some(0));
+    let export = root.path().join("export");
+    fs::write(&export, "a passphrase").unwrap();
+    let export = export.to_str().unwrap();
+    for args in [
+        &["recover"][..],
+        &["keys", "rotate-signing"],
+        &[
+            "keys",
+            "import",
+            "--in",
+            export,
+            "--passphrase-file",
+            export,
+        ],
+        &["mark-restored"],
+        &["serve", "--listen", "127.0.0.1:0"],
+    ] {
+        let refused = as_root(&data, args);
+        let said = harness::stderr(&refused);
+        let expected = "belongs to user 4242, who could not read what root writes";
+        assert!(said.contains(expected), "{args:?}: {said}");
+        assert!(said.contains("setpriv --reuid 4242"), "{args:?}: {said}");
+        assert_eq!(harness::code(&refused), 2, "{args:?}: {said}");
+    }
+    // What only reads goes on, and what is there is still one user's.
+    let verified = as_root(&data, &["audit", "verify"]);
+    assert_eq!(
+        harness::code(&verified),
+        0,
+        "{}",
+        harness::stderr(&verified)
+    );
+    let again = pod
+        .start("/mnt/data")
+        .unwrap_or_else(|ended| panic!("{}", ended.log));
+    assert_eq!(degraded(&again).await, json!([]));
+    assert_eq!(again.stop().status.code(), Some(0));
+    // A file that root left before is explained, and is not taken for damage.
+    for file in [
+        "checkpoints/recent.notes",
+        "keys/signing",
+        "log/clean",
+        "lock",
+    ] {
+        chown(data.join(file), Some(0), Some(0)).unwrap();
+        let refused = pod.start("/mnt/data").unwrap_err();
+        let said = format!("/mnt/data/{file} belongs to user 0 and group 0 with mode 600");
+        assert!(refused.log.contains(&said), "{said}: {}", refused.log);
+        assert!(
+            refused.log.contains("chown -R 4242:4242"),
+            "{}",
+            refused.log
+        );
+        assert!(!refused.log.contains("from a copy"), "{}", refused.log);
+        assert_eq!(refused.status.code(), Some(1), "{}", refused.log);
+        chown(data.join(file), Some(4_242), Some(4_242)).unwrap();
+    }
 }

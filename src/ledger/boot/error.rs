@@ -10,6 +10,7 @@ use crate::ledger::SubmitError;
 use crate::ledger::signing::SignersError;
 use crate::log::{CreateError, FileError, FloorError, LockError, OpenError, ReadError};
 use crate::merkle::{CheckpointError, NoteError};
+use crate::private;
 use crate::seal::SealError;
 use crate::views::tokens::OpenError as TokensError;
 
@@ -92,6 +93,9 @@ pub enum BootError {
         #[source]
         source: io::Error,
     },
+    /// It is another user's.
+    #[error(transparent)]
+    Owner(#[from] private::OwnedByAnother),
     /// Another process has it.
     #[error(transparent)]
     Lock(#[from] LockError),
@@ -113,7 +117,7 @@ pub enum BootError {
         "the checkpoints cannot be used: put the file back from a copy of the same age, or restore \
          a backup with `keyledger restore`"
     )]
-    Floor(#[from] FloorError),
+    Floor(#[source] FloorError),
     /// A checkpoint is not ours.
     #[error(
         "the newest checkpoint does not verify: the folder's checkpoints or keys are damaged or \
@@ -153,4 +157,15 @@ pub enum ReplayError {
     /// It does not fit.
     #[error(transparent)]
     Misfit(#[from] crate::domain::Misfit),
+}
+
+impl From<FloorError> for BootError {
+    fn from(why: FloorError) -> Self {
+        // What the system refused is no damage: the file is not to be replaced.
+        if let FloorError::File(why) = why {
+            Self::File(why)
+        } else {
+            Self::Floor(why)
+        }
+    }
 }
