@@ -1,8 +1,8 @@
 //! Panics inside libraries that read damaged files: caught, and turned into a reason.
 //!
 //! Owns the panic hook. A panic that is caught here is part of handling damage and is reported by
-//! its caller; it prints nothing. Every other panic is printed as usual, or logged by a server. Must never be used around
-//! code of our own that could be left half done.
+//! its caller; it prints nothing. Every other panic is printed as usual, or logged by a server.
+//! Must never be used around code of our own that could be left half done.
 
 use std::any::Any;
 use std::backtrace::{Backtrace, BacktraceStatus};

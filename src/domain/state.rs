@@ -296,7 +296,7 @@ impl State {
     pub fn authority(&self, actor: Actor, now: Timestamp) -> Result<Authority, Rejection> {
         let (credential, secret) = match actor {
             Actor::Operator => return Ok(Authority::operator(&self.catalogue)),
-            Actor::Nobody => return Err(Rejection::CredentialNotAccepted),
+            Actor::Anonymous | Actor::System => return Err(Rejection::CredentialNotAccepted),
             Actor::Session(id) => return self.session_authority(id, now),
             Actor::Bearer { credential, secret } => (self.credential(credential), secret),
         };

@@ -314,8 +314,10 @@ fn network_holder(decision: &Decision, submission: &Submission) -> Option<KeyHol
         Some(Principal::User(user)) => Some(KeyHolder::Member(user)),
         Some(Principal::ServiceAccount(_) | Principal::Credential(_)) => organization,
         None => match submission.request.actor {
-            Actor::Nobody => decision.member().map(KeyHolder::Member).or(organization),
-            Actor::Operator | Actor::Session(_) | Actor::Bearer { .. } => organization,
+            Actor::System => decision.member().map(KeyHolder::Member).or(organization),
+            Actor::Operator | Actor::Anonymous | Actor::Session(_) | Actor::Bearer { .. } => {
+                organization
+            }
         },
     }
 }
@@ -336,9 +338,9 @@ fn with_request(
 fn actor_stamp(actor: Actor, authority: &Authority) -> ActorStamp {
     let kind = match (actor, authority.principal) {
         (Actor::Operator, _) => ActorType::Operator,
-        // Who signs in is who the session is of; an attempt that failed is noted by the program.
-        (Actor::Session(_), _) | (Actor::Nobody, Some(_)) => ActorType::User,
-        (Actor::Nobody, None) => ActorType::System,
+        // A sign-in is the member's act; an attempt that failed is noted by the program.
+        (Actor::Session(_) | Actor::Anonymous, _) => ActorType::User,
+        (Actor::System, _) => ActorType::System,
         (Actor::Bearer { .. }, Some(Principal::User(_))) => ActorType::User,
         (Actor::Bearer { .. }, Some(Principal::ServiceAccount(_))) => ActorType::ServiceAccount,
         (Actor::Bearer { .. }, Some(Principal::Credential(_)) | None) => ActorType::Credential,

@@ -128,7 +128,7 @@ pub(super) struct Announced {
 fn announcement_of(published: &Published) -> Submission {
     let checkpoint = &published.checkpoint;
     Submission::bare(Request {
-        actor: Actor::Nobody,
+        actor: Actor::System,
         command: Command::NoteCheckpoint(NoteCheckpoint {
             size: checkpoint.size,
             root: Digest32(checkpoint.root),

@@ -154,7 +154,7 @@ impl Teller {
 
     fn submit(&self, command: Command) -> Result<(), SubmitError> {
         let request = Request {
-            actor: Actor::Nobody,
+            actor: Actor::System,
             command,
             if_match: None,
         };

@@ -119,10 +119,11 @@ fn by_link(app: &App, context: &Context, token: &PresentedToken) -> Result<SignI
     })
 }
 
-fn by_nobody(app: &App, context: &Context, command: Command) -> Submission {
+/// A command that comes by a request without a credential.
+fn without_credential(app: &App, context: &Context, actor: Actor, command: Command) -> Submission {
     Submission {
         request: command::Request {
-            actor: Actor::Nobody,
+            actor,
             command,
             if_match: None,
         },
@@ -134,7 +135,7 @@ fn by_nobody(app: &App, context: &Context, command: Command) -> Submission {
 }
 
 async fn begin(app: &App, context: &Context, command: SignIn) -> Result<Response, Problem> {
-    let submission = by_nobody(app, context, Command::SignIn(command));
+    let submission = without_credential(app, context, Actor::Anonymous, Command::SignIn(command));
     let answer = app.ledger.submit(submission).await?;
     let directory = &app.ledger.views().directory;
     let member = directory.member(command.organization, command.member);

@@ -43,8 +43,10 @@ pub enum Actor {
     },
     /// A member, by a session.
     Session(SessionId),
-    /// Whoever has not shown yet who they are: may sign in and nothing else.
-    Nobody,
+    /// A client without a credential: may sign in and nothing else.
+    Anonymous,
+    /// The program itself, for what it records as time goes on.
+    System,
 }
 
 /// A command with who asks for it.

@@ -149,7 +149,7 @@ fn earlier_secret_is_deployed(
     let newest = key.secret_id();
     let presented_now = match actor {
         Actor::Bearer { secret, .. } => secret == newest,
-        Actor::Operator | Actor::Nobody | Actor::Session(_) => false,
+        Actor::Operator | Actor::Anonymous | Actor::System | Actor::Session(_) => false,
     };
     let mut earlier = key.older_secrets().iter();
     command.unpresented == Some(newest)

@@ -155,8 +155,8 @@ pub fn decide(state: &State, request: &Request, facts: &Facts) -> Result<Decisio
             keys::revoke_itself(state, request, *organization, facts)
         }
         Command::IssueSignInLink(command) => sessions::issue_link(state, request, *command, facts),
-        Command::SignIn(command) => sessions::sign_in(state, command, facts),
-        Command::NoteSignInFailure(command) => sessions::sign_in_failed(state, *command),
+        Command::SignIn(command) => sessions::sign_in(state, request, command, facts),
+        Command::NoteSignInFailure(command) => sessions::sign_in_failed(state, request, *command),
         Command::SignOut(command) => sessions::sign_out(state, request, *command, facts),
         Command::SetPassword(command) => sessions::set_password(state, request, command, facts),
         Command::NoteEndedSecretUse(command) => {
@@ -251,9 +251,11 @@ fn by_the_operator(
     let authority = state.authority(request.actor, facts.now)?;
     match request.actor {
         Actor::Operator => Ok(authority),
-        Actor::Nobody | Actor::Bearer { .. } | Actor::Session(_) => Err(Rejection::Forbidden {
-            needs: "the command line",
-        }),
+        Actor::Anonymous | Actor::System | Actor::Bearer { .. } | Actor::Session(_) => {
+            Err(Rejection::Forbidden {
+                needs: "the command line",
+            })
+        }
     }
 }
 

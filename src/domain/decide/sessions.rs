@@ -5,10 +5,11 @@
 //! that hash still is the member's.
 
 use super::members::member;
+use super::usage::by_the_program;
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::{Access, Action, Authority};
 use crate::domain::command::{
-    IssueSignInLink, Request, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
+    Actor, IssueSignInLink, Request, SetPassword, SignIn, SignInFailure, SignInProof, SignOut,
 };
 use crate::domain::event::{
     Fact, PasswordSet, SessionEnded, SessionStarted, SignInFailed, SignInLinkIssued,
@@ -88,9 +89,13 @@ pub(super) fn issue_link(
 
 pub(super) fn sign_in(
     state: &State,
+    request: &Request,
     command: &SignIn,
     facts: &Facts,
 ) -> Result<Decision, Rejection> {
+    if request.actor != Actor::Anonymous {
+        return Err(Rejection::SignInRefused);
+    }
     let member = state.member(command.member);
     let member = member.filter(|m| m.organization == command.organization && !m.removed);
     let member = member.ok_or(Rejection::SignInRefused)?;
@@ -178,7 +183,12 @@ pub(super) fn end_all(
 }
 
 /// Notes failed attempts. Nobody has shown who they are, so it is the program that says so.
-pub(super) fn sign_in_failed(state: &State, command: SignInFailure) -> Result<Decision, Rejection> {
+pub(super) fn sign_in_failed(
+    state: &State,
+    request: &Request,
+    command: SignInFailure,
+) -> Result<Decision, Rejection> {
+    by_the_program(request)?;
     let record = member(state, command.organization, command.member)?;
     if record.removed {
         return Err(Rejection::MemberRemoved);

@@ -75,13 +75,15 @@ pub(super) fn seal(
     Ok(noted_by_the_program(None, subject, sealed.into()))
 }
 
-/// Nobody who calls from outside gives these commands.
+/// No caller from outside gives these commands.
 pub(super) fn by_the_program(request: &Request) -> Result<(), Rejection> {
     match request.actor {
-        Actor::Nobody => Ok(()),
-        Actor::Operator | Actor::Bearer { .. } | Actor::Session(_) => Err(Rejection::Forbidden {
-            needs: "the program itself",
-        }),
+        Actor::System => Ok(()),
+        Actor::Operator | Actor::Anonymous | Actor::Bearer { .. } | Actor::Session(_) => {
+            Err(Rejection::Forbidden {
+                needs: "the program itself",
+            })
+        }
     }
 }
 

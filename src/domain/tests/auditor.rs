@@ -70,7 +70,7 @@ pub(super) fn ledger_command(acme: &Acme, step: &Step, organization: Organizatio
 /// One event of each type, for [`super::payloads`].
 pub(super) fn everything_for_auditors(ledger: &mut Ledger, organization: OrganizationId) {
     let size = ledger.log.len() as u64;
-    ledger.when(Actor::Nobody, checkpoint(size)).accepted();
+    ledger.when(Actor::System, checkpoint(size)).accepted();
     ledger.submit(reading(Some(organization), LedgerReading::WhoCould));
     ledger.submit(rotate(VKEYS[1], 30));
     let member = ledger.submit(AddMember {
@@ -101,12 +101,12 @@ fn a_checkpoint_is_told_by_the_program_for_a_larger_tree_than_the_last_one() {
     for (actor, size, code) in [
         (acme.owner, events, "forbidden"),
         (Actor::Operator, events, "forbidden"),
-        (Actor::Nobody, 0, "limit_reached"),
-        (Actor::Nobody, events + 1, "limit_reached"),
-        (Actor::Nobody, events, "accepted"),
-        (Actor::Nobody, events, "limit_reached"),
-        (Actor::Nobody, events - 1, "limit_reached"),
-        (Actor::Nobody, events + 2, "limit_reached"),
+        (Actor::System, 0, "limit_reached"),
+        (Actor::System, events + 1, "limit_reached"),
+        (Actor::System, events, "accepted"),
+        (Actor::System, events, "limit_reached"),
+        (Actor::System, events - 1, "limit_reached"),
+        (Actor::System, events + 2, "limit_reached"),
     ] {
         assert_eq!(acme.when(actor, checkpoint(size)).code(), code, "{size}");
         acme.later(1);
@@ -118,13 +118,13 @@ fn a_checkpoint_is_told_by_the_program_for_a_larger_tree_than_the_last_one() {
     let log = Subject::Ledger(acme.state.ledger().log_id.unwrap());
     let size = events + 1;
     let root = "05".repeat(32);
-    acme.when(Actor::Nobody, checkpoint(size)).then(&[&format!(
+    acme.when(Actor::System, checkpoint(size)).then(&[&format!(
         r#"ledger.checkpointed {log} {{"size":{size},"root":"{root}","checkpoint":
         "keyledger.example/log\n{size}\nBQUF\n\n- keyledger.example/log AAAA\n"}}"#
     )]);
     let mut long = checkpoint(size + 1);
     long.checkpoint = "x".repeat(4_097);
-    let code = acme.when(Actor::Nobody, long).code();
+    let code = acme.when(Actor::System, long).code();
     assert_eq!(code, "field_too_long");
     assert_eq!(acme.replayed().ledger(), acme.state.ledger());
     assert_eq!(acme.state.ledger().events, acme.log.len() as u64);
@@ -150,7 +150,7 @@ fn a_reading_is_noted_of_who_may_read_and_of_all_organizations_by_the_platform_a
         (acme.admin, None, "forbidden"),
         (acme.platform, None, "accepted"),
         (Actor::Operator, None, "accepted"),
-        (Actor::Nobody, None, "credential_not_accepted"),
+        (Actor::System, None, "credential_not_accepted"),
     ] {
         let outcome = acme.when(actor, reading(organization, what));
         assert_eq!(outcome.code(), code, "{actor:?} {organization:?}");
@@ -324,7 +324,7 @@ fn a_restore_gives_up_positions_in_pieces_and_goes_on_where_it_was() {
     let record = |positions| Command::RecordRestore(RecordRestore { positions, at_once });
     for (actor, positions, code) in [
         (acme.owner, 2_500, "forbidden"),
-        (Actor::Nobody, 2_500, "credential_not_accepted"),
+        (Actor::System, 2_500, "credential_not_accepted"),
         (Actor::Operator, 0, "limit_reached"),
         (Actor::Operator, 10_000_001, "limit_reached"),
         (Actor::Operator, 2_500, "accepted"),

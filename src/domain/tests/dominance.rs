@@ -224,7 +224,7 @@ fn asker(ledger: &Ledger, actor: Actor) -> Asker {
                 expires_at: None,
             }
         }
-        Actor::Nobody => Asker {
+        Actor::Anonymous | Actor::System => Asker {
             rights: Rights::default(),
             project: None,
             expires_at: None,

@@ -182,7 +182,7 @@ fn failing_is_noted_once_a_stage_and_enabling_forgets_it() {
             since,
         })
     };
-    acme.when(Actor::Nobody, note(50, first)).then(&[&format!(
+    acme.when(Actor::System, note(50, first)).then(&[&format!(
         r#"webhook_endpoint.failing {id} {{"percent":50,"since":"{first}"}}"#
     )]);
     for (percent, since, events) in [
@@ -192,7 +192,7 @@ fn failing_is_noted_once_a_stage_and_enabling_forgets_it() {
         (50, second, 1),
         (90, second, 1),
     ] {
-        let done = acme.when(Actor::Nobody, note(percent, since)).accepted();
+        let done = acme.when(Actor::System, note(percent, since)).accepted();
         assert_eq!(done.events.len(), events, "{percent} {since}");
     }
     let (percent, since) = (90, second);
@@ -200,7 +200,7 @@ fn failing_is_noted_once_a_stage_and_enabling_forgets_it() {
     assert_eq!(record(&acme, target).failing, noted);
     acme.when(acme.owner, Command::DisableEndpoint(target))
         .accepted();
-    acme.when(Actor::Nobody, note(99, second)).then_nothing();
+    acme.when(Actor::System, note(99, second)).then_nothing();
     assert_eq!(record(&acme, target).failing, noted);
     acme.when(acme.owner, enabling(target, EnabledFrom::WhereItStopped))
         .accepted();
@@ -232,13 +232,13 @@ fn the_program_stops_what_is_gone_or_does_nothing_but_fail() {
             status_code,
         });
         let expected = format!("webhook_endpoint.disabled {} {stored}", target.endpoint);
-        acme.when(Actor::Nobody, stop.clone()).then(&[&expected]);
-        acme.when(Actor::Nobody, stop.clone()).then_nothing();
+        acme.when(Actor::System, stop.clone()).then(&[&expected]);
+        acme.when(Actor::System, stop.clone()).then_nothing();
         let status = EndpointStatus::Disabled(reason);
         assert_eq!(record(&acme, target).status, status);
         acme.when(acme.owner, Command::DeleteEndpoint(target))
             .accepted();
-        acme.when(Actor::Nobody, stop).then_nothing();
+        acme.when(Actor::System, stop).then_nothing();
     }
 }
 
@@ -271,7 +271,7 @@ fn notes_are_the_programs_alone_and_of_the_organizations_own() {
         }
     }
     for command in commands(globex) {
-        acme.when(Actor::Nobody, command)
+        acme.when(Actor::System, command)
             .refused(Rejection::NotFound {
                 what: "webhook endpoint",
             });
@@ -292,7 +292,7 @@ fn the_order_of_checks() {
     let wrong = Command::from(to_url(target, "nonsense"));
     let right = Command::from(to_url(target, "https://hooks.example/b"));
     for (expected, actor, command, version) in [
-        ("credential_not_accepted", Actor::Nobody, &wrong, 9),
+        ("credential_not_accepted", Actor::System, &wrong, 9),
         ("not_found", acme.stranger, &wrong, 9),
         ("forbidden", reader, &wrong, 9),
         ("url_refused", writer, &wrong, 9),

@@ -141,14 +141,14 @@ pub(super) fn every_event(ledger: &mut Ledger, organization: OrganizationId) {
         percent: 50,
         since: super::START,
     };
-    ledger.when(Actor::Nobody, note).accepted();
+    ledger.when(Actor::System, note).accepted();
     let stop = StopEndpoint {
         organization,
         endpoint,
         because: StopReason::Gone,
         status_code: Some(410),
     };
-    ledger.when(Actor::Nobody, stop).accepted();
+    ledger.when(Actor::System, stop).accepted();
     ledger.submit(EnableEndpoint {
         target,
         from: EnabledFrom::Now,

@@ -66,7 +66,7 @@ fn set_expiry(acme: &mut Acme, key: CredentialId, expiry: Expiry) {
 /// Whether a notice is given.
 fn tell(acme: &mut Acme, key: CredentialId, days: Option<u16>) -> &'static str {
     let note = notes(acme, &[notice(acme, key, days)]);
-    acme.when(Actor::Nobody, Command::NoteExpiries(note)).code()
+    acme.when(Actor::System, Command::NoteExpiries(note)).code()
 }
 
 /// Gives every notice that there is, as the program does, however the step picks the leads.
@@ -115,7 +115,7 @@ pub(super) fn every_notice(ledger: &mut Ledger, organization: OrganizationId) {
         ledger.later(later);
         let note = notes(ledger, &[notice(ledger, key, days)]);
         let note = Command::NoteExpiries(note);
-        ledger.when(Actor::Nobody, note).accepted();
+        ledger.when(Actor::System, note).accepted();
     }
 }
 
@@ -152,14 +152,14 @@ fn a_notice_says_what_expires_and_when() {
     let key = expiring(&mut acme, 2);
     acme.later(DAY);
     let note = notes(&acme, &[notice(&acme, key, Some(1))]);
-    let told = acme.when(Actor::Nobody, Command::NoteExpiries(note));
+    let told = acme.when(Actor::System, Command::NoteExpiries(note));
     told.then(&[&format!(
         r#"api_key.expiring {key} {{"expires_at":"2026-04-26T15:30:00.000Z","days":1,
         "due_at":"2026-04-25T15:30:00.000Z"}}"#
     )]);
     acme.later(DAY);
     let note = notes(&acme, &[notice(&acme, key, None)]);
-    let told = acme.when(Actor::Nobody, Command::NoteExpiries(note));
+    let told = acme.when(Actor::System, Command::NoteExpiries(note));
     told.then(&[&format!(
         r#"api_key.expired {key} {{"expires_at":"2026-04-26T15:30:00.000Z"}}"#
     )]);
@@ -193,7 +193,7 @@ fn nothing_is_told_of_what_was_past_when_it_was_set_or_has_been_ended() {
         ..notice(&acme, moved, Some(1))
     };
     let note = notes(&acme, &[old]);
-    acme.when(Actor::Nobody, Command::NoteExpiries(note))
+    acme.when(Actor::System, Command::NoteExpiries(note))
         .refused(NOTHING);
     acme.later(5 * DAY);
     assert_eq!(tell(&mut acme, born_late, None), "accepted");
@@ -241,7 +241,7 @@ fn notices_are_given_in_their_order_and_one_that_is_passed_over_is_not_given_lat
     acme.later(2 * DAY);
     let all = [later, second, first].map(|key| notice(&acme, key, None));
     let note = notes(&acme, &[all[1], all[0], all[2]]);
-    let done = acme.when(Actor::Nobody, Command::NoteExpiries(note));
+    let done = acme.when(Actor::System, Command::NoteExpiries(note));
     let given = done.accepted().events.into_iter();
     let given: Vec<_> = given.map(|event| event.subject).collect();
     assert_eq!(given, [second, later].map(Subject::Credential));
@@ -252,7 +252,7 @@ fn notices_are_given_in_their_order_and_one_that_is_passed_over_is_not_given_lat
     assert_eq!(acme.state.ledger().timed_to, Some(mark));
     for notice in all {
         let note = notes(&acme, &[notice]);
-        acme.when(Actor::Nobody, Command::NoteExpiries(note))
+        acme.when(Actor::System, Command::NoteExpiries(note))
             .refused(NOTHING);
     }
 }
@@ -268,13 +268,13 @@ fn who_has_not_seen_the_newest_event_gives_only_what_was_due_by_the_last_one_it_
     let stale = notes(&acme, &all);
     // Unseen: a key may have been made that expired before the second one.
     acme.key(&["cases:read"]);
-    let given = acme.when(Actor::Nobody, Command::NoteExpiries(stale.clone()));
+    let given = acme.when(Actor::System, Command::NoteExpiries(stale.clone()));
     let given: Vec<_> = given.accepted().events.iter().map(|e| e.subject).collect();
     assert_eq!(given, [Subject::Credential(early)]);
-    acme.when(Actor::Nobody, Command::NoteExpiries(stale))
+    acme.when(Actor::System, Command::NoteExpiries(stale))
         .refused(NOTHING);
     let fresh = notes(&acme, &all);
-    let given = acme.when(Actor::Nobody, Command::NoteExpiries(fresh));
+    let given = acme.when(Actor::System, Command::NoteExpiries(fresh));
     let given: Vec<_> = given.accepted().events.iter().map(|e| e.subject).collect();
     assert_eq!(given, [Subject::Credential(late)]);
 }
@@ -286,7 +286,7 @@ fn a_clock_that_has_gone_back_gives_nothing() {
     acme.later(DAY + 60);
     let note = notes(&acme, &[notice(&acme, key, None)]);
     acme.later(-1);
-    let refused = acme.when(Actor::Nobody, Command::NoteExpiries(note));
+    let refused = acme.when(Actor::System, Command::NoteExpiries(note));
     refused.refused(NOTHING);
     assert_eq!(tell(&mut acme, key, None), "accepted");
 }
@@ -298,7 +298,7 @@ fn what_is_abandoned_was_not_given() {
     acme.later(DAY);
     let note = notes(&acme, &[notice(&acme, key, None)]);
     let request = crate::domain::command::Request {
-        actor: Actor::Nobody,
+        actor: Actor::System,
         command: Command::NoteExpiries(note),
         if_match: None,
     };

@@ -176,10 +176,9 @@ pub(super) fn request(acme: &Acme, step: &Step) -> Request {
     };
     let command = command(acme, step, organization);
     // Whoever signs in has shown nothing else, and the program is nobody.
-    let of_nobody = matches!(
+    let of_the_program = matches!(
         command,
-        Command::SignIn(_)
-            | Command::NoteSignInFailure(_)
+        Command::NoteSignInFailure(_)
             | Command::NoteEndedSecretUse(_)
             | Command::SealUsage(_)
             | Command::NoteExpiries(_)
@@ -187,8 +186,10 @@ pub(super) fn request(acme: &Acme, step: &Step) -> Request {
             | Command::NoteEndpointFailing(_)
             | Command::StopEndpoint(_)
     );
-    let actor = if of_nobody {
-        Actor::Nobody
+    let actor = if matches!(command, Command::SignIn(_)) {
+        Actor::Anonymous
+    } else if of_the_program {
+        Actor::System
     } else {
         actor(acme, step)
     };

@@ -239,15 +239,17 @@ fn sign_ins(ledger: &mut Ledger, organization: OrganizationId) {
         member,
         proof: SignInProof::Link(link.unwrap().hash),
     });
-    let started = ledger.when(Actor::Nobody, command).accepted().subject;
+    let started = ledger.when(Actor::Anonymous, command).accepted().subject;
     let Subject::Session(session) = started else {
         panic!("{started:?}");
     };
-    ledger.submit(Command::NoteSignInFailure(SignInFailure {
+    let note = Command::NoteSignInFailure(SignInFailure {
         organization,
         member,
         failures: 4,
-    }));
+    });
+    ledger.later(1);
+    ledger.when(Actor::System, note).accepted();
     let command = Command::SetPassword(SetPassword {
         organization,
         password: Personal::new(String::from("$argon2id$...")),
@@ -269,7 +271,7 @@ fn usage(ledger: &mut Ledger) {
         first_at,
         last_at,
     });
-    ledger.when(Actor::Nobody, note).accepted();
+    ledger.when(Actor::System, note).accepted();
     let seal = Command::SealUsage(SealUsage {
         from: 0,
         to: 67_108_864,
@@ -279,7 +281,7 @@ fn usage(ledger: &mut Ledger) {
         last_at,
         digest: Digest32([0x34; 32]),
     });
-    ledger.when(Actor::Nobody, seal).accepted();
+    ledger.when(Actor::System, seal).accepted();
 }
 
 impl Ledger {

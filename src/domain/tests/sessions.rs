@@ -40,7 +40,7 @@ impl Acme {
             member,
             proof,
         });
-        self.when(Actor::Nobody, command)
+        self.when(Actor::Anonymous, command)
     }
 
     /// A new session of a member.
@@ -399,11 +399,27 @@ fn failures_are_noted_and_nobody_may_do_anything_else() {
         failures: 3,
     };
     let line = format!(r#"member.sign_in_failed {ann} {{"failures":3}}"#);
-    acme.when(Actor::Nobody, Command::NoteSignInFailure(note))
+    acme.when(Actor::System, Command::NoteSignInFailure(note))
         .then(&[&line]);
-    let key = acme.api_key(&["cases:read"]);
-    acme.when(Actor::Nobody, key)
-        .refused(Rejection::CredentialNotAccepted);
-    acme.set_password(Actor::Nobody, None)
-        .refused(Rejection::CredentialNotAccepted);
+    let needs = "the program itself";
+    acme.when(Actor::Anonymous, Command::NoteSignInFailure(note))
+        .refused(Rejection::Forbidden { needs });
+    for actor in [Actor::Anonymous, Actor::System] {
+        let key = acme.api_key(&["cases:read"]);
+        acme.when(actor, key)
+            .refused(Rejection::CredentialNotAccepted);
+        acme.set_password(actor, None)
+            .refused(Rejection::CredentialNotAccepted);
+    }
+    let link = SignInProof::Link(acme.link(ann));
+    let command = Command::SignIn(SignIn {
+        organization: acme.organization,
+        member: ann,
+        proof: link,
+    });
+    for actor in [Actor::System, Actor::Operator] {
+        acme.when(actor, command.clone())
+            .refused(Rejection::SignInRefused);
+    }
+    acme.sign_in(ann, link).accepted();
 }

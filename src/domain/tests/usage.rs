@@ -35,7 +35,7 @@ fn an_ended_secret_that_is_presented_is_noted_once_an_hour_at_most() {
     ] {
         acme.later(later);
         let note = note(&acme, key);
-        assert_eq!(acme.when(Actor::Nobody, note).code(), code, "{later}");
+        assert_eq!(acme.when(Actor::System, note).code(), code, "{later}");
     }
     let after = acme.credential(key);
     assert_eq!(after.stamp().version, before.stamp().version + 2);
@@ -56,7 +56,7 @@ fn a_note_is_the_programs_alone_and_of_the_credentials_own_secret() {
     };
     mixed.secret = acme.credential(other).secret_id();
     let mixed = Command::NoteEndedSecretUse(mixed);
-    assert_eq!(acme.when(Actor::Nobody, mixed).code(), "not_found");
+    assert_eq!(acme.when(Actor::System, mixed).code(), "not_found");
 }
 
 #[test]
@@ -65,13 +65,13 @@ fn segments_of_the_usage_history_are_anchored_once_and_in_order() {
     for (actor, from, to, code) in [
         (acme.owner, 0, 64, "forbidden"),
         (Actor::Operator, 0, 64, "forbidden"),
-        (Actor::Nobody, 0, 0, "limit_reached"),
-        (Actor::Nobody, 0, 64, "accepted"),
-        (Actor::Nobody, 0, 64, "limit_reached"),
-        (Actor::Nobody, 63, 128, "limit_reached"),
-        (Actor::Nobody, 64, 128, "accepted"),
+        (Actor::System, 0, 0, "limit_reached"),
+        (Actor::System, 0, 64, "accepted"),
+        (Actor::System, 0, 64, "limit_reached"),
+        (Actor::System, 63, 128, "limit_reached"),
+        (Actor::System, 64, 128, "accepted"),
         // What was lost before it was anchored shows as a gap between addresses.
-        (Actor::Nobody, 256, 320, "accepted"),
+        (Actor::System, 256, 320, "accepted"),
     ] {
         let seal = Command::SealUsage(SealUsage {
             from,

@@ -69,7 +69,7 @@ impl Sweeper {
         at: Timestamp,
     ) -> Result<(), SubmitError> {
         let request = Request {
-            actor: Actor::Nobody,
+            actor: Actor::System,
             command: Command::NoteExpiries(NoteExpiries { seen, at, notices }),
             if_match: None,
         };

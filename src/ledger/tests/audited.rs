@@ -32,7 +32,7 @@ impl Company<'_> {
             root: Digest32(root),
             checkpoint: checkpoint.sign(&signer.unwrap()).unwrap(),
         };
-        self.run(Actor::Nobody, Command::NoteCheckpoint(told));
+        self.run(Actor::System, Command::NoteCheckpoint(told));
         let read = NoteLedgerRead {
             organization: Some(self.organization),
             what: LedgerReading::Export,

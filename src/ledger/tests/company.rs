@@ -296,7 +296,7 @@ impl Company<'_> {
             member,
             proof,
         });
-        let answer = self.run(Actor::Nobody, command);
+        let answer = self.run(Actor::Anonymous, command);
         let Record::Session(session) = &answer.records[0] else {
             panic!("{answer:?}");
         };
@@ -326,7 +326,7 @@ impl Company<'_> {
             member: dora,
             failures: 2,
         });
-        self.run(Actor::Nobody, failed);
+        self.run(Actor::System, failed);
         let means = self.world.ledger.views().sessions.means(dora).unwrap();
         let set_by = means.password.as_ref().unwrap().set_by;
         let by_password = self.sign_in(dora, SignInProof::Password(set_by));
@@ -358,7 +358,7 @@ impl Company<'_> {
             first_at: now,
             last_at: now,
         });
-        self.run(Actor::Nobody, note);
+        self.run(Actor::System, note);
         let seal = Command::SealUsage(SealUsage {
             from: 0,
             to: 4_096,
@@ -368,7 +368,7 @@ impl Company<'_> {
             last_at: now,
             digest: Digest32([0x34; 32]),
         });
-        self.run(Actor::Nobody, seal);
+        self.run(Actor::System, seal);
     }
 
     /// The program tells that a key is going to expire, and that another one has.
@@ -390,7 +390,7 @@ impl Company<'_> {
                 at: self.world.ledger.now(),
                 notices: vec![notice],
             };
-            self.run(Actor::Nobody, Command::NoteExpiries(note));
+            self.run(Actor::System, Command::NoteExpiries(note));
         }
     }
 

@@ -87,14 +87,14 @@ impl Company<'_> {
             percent: 90,
             since: since.stamp.updated_at,
         });
-        self.run(Actor::Nobody, note);
+        self.run(Actor::System, note);
         let stop = Command::StopEndpoint(StopEndpoint {
             organization,
             endpoint: target.endpoint,
             because: StopReason::Failing,
             status_code: Some(503),
         });
-        self.run(Actor::Nobody, stop);
+        self.run(Actor::System, stop);
         let pair = Command::CreateEndpoint(CreateEndpoint {
             signature: SignatureScheme::V1a,
             ordered: true,

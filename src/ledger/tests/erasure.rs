@@ -160,7 +160,7 @@ fn where_an_erased_person_called_from_is_erased_in_every_history() {
         member: dora,
         proof: SignInProof::Link(issued.sign_in.as_ref().unwrap().hash()),
     });
-    let signed_in = from(Actor::Nobody, sign_in);
+    let signed_in = from(Actor::Anonymous, sign_in);
     let seen = |position| world.ledger.event(position).unwrap().network;
     let shown = |network| matches!(network, PastNetwork::Shown(_));
     assert!(shown(seen(issued.position)) && shown(seen(signed_in.position)));
@@ -180,7 +180,7 @@ fn failure(world: &World, of: OrganizationId, member: UserId) {
     });
     let submission = Submission {
         network: Some(network("192.0.2.9")),
-        ..submission(Actor::Nobody, noted)
+        ..submission(Actor::System, noted)
     };
     world.ledger.submit_blocking(submission).unwrap();
 }

@@ -33,7 +33,7 @@ fn sign_in(world: &World, of: (OrganizationId, UserId)) -> OpaqueToken {
         member,
         proof,
     });
-    world.submit(Actor::Nobody, command).sign_in.unwrap()
+    world.submit(Actor::Anonymous, command).sign_in.unwrap()
 }
 
 /// Whether a session's token is accepted; that is a use of it.

@@ -112,7 +112,7 @@ fn sign_in(world: &World, of: &Acme) -> SessionId {
         member: of.dora,
         proof: SignInProof::Link(link.hash()),
     });
-    let answer = submit(world, Actor::Nobody, command).unwrap();
+    let answer = submit(world, Actor::Anonymous, command).unwrap();
     let session = answer.records.iter().find_map(|record| match record {
         Record::Session(session) => Some(session.id),
         Record::Ledger

@@ -43,7 +43,7 @@ impl Courier {
         tokio::spawn(async move {
             loop {
                 let request = Request {
-                    actor: Actor::Nobody,
+                    actor: Actor::System,
                     command: command.clone(),
                     if_match: None,
                 };

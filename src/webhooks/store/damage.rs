@@ -1,8 +1,8 @@
 //! A deliveries' file that is damaged is set aside and made anew; it never stops the ledger.
 //!
 //! Owns the opening of the file and the judgment over a failure: what may pass (a full disk, a file
-//! that this user may not open, a reader that still has it) is tried again, all else is damage. redb may panic on damaged
-//! pages, so every call into it goes through [`Store::guarded`].
+//! that this user may not open, a reader that still has it) is tried again, all else is damage.
+//! redb may panic on damaged pages, so every call into it goes through [`Store::guarded`].
 
 use std::fs::{self, DirBuilder};
 use std::io;
