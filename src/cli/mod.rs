@@ -34,6 +34,7 @@ mod webhooks;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use environment::{Variables, without_empty_variables};
@@ -78,7 +79,10 @@ impl Cli {
             .and_then(|matches| Self::from_arg_matches(&matches));
         match parsed {
             Ok(cli) => cli.run_command(&variables),
-            Err(why) => not_parsed(&why.format(&mut command), &variables),
+            Err(mut why) => {
+                quote_without_user(&mut why);
+                not_parsed(&why.format(&mut command), &variables)
+            }
         }
     }
 
@@ -124,9 +128,58 @@ fn not_parsed(why: &clap::Error, variables: &Variables) -> ExitCode {
     ExitCode::from(u8::try_from(why.exit_code()).unwrap_or(1))
 }
 
+/// Has the message quote no user and password of a URL.
+fn quote_without_user(why: &mut clap::Error) {
+    if let Some(ContextValue::String(value)) = why.get(ContextKind::InvalidValue) {
+        let quoted = without_user(value);
+        why.insert(ContextKind::InvalidValue, ContextValue::String(quoted));
+    }
+}
+
+/// The value of a flag as a message may quote it: URLs may hold a user and a password.
+fn without_user(value: &str) -> String {
+    match value.rsplit_once('@') {
+        Some((user, rest)) if user.contains("//") => {
+            let (scheme, _) = user.split_once("//").unwrap_or_default();
+            format!("{scheme}//...@{rest}")
+        }
+        Some(_) | None => value.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_not_quoted() {
+        for (value, quoted) in [
+            (
+                "https://ann:s3cr3t@example.com/x",
+                "https://...@example.com/x",
+            ),
+            ("http//ann:p@ss@coll:4318", "http//...@coll:4318"),
+            ("https://example.com", "https://example.com"),
+            ("ann@example.com", "ann@example.com"),
+            ("", ""),
+        ] {
+            assert_eq!(without_user(value), quoted);
+        }
+        let wrong = [
+            "keyledger",
+            "serve",
+            "--public-url",
+            "https://ann:s3cr3t@x.example",
+        ];
+        let mut why = Cli::try_parse_from(wrong).unwrap_err();
+        assert!(why.to_string().contains("s3cr3t"));
+        quote_without_user(&mut why);
+        let text = why.to_string();
+        assert!(
+            text.contains("https://...@x.example") && !text.contains("s3cr3t"),
+            "{text}"
+        );
+    }
 
     #[test]
     fn the_definitions_hold_together() {

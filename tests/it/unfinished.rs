@@ -58,6 +58,33 @@ fn an_init_that_is_killed_is_begun_anew_by_serve() {
 }
 
 #[test]
+fn a_port_in_use_leaves_no_new_ledger_and_a_new_one_is_in_the_log() {
+    let root = tempdir().unwrap();
+    let (data, key) = (root.path().join("data"), root.path().join("key"));
+    let file = ["--bootstrap-key-file", key.to_str().unwrap()];
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().to_string();
+    let mut args = vec!["serve", "--data-dir", data.to_str().unwrap()];
+    args.extend(["--listen", "127.0.0.1:0", "--metrics-listen", &port]);
+    args.extend([&SEGMENTS[..], &file].concat());
+    let output = run(args);
+    assert_eq!(code(&output), 1);
+    let said = stderr(&output);
+    assert!(said.contains(&format!("cannot listen on {port}")), "{said}");
+    assert!(!data.exists() && !key.exists(), "{said}");
+
+    let server = Server::start(&data, &[&SEGMENTS[..], &file].concat());
+    let token = fs::read_to_string(&key).unwrap();
+    let log = server.stop().log;
+    let made = log
+        .lines()
+        .find(|line| line.contains("a new ledger was made"));
+    let made = made.unwrap_or_else(|| panic!("{log}"));
+    assert!(made.contains("organization=org_") && made.contains("verifier_key="));
+    assert!(!log.contains(token.trim()));
+}
+
+#[test]
 fn an_init_that_fails_removes_what_it_made() {
     let root = tempdir().unwrap();
     let data = root.path().join("data");

@@ -200,7 +200,7 @@ impl Serve {
         // A certificate that cannot be read is refused before anything is made or opened.
         let certificate = network.tls.as_ref().map(Certificate::read).transpose()?;
         let roots = self.webhooks.roots()?;
-        let Some((ledger, listener)) = self.open(&network, &mut opening)? else {
+        let Some((ledger, ports)) = self.open(&network, &mut opening)? else {
             tracing::info!("stopped before it was ready");
             return Ok(());
         };
@@ -225,11 +225,10 @@ impl Serve {
             tree: self.tree.clone(),
             tracer: otlp.as_ref().map(Otlp::tracer),
         };
-        let metrics = self.metrics_listen.map(bind).transpose()?;
         let bound = Bound {
-            main: listener,
+            main: ports.main,
             certificate,
-            metrics,
+            metrics: ports.metrics,
         };
         let background = Background {
             expiry,
@@ -264,12 +263,13 @@ impl Serve {
     }
 
     /// Opens the ledger, or makes it; `None` if a signal to stop comes first. The links of a new
-    /// one lead to where it is going to listen, so that is bound before.
+    /// one lead to where it is going to listen, so that is bound before. A port that is in use
+    /// leaves no new ledger, and none that looks as if it had not been stopped.
     fn open(
         &self,
         network: &Network,
         opening: &mut Opening<'_>,
-    ) -> Result<Option<(Ledger, StdListener)>, Stop> {
+    ) -> Result<Option<(Ledger, Ports)>, Stop> {
         let mut settings = self.folder.settings(self.segments)?;
         settings.accept_clock = self.accept_clock;
         let folder = &settings.folder;
@@ -278,23 +278,36 @@ impl Serve {
             .map(|vacant| vacant || folder.is_unfinished());
         let vacant = vacant.map_err(|why| private::explained(folder.path(), why));
         if vacant.with_context(|| format!("cannot read {}", folder.path().display()))? {
-            let listener = bind(network.listen)?;
-            let bound = listener.local_addr().context("cannot tell the address")?;
+            let ports = self.bind(network)?;
+            let bound = ports.main.local_addr().context("cannot tell the address")?;
             let ledger = self.make(settings, &network.public_url(bound), opening)?;
-            return Ok(ledger.map(|ledger| (ledger, listener)));
+            return Ok(ledger.map(|ledger| (ledger, ports)));
         }
         let Some(opened) = opening.unless_stopped(move || boot::open(settings))? else {
             return Ok(None);
         };
         let ledger = opened?;
-        match bind(network.listen) {
-            Ok(listener) => Ok(Some((ledger, listener))),
+        match self.bind(network) {
+            Ok(ports) => Ok(Some((ledger, ports))),
             Err(why) => {
                 ledger.stop();
                 Err(why)
             }
         }
     }
+
+    fn bind(&self, network: &Network) -> Result<Ports, Stop> {
+        Ok(Ports {
+            main: bind(network.listen)?,
+            metrics: self.metrics_listen.map(bind).transpose()?,
+        })
+    }
+}
+
+/// Where the service listens, before anything is answered there.
+struct Ports {
+    main: StdListener,
+    metrics: Option<StdListener>,
 }
 
 /// Every connection is an open file, and what a process may open by default is little.

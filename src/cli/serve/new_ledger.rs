@@ -48,7 +48,15 @@ impl Serve {
             false => Some(args.first()),
         };
         let Some(first) = asked else { return Ok(None) };
+        let folder = settings.folder.path().to_owned();
         let (ledger, issued) = bootstrap::create(settings, first?, public_url)?;
+        tracing::info!(
+            folder = %folder.display(),
+            organization = %issued.organization,
+            owner = issued.owner.map(display),
+            verifier_key = issued.vkey,
+            "a new ledger was made"
+        );
         match hand_out(&issued, file, shows) {
             Ok(()) => Ok(Some(ledger)),
             Err(why) => {
