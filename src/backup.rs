@@ -152,6 +152,15 @@ pub enum RestoreError {
     /// The restored folder cannot be checked.
     #[error("the restored folder cannot be checked")]
     Audit(#[from] AuditError),
+    /// The backup cannot be opened.
+    #[error("cannot read the backup {}, the file of --in", file.display())]
+    Unreadable {
+        /// Where it should be.
+        file: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The system refused something.
     #[error("the backup cannot be restored")]
     Io(#[from] io::Error),
@@ -182,6 +191,10 @@ pub fn restore(
 ) -> Result<(Manifest, Report), RestoreError> {
     if !folder.is_vacant()? {
         return Err(RestoreError::NotVacant(folder.path().to_owned()));
+    }
+    if let Err(source) = File::open(from) {
+        let file = from.to_owned();
+        return Err(RestoreError::Unreadable { file, source });
     }
     let archive = Archive::open(from)?;
     check_names(&archive)?;

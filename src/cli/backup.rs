@@ -125,7 +125,9 @@ impl Restore {
             exit: match &why {
                 RestoreError::NotVacant(_) => Exit::Refused,
                 RestoreError::Damaged(_) => Exit::Damaged,
-                RestoreError::Audit(_) | RestoreError::Io(_) => Exit::Failed,
+                RestoreError::Unreadable { .. } | RestoreError::Audit(_) | RestoreError::Io(_) => {
+                    Exit::Failed
+                }
             },
             why: why.into(),
         })?;

@@ -4,6 +4,7 @@
 //! within the time of [`stop`]. A ledger that has failed is not: nothing more may be believed of
 //! it, so the process ends at once and the next start recovers.
 
+mod addresses;
 mod certificate;
 mod new_ledger;
 mod stop;
@@ -80,6 +81,7 @@ pub(super) struct Serve {
 
     /// Where to listen; port 0 takes any that is free
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    #[arg(value_parser = addresses::listen_address)]
     #[arg(env = "KEYLEDGER_LISTEN", hide_env_values = true)]
     listen: SocketAddr,
 
@@ -90,11 +92,13 @@ pub(super) struct Serve {
 
     /// Networks of the proxies that may say which client a request comes from
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
+    #[arg(value_parser = addresses::network)]
     #[arg(env = "KEYLEDGER_TRUSTED_PROXIES", hide_env_values = true)]
     trusted_proxies: Vec<IpNet>,
 
     /// Where to answer metrics and probes apart, to whoever can reach it, without TLS
     #[arg(long, value_name = "ADDR")]
+    #[arg(value_parser = addresses::listen_address)]
     #[arg(env = "KEYLEDGER_METRICS_LISTEN", hide_env_values = true)]
     metrics_listen: Option<SocketAddr>,
 
@@ -103,6 +107,7 @@ pub(super) struct Serve {
     #[arg(long, value_name = "CIDR", value_delimiter = ',')]
     #[arg(default_value = "127.0.0.0/8,::1/128")]
     #[arg(default_value_if("behind_proxy", "true", None))]
+    #[arg(value_parser = addresses::network)]
     #[arg(env = "KEYLEDGER_TRUSTED_GATEWAYS", hide_env_values = true)]
     trusted_gateways: Vec<IpNet>,
 
