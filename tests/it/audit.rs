@@ -331,6 +331,10 @@ async fn a_backup_of_a_running_server_is_restored_with_its_keys_and_serves() {
     assert!(stderr(&old).contains("rolled_back"), "{}", stderr(&old));
     let full = on(&data, &["restore", "--in", &backup]);
     assert_eq!(code(&full), 2, "{}", stderr(&full));
+    let missing = on(&restored, &["restore", "--in", "/nowhere/x.backup"]);
+    assert_eq!(code(&missing), 1);
+    let named = "cannot read the backup /nowhere/x.backup, the file of --in";
+    assert!(stderr(&missing).contains(named), "{}", stderr(&missing));
     let done = into(&[]);
     assert_eq!(code(&done), 0, "{}", stderr(&done));
     let ended = Server::try_start(&restored, &[]).unwrap_err();

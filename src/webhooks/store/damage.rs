@@ -4,9 +4,9 @@
 //! that this user may not open, a reader that still has it) is tried again, all else is damage.
 //! redb may panic on damaged pages, so every call into it goes through [`Store::guarded`].
 
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, Permissions};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
@@ -258,8 +258,12 @@ fn open_file(path: &Path) -> Result<(Database, CursorKey), StoreError> {
         let cursor_key = prepare(&database)?;
         Ok((database, cursor_key))
     });
-    // Its mode is `private`'s: a file of another user that may be written to is as good.
-    opened.unwrap_or_else(|why| Err(StoreError::Panicked(why)))
+    let opened = opened.unwrap_or_else(|why| Err(StoreError::Panicked(why)))?;
+    // One that was there may be another user's, and is as good if it can be written to.
+    if length == 0 {
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+    }
+    Ok(opened)
 }
 
 /// Makes the tables that are missing, and the key of cursors; a whole file of this format is not
