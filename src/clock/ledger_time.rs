@@ -7,8 +7,8 @@ use super::{Clock, Reading};
 /// In place of an offset, while the log is not ahead of the clock.
 const NOT_AHEAD: i64 = i64::MIN;
 
-/// Never goes back: the later of the wall clock and the newest event, so that a clock set back
-/// revives nothing.
+/// Never goes back while the process runs: the later of the wall clock and the newest event, so
+/// that a clock set back revives nothing.
 ///
 /// Where the log is ahead of the clock, since the clock was once, that event would stop time until
 /// the clock has caught up, and with it every grace period and expiry. So time passes from there at

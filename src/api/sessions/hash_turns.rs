@@ -27,7 +27,13 @@ struct Queue {
 
 /// Leave for one hash; the next one has it when this is dropped.
 #[derive(Debug)]
-pub(crate) struct HashTurn(HashTurns);
+pub(crate) struct HashTurn(Option<HashTurns>);
+
+/// A waiter's place in the queue: it leaves when its client goes away.
+struct Place<'a> {
+    turns: &'a HashTurns,
+    network: ClientNetwork,
+}
 
 impl HashTurns {
     /// With so many hashes at once.
@@ -41,24 +47,35 @@ impl HashTurns {
 
     /// Waits for the network's turn.
     pub(crate) async fn next(&self, network: ClientNetwork) -> Result<HashTurn, RecvError> {
-        let turn = {
-            let mut queue = self.lock();
-            let (sender, turn) = oneshot::channel();
-            queue.waiting.entry(network).or_default().push_back(sender);
-            turn
+        // Dropped after what waits, which is closed by then.
+        let _place = Place {
+            turns: self,
+            network,
         };
+        let turn = self.line_up(network);
         self.serve();
         turn.await
     }
 
-    /// Gives the turns that are free. One whose waiter has gone away comes back at once.
+    fn line_up(&self, network: ClientNetwork) -> oneshot::Receiver<HashTurn> {
+        let (sender, turn) = oneshot::channel();
+        let mut queue = self.lock();
+        queue.waiting.entry(network).or_default().push_back(sender);
+        turn
+    }
+
+    /// Gives the turns that are free. One whose waiter has gone away goes to the next.
     fn serve(&self) {
         loop {
             let next = self.lock().take();
             let Some(sender) = next else {
                 return;
             };
-            drop(sender.send(HashTurn(self.clone())));
+            if let Err(mut unused) = sender.send(HashTurn(Some(self.clone()))) {
+                // Not by dropping it, which would come back here for each that has gone away.
+                unused.0 = None;
+                self.lock().free += 1;
+            }
         }
     }
 
@@ -89,8 +106,22 @@ impl Queue {
 
 impl Drop for HashTurn {
     fn drop(&mut self) {
-        self.0.lock().free += 1;
-        self.0.serve();
+        if let Some(turns) = self.0.take() {
+            turns.lock().free += 1;
+            turns.serve();
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.turns.lock();
+        if let Some(line) = queue.waiting.get_mut(&self.network) {
+            line.retain(|waiter| !waiter.is_closed());
+            if line.is_empty() {
+                queue.waiting.remove(&self.network);
+            }
+        }
     }
 }
 
@@ -141,6 +172,28 @@ mod tests {
             assert!(held.len() <= 1);
         }
         assert_eq!(order, [1, 2, 3, 1, 2, 1, 1]);
+        let queue = turns.lock();
+        assert_eq!((queue.free, queue.waiting.len()), (1, 0));
+    }
+
+    #[test]
+    fn waiters_that_go_away_leave_nothing_behind_and_nest_nothing() {
+        let turns = HashTurns::new(1);
+        let mut first = Box::pin(turns.next(network(1)));
+        let Poll::Ready(Ok(held)) = poll(&mut first) else {
+            panic!("the first turn is free");
+        };
+        let gone = (0..2_000).map(|_| Box::pin(turns.next(network(2))));
+        let mut gone: Vec<_> = gone.collect();
+        for waiter in &mut gone {
+            assert!(poll(waiter).is_pending());
+        }
+        drop(gone);
+        assert!(turns.lock().waiting.is_empty());
+        // Those that are gone without having left the queue are passed over one after another.
+        let line = (0..100_000).map(|_| oneshot::channel().0).collect();
+        turns.lock().waiting.insert(network(3), line);
+        drop(held);
         let queue = turns.lock();
         assert_eq!((queue.free, queue.waiting.len()), (1, 0));
     }
