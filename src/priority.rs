@@ -1,5 +1,5 @@
-//! The priority of threads whose work nobody waits for: where verifications and commands need every
-//! core, these go first.
+//! The priority of background threads: where verifications and commands need every core, those go
+//! first.
 
 use rustix::process::{getpriority_process, setpriority_process};
 

@@ -30,7 +30,7 @@ struct Queue {
 pub(crate) struct HashTurn(Option<HashTurns>);
 
 /// A waiter's place in the queue: it leaves when its client goes away.
-struct Place<'a> {
+struct WaitingPlace<'a> {
     turns: &'a HashTurns,
     network: ClientNetwork,
 }
@@ -48,7 +48,7 @@ impl HashTurns {
     /// Waits for the network's turn.
     pub(crate) async fn next(&self, network: ClientNetwork) -> Result<HashTurn, RecvError> {
         // Dropped after what waits, which is closed by then.
-        let _place = Place {
+        let _place = WaitingPlace {
             turns: self,
             network,
         };
@@ -113,7 +113,7 @@ impl Drop for HashTurn {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingPlace<'_> {
     fn drop(&mut self) {
         let mut queue = self.turns.lock();
         if let Some(line) = queue.waiting.get_mut(&self.network) {

@@ -269,7 +269,7 @@ impl Serve {
 
     /// Opens the ledger, or makes it; `None` if a signal to stop comes first. The links of a new
     /// one lead to where it is going to listen, so that is bound before. A port that is in use
-    /// leaves no new ledger, and none that looks as if it had not been stopped.
+    /// neither makes a ledger nor makes a stopped one look as if it had crashed.
     fn open(
         &self,
         network: &Network,

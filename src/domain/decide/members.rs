@@ -125,8 +125,8 @@ pub(super) fn update(
     Ok(made)
 }
 
-/// Whether there is a password that a new role could be used with. Whoever covered the old role may
-/// have set it, by a link of their own; what the new one allows is not theirs.
+/// Whether there is a password that a new role could be used with. An administrator who covered the
+/// old role may have set it, by a link of theirs; what the new one allows is not theirs.
 fn has_password(state: &State, record: &Member) -> bool {
     let means = state.sign_in_means(record.id);
     means.is_some_and(|means| means.password.is_some())
