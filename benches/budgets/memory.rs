@@ -7,14 +7,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use keyledger::views::Views;
-use keyledger::views::tokens::TokenView;
+use keyledger::views::history::History;
 
 use crate::Scale;
 use crate::report::{Budget, Row};
 use crate::synthetic::{Loading, Owned};
 
 const BUDGET: Budget = Budget::AtMost(250.0);
-const WHAT: &str = "RAM per live credential (index and state)";
+const WHAT: &str = "RAM per live credential (index, lists and state)";
 /// Counts of a range at which the bytes are looked at.
 const LOOKS: u64 = 8;
 
@@ -53,8 +53,8 @@ struct Filling {
 
 impl Filling {
     fn start(folder: &Path, owned: Owned, most: u64) -> Result<Self> {
-        let (tokens, _nothing) = TokenView::open(folder)?;
-        let views = Views::new(tokens);
+        let (history, _nothing) = History::open(folder)?;
+        let views = Views::new(history);
         let mut loading = Loading::new(owned, most)?;
         views.index.apply(&loading.opened());
         Ok(Self {
@@ -70,9 +70,12 @@ impl Filling {
         let step = (to - from) / (LOOKS - 1);
         let mut worst: f64 = 0.0;
         for count in (0..LOOKS).map(|look| from + look * step) {
-            let index = &self.views.index;
+            let views = &self.views;
             let more = count - self.count;
-            self.loading.load(more, |changes| index.apply(&changes))?;
+            self.loading.load(more, |changes| {
+                views.index.apply(&changes);
+                views.credentials.load(&changes.credentials);
+            })?;
             self.count = count;
             let taken = resident_bytes()?.saturating_sub(self.bytes_before);
             worst = worst.max(taken as f64 / count as f64);

@@ -1,5 +1,5 @@
 //! Verification at half of what the machine can, alone and beside everything else that goes on:
-//! creates, usage, checkpoints, the token view.
+//! creates, usage, checkpoints, the history index.
 
 use std::net::SocketAddr;
 use std::path::Path;

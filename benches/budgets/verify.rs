@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use keyledger::domain::access::Authority;
 use keyledger::domain::time::Timestamp;
 use keyledger::views::Views;
+use keyledger::views::history::History;
 use keyledger::views::index::{Ask, Code, Verdict};
-use keyledger::views::tokens::TokenView;
 
 use crate::Scale;
 use crate::numbers::{Dice, median, nanoseconds_each, timed};
@@ -23,8 +23,8 @@ const ROUNDS: usize = 5;
 const BATCH: usize = 1_000;
 
 pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
-    let (tokens, _nothing) = TokenView::open(&folder.join("views"))?;
-    let views = Views::new(tokens);
+    let (history, _nothing) = History::open(&folder.join("views"))?;
+    let views = Views::new(history);
     let count = scale.credentials();
     let most = scale.credentials_large().unwrap_or(count);
     let mut loading = Loading::new(Owned::ByOrganizations, most)?;

@@ -32,7 +32,7 @@ pub struct Asked<'a> {
     pub vkey: Option<NoteVerifier>,
     /// A checkpoint kept from earlier: a signed note.
     pub since: Option<&'a str>,
-    /// Whether the token view is compared too.
+    /// Whether the history index is compared too.
     pub with_views: bool,
 }
 
@@ -61,7 +61,7 @@ pub struct Report {
     pub organizations: usize,
     /// Tiles that are there and right, and those that are missing.
     pub tiles: (u64, u64),
-    /// The token view.
+    /// The history index.
     pub views: ViewsFound,
     /// Whether all is whole.
     pub verdict: Verdict,

@@ -140,7 +140,7 @@ kinds! {
         "the key of sealed values is damaged: they cannot be read", MEND;
     /// A view differs.
     Views = "views",
-        "the token view is not what a replay of the log gives", REMAKE;
+        "the history index is not what the log gives", REMAKE;
     /// A bundle ends too early.
     BundleTruncated = "bundle_truncated",
         "the bundle ends before it should", ASK;

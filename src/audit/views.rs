@@ -1,4 +1,4 @@
-//! The token view, held against a fresh replay of the log.
+//! The history index, held against the log.
 //!
 //! Owns that comparison. Must never be made while a server has the folder: whoever asks for it
 //! holds the folder's lock, or knows that nobody does. The store is opened as a start opens it,
@@ -11,28 +11,28 @@ use super::verdict::{Finding, Kind};
 use crate::domain::ids::Subject;
 use crate::error_chain::error_chain;
 use crate::log::{ReadError, Reader};
-use crate::views::tokens::{KeptView, StoreError};
+use crate::views::history::{KeptHistory, StoreError};
 
 /// What became of the comparison.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum ViewsFound {
-    /// The view is what a replay gives.
+    /// The index is what the log gives.
     Equal {
         /// Its last event.
         position: u64,
-        credentials: u64,
+        events: u64,
     },
     /// It was not compared, and why.
     Skipped(&'static str),
 }
 
-/// Replays the log as far as the view goes and compares everything in it.
+/// Reads the log as far as the index goes and compares every entry of it.
 pub(super) fn compare(
     folder: &Path,
     reader: &Reader,
 ) -> Result<Result<ViewsFound, Finding>, ReadError> {
-    const UNREADABLE: &str = "the view cannot be read; the next start makes it again";
-    let Ok(Some((view, applied))) = KeptView::open(folder) else {
+    const UNREADABLE: &str = "the history index cannot be read; the next start makes it again";
+    let Ok(Some((view, applied))) = KeptHistory::open(folder) else {
         return Ok(Ok(ViewsFound::Skipped(UNREADABLE)));
     };
     let position = applied.position;
@@ -40,7 +40,7 @@ pub(super) fn compare(
         return Ok(Err(rolled_back(folder, position)));
     }
     if reader.root_after(position)? != Some(applied.root) {
-        let what = "the view is of another log; the next start makes it again";
+        let what = "the history index is of another log; the next start makes it again";
         return Ok(Ok(ViewsFound::Skipped(what)));
     }
     let mut fold = Fold::new(None);
@@ -67,26 +67,10 @@ pub(super) fn compare(
     if let Some(finding) = first {
         return Ok(Err(finding));
     }
-    let credentials = fold.credentials();
-    for record in &credentials {
-        let (of, id) = (record.organization(), record.id());
-        match view.credential(of, id) {
-            Ok(Some(kept)) if kept == *record => {}
-            Ok(Some(_)) => return Ok(Err(differs(format!("{id} is another one in the view")))),
-            Ok(None) => return Ok(Err(differs(format!("{id} is missing from the view")))),
-            Err(_) => return Ok(Ok(ViewsFound::Skipped(UNREADABLE))),
-        }
-    }
-    let expected = (credentials.len() as u64, events);
-    match view.counts() {
-        Ok(found) if found == expected => Ok(Ok(ViewsFound::Equal {
-            position,
-            credentials: expected.0,
-        })),
-        Ok((credentials, events)) => Ok(Err(differs(format!(
-            "the view holds {credentials} credentials and {events} events, \
-             and a replay gives {} and {}",
-            expected.0, expected.1
+    match view.count() {
+        Ok(found) if found == events => Ok(Ok(ViewsFound::Equal { position, events })),
+        Ok(found) => Ok(Err(differs(format!(
+            "the index holds {found} events, and the log {events} up to there"
         )))),
         Err(_) => Ok(Ok(ViewsFound::Skipped(UNREADABLE))),
     }
@@ -101,7 +85,7 @@ fn wrong_history(
         Ok(Some(said)) if *said == position => None,
         Ok(said) => {
             let said = said.map_or("nowhere".to_owned(), |said| format!("at {said}"));
-            let what = format!("the view has an event of {subject} {said}");
+            let what = format!("the history index has an event of {subject} {said}");
             Some(differs(what).at_position(position))
         }
         Err(why) => Some(differs(error_chain(why)).at_position(position)),

@@ -197,7 +197,7 @@ fn of_boot(why: &BootError) -> Exit {
         | BootError::File(_)
         | BootError::Note(_)
         | BootError::Signers(SignersError::Note(_))
-        | BootError::Tokens(_)
+        | BootError::History(_)
         | BootError::Catalogue(_) => Exit::Failed,
     }
 }

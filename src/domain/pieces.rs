@@ -142,11 +142,11 @@ impl State {
                 let after = if found.len() < max {
                     $next
                 } else {
-                    Taken::$here(found.last().map(|(key, _)| **key))
+                    Taken::$here(found.last().map(|(key, _)| *key))
                 };
                 let pieces = found.into_iter();
                 (
-                    pieces.map(|(k, v)| $piece(*k, Arc::clone(v))).collect(),
+                    pieces.map(|(k, v)| $piece(k, Arc::clone(v))).collect(),
                     after,
                 )
             }};

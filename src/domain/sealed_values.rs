@@ -70,7 +70,7 @@ pub fn values_of_person<'a>(
 impl State {
     /// Every organization.
     pub fn organization_ids(&self) -> impl Iterator<Item = OrganizationId> {
-        self.organizations.settled_after(None).map(|(id, _)| *id)
+        self.organizations.settled_after(None).map(|(id, _)| id)
     }
 
     /// The members who were not erased, of all organizations, removed ones too.

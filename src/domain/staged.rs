@@ -86,7 +86,7 @@ impl<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>> Staged<K, V, M> {
     }
 
     /// All settled values after `after`, in key order.
-    pub fn settled_after(&self, after: Option<K>) -> impl Iterator<Item = (&K, &Arc<V>)> {
+    pub fn settled_after(&self, after: Option<K>) -> impl Iterator<Item = (K, &Arc<V>)> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.settled.from(from)
     }
@@ -94,7 +94,7 @@ impl<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>> Staged<K, V, M> {
     /// All values as the next command sees them: what is staged comes after what is settled.
     pub fn seen(&self) -> impl Iterator<Item = &Arc<V>> {
         let settled = self.settled.from(Bound::Unbounded);
-        let settled = settled.filter(|(key, _)| !self.staged.contains_key(*key));
+        let settled = settled.filter(|(key, _)| !self.staged.contains_key(key));
         let staged = self.staged.values().filter_map(Option::as_ref);
         settled.map(|(_, value)| value).chain(staged)
     }
@@ -105,9 +105,8 @@ impl<K: Clone + Ord + 'static, V: 'static, M: Settled<K, V>> Staged<K, V, M> {
             .settled
             .from(Bound::Included(from.clone()))
             .map(|(key, _)| key)
-            .take_while(|key| keep(key))
+            .take_while(&keep)
             .filter(|key| !self.staged.contains_key(key))
-            .cloned()
             .collect();
         let settled = keys.len();
         let staged = self.staged.range(from..).take_while(|(key, _)| keep(key));

@@ -83,7 +83,7 @@ pub struct State {
     pub(super) projects: Staged<ProjectId, Project>,
     pub(super) members: Staged<UserId, Member>,
     pub(super) accounts: Staged<ServiceAccountId, ServiceAccount>,
-    pub(super) credentials: Staged<CredentialId, Credential, Runs<Credential>>,
+    pub(super) credentials: Staged<CredentialId, Credential, Runs<CredentialId, Credential>>,
     pub(super) counts: Staged<OrganizationId, Counts>,
     /// Addresses of members, folded.
     pub(super) emails: Staged<(OrganizationId, String), UserId>,
@@ -189,7 +189,7 @@ impl State {
     pub fn erased_members(&self) -> impl Iterator<Item = UserId> {
         let members = self.members.settled_after(None);
         let erased = members.filter(|(_, member)| member.erased_at.is_some());
-        erased.map(|(id, _)| *id)
+        erased.map(|(id, _)| id)
     }
 
     /// A service account, deleted ones too.

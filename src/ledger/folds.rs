@@ -276,8 +276,8 @@ impl Fold<'_> {
         let mut limit = EVENTS_AT_FIRST;
         loop {
             let after = self.newest.as_ref().map_or(0, |version| version.number);
-            let tokens = &self.ledger.views().tokens;
-            let mut positions = tokens.history(self.subject, after, limit)?;
+            let history = &self.ledger.views().history;
+            let mut positions = history.positions(self.subject, after, limit)?;
             positions.retain(|at| *at <= position);
             let goes_on = positions.len() == limit;
             self.take(&positions, turn)?;

@@ -1,6 +1,6 @@
 //! Reading the log back: a record's events, and answers that were given before.
 //!
-//! Nothing here decides. Events come from the log by the positions that the history view keeps;
+//! Nothing here decides. Events come from the log by the positions that the history index keeps;
 //! personal values are opened, those of erased people are blank.
 
 use std::cmp::Ordering;
@@ -20,7 +20,7 @@ use crate::domain::ids::{EventId, OrganizationId, Subject};
 use crate::domain::unreadable::UnreadableEvent;
 use crate::log::ReadError;
 use crate::merkle::Hash;
-use crate::views::tokens::BrokenView;
+use crate::views::history::BrokenHistory;
 
 /// Events that are looked at at once on the way back: some 5 milliseconds.
 const EVENTS_PER_LOOK_BACK: u64 = 4_000;
@@ -74,9 +74,9 @@ pub enum HistoryError {
     Read(#[from] ReadError),
     #[error("a stored event cannot be read")]
     Unreadable(#[from] UnreadableEvent),
-    /// The history view.
-    #[error("the history view cannot be read")]
-    View(#[from] BrokenView),
+    /// The history index.
+    #[error("the history index cannot be read")]
+    View(#[from] BrokenHistory),
     /// A fold.
     #[error("the events of a record do not fit each other")]
     Misfit(#[from] Misfit),
@@ -208,7 +208,10 @@ impl Ledger {
         after_version: u32,
         limit: usize,
     ) -> Result<Vec<Past>, HistoryError> {
-        let positions = self.views().tokens.history(subject, after_version, limit)?;
+        let positions = self
+            .views()
+            .history
+            .positions(subject, after_version, limit)?;
         positions
             .into_iter()
             .map(|position| self.event(position))

@@ -27,7 +27,6 @@ mod answers;
 mod checkpoints;
 mod clock_trouble;
 mod command_digest;
-mod credentials;
 mod erasure;
 mod folds;
 mod rebuild;
@@ -437,7 +436,7 @@ impl Ledger {
     /// Takes no more, finishes what was taken, flushes, and waits for the threads.
     pub fn stop(&self) {
         self.close();
-        self.shared.views.tokens.stop_rebuilding();
+        self.shared.views.history.stop_rebuilding();
         let threads = match self.threads.lock() {
             Ok(mut threads) => std::mem::take(&mut *threads),
             Err(poisoned) => std::mem::take(&mut *poisoned.into_inner()),

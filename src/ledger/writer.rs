@@ -247,7 +247,7 @@ impl Writer {
             Some(Suspicion::BehindLastEvent { .. }) if actor == Actor::Operator => {}
             Some(_) => return Err(SubmitError::ClockSuspect),
         }
-        if self.shared.views.tokens.backlog_full() {
+        if self.shared.views.history.backlog_full() {
             return Err(SubmitError::ViewsBehind);
         }
         Ok(())
@@ -473,7 +473,7 @@ impl Writer {
         Ok(())
     }
 
-    /// The log first: the token view may have much to write, and can be made again.
+    /// The log first: the history index may have much to write, and can be made again.
     fn finish(self) {
         self.signed.stop();
         if let Err(why) = self.log.close() {
@@ -482,10 +482,10 @@ impl Writer {
                 "the clean-stop mark could not be written"
             );
         }
-        if let Err(why) = self.shared.views.tokens.flush() {
+        if let Err(why) = self.shared.views.history.flush() {
             tracing::warn!(
                 why = error_chain(&why),
-                "the token view is rebuilt at the next start"
+                "the history index is rebuilt at the next start"
             );
         }
     }

@@ -248,7 +248,7 @@ impl Makers<'_> {
 
     fn credential(self, of: OrganizationId, id: CredentialId) -> Option<Arc<Credential>> {
         match self {
-            Self::Views(views) => views.tokens.get(of, id).ok()?,
+            Self::Views(views) => views.credentials.get(of, id),
             Self::Past(state) => state.credential(id).cloned(),
         }
     }

@@ -1,12 +1,15 @@
 //! Views: what readers are shown, folded from the committed batches of the log.
 //!
-//! Owns the verification index, the directory and the token view, and the position that they have
-//! reached. Must never decide anything, and never show what is not durable: the writer hands over a
-//! batch after its sync has returned. Data flows in by [`Views::apply`], live and in replay alike,
-//! and out to readers; a view may be thrown away at will and folded again.
+//! Owns the verification index, the directory, the credentials, the history index and the others,
+//! and the position that they have reached. Must never decide anything, and never show what is not
+//! durable: the writer hands over a batch after its sync has returned. Data flows in by
+//! [`Views::apply`], live and in replay alike, and out to readers; a view may be thrown away at
+//! will and folded again.
 
 pub mod calendar;
+pub mod credentials;
 pub mod directory;
+pub mod history;
 pub mod index;
 pub mod newest;
 pub mod page;
@@ -14,7 +17,6 @@ mod position;
 pub mod revocations;
 pub mod sessions;
 pub mod snapshot;
-pub mod tokens;
 
 #[cfg(test)]
 mod fixtures;
@@ -28,13 +30,14 @@ use crate::domain::ids::Subject;
 use crate::domain::state::Changes;
 
 use calendar::Calendar;
+use credentials::Credentials;
 use directory::Directory;
+use history::History;
 use index::Index;
 use newest::Newest;
 use position::Position;
 use revocations::{Entry, Revocations};
 use sessions::Sessions;
-use tokens::TokenView;
 
 /// One committed batch as the views take it.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +63,10 @@ pub struct Views {
     pub directory: Directory,
     /// Sessions, links and passwords.
     pub sessions: Sessions,
-    /// Credentials as lists and gets show them, and where each record's history stands.
-    pub tokens: TokenView,
+    /// Credentials as gets and lists show them.
+    pub credentials: Credentials,
+    /// Where each record's events are in the log.
+    pub history: History,
     /// What verifiers that keep answers must forget.
     pub revocations: Revocations,
     /// Which expiries are to be told of soon.
@@ -72,15 +77,16 @@ pub struct Views {
 }
 
 impl Views {
-    /// Views of an empty log; `tokens` may already hold what it is going to be caught up from.
+    /// Views of an empty log; `history` may already hold what it is going to be caught up from.
     #[must_use]
-    pub fn new(tokens: TokenView) -> Self {
+    pub fn new(history: History) -> Self {
         let position = Arc::new(Position::default());
         Self {
             index: Index::new(Arc::clone(&position)),
             directory: Directory::default(),
             sessions: Sessions::default(),
-            tokens,
+            credentials: Credentials::default(),
+            history,
             revocations: Revocations::default(),
             calendar: Calendar::default(),
             newest: Newest::default(),
@@ -94,7 +100,8 @@ impl Views {
         self.index.apply(batch.changes);
         self.directory.apply(batch.changes);
         self.sessions.apply(batch.changes, &self.directory);
-        self.tokens.apply(batch);
+        self.credentials.apply(&batch.changes.credentials);
+        self.history.apply(batch);
         self.revocations.apply(batch.entries);
         self.calendar.apply(batch.changes);
         self.newest.apply(batch.changes);
@@ -136,9 +143,9 @@ mod tests {
     #[tokio::test]
     async fn the_position_is_published_with_everything_up_to_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (tokens, applied) = TokenView::open(folder.path()).unwrap();
+        let (history, applied) = History::open(folder.path()).unwrap();
         assert_eq!(applied, None);
-        let views = Views::new(tokens);
+        let views = Views::new(history);
         assert_eq!(views.position(), None);
         assert!(!views.wait_for(0, Duration::from_millis(1)).await);
 
@@ -163,9 +170,11 @@ mod tests {
         assert_eq!(views.position(), Some(7));
         let verdict = whole(&views.index, &token(record.secrets[0].id));
         assert_eq!(verdict.position, 7);
-        let shown = views.tokens.get(record.organization, record.id).unwrap();
+        let shown = views.credentials.get(record.organization, record.id);
         assert_eq!(shown.as_deref(), Some(&*packed(&record)));
-        let history = views.tokens.history(Subject::Credential(record.id), 0, 10);
+        let history = views
+            .history
+            .positions(Subject::Credential(record.id), 0, 10);
         assert_eq!(history.unwrap(), [7]);
         assert!(views.wait_for(3, Duration::ZERO).await);
         views.publish(8);

@@ -232,7 +232,7 @@ fn record_after(
     let at_event = |position: u64| position == event.position;
     let newest = match event.subject {
         Subject::Credential(id) => {
-            let key = ledger.credential(organization, id)?;
+            let key = views.credentials.get(organization, id);
             let key = key.filter(|key| at_event(key.stamp().position));
             key.map(Record::Credential)
         }

@@ -1,5 +1,7 @@
 //! `/v1/admin/api-tokens`: tokens that administrators make, replace and review.
 
+use std::sync::Arc;
+
 use axum::extract::Request;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -276,9 +278,11 @@ pub(crate) async fn review(call: Call, query: Query<Review>) -> Result<Response,
     let days = asked.unused_days.unwrap_or(UNUSED_DAYS_USUAL);
     let days = i64::try_from(days).unwrap_or(i64::MAX / DAY_MS);
     let unused_since = surface.call.now().plus_ms(-days * DAY_MS);
-    let show = |key: &Credential| ReviewRecord {
-        findings: findings(&surface.call.app, key, unused_since),
-        key: surface.record(key),
+    let asked = Arc::new(surface);
+    let surface = Arc::clone(&asked);
+    let show = move |key: &Credential| ReviewRecord {
+        findings: findings(&asked.call.app, key, unused_since),
+        key: asked.record(key),
     };
     surface.review(&query.uri, page_asked, show).await
 }

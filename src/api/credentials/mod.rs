@@ -40,8 +40,8 @@ use crate::domain::record::{Credential, Grant, Metadata, Secret, Status};
 use crate::domain::rejection::Rejection;
 use crate::ledger::{Answer, Ledger, Record};
 use crate::records::{IssuedKey, KeyRecord, Use};
+use crate::views::credentials::Filter;
 use crate::views::page::{Page, PageAsk};
-use crate::views::tokens::Filter;
 use crate::web::answer::{mismatch, shown, written};
 use crate::web::body::{Body, NoFields};
 use crate::web::call::Call;
@@ -113,7 +113,7 @@ impl Surface {
 
     /// The credential that a path names.
     fn find(&self, key: CredentialId) -> Result<Arc<Credential>, Problem> {
-        let found = self.call.app.ledger.credential(self.organization, key)?;
+        let found = self.call.views().credentials.get(self.organization, key);
         found
             .filter(|record| self.place.holds(record))
             .ok_or_else(|| Problem::not_found("key"))
@@ -132,12 +132,17 @@ impl Surface {
         }
         let (organization, place) = (self.organization, self.place);
         let Some(moment) = moment else {
-            let read = move |ledger: &Ledger| match filters.read(place, now)? {
-                Some(filter) => Ok(ledger.credentials(organization, &filter, ask)?),
-                None => Ok::<_, Problem>(Page::default()),
+            let (surface, uri) = (Arc::new(self), query.uri.clone());
+            let asked = Arc::clone(&surface);
+            // The records are written as JSON there too, which takes longer than finding them.
+            let read = move |ledger: &Ledger| {
+                let filter = filters.read(place, now)?;
+                let all = &ledger.views().credentials;
+                let found = filter.map(|filter| all.list(organization, &filter, ask));
+                let found = found.unwrap_or_default();
+                Ok(page(&uri, &found, |key| asked.record(key)))
             };
-            let found = off_thread(&self.call, read).await??;
-            return Ok(page(&query.uri, &found, |key| self.record(key)));
+            return off_thread(&surface.call, read).await?;
         };
         let select = move |all: &[Arc<Credential>]| match filters.read(place, now) {
             Ok(Some(filter)) => filter.page(all, ask),
@@ -155,23 +160,25 @@ impl Surface {
         &self,
         uri: &Uri,
         ask: PageAsk,
-        show: impl Fn(&Credential) -> T,
+        show: impl Fn(&Credential) -> T + Send + 'static,
     ) -> Result<Response, Problem> {
         let (organization, place, now) = (self.organization, self.place, self.call.now());
+        let uri = uri.clone();
         let read = move |ledger: &Ledger| {
             let filter = Filter {
                 kind: place.kind,
                 project: place.project,
                 ..Filter::all(now)
             };
-            ledger.credentials(organization, &filter, ask)
+            let all = &ledger.views().credentials;
+            let mut found = all.list(organization, &filter, ask);
+            found.records.retain(|key| match key.status(now) {
+                Status::Active | Status::Disabled => true,
+                Status::Expired | Status::Revoked => false,
+            });
+            page(&uri, &found, |key| show(key))
         };
-        let mut found = off_thread(&self.call, read).await??;
-        found.records.retain(|key| match key.status(now) {
-            Status::Active | Status::Disabled => true,
-            Status::Expired | Status::Revoked => false,
-        });
-        Ok(page(uri, &found, |key| show(key)))
+        off_thread(&self.call, read).await
     }
 
     /// One credential, as it is or as it was.
@@ -270,18 +277,10 @@ impl Surface {
         issued(&self.call, StatusCode::CREATED, &answer)
     }
 
-    /// Leave for `deed`, and the credential that the path names. The ledger decides in the end: a
-    /// view that cannot be read must not keep anybody from ending a credential.
+    /// Leave for `deed`, and the credential that the path names.
     pub(crate) fn change(self, key: CredentialId, deed: Deed) -> Result<Found, Problem> {
         self.may(deed)?;
-        match self.call.app.ledger.credential(self.organization, key) {
-            Ok(Some(record)) if self.place.holds(&record) => {}
-            Ok(_) => return Err(Problem::not_found("key")),
-            Err(why) => {
-                let why = crate::error_chain::error_chain(&why);
-                tracing::error!(why, "the token view could not be read");
-            }
-        }
+        self.find(key)?;
         let target = KeyTarget {
             organization: self.organization,
             key,
@@ -328,8 +327,8 @@ impl Found {
         let (app, target) = (self.surface.call.app.clone(), self.target);
         let ask = move || {
             let usage = app.usage.as_ref()?;
-            let tokens = &app.ledger.views().tokens;
-            let record = tokens.get(target.organization, target.key).ok()??;
+            let credentials = &app.ledger.views().credentials;
+            let record = credentials.get(target.organization, target.key)?;
             let now = app.ledger.now();
             let in_grace = |secret: &Secret| secret.ends_at.is_some_and(|at| at > now);
             if !record.older_secrets().iter().any(in_grace) {

@@ -104,7 +104,7 @@ fn project_of(
     Ok(match subject {
         Subject::Project(id) => Some(id),
         Subject::Credential(id) => {
-            let found = call.app.ledger.credential(organization, id)?;
+            let found = views.credentials.get(organization, id);
             found.and_then(|key| key.project())
         }
         Subject::WebhookEndpoint(id) => {

@@ -74,7 +74,7 @@ fn show_credential(call: &Call) -> Result<Response, Problem> {
     let authority = &call.caller.authority;
     let of = call.home()?;
     let key = authority.via_credential().ok_or_else(mismatch)?;
-    let key = call.app.ledger.credential(of, key)?.ok_or_else(mismatch)?;
+    let key = call.views().credentials.get(of, key).ok_or_else(mismatch)?;
     let directory = &call.views().directory;
     let organization = match authority.project {
         Some(_) => None,

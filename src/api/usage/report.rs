@@ -237,7 +237,7 @@ impl Keys<'_> {
         let authority = self.access.authority();
         let (call, organization) = (self.call, authority.organization?);
         let found = self.known.entry(id).or_insert_with(|| {
-            let found = call.app.ledger.credential(organization, id).ok()??;
+            let found = call.views().credentials.get(organization, id)?;
             authority.reaches(found.project()).then_some(found)
         });
         found.clone()

@@ -1,19 +1,16 @@
 //! A whole folder, as it is and after every kind of edit.
 
 use std::fs;
-use std::sync::Arc;
 
 use super::forger::{Original, audited, code, data, files};
 use crate::audit::ViewsFound;
-use crate::audit::past::{Fold, blank};
 use crate::audit::verdict::{Kind, Verdict};
 use crate::domain::heading::Whereabouts;
 use crate::domain::ids::Subject;
-use crate::domain::record::Credential;
 use crate::ledger::tests::{World, found};
 use crate::log::LogTail;
 use crate::merkle::NoteSigner;
-use crate::views::tokens::TokenView;
+use crate::views::history::History;
 
 #[test]
 fn a_folder_that_nobody_touched_is_whole() {
@@ -244,36 +241,31 @@ fn tiles_are_those_of_the_tree_or_missing_or_named() {
 }
 
 #[test]
-fn a_view_that_is_not_what_a_replay_gives_is_told() {
+fn a_history_index_that_is_not_what_the_log_gives_is_reported() {
     let original = Original::new(77);
-    let mut fold = Fold::new(None);
     let mut events = Vec::new();
     for payload in &original.payloads {
-        drop(fold.take(payload, &mut blank).unwrap());
         let found = Whereabouts::of(payload).unwrap();
         events.push((found.subject, found.subject_version, found.position));
     }
-    let all = fold.credentials();
     let folder = data(&original.dir).views();
-    let check =
-        |credentials: &[Arc<Credential>], events: &[(Subject, u32, u64)], expected: &str| {
-            let (view, applied) = TokenView::open(&folder).unwrap();
-            view.clear().unwrap();
-            let (credentials, events) = (credentials.iter().cloned(), events.iter().copied());
-            view.load(credentials, events, applied.unwrap()).unwrap();
-            view.close().unwrap();
-            let report = audited(&original.dir, None, None);
-            assert_eq!(code(&report.verdict), expected, "{:#?}", report.verdict);
-        };
-    check(&all, &events, "whole");
-    check(&all[1..], &events, "views");
-    check(&all, &events[1..], "views");
+    let check = |events: &[(Subject, u32, u64)], expected: &str| {
+        let (history, applied) = History::open(&folder).unwrap();
+        history.clear().unwrap();
+        let events = events.iter().copied();
+        history.load(events, applied.unwrap()).unwrap();
+        history.close().unwrap();
+        let report = audited(&original.dir, None, None);
+        assert_eq!(code(&report.verdict), expected, "{:#?}", report.verdict);
+    };
+    check(&events, "whole");
+    check(&events[1..], "views");
     let mut moved = events.clone();
     moved[5].2 += 1;
-    check(&all, &moved, "views");
+    check(&moved, "views");
     let more = [&events[..], &[(events[0].0, 900, 3)]].concat();
-    check(&all, &more, "views");
-    check(&all, &events, "whole");
+    check(&more, "views");
+    check(&events, "whole");
 }
 
 #[test]

@@ -27,7 +27,8 @@ const NOTE_BYTES_MAX: u64 = 16 * 1024;
 
 /// Check a data folder, a bundle or a published tree
 ///
-/// It runs beside a server too, and changes nothing but files of the token view, which is derived.
+/// It runs beside a server too, and changes nothing but files of the history index, which is
+/// derived.
 #[derive(Args, Debug)]
 pub(super) struct Verify {
     /// The folder that holds the ledger
@@ -55,7 +56,7 @@ pub(super) struct Verify {
     #[arg(env = "KEYLEDGER_SINCE", hide_env_values = true)]
     since: Option<PathBuf>,
 
-    /// Leave the token view alone, which opening would tidy
+    /// Leave the history index alone, which opening would tidy
     #[arg(long, value_parser = BoolishValueParser::new())]
     #[arg(env = "KEYLEDGER_SKIP_VIEWS", hide_env_values = true)]
     skip_views: bool,
@@ -269,10 +270,10 @@ fn in_words(report: &Report) -> String {
     let (right, missing) = report.tiles;
     lines.push(format!("tiles        {right} right, {missing} not there"));
     lines.push(match &report.views {
-        ViewsFound::Equal { credentials, .. } => {
-            format!("view         equal to a replay: {credentials} credentials")
+        ViewsFound::Equal { events, .. } => {
+            format!("history      equal to the log: {events} events")
         }
-        ViewsFound::Skipped(why) => format!("view         not compared: {why}"),
+        ViewsFound::Skipped(why) => format!("history      not compared: {why}"),
     });
     if let LogTail::Torn { position, .. } = &report.tail {
         lines.push(format!(

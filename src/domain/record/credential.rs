@@ -330,11 +330,9 @@ impl SixBytes {
     }
 }
 
-impl Keyed for Credential {
-    type Key = CredentialId;
-
-    fn key(&self) -> &CredentialId {
-        &self.id
+impl Keyed<CredentialId> for Credential {
+    fn key(&self) -> CredentialId {
+        self.id
     }
 }
 

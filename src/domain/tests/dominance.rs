@@ -201,7 +201,7 @@ fn all_rights(ledger: &Ledger) -> BTreeMap<CredentialId, (Rights, usize)> {
         let rights = rights(&ledger.state, key, ledger.now);
         (rights, key.secrets_len())
     };
-    keys.map(|(id, key)| (*id, with_secrets(key))).collect()
+    keys.map(|(id, key)| (id, with_secrets(key))).collect()
 }
 
 fn asker(ledger: &Ledger, actor: Actor) -> Asker {
@@ -399,7 +399,7 @@ proptest! {
         }
         for (id, key) in acme.state.credentials.settled_after(None) {
             let expected = rights(&acme.state, key, acme.now);
-            let Ok(authority) = acme.state.authority(acme.holder_of(*id), acme.now) else {
+            let Ok(authority) = acme.state.authority(acme.holder_of(id), acme.now) else {
                 prop_assert_eq!(expected, Rights::default());
                 continue;
             };
@@ -422,9 +422,9 @@ fn subjects(state: &State) -> BTreeMap<Subject, Rights> {
     let keys = state.credentials.settled_after(None);
     let members = state.members.settled_after(None);
     let accounts = state.accounts.settled_after(None);
-    let keys = keys.map(|(id, _)| Subject::Credential(*id));
-    let members = members.map(|(id, _)| Subject::Member(*id));
-    let accounts = accounts.map(|(id, _)| Subject::ServiceAccount(*id));
+    let keys = keys.map(|(id, _)| Subject::Credential(id));
+    let members = members.map(|(id, _)| Subject::Member(id));
+    let accounts = accounts.map(|(id, _)| Subject::ServiceAccount(id));
     let all = keys.chain(members).chain(accounts);
     all.map(|subject| (subject, worth(state, subject)))
         .collect()

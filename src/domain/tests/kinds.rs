@@ -222,7 +222,7 @@ fn each_kind_has_its_own_sort_of_owner_in_the_same_organization() {
 fn first_member(acme: &Acme, organization: OrganizationId) -> UserId {
     let mut members = acme.state.members.settled_after(None);
     let found = members.find(|(_, member)| member.organization == organization);
-    *found.unwrap().0
+    found.unwrap().0
 }
 
 #[test]

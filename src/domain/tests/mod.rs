@@ -303,7 +303,7 @@ pub(crate) fn fingerprint(state: &State) -> String {
         .collect();
     let of_organizations = state.organizations.settled_after(None);
     let of_organizations = of_organizations
-        .map(|(id, _)| (*id, state.live.count_of_organization(*id, at)))
+        .map(|(id, _)| (id, state.live.count_of_organization(id, at)))
         .collect::<Vec<_>>();
     let live = (live, of_organizations);
     let records = (

@@ -488,10 +488,10 @@ fn an_erased_person_leaves_the_record_and_frees_the_address() {
     for (organization, record) in state.organizations.settled_after(None) {
         // Heads, counts and versions are those of the ledger that can still read the person.
         assert_eq!(
-            state.counts(*organization),
-            ledger.state.counts(*organization)
+            state.counts(organization),
+            ledger.state.counts(organization)
         );
-        assert_eq!(state.head(*organization), ledger.state.head(*organization));
-        assert_eq!(Some(record), ledger.state.organization(*organization));
+        assert_eq!(state.head(organization), ledger.state.head(organization));
+        assert_eq!(Some(record), ledger.state.organization(organization));
     }
 }

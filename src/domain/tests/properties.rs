@@ -54,9 +54,9 @@ fn check_indexes(ledger: &Ledger) {
     let state = &ledger.state;
     let now = state.last_at().unwrap();
     for (id, _) in state.organizations.settled_after(None) {
-        let counts = state.counts(*id);
+        let counts = state.counts(id);
         let members = state.members.settled_after(None).map(|(_, member)| member);
-        let members = members.filter(|member| member.organization == *id && !member.removed);
+        let members = members.filter(|member| member.organization == id && !member.removed);
         let members: Vec<_> = members.collect();
         assert_eq!(counts.members, members.len() as u64);
         let owners = members
@@ -69,25 +69,25 @@ fn check_indexes(ledger: &Ledger) {
             .filter_map(|member| Personal::text(&member.email))
             .collect();
         let of_this = state.emails.settled_after(None);
-        let of_this = of_this.filter(|((organization, _), _)| organization == id);
+        let of_this = of_this.filter(|((organization, _), _)| *organization == id);
         assert_eq!(of_this.count(), emails.len());
         let accounts = state.accounts.settled_after(None);
-        let accounts = accounts.filter(|(_, a)| a.organization == *id && !a.deleted);
+        let accounts = accounts.filter(|(_, a)| a.organization == id && !a.deleted);
         assert_eq!(counts.service_accounts, accounts.count() as u64);
         let keys = state.credentials.settled_after(None);
-        let keys = keys.filter(|(_, key)| key.organization() == *id && key.is_live(now));
+        let keys = keys.filter(|(_, key)| key.organization() == id && key.is_live(now));
         let live = keys.count() as u64;
-        assert!(state.live.count_of_organization(*id, now) >= live);
+        assert!(state.live.count_of_organization(id, now) >= live);
         let much_later = Timestamp(i64::MAX / 2);
         let for_ever = state.credentials.settled_after(None);
         let for_ever = for_ever.filter(|(_, key)| {
             let endless = key.ended().is_none() && key.expires_at().is_none();
-            key.organization() == *id && endless
+            key.organization() == id && endless
         });
-        let counted = state.live.count_of_organization(*id, much_later);
+        let counted = state.live.count_of_organization(id, much_later);
         assert_eq!(counted, for_ever.count() as u64);
         let projects = state.projects.settled_after(None);
-        let projects = projects.filter(|(_, project)| project.organization == *id);
+        let projects = projects.filter(|(_, project)| project.organization == id);
         assert_eq!(counts.projects, projects.count() as u64);
     }
     for (_, key) in state.credentials.settled_after(None) {

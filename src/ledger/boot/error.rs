@@ -12,7 +12,7 @@ use crate::log::{CreateError, FileError, FloorError, LockError, OpenError, ReadE
 use crate::merkle::{CheckpointError, NoteError};
 use crate::private;
 use crate::seal::SealError;
-use crate::views::tokens::OpenError as TokensError;
+use crate::views::history::OpenError as HistoryError;
 
 /// Why a ledger could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -130,9 +130,8 @@ pub enum BootError {
     /// Nobody can sign.
     #[error(transparent)]
     Signers(#[from] SignersError),
-    /// The views.
-    #[error("the token view cannot be opened")]
-    Tokens(#[from] TokensError),
+    #[error("the history index cannot be opened")]
+    History(#[from] HistoryError),
     /// The embedded catalogue.
     #[error("the catalogue is not valid")]
     Catalogue(#[from] InvalidText),

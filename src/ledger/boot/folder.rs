@@ -64,7 +64,7 @@ impl Folder {
         self.0.join("tiles")
     }
 
-    /// The token view.
+    /// The history index.
     #[must_use]
     pub fn views(&self) -> PathBuf {
         self.0.join("views")

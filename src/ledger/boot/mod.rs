@@ -34,8 +34,8 @@ use crate::log::{
 use crate::merkle::{Checkpoint, NoteSigner};
 use crate::private;
 use crate::seal::KeyStore;
-use crate::views::tokens::{Applied, TokenView};
-use crate::views::{Batch, Views};
+use crate::views::Views;
+use crate::views::history::{Applied, History};
 use restored::Pending;
 use start::{Parts, start};
 
@@ -143,8 +143,8 @@ fn make(
     let file = CheckpointFile::create(disk.clone(), &folder.checkpoints(), log_id)?;
     let log = Log::create(disk, &folder.log(), log_id, settings.log)?;
     let degraded = DegradedParts::new(settings.clock.clone());
-    let (tokens, _nothing) = TokenView::open_reporting(&folder.views(), degraded.clone())?;
-    let views = Views::new(tokens);
+    let (history, _nothing) = History::open_reporting(&folder.views(), degraded.clone())?;
+    let views = Views::new(history);
     let parts = Parts {
         keys,
         unusable_keys: UnusableKeys::new(degraded.clone()),
@@ -219,10 +219,10 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let unusable_keys = UnusableKeys::new(degraded.clone());
     erasure::finish(&keys, &unusable_keys, &state)?;
     unusable_keys.check(&keys, &state);
-    let (tokens, applied) = TokenView::open_reporting(&folder.views(), degraded.clone())?;
+    let (history, applied) = History::open_reporting(&folder.views(), degraded.clone())?;
     let beyond = beyond(&folder, log.next_position(), applied, snapshot_ahead);
     let pending = acknowledged(&settings, &state, beyond)?;
-    let views = Views::new(tokens);
+    let views = Views::new(history);
     catch_up(&views, &state, &log, applied)?;
     let origin = state.ledger().origin.clone();
     let signed = floor.map_or(0, |floor| floor.size);
@@ -410,7 +410,7 @@ fn replay(
     Ok(())
 }
 
-/// Brings the views to the log's end: those in RAM whole, the token view from where it stands.
+/// Brings the views to the log's end: those in RAM whole, the history index from where it stands.
 fn catch_up(
     views: &Views,
     state: &State,
@@ -437,38 +437,29 @@ fn catch_up(
         return Err(OpenError::Replay { position, source }.into());
     }
     let (position, root) = (next.saturating_sub(1), log.frontier().root());
-    let mut changes = state.everything();
+    let changes = state.everything();
     views.index.apply(&changes);
     views.directory.apply(&changes);
     views.sessions.apply(&changes, &views.directory);
+    views.credentials.load(&changes.credentials);
     views.calendar.apply(&changes);
     views.newest.apply(&changes);
     views.newest.begin(next);
-    if views.tokens.is_broken() {
+    let (history, applied) = (&views.history, Applied { position, root });
+    if history.is_broken() {
         // It is rebuilt once everything runs.
-        tracing::debug!("the token view is broken already");
+        tracing::debug!("the history index is broken already");
     } else if kept.is_some() {
-        changes
-            .credentials
-            .retain(|record| record.stamp().position >= from);
-        views.tokens.apply(&Batch {
-            changes: &changes,
-            events: &events,
-            entries: &[],
-            position,
-            root,
-        });
+        history.go_on(&events, applied);
     } else {
         if next > 1 {
-            let folder = views.tokens.folder().display();
-            let what = "the token view is missing, or no view of this log: it is made anew";
+            let folder = history.folder().display();
+            let what = "the history index is missing, or of another log: it is made anew";
             tracing::warn!(%folder, what);
         }
-        let credentials = changes.credentials.into_iter();
-        let (tokens, applied) = (&views.tokens, Applied { position, root });
-        let loaded = tokens
+        let loaded = history
             .clear()
-            .and_then(|()| tokens.load(credentials, events.into_iter(), applied));
+            .and_then(|()| history.load(events.into_iter(), applied));
         // One that cannot be loaded now has been reported, and is rebuilt once everything runs.
         drop(loaded);
     }
@@ -476,7 +467,7 @@ fn catch_up(
     Ok(())
 }
 
-/// Whether the token view is a view of this log: the same root at the position that it took last.
+/// Whether the history index is one of this log: the same root at the position that it took last.
 fn stands_in(reader: &Reader, applied: Applied) -> Result<bool, BootError> {
     if applied.position >= reader.next_position() {
         return Ok(false);

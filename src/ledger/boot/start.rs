@@ -100,7 +100,7 @@ pub(super) fn start(
             ("ledger-snapshot", Box::new(snapshot)),
         ],
     );
-    threads.extend(spawn_menders(&shared, &state_of_writer, (&reader, &tiles)));
+    threads.extend(spawn_menders(&shared, &reader, &tiles));
     let threads = threads.into_iter().collect::<Result<_, _>>();
     let threads = threads.map_err(|source| unusable(&settings.folder, source))?;
     Ok(Ledger {
@@ -131,18 +131,18 @@ fn spawn_locked(lock: FolderLock, works: [(&str, Work); 3]) -> Vec<io::Result<Jo
     spawned.collect()
 }
 
-/// Threads that rebuild the token view, and hold log and tiles against what they should be.
+/// Threads that rebuild the history index, and hold log and tiles against what they should be.
 fn spawn_menders(
     shared: &Arc<Shared>,
-    state: &Arc<Mutex<State>>,
-    (reader, tiles): (&Reader, &Arc<Tiles>),
+    reader: &Reader,
+    tiles: &Arc<Tiles>,
 ) -> [io::Result<JoinHandle<()>>; 2] {
-    let (views_of, state, events) = (Arc::clone(shared), Arc::clone(state), reader.clone());
+    let (views_of, events) = (Arc::clone(shared), reader.clone());
     let (shared, reader, tiles) = (Arc::clone(shared), reader.clone(), Arc::clone(tiles));
     [
         spawn("ledger-views", move || {
             lower_thread_priority();
-            rebuild::run(&views_of, &events, &state);
+            rebuild::run(&views_of, &events);
         }),
         spawn("ledger-scrub", move || {
             lower_thread_priority();

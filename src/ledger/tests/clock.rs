@@ -7,8 +7,8 @@ use crate::clock::{DRIFT_MS_MAX, IDLE_MS_MAX};
 use crate::domain::command::{Actor, CreateKey, Expiry};
 use crate::domain::ids::OrganizationId;
 use crate::ledger::Answer;
+use crate::views::credentials::Filter;
 use crate::views::index::Code;
-use crate::views::tokens::Filter;
 
 fn new(seed: u64) -> (World, OrganizationId) {
     let world = World::new(seed);
@@ -82,8 +82,8 @@ fn records_stay_in_the_order_of_their_making_over_starts_with_a_clock_set_back()
         made.push(world.key(of, &format!("{number}")).0.id());
     }
     let filter = Filter::all(world.ledger.now());
-    let tokens = &world.ledger.views().tokens;
-    let listed = all(|ask| tokens.list(of, &filter, ask).unwrap());
+    let credentials = &world.ledger.views().credentials;
+    let listed = all(|ask| credentials.list(of, &filter, ask));
     let mut listed: Vec<_> = listed.iter().map(|record| record.id()).collect();
     listed.reverse();
     // The first key of the organization came with it.

@@ -204,8 +204,8 @@ impl Company<'_> {
         own.grant.scopes = everything;
         let own = self.issue("ann", own);
         let secret = {
-            let tokens = &self.world.ledger.views().tokens;
-            let record = tokens.get(organization, own).unwrap().unwrap();
+            let credentials = &self.world.ledger.views().credentials;
+            let record = credentials.get(organization, own).unwrap();
             record.secret().id
         };
         let ann = Actor::Bearer {
@@ -347,8 +347,8 @@ impl Company<'_> {
     /// The program notes that an ended secret was presented, and anchors the usage history.
     fn presented_again(&mut self, key: CredentialId) {
         let organization = self.organization;
-        let tokens = &self.world.ledger.views().tokens;
-        let secret = tokens.get(organization, key).unwrap().unwrap().secret_id();
+        let credentials = &self.world.ledger.views().credentials;
+        let secret = credentials.get(organization, key).unwrap().secret_id();
         let now = self.world.ledger.now();
         let note = Command::NoteEndedSecretUse(EndedSecretUse {
             key,

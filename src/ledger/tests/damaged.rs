@@ -45,10 +45,10 @@ fn files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Waits until the view has been rebuilt.
+/// Waits until the history index has been rebuilt.
 fn whole(world: &World) {
-    let tokens = &world.ledger.views().tokens;
-    while world.ledger.degraded().is_degraded(Part::Views) || tokens.is_broken() {
+    let history = &world.ledger.views().history;
+    while world.ledger.degraded().is_degraded(Part::Views) || history.is_broken() {
         std::thread::yield_now();
     }
 }
@@ -169,9 +169,9 @@ fn a_view_that_breaks_in_use_is_rebuilt_and_lists_come_from_ram_meanwhile() {
     let views = world.ledger.views();
     for _ in 0..3 {
         // Nothing is rebuilt until the thread is told: a reader meets the broken store.
-        views.tokens.break_store();
+        views.history.break_store();
         whole(&world);
-        assert!(!views.tokens.is_broken());
+        assert!(!views.history.is_broken());
         assert_eq!(image(&world, &tokens), live);
     }
     assert!(world.ledger.degraded().damaged_count(Part::Views) > 0);

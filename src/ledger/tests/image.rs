@@ -17,9 +17,9 @@ use crate::domain::tests::fingerprint;
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::history::PastNetwork;
+use crate::views::credentials::Filter;
 use crate::views::index::{Ask, Code};
 use crate::views::page::{Page, PageAsk};
-use crate::views::tokens::Filter;
 
 /// Everything of a world: what is decided on, what is shown, what is accepted.
 pub(super) fn image(world: &World, tokens: &[(String, String)]) -> String {
@@ -65,12 +65,12 @@ fn belongings(text: &mut String, ledger: &Ledger, of: OrganizationId) {
         line(text, &endpoint(&record));
         history(text, ledger, Subject::WebhookEndpoint(record.id));
     }
-    let tokens = &ledger.views().tokens;
+    let credentials = &ledger.views().credentials;
     let filter = Filter::all(Timestamp(0));
-    for record in all(|ask| tokens.list(of, &filter, ask).unwrap()) {
+    for record in all(|ask| credentials.list(of, &filter, ask)) {
         line(text, &key(&record));
         history(text, ledger, Subject::Credential(record.id()));
-        let got = tokens.get(of, record.id()).unwrap();
+        let got = credentials.get(of, record.id());
         assert_eq!(got.as_ref(), Some(&record), "a get shows what a list shows");
     }
 }

@@ -1,7 +1,7 @@
 //! Problems of what cannot be read: views that are being rebuilt, and the log itself.
 
 use crate::ledger::history::HistoryError;
-use crate::views::tokens::BrokenView;
+use crate::views::history::BrokenHistory;
 use crate::web::problem::Problem;
 
 impl From<HistoryError> for Problem {
@@ -19,12 +19,12 @@ impl From<HistoryError> for Problem {
     }
 }
 
-impl From<BrokenView> for Problem {
+impl From<BrokenHistory> for Problem {
     /// What is wrong has been reported as a degraded part.
-    fn from(_why: BrokenView) -> Self {
+    fn from(_why: BrokenHistory) -> Self {
         Self::unavailable(
             "views_unavailable",
-            "lists and histories are being rebuilt from the log; retry in a few seconds",
+            "histories are being rebuilt from the log; retry in a few seconds",
         )
     }
 }

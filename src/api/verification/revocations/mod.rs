@@ -107,16 +107,16 @@ pub(crate) struct Visible {
 
 impl Visible {
     /// Whether an entry is shown. Credentials of members and service accounts are never bound.
-    fn sees(&self, app: &App, entry: &Entry) -> Result<bool, Problem> {
+    fn sees(&self, app: &App, entry: &Entry) -> bool {
         let Some((organization, project)) = self.project else {
-            return Ok(true);
+            return true;
         };
         match &entry.reach {
-            Reach::All => Ok(true),
-            Reach::OfOwner(..) => Ok(false),
+            Reach::All => true,
+            Reach::OfOwner(..) => false,
             Reach::One(id) => {
-                let found = app.ledger.credential(organization, *id)?;
-                Ok(found.is_some_and(|key| key.project() == Some(project)))
+                let found = app.ledger.views().credentials.get(organization, *id);
+                found.is_some_and(|key| key.project() == Some(project))
             }
         }
     }
@@ -184,7 +184,7 @@ async fn read(
     let mut page = read_all(app, of, from, visible.scope, limit).await?;
     let mut seen = Vec::with_capacity(page.entries.len());
     for entry in page.entries {
-        if visible.sees(app, &entry)? {
+        if visible.sees(app, &entry) {
             seen.push(entry);
         }
     }

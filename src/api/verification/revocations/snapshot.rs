@@ -3,7 +3,7 @@
 //! NDJSON: `{"position":P}` first, then a line for each credential that has not merely expired and
 //! is not accepted now: `{"key_id":"key_...","effect":"ended"}` or `"disabled"`; last
 //! `{"end":true}`, without which it was cut off. It holds at least everything up to P; what changes
-//! later is in the feed after P. Pages of the token view are read one after another as the
+//! later is in the feed after P. Pages of credentials are read one after another as the
 //! connection takes them, so that a list of millions needs the room of one page.
 
 use std::convert::Infallible;
@@ -23,9 +23,9 @@ use crate::domain::record::{Credential, Status};
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::turns::Tenant;
+use crate::views::credentials::Filter;
 use crate::views::page::{Cursor, PageAsk};
 use crate::views::revocations::{Effect, Scope};
-use crate::views::tokens::{BrokenView, Filter};
 use crate::web::call::Call;
 use crate::web::context::LEDGER_POSITION;
 use crate::web::problem::{Problem, ProblemBody};
@@ -101,10 +101,10 @@ async fn send(
     loop {
         let turns = caller.app.ledger.turns();
         let read = turns.run_bounded(home, move |_turn| {
-            let outcome = walk.page(visible, &mut text);
-            (walk, text, outcome)
+            let goes_on = walk.page(visible, &mut text);
+            (walk, text, goes_on)
         });
-        let Ok((walked, mut page, Ok(goes_on))) = read.await else {
+        let Ok((walked, mut page, goes_on)) = read.await else {
             tracing::error!("a snapshot of the feed could not be read");
             break;
         };
@@ -132,9 +132,9 @@ struct Walk {
 
 impl Walk {
     /// Writes the lines of one page; `false` after the last.
-    fn page(&mut self, visible: Visible, text: &mut Vec<u8>) -> Result<bool, BrokenView> {
+    fn page(&mut self, visible: Visible, text: &mut Vec<u8>) -> bool {
         let Some(of) = self.of.or_else(|| self.begin(visible.scope)) else {
-            return Ok(false);
+            return false;
         };
         self.of = Some(of);
         let ask = PageAsk {
@@ -145,7 +145,7 @@ impl Walk {
             project: visible.project.map(|(_, project)| project),
             ..Filter::all(self.now)
         };
-        let page = self.ledger.credentials(of, &filter, ask)?;
+        let page = self.ledger.views().credentials.list(of, &filter, ask);
         for record in &page.records {
             if let Some(effect) = self.refused(record) {
                 let line = Refused {
@@ -159,13 +159,13 @@ impl Walk {
         }
         self.after = page.next;
         if page.next.is_some() {
-            return Ok(true);
+            return true;
         }
         self.of = None;
-        Ok(match visible.scope {
+        match visible.scope {
             Scope::Of(_) => false,
             Scope::All => self.organizations.is_some(),
-        })
+        }
     }
 
     /// The next organization.

@@ -94,8 +94,8 @@ fn forty_days_of_a_company() {
     let told = days(&mut acme, 0, 40);
     assert_eq!(told, [&FORTY_DAYS[..], &THE_END[..]].concat());
     // It changes no record but for its version, and no verification.
-    let tokens = &acme.world.ledger.views().tokens;
-    let record = tokens.get(acme.of, acme.keys[9].0).unwrap().unwrap();
+    let credentials = &acme.world.ledger.views().credentials;
+    let record = credentials.get(acme.of, acme.keys[9].0).unwrap();
     assert_eq!(record.stamp().version, 5);
     assert_eq!(record.status(Timestamp(0)), Status::Disabled);
     let history =

@@ -1,9 +1,8 @@
-//! The token view's store: the one module that opens sled.
+//! The history index's store: the one module that opens sled.
 //!
-//! One tree, whose batches are atomic. Keys, big-endian so that their order is the records' own:
+//! One tree, whose batches are atomic. Keys, big-endian so that their order is that of versions:
 //!
 //! ```text
-//! 't' organization 16, kind 1, ULID 16       -> postcard of the credential
 //! 'h' subject type 1, subject 16, version 4  -> position 8
 //! 'm'                                        -> postcard of format, position, root
 //! ```
@@ -14,25 +13,21 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{PoisonError, RwLock};
 
-use sled::{Db, IVec};
-use ulid::Ulid;
+use sled::Db;
 
 use crate::degraded::{DegradedParts, Part};
-use crate::domain::ids::{CredentialId, OrganizationId, Subject};
-use crate::domain::kind::Kind;
-use crate::domain::record::Credential;
+use crate::domain::ids::Subject;
 use crate::private;
 
 use super::backlog::Layer;
 
-/// Raised whenever keys, or the form of a credential in postcard, change: a view of another format
-/// is not read.
-pub(super) const FORMAT: u32 = 4;
-/// sled's page cache. The records that people list fit; the index serves everything urgent.
+/// Raised whenever keys or values change: an index of another format is not read.
+pub(super) const FORMAT: u32 = 5;
+/// sled's page cache.
 const CACHE_BYTES: u64 = 64 << 20;
-/// Records a batch while loading: at some 500 bytes each, 5 MB.
+/// Events a batch while loading: 500 KB.
 const LOADED_AT_ONCE: usize = 10_000;
 
 /// Free bytes below which nothing is written: half of what the log leaves to others.
@@ -40,7 +35,7 @@ const ROOM_BYTES_MIN: u64 = crate::log::HEADROOM_BYTES / 2;
 
 const META: &[u8] = b"m";
 
-/// How far a view has come.
+/// How far an index has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Applied {
     /// Position of the last event in it.
@@ -58,8 +53,8 @@ pub enum StoreError {
     /// sled stopped with a panic.
     #[error("sled panicked: {0}")]
     Panicked(String),
-    /// The disk is too full to write the view.
-    #[error("the disk has no room for the token view")]
+    /// The disk is too full to write the index.
+    #[error("the disk has no room for the history index")]
     NoRoom,
     /// A stored value is not what was stored.
     #[error("a stored value cannot be read")]
@@ -68,7 +63,7 @@ pub enum StoreError {
     #[error("a stored key cannot be read")]
     Key,
     /// The folder can be neither emptied nor made.
-    #[error("the folder of the token view cannot be emptied")]
+    #[error("the folder of the history index cannot be emptied")]
     Folder(#[from] io::Error),
     /// It was closed by an earlier failure.
     #[error("the store is closed")]
@@ -95,11 +90,6 @@ pub(super) struct Store {
     folder: PathBuf,
     /// `None` only when a new start in an empty folder has failed.
     db: RwLock<Option<Db>>,
-}
-
-/// The values of several key ranges, newest credential first.
-pub(super) struct NewestFirst {
-    heads: Vec<(Option<(CredentialId, IVec)>, sled::Iter)>,
 }
 
 impl Store {
@@ -189,7 +179,7 @@ impl Store {
             Ok(())
         });
         if let Err(why) = closed {
-            tracing::debug!(%why, "closing a broken token view");
+            tracing::debug!(%why, "closing a broken history index");
         }
     }
 
@@ -209,17 +199,15 @@ impl Store {
         })
     }
 
-    /// How many credentials and how many events it holds.
-    pub(super) fn counts(&self) -> Result<(u64, u64), StoreError> {
+    /// How many events it holds.
+    pub(super) fn count(&self) -> Result<u64, StoreError> {
         self.with(|db| {
-            let mut counts = [0; 2];
-            for (count, lead) in counts.iter_mut().zip([b"t", b"h"]) {
-                for pair in db.scan_prefix(lead) {
-                    pair?;
-                    *count += 1;
-                }
+            let mut count = 0;
+            for pair in db.scan_prefix(b"h") {
+                pair?;
+                count += 1;
             }
-            Ok((counts[0], counts[1]))
+            Ok(count)
         })
     }
 
@@ -245,15 +233,7 @@ impl Store {
 
     /// Takes one layer, whole or not at all.
     pub(super) fn apply(&self, layer: &Layer) -> Result<(), StoreError> {
-        let mut batch = sled::Batch::default();
-        for record in &layer.credentials {
-            let key = credential_key(record.organization(), record.kind(), record.id());
-            batch.insert(key.as_slice(), postcard::to_stdvec(record)?);
-        }
-        for (subject, version, position) in &layer.history {
-            let key = history_key(*subject, *version);
-            batch.insert(key.as_slice(), position.to_be_bytes().as_slice());
-        }
+        let mut batch = batch_of(layer.events.iter().copied());
         batch.insert(META, meta(layer.applied)?);
         self.with(|db| Ok(db.apply_batch(batch)?))
     }
@@ -261,27 +241,13 @@ impl Store {
     /// Takes everything, in several batches; only the last one says how far it has come.
     pub(super) fn load(
         &self,
-        mut credentials: impl Iterator<Item = Arc<Credential>>,
-        mut history: impl Iterator<Item = (Subject, u32, u64)>,
+        events: impl Iterator<Item = (Subject, u32, u64)>,
         applied: Applied,
     ) -> Result<(), StoreError> {
         self.with(|db| Ok(db.remove(META)?))?;
-        loop {
-            let mut batch = sled::Batch::default();
-            let mut taken = 0;
-            for record in credentials.by_ref().take(LOADED_AT_ONCE) {
-                let key = credential_key(record.organization(), record.kind(), record.id());
-                batch.insert(key.as_slice(), postcard::to_stdvec(&record)?);
-                taken += 1;
-            }
-            for (subject, version, position) in history.by_ref().take(LOADED_AT_ONCE) {
-                let key = history_key(subject, version);
-                batch.insert(key.as_slice(), position.to_be_bytes().as_slice());
-                taken += 1;
-            }
-            if taken == 0 {
-                break;
-            }
+        let mut events = events.peekable();
+        while events.peek().is_some() {
+            let batch = batch_of(events.by_ref().take(LOADED_AT_ONCE));
             self.with(|db| Ok(db.apply_batch(batch)?))?;
         }
         let meta = meta(applied)?;
@@ -301,22 +267,6 @@ impl Store {
 
     pub(super) fn applied(&self) -> Result<Option<Applied>, StoreError> {
         self.with(read_applied)
-    }
-
-    pub(super) fn credential(
-        &self,
-        of: OrganizationId,
-        id: CredentialId,
-    ) -> Result<Option<Arc<Credential>>, StoreError> {
-        let found = self.with(|db| {
-            for kind in Kind::ALL {
-                if let Some(value) = db.get(credential_key(of, kind, id))? {
-                    return Ok(Some(value));
-                }
-            }
-            Ok(None)
-        })?;
-        found.as_ref().map(read_credential).transpose()
     }
 
     /// Versions and positions of a subject's events after version `after`.
@@ -342,25 +292,6 @@ impl Store {
         })
     }
 
-    /// Runs `read` on the organization's credentials of these kinds, from `end` down to `floor`.
-    pub(super) fn newest_first<T>(
-        &self,
-        of: OrganizationId,
-        kinds: &[Kind],
-        (floor, end): (CredentialId, CredentialId),
-        read: impl FnOnce(&mut NewestFirst) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        self.with(|db| {
-            let mut heads = Vec::with_capacity(kinds.len());
-            for kind in kinds {
-                let range = credential_key(of, *kind, floor)..credential_key(of, *kind, end);
-                let mut records = db.range(range);
-                heads.push((next_back(&mut records)?, records));
-            }
-            read(&mut NewestFirst { heads })
-        })
-    }
-
     fn with<T>(&self, ask: impl FnOnce(&Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         match &*db {
@@ -370,39 +301,13 @@ impl Store {
     }
 }
 
-impl NewestFirst {
-    /// The id of the next record.
-    pub(super) fn peek(&self) -> Option<CredentialId> {
-        let ids = self.heads.iter().filter_map(|(head, _)| head.as_ref());
-        ids.map(|(id, _)| *id).max()
+fn batch_of(events: impl Iterator<Item = (Subject, u32, u64)>) -> sled::Batch {
+    let mut batch = sled::Batch::default();
+    for (subject, version, position) in events {
+        let key = history_key(subject, version);
+        batch.insert(key.as_slice(), position.to_be_bytes().as_slice());
     }
-
-    /// The next record, not read yet.
-    pub(super) fn next(&mut self) -> Result<Option<IVec>, StoreError> {
-        let newest = self.peek();
-        for (head, rest) in &mut self.heads {
-            if newest.is_some() && head.as_ref().map(|(id, _)| *id) == newest {
-                let taken = head.take();
-                *head = next_back(rest)?;
-                return Ok(taken.map(|(_, value)| value));
-            }
-        }
-        Ok(None)
-    }
-}
-
-/// Reads a stored credential.
-pub(super) fn read_credential(value: &IVec) -> Result<Arc<Credential>, StoreError> {
-    Ok(Arc::new(postcard::from_bytes(value)?))
-}
-
-fn next_back(records: &mut sled::Iter) -> Result<Option<(CredentialId, IVec)>, StoreError> {
-    let Some(pair) = records.next_back() else {
-        return Ok(None);
-    };
-    let (key, value) = pair?;
-    let id = key.last_chunk().ok_or(StoreError::Key)?;
-    Ok(Some((CredentialId(Ulid::from_bytes(*id)), value)))
+    batch
 }
 
 pub(super) fn open_db(folder: &Path) -> Result<Db, StoreError> {
@@ -446,23 +351,6 @@ fn caught<T>(ask: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreErro
     crate::panics::caught(ask).unwrap_or_else(|why| Err(StoreError::Panicked(why)))
 }
 
-fn credential_key(of: OrganizationId, kind: Kind, id: CredentialId) -> [u8; 34] {
-    let kind = match kind {
-        Kind::Organization => 1,
-        Kind::Personal => 2,
-        Kind::ServiceAccount => 3,
-        Kind::Access => 4,
-        Kind::Admin => 5,
-        Kind::Project => 6,
-    };
-    joined([
-        b"t".as_slice(),
-        &of.ulid().to_bytes(),
-        &[kind],
-        &id.ulid().to_bytes(),
-    ])
-}
-
 fn history_key(subject: Subject, version: u32) -> [u8; 22] {
     let (kind, id) = match subject {
         Subject::Ledger(id) => (1, id.0),
@@ -474,11 +362,8 @@ fn history_key(subject: Subject, version: u32) -> [u8; 22] {
         Subject::Session(id) => (7, id.ulid().to_bytes()),
         Subject::WebhookEndpoint(id) => (8, id.ulid().to_bytes()),
     };
-    joined([b"h".as_slice(), &[kind], &id, &version.to_be_bytes()])
-}
-
-fn joined<const N: usize>(parts: [&[u8]; 4]) -> [u8; N] {
-    let mut key = [0; N];
+    let mut key = [0; 22];
+    let parts = [b"h".as_slice(), &[kind], &id, &version.to_be_bytes()];
     let bytes = parts.into_iter().flatten();
     key.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
     key

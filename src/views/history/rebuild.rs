@@ -1,23 +1,22 @@
-//! Rebuilding a broken view beside everything else.
+//! Rebuilding a broken index beside everything else.
 //!
-//! The store is set aside and begun anew, then takes all records and all events up to a position
-//! that all views show. What the backlog holds goes in after that, the newest last, so that nothing
-//! is lost that came meanwhile. Until it is done the view stays broken to its readers.
+//! The store is set aside and begun anew, then takes all events up to a position that all views
+//! show. What the backlog holds goes in after that, so that nothing is lost that came meanwhile.
+//! Until it is done the index stays broken to its readers.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::store::StoreError;
-use super::{Applied, BrokenView, Part, TokenView, lock};
+use super::{Applied, BrokenHistory, History, Part, lock};
 use crate::domain::ids::Subject;
-use crate::domain::record::Credential;
 
-/// What the service does about a broken view.
-pub(super) const REBUILT: &str = "it is set aside beside and rebuilt from the log in the \
-    background, again every few seconds while that fails; meanwhile histories, and lists of large \
-    ledgers, are refused. If it goes on, make room on the disk or correct the folder's owner";
+/// What the service does about a broken index.
+pub(super) const REBUILT: &str = "it is set aside and rebuilt from the log in the background, \
+    again every few seconds while that fails; meanwhile histories are refused. If it goes on, \
+    make room on the disk or correct the folder's owner";
 
 /// When a rebuilding is due, and when it must end.
 #[derive(Debug, Default)]
@@ -40,8 +39,8 @@ impl Rebuilding {
     }
 }
 
-impl TokenView {
-    /// Waits until the view is broken; `false` when it is time to stop.
+impl History {
+    /// Waits until the index is broken; `false` when it is time to stop.
     pub(crate) fn wait_until_broken(&self) -> bool {
         let rebuilding = &self.shared.rebuilding;
         let whole = |stopping: &mut bool| !*stopping && !self.is_broken();
@@ -88,17 +87,16 @@ impl TokenView {
         self.shared.store.folder()
     }
 
-    /// Begins the store anew and fills it. `records` and `history` hold at least what `applied`
-    /// says, which all views show.
+    /// Begins the store anew and fills it. `events` are at least those up to `applied`, which all
+    /// views show.
     ///
     /// # Errors
-    /// When the store fails again; the view is still broken.
+    /// When the store fails again; the index is still broken.
     pub(crate) fn rebuild(
         &self,
-        records: impl Iterator<Item = Arc<Credential>>,
-        history: impl Iterator<Item = (Subject, u32, u64)>,
+        events: impl Iterator<Item = (Subject, u32, u64)>,
         applied: Applied,
-    ) -> Result<(), BrokenView> {
+    ) -> Result<(), BrokenHistory> {
         let shared = &self.shared;
         let _writing = lock(&shared.writing);
         if shared.store.is_cramped() {
@@ -106,11 +104,11 @@ impl TokenView {
         }
         let why = lock(&shared.why).clone();
         let begun = shared.store.begin_anew(&shared.degraded, why.as_deref());
-        let loaded = begun.and_then(|()| shared.store.load(records, history, applied));
+        let loaded = begun.and_then(|()| shared.store.load(events, applied));
         loaded.map_err(|why| shared.broken_by(why))
     }
 
-    /// The view was rebuilt whole: readers may have it.
+    /// The index was rebuilt whole: readers may have it.
     pub(crate) fn rebuilt(&self) {
         // As long as it is broken nothing reads it, and so nothing can report it meanwhile.
         self.shared.degraded.end(Part::Views);

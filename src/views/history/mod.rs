@@ -1,21 +1,19 @@
-//! The token view: every credential as lists and gets show it, and the history of every record.
+//! The history index: where in the log the events of every record are.
 //!
 //! Owns a sled store, which may be lost at any time, and a backlog in RAM of what the store has not
-//! taken yet. Must never keep the write path waiting, nor show a credential without being told its
-//! organization. Batches flow in by [`TokenView::apply`] and are readable at once; a thread of its
-//! own takes them to the store; records flow out to readers, who block on the disk.
+//! taken yet. Must never keep the write path waiting. Batches flow in by [`History::apply`] and are
+//! readable at once; a thread of its own takes them to the store; positions flow out to readers,
+//! who block on the disk.
 
 mod backlog;
 mod kept;
-mod list;
 mod rebuild;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
-pub use kept::KeptView;
-pub use list::Filter;
+pub use kept::KeptHistory;
 pub use store::{Applied, StoreError};
 
 use std::path::Path;
@@ -27,44 +25,42 @@ use std::{fmt, io};
 
 use crate::clock::Clock;
 use crate::degraded::{DegradedParts, Part};
-use crate::domain::ids::{CredentialId, OrganizationId, Subject};
-use crate::domain::record::Credential;
+use crate::domain::ids::Subject;
 use crate::priority::lower_thread_priority;
 
 use super::Batch;
-use super::page::{Page, PageAsk};
 use backlog::Backlog;
 use rebuild::Rebuilding;
 use store::Store;
 
 /// The store has failed. Writing goes on, and what is in RAM is still read; the rest comes back
-/// when the view has been rebuilt.
+/// when the index has been rebuilt.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("the token view is broken until it is loaded again")]
-pub struct BrokenView {
+#[error("the history index is broken until it is rebuilt")]
+pub struct BrokenHistory {
     /// How it failed.
     #[source]
     pub why: Arc<StoreError>,
 }
 
-/// Why the view cannot be opened, though all that it held was thrown away.
+/// Why the index cannot be opened, though all that it held was thrown away.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// No store can be made in the folder.
-    #[error("the token view cannot be made")]
+    #[error("the history index cannot be made")]
     Store(#[from] StoreError),
     /// The system gives no thread.
-    #[error("the token view's thread cannot be started")]
+    #[error("the history index's thread cannot be started")]
     Thread(#[from] io::Error),
 }
 
 /// How long batches gather before they go to the store.
-const GATHERING: Duration = Duration::from_millis(2);
-/// How often a paused view looks whether there is room again.
+const GATHERING: Duration = Duration::from_millis(50);
+/// How often a paused index looks whether there is room again.
 const ROOM_LOOKED_FOR_EVERY: Duration = Duration::from_millis(500);
 
-/// The view, with its thread.
-pub struct TokenView {
+/// The index, with its thread.
+pub struct History {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
@@ -80,36 +76,36 @@ struct Shared {
     rebuilding: Rebuilding,
 }
 
-impl fmt::Debug for TokenView {
+impl fmt::Debug for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TokenView")
+        f.debug_struct("History")
             .field("backlog", &self.shared.backlog)
             .finish_non_exhaustive()
     }
 }
 
-impl TokenView {
-    /// Opens the view in its folder, and says what it holds. If that is not the log's position and
+impl History {
+    /// Opens the index in its folder, and says what it holds. If that is not the log's position and
     /// root, it must be cleared and loaded. What cannot be read is thrown away, the folder with it.
     pub fn open(folder: &Path) -> Result<(Self, Option<Applied>), OpenError> {
         Self::open_reporting(folder, DegradedParts::new(Clock::system()))
     }
 
-    /// The same; trouble with the store is no error: the view is broken then, which is reported,
+    /// The same; trouble with the store is no error: the index is broken then, which is reported,
     /// until it is rebuilt.
     pub fn open_reporting(
         folder: &Path,
         degraded: DegradedParts,
     ) -> Result<(Self, Option<Applied>), OpenError> {
-        let (mut view, applied) = Self::without_thread(folder, degraded)?;
-        let shared = Arc::clone(&view.shared);
-        let thread = Builder::new().name("token-view".to_owned());
+        let (mut index, applied) = Self::without_thread(folder, degraded)?;
+        let shared = Arc::clone(&index.shared);
+        let thread = Builder::new().name("history".to_owned());
         let work = move || {
             lower_thread_priority();
             shared.work();
         };
-        view.thread = Some(thread.spawn(work)?);
-        Ok((view, applied))
+        index.thread = Some(thread.spawn(work)?);
+        Ok((index, applied))
     }
 
     #[cfg(test)]
@@ -126,7 +122,7 @@ impl TokenView {
         );
     }
 
-    /// The view without its thread: the backlog goes to the store by hand.
+    /// The index without its thread: the backlog goes to the store by hand.
     fn without_thread(
         folder: &Path,
         degraded: DegradedParts,
@@ -154,7 +150,17 @@ impl TokenView {
 
     /// Takes a committed batch. Readers see it when this returns.
     pub fn apply(&self, batch: &Batch<'_>) {
-        self.shared.backlog.push(batch);
+        let applied = Applied {
+            position: batch.position,
+            root: batch.root,
+        };
+        self.go_on(batch.events, applied);
+    }
+
+    /// Takes events of subjects, each with the subject's version and its position, after those
+    /// taken before.
+    pub fn go_on(&self, events: &[(Subject, u32, u64)], applied: Applied) {
+        self.shared.backlog.push(events, applied);
     }
 
     /// Whether the backlog is at its limit: what creates records must wait, what ends them need
@@ -165,12 +171,12 @@ impl TokenView {
     }
 
     /// What the store holds by now, whatever the backlog.
-    pub fn applied(&self) -> Result<Option<Applied>, BrokenView> {
+    pub fn applied(&self) -> Result<Option<Applied>, BrokenHistory> {
         self.shared.read(Store::applied)
     }
 
     /// Forgets everything.
-    pub fn clear(&self) -> Result<(), BrokenView> {
+    pub fn clear(&self) -> Result<(), BrokenHistory> {
         let shared = &self.shared;
         let _writing = lock(&shared.writing);
         shared.backlog.clear();
@@ -185,55 +191,28 @@ impl TokenView {
         }
     }
 
-    /// Fills a cleared view with all records as of `applied`, and with the events of their history.
-    /// Batches applied meanwhile wait in the backlog. If it does not come to its end, the next
-    /// start finds a view that must be loaded.
+    /// Fills a cleared index with all events up to `applied`. Batches applied meanwhile wait in the
+    /// backlog. If it does not come to its end, the next start finds an index that must be loaded.
     pub fn load(
         &self,
-        credentials: impl Iterator<Item = Arc<Credential>>,
-        history: impl Iterator<Item = (Subject, u32, u64)>,
+        events: impl Iterator<Item = (Subject, u32, u64)>,
         applied: Applied,
-    ) -> Result<(), BrokenView> {
+    ) -> Result<(), BrokenHistory> {
         let shared = &self.shared;
         let _writing = lock(&shared.writing);
         shared.check()?;
-        let loaded = shared.store.load(credentials, history, applied);
+        let loaded = shared.store.load(events, applied);
         loaded.map_err(|why| shared.broken_by(why))
-    }
-
-    /// A credential of the organization, an ended one too.
-    pub fn get(
-        &self,
-        of: OrganizationId,
-        id: CredentialId,
-    ) -> Result<Option<Arc<Credential>>, BrokenView> {
-        // RAM first: what leaves it meanwhile is in the store by then.
-        if let Some(record) = self.shared.backlog.credential(of, id) {
-            return Ok(Some(record));
-        }
-        self.shared.read(|store| store.credential(of, id))
-    }
-
-    /// The organization's credentials that the filter lets through, newest first.
-    pub fn list(
-        &self,
-        of: OrganizationId,
-        filter: &Filter<'_>,
-        ask: PageAsk,
-    ) -> Result<Page<Credential>, BrokenView> {
-        let backlog = &self.shared.backlog;
-        self.shared
-            .read(|store| list::list(backlog, store, of, filter, ask))
     }
 
     /// Positions of the subject's events after its version `after`, oldest first. Whose subject it
     /// is the caller must have seen to.
-    pub fn history(
+    pub fn positions(
         &self,
         subject: Subject,
         after: u32,
         limit: usize,
-    ) -> Result<Vec<u64>, BrokenView> {
+    ) -> Result<Vec<u64>, BrokenHistory> {
         let mut events = self.shared.backlog.history(subject, after, limit);
         events.append(
             &mut self
@@ -244,19 +223,19 @@ impl TokenView {
     }
 
     /// Takes the whole backlog to the store, and the store to the disk.
-    pub fn flush(&self) -> Result<(), BrokenView> {
+    pub fn flush(&self) -> Result<(), BrokenHistory> {
         while self.shared.settle_one()? {}
         self.shared.read(Store::flush)
     }
 
-    /// Flushes, and ends the thread. A view that is dropped instead loses its backlog, which the
+    /// Flushes, and ends the thread. An index that is dropped instead loses its backlog, which the
     /// log makes good at the next start.
-    pub fn close(self) -> Result<(), BrokenView> {
+    pub fn close(self) -> Result<(), BrokenHistory> {
         self.flush()
     }
 }
 
-impl Drop for TokenView {
+impl Drop for History {
     fn drop(&mut self) {
         self.shared.backlog.stop();
         if let Some(thread) = self.thread.take() {
@@ -277,13 +256,13 @@ impl Shared {
             }
             self.backlog.gather(GATHERING);
             if let Err(broken) = self.settle_one() {
-                tracing::debug!(why = %broken.why, "the token view is broken");
+                tracing::debug!(why = %broken.why, "the history index is broken");
             }
         }
     }
 
     /// Takes the oldest layer of the backlog to the store; `false` if there is none.
-    fn settle_one(&self) -> Result<bool, BrokenView> {
+    fn settle_one(&self) -> Result<bool, BrokenHistory> {
         let _writing = lock(&self.writing);
         self.check()?;
         let Some(layer) = self.backlog.oldest() else {
@@ -302,24 +281,27 @@ impl Shared {
         }
     }
 
-    fn read<T>(&self, ask: impl FnOnce(&Store) -> Result<T, StoreError>) -> Result<T, BrokenView> {
+    fn read<T>(
+        &self,
+        ask: impl FnOnce(&Store) -> Result<T, StoreError>,
+    ) -> Result<T, BrokenHistory> {
         self.check()?;
         ask(&self.store).map_err(|why| self.broken_by(why))
     }
 
-    fn check(&self) -> Result<(), BrokenView> {
+    fn check(&self) -> Result<(), BrokenHistory> {
         if !self.is_broken.load(Ordering::Acquire) {
             return Ok(());
         }
         match &*lock(&self.why) {
-            Some(why) => Err(BrokenView {
+            Some(why) => Err(BrokenHistory {
                 why: Arc::clone(why),
             }),
             None => Ok(()),
         }
     }
 
-    fn broken_by(&self, why: StoreError) -> BrokenView {
+    fn broken_by(&self, why: StoreError) -> BrokenHistory {
         let text = crate::error_chain::error_chain(&why);
         let reason = format!("{}: {text}", self.store.folder().display());
         self.degraded.begin(Part::Views, reason, rebuild::REBUILT);
@@ -327,12 +309,12 @@ impl Shared {
         *lock(&self.why) = Some(Arc::clone(&why));
         self.is_broken.store(true, Ordering::Release);
         self.rebuilding.wake();
-        BrokenView { why }
+        BrokenHistory { why }
     }
 }
 
-/// What the locks of this view guard is whole between any two statements, so that a poisoned one is
-/// still good.
+/// What the locks of this module guard is whole between any two statements, so that a poisoned one
+/// is still good.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
