@@ -9,12 +9,13 @@ use serde::Serialize;
 use zeroize::Zeroizing;
 
 use super::exit::Stop;
+use super::operator::operator_request;
 use super::rehearsal::rehearse;
 use super::usage;
 use crate::clock::Clock;
 use crate::config::PublicUrl;
 use crate::domain::catalogue::Catalogue;
-use crate::domain::command::{Actor, Command, CreateOrganization, IssueSignInLink, Request};
+use crate::domain::command::{Command, CreateOrganization, IssueSignInLink, Request};
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, UserId};
 use crate::domain::secret::Token;
@@ -36,7 +37,7 @@ pub(super) struct First {
 
 impl First {
     fn request(&self) -> Request {
-        by_operator(Command::CreateOrganization(CreateOrganization {
+        operator_request(Command::CreateOrganization(CreateOrganization {
             name: self.organization.clone(),
             owner_email: self.owner_email.clone(),
             key_scopes: SCOPES.map(str::to_owned).to_vec(),
@@ -185,20 +186,11 @@ pub(super) fn with_link(
             organization: issued.organization,
             member,
         });
-        let answer = ledger.submit_blocking(Submission::bare(by_operator(command)))?;
+        let answer = ledger.submit_blocking(Submission::bare(operator_request(command)))?;
         let url = answer.sign_in.map(|token| public_url.sign_in_url(&token));
         issued.sign_in_url = url.map(Zeroizing::new);
     }
     Ok(issued)
-}
-
-/// A request of whoever holds the folder.
-pub(super) const fn by_operator(command: Command) -> Request {
-    Request {
-        actor: Actor::Operator,
-        command,
-        if_match: None,
-    }
 }
 
 /// What auditors check the ledger's signatures with, as its first event says.

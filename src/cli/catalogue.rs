@@ -11,9 +11,9 @@ use anyhow::Context;
 use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 
-use super::bootstrap::by_operator;
 use super::exit::Stop;
 use super::folder::{FolderArgs, SegmentArgs};
+use super::operator::operator_request;
 use super::output;
 use crate::domain::catalogue::{Catalogue, DEFAULT};
 use crate::domain::command::{self, AdoptCatalogue};
@@ -166,7 +166,7 @@ fn adopt(ledger: &Ledger, catalogue: Catalogue) -> Result<String, SubmitError> {
     let before = ledger.views().position();
     let summary = summary(&catalogue);
     let command = command::Command::AdoptCatalogue(AdoptCatalogue { catalogue });
-    let answer = ledger.submit_blocking(Submission::bare(by_operator(command)))?;
+    let answer = ledger.submit_blocking(Submission::bare(operator_request(command)))?;
     Ok(if Some(answer.position) == before {
         format!("in force already: {summary}")
     } else {

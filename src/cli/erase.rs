@@ -4,9 +4,9 @@ use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde_json::json;
 
-use super::bootstrap::by_operator;
 use super::exit::Stop;
 use super::folder::{FolderArgs, SegmentArgs};
+use super::operator::operator_request;
 use super::output;
 use crate::domain::command::{Command, EraseMember};
 use crate::domain::ids::{OrganizationId, UserId};
@@ -83,7 +83,7 @@ fn erase(ledger: &Ledger, member: UserId, reason: String) -> Result<(Answer, Opt
         member,
         reason,
     });
-    let answer = ledger.submit_blocking(Submission::bare(by_operator(command)))?;
+    let answer = ledger.submit_blocking(Submission::bare(operator_request(command)))?;
     let position = Some(answer.position).filter(|position| Some(*position) != before);
     Ok((answer, position))
 }

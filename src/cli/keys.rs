@@ -20,7 +20,7 @@ use crate::clock::Entropy;
 use crate::domain::ids::OrganizationId;
 use crate::error_chain::error_chain;
 use crate::ledger::boot;
-use crate::ledger::unusable_keys::KeyHolder;
+use crate::ledger::key_holder::KeyHolder;
 use crate::log::FolderLock;
 use crate::private;
 use crate::seal::export::WORK_FACTOR;

@@ -20,6 +20,7 @@ mod keys;
 mod listen;
 mod logging;
 mod mark_restored;
+mod operator;
 mod otlp;
 mod output;
 mod recover;

@@ -6,9 +6,10 @@ use anyhow::Context;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use super::bootstrap::{self, Issued, SCOPES, by_operator};
+use super::bootstrap::{self, Issued, SCOPES};
 use super::exit::Stop;
 use super::folder::{FolderArgs, LinkArgs, SegmentArgs};
+use super::operator::operator_request;
 use super::output;
 use crate::domain::command::{Command, CreateKey, Expiry};
 use crate::domain::ids::{OrganizationId, Owner, UserId};
@@ -104,7 +105,7 @@ fn issue(ledger: &Ledger, organization: Option<OrganizationId>) -> Result<Issued
         expiry: Expiry::Never,
         metadata: Metadata::new(),
     });
-    let issued = bootstrap::issue(ledger, by_operator(command))?;
+    let issued = bootstrap::issue(ledger, operator_request(command))?;
     let owner = owner_of(ledger, organization);
     Ok(Issued { owner, ..issued })
 }

@@ -5,8 +5,8 @@
 
 use ulid::Ulid;
 
-use super::bootstrap::by_operator;
 use super::exit::Stop;
+use super::operator::operator_request;
 use crate::clock::Clock;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{Actor, Command, OpenLedger, Request};
@@ -46,7 +46,7 @@ pub(super) fn rehearse(
 
 /// A state like that of a ledger that has just been opened, in memory alone.
 fn opened(catalogue: &Catalogue, facts: &Facts) -> Result<State, Stop> {
-    let open = by_operator(Command::OpenLedger(OpenLedger {
+    let open = operator_request(Command::OpenLedger(OpenLedger {
         log_id: LogId([0; 16]),
         origin: String::new(),
         vkey: String::new(),

@@ -11,8 +11,8 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::Verified;
 use super::sse::Lie;
+use super::verification::{Asked, Verified};
 
 /// How old what is known of the feed may be.
 pub(super) const BEHIND_MAX: Duration = Duration::from_secs(1);
@@ -20,9 +20,6 @@ pub(super) const BEHIND_MAX: Duration = Duration::from_secs(1);
 const REFUSAL_AGE_MAX: Duration = Duration::from_secs(1);
 /// Ids of the newest entries that are kept, for answers on their way meanwhile: some 0.6 MB.
 const RECENT_IDS_MAX: usize = 10_000;
-
-/// What was asked, token and requirements: SHA-256.
-pub(super) type Asked = [u8; 32];
 
 /// An entry of the feed, as it comes.
 #[derive(Debug, Deserialize)]

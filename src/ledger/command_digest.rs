@@ -3,7 +3,7 @@
 //! A command about a member says what can be guessed, such as an address or a name. Its digest
 //! takes the member's own data key, so that an erasure reaches it.
 
-use super::stamp::data_key;
+use super::key_holder::data_key;
 use crate::domain::envelope::Digest32;
 use crate::domain::ids::UserId;
 use crate::error_chain::error_chain;

@@ -12,8 +12,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::stamp::data_key;
-use super::unusable_keys::{KeyHolder, KeyProblem, UnusableKey, UnusableKeys};
+use super::key_holder::KeyHolder;
+use super::key_holder::data_key;
+use super::unusable_keys::{KeyProblem, UnusableKey, UnusableKeys};
 use crate::domain::ids::UserId;
 use crate::domain::record::Member;
 use crate::domain::state::State;

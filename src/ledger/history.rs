@@ -7,10 +7,10 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use serde_json::Value;
-
 use super::folds::Folds;
 use super::stamp::{StampError, open_network, open_personal};
+
+pub use super::stamp::PastNetwork;
 use super::turns::{Interrupted, Turn, Turns};
 use super::{Answer, Ledger, Record, SubmitError};
 use crate::domain::Misfit;
@@ -98,19 +98,6 @@ impl From<StampError> for HistoryError {
     fn from(why: StampError) -> Self {
         Self::Sealed(crate::error_chain::error_chain(&why))
     }
-}
-
-/// Where an actor called from, with which client.
-#[derive(Clone, Debug, PartialEq)]
-pub enum PastNetwork {
-    /// It was not kept.
-    NotKept,
-    /// It was kept, and has been erased with the person.
-    Erased,
-    /// It was kept, and the key that opens it is missing or damaged.
-    Unavailable,
-    /// `{"ip", "user_agent"}`.
-    Shown(Value),
 }
 
 /// An event with its network opened.

@@ -23,16 +23,20 @@ pub mod telling;
 pub mod turns;
 pub mod unusable_keys;
 
+mod answer;
 mod answers;
 mod checkpoints;
 mod clock_trouble;
 mod command_digest;
 mod erasure;
 mod folds;
+pub mod key_holder;
 mod rebuild;
 mod snapshots;
 mod stamp;
 mod status;
+mod submission;
+mod submit_error;
 mod writer;
 
 #[cfg(test)]
@@ -41,25 +45,12 @@ pub(crate) mod tests;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, LedgerTime};
 use crate::degraded::DegradedParts;
 use crate::domain::audit_event::LedgerRestored;
-use crate::domain::command::Request;
-use crate::domain::endpoint_secret::EndpointSecretText;
-use crate::domain::envelope::Digest32;
-use crate::domain::ids::OrganizationId;
-use crate::domain::record::{
-    Credential, Member, Organization, Project, ServiceAccount, WebhookEndpoint,
-};
-use crate::domain::rejection::Rejection;
-use crate::domain::secret::Token;
-use crate::domain::session::Session;
-use crate::domain::sign_in::OpaqueToken;
 use crate::domain::time::Timestamp;
 use crate::log::Reader;
 use crate::seal::KeyStore;
@@ -70,136 +61,14 @@ use lanes::Lanes;
 use signing::KnownKey;
 use telling::Announced;
 use turns::{NoTurn, Turn, Turns};
-use unusable_keys::{KeyHolder, UnusableKey, UnusableKeys};
+use unusable_keys::{UnusableKey, UnusableKeys};
 
+pub(crate) use answer::Outcome;
+pub use answer::{Answer, Record};
 pub(crate) use stamp::open_personal;
 pub use status::Status;
-
-/// Where a request came from: personal, so it is sealed before it is stored.
-#[derive(Clone, Debug, Eq, PartialEq, Serialize)]
-pub struct Network {
-    /// The client's address.
-    pub ip: String,
-    /// The client's own name, cut to 256 bytes.
-    pub user_agent: Option<String>,
-}
-
-/// A client's promise that equal keys mean equal commands.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Idempotency {
-    /// SHA-256 of organization, actor, method, path and key.
-    pub command: Digest32,
-    /// Keyed hash of the body.
-    pub digest: Digest32,
-}
-
-/// A command on its way.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// Who asks for what.
-    pub request: Request,
-    /// The request's id, stored with its events.
-    pub request_id: Option<String>,
-    /// Where it came from.
-    pub network: Option<Network>,
-    /// The client's idempotency key.
-    pub idempotency: Option<Idempotency>,
-    /// The organization of the client, whose quotas may refuse it; `None`: nothing refuses it for
-    /// how much has been written.
-    pub client_of: Option<OrganizationId>,
-}
-
-impl Submission {
-    /// A submission of the program itself.
-    #[must_use]
-    pub const fn bare(request: Request) -> Self {
-        Self {
-            request,
-            request_id: None,
-            network: None,
-            idempotency: None,
-            client_of: None,
-        }
-    }
-}
-
-/// A record of any type, as it is after a command.
-#[derive(Clone, Debug)]
-pub enum Record {
-    /// The ledger itself has no record to show.
-    Ledger,
-    Organization(Arc<Organization>),
-    Project(Arc<Project>),
-    Member(Arc<Member>),
-    ServiceAccount(Arc<ServiceAccount>),
-    Credential(Arc<Credential>),
-    Session(Arc<Session>),
-    WebhookEndpoint(Arc<WebhookEndpoint>),
-}
-
-/// What a command came to. Everything in it is durable.
-#[derive(Debug)]
-pub struct Answer {
-    /// The records of the command's subjects; the first is what was asked about.
-    pub records: Vec<Record>,
-    /// The new secret; gone once it has been shown.
-    pub token: Option<Token>,
-    /// The token of a new sign-in link or session; gone once it has been shown.
-    pub sign_in: Option<OpaqueToken>,
-    /// The signing secret of a webhook endpoint; gone once it has been shown.
-    pub endpoint_secret: Option<EndpointSecretText>,
-    /// Position of the command's last event; of the newest event if it needed none.
-    pub position: u64,
-    /// Whether this repeats the answer of an earlier, equal command.
-    pub replayed: bool,
-}
-
-/// Why a submission has no answer.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum SubmitError {
-    /// The rules refuse it.
-    #[error(transparent)]
-    Rejected(#[from] Rejection),
-    /// The lane is full, or the organization has its share of it already.
-    #[error("the queue is full")]
-    QueueFull,
-    /// Readers are too far behind to take more.
-    #[error("the views are too far behind")]
-    ViewsBehind,
-    /// No room on the disk for what could be refused.
-    #[error("the disk is full; only ends are taken")]
-    DiskFull,
-    /// A data key that the command needs is missing or damaged.
-    #[error(
-        "the data key of {0} is missing or damaged; only revoke, disable, delete and rotate are \
-         accepted there until the operator has restored it"
-    )]
-    KeyUnusable(KeyHolder),
-    /// The person is erased in the log, and the file of the key could not be removed.
-    #[error("the erasure is recorded, but the operator must remove the key file")]
-    KeyNotDestroyed,
-    /// The clock cannot be believed; only ends are taken.
-    #[error("the clock is suspect; only ends are taken until it is accepted")]
-    ClockSuspect,
-    /// The organization's clients make records faster than they may.
-    #[error("too many creations at once")]
-    TooManyCreations(Duration),
-    /// The organization's clients have written more bytes than they may.
-    #[error("too much was written at once")]
-    TooManyBytes(Duration),
-    /// The command makes an event or a batch beyond the log's limits.
-    #[error("the command is too large for one batch")]
-    TooLarge,
-    /// The write failed half-way: whether it is there will be known after a restart.
-    #[error("whether the command has been written is unknown until a restart")]
-    OutcomeUnknown,
-    /// The command was answered before, and that answer was not read in time.
-    #[error("an answer that was given before was not read in time")]
-    ReplayTooLong,
-    /// The process is ending.
-    #[error("the ledger is stopping")]
-    Stopping,
-}
+pub use submission::{Idempotency, Network, Submission};
+pub use submit_error::SubmitError;
 
 /// Whether the ledger can go on.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -447,11 +316,4 @@ impl Ledger {
             }
         }
     }
-}
-
-/// What the writer answers: a replay is put together on the caller's thread.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    Done(Answer),
-    Repeated { first: u64, last: u64 },
 }

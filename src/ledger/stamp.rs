@@ -4,12 +4,11 @@
 //! organization's chain. Personal values are sealed here and opened here, nowhere else. All of a
 //! decision is sealed before any of it is staged, so that a key that cannot be used is a refusal.
 
-use ulid::Ulid;
 use zeroize::Zeroizing;
 
 use super::command_digest;
-use super::history::PastNetwork;
-use super::unusable_keys::{KeyHolder, KeyProblem, UnusableKey};
+use super::key_holder::KeyHolder;
+use super::unusable_keys::{KeyProblem, SealRefusal, UnusableKey};
 use super::{Idempotency, Submission};
 use crate::clock::Entropy;
 use crate::domain::access::Authority;
@@ -25,7 +24,7 @@ use crate::domain::record::{Member, WebhookEndpoint};
 use crate::domain::sealed_values::{ENDPOINT_KEY_FIELD, PASSWORD_FIELD, values_of_person};
 use crate::domain::session::SignInMeans;
 use crate::domain::state::State;
-use crate::seal::{Context, DataKeyId, KeyStore, Opened, SealError, Sealed};
+use crate::seal::{Context, KeyStore, Opened, Sealed};
 use crate::views::revocations::Entry;
 
 /// Why a decision could not become payloads.
@@ -41,23 +40,6 @@ pub(crate) enum StampError {
 
 /// Where the sealed network is in an envelope.
 const NETWORK_FIELD: &str = "actor.network";
-
-/// The data key of a person, of an organization's own networks, or of an endpoint's secret: its id
-/// is its holder's.
-pub(crate) fn data_key(holder: Ulid) -> DataKeyId {
-    DataKeyId::new(holder)
-}
-
-/// Why a decision could not be sealed. Nothing has been staged.
-#[derive(Debug)]
-pub(crate) enum SealRefusal {
-    /// A key that the command needs cannot be used.
-    KeyUnusable(UnusableKey),
-    /// A new key could not be written.
-    KeyNotWritten(SealError),
-    /// A value cannot be sealed at all.
-    Value(SealError),
-}
 
 /// A decision whose values are sealed, with the sealed network of its first event.
 pub(crate) struct SealedDecision {
@@ -442,4 +424,17 @@ pub(crate) fn open_network(
         Ok(Opened::Erased) => PastNetwork::Erased,
         Ok(Opened::Missing) | Err(_) => PastNetwork::Unavailable,
     })
+}
+
+/// Where an actor called from, with which client.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PastNetwork {
+    /// It was not kept.
+    NotKept,
+    /// It was kept, and has been erased with the person.
+    Erased,
+    /// It was kept, and the key that opens it is missing or damaged.
+    Unavailable,
+    /// `{"ip", "user_agent"}`.
+    Shown(serde_json::Value),
 }

@@ -11,9 +11,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::SubmitError;
-use super::stamp::{SealRefusal, data_key};
+use super::key_holder::{KINDS, KeyHolder};
 use crate::degraded::{DegradedParts, Part};
-use crate::domain::ids::{EndpointId, OrganizationId, SecretId, UserId};
 use crate::domain::personal::Personal;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
@@ -24,44 +23,7 @@ use crate::seal::{DataKeyId, KeyStore, SealError};
 /// so 400 kB.
 const KEYS_NAMED_MAX: usize = 1_000;
 
-/// The kinds of holders, for metrics.
-const KINDS: [&str; 3] = ["member", "organization", "webhook_endpoint"];
-
-/// Whose data key it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum KeyHolder {
-    /// A person's.
-    Member(UserId),
-    /// That of an organization's own networks.
-    Organization(OrganizationId),
-    /// That of one signing secret of a webhook endpoint.
-    EndpointSecret {
-        endpoint: EndpointId,
-        secret: SecretId,
-    },
-}
-
 impl KeyHolder {
-    /// The id of the key, which is also the name of its file.
-    #[must_use]
-    pub fn data_key(self) -> DataKeyId {
-        data_key(match self {
-            Self::Member(id) => id.0,
-            Self::Organization(id) => id.0,
-            Self::EndpointSecret { secret, .. } => secret.0,
-        })
-    }
-
-    /// What is affected, for metrics.
-    #[must_use]
-    pub const fn kind(self) -> &'static str {
-        match self {
-            Self::Member(_) => KINDS[0],
-            Self::Organization(_) => KINDS[1],
-            Self::EndpointSecret { .. } => KINDS[2],
-        }
-    }
-
     /// What does not work without it.
     const fn effect(self) -> &'static str {
         match self {
@@ -87,16 +49,6 @@ impl KeyHolder {
                 "give the organization a new key with `keyledger keys renew --organization ID`"
             }
             Self::EndpointSecret { .. } => "rotate the secret of the endpoint",
-        }
-    }
-}
-
-impl fmt::Display for KeyHolder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Member(id) => write!(f, "member {id}"),
-            Self::Organization(id) => write!(f, "organization {id}"),
-            Self::EndpointSecret { endpoint, .. } => write!(f, "webhook endpoint {endpoint}"),
         }
     }
 }
@@ -329,4 +281,15 @@ fn has_unopened_value(state: &State, holder: KeyHolder) -> bool {
             secrets.any(|one| one.id == secret && Personal::is_unavailable(&one.key))
         }
     }
+}
+
+/// Why a decision could not be sealed. Nothing has been staged.
+#[derive(Debug)]
+pub(crate) enum SealRefusal {
+    /// A key that the command needs cannot be used.
+    KeyUnusable(UnusableKey),
+    /// A new key could not be written.
+    KeyNotWritten(SealError),
+    /// A value cannot be sealed at all.
+    Value(SealError),
 }

@@ -23,8 +23,8 @@ use crate::domain::ids::{EventId, OrganizationId, Owner, ProjectId, SessionId, S
 use crate::domain::record::DisabledBecause;
 use crate::domain::time::Timestamp;
 use crate::ledger::history::HistoryError;
+use crate::ledger::key_holder::KeyHolder;
 use crate::ledger::turns::Turn;
-use crate::ledger::unusable_keys::KeyHolder;
 use crate::ledger::{Ledger, Record};
 use crate::records::{
     CheckpointRecord, KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord,

@@ -7,6 +7,7 @@ use ulid::Ulid;
 use crate::domain::ids::{DeliveryId, EndpointId, EventId};
 use crate::domain::record::EventFilter;
 use crate::domain::time::Timestamp;
+use crate::seal::KeyStore;
 use crate::webhooks::attempt::Failure;
 use crate::webhooks::response::StoredResponse;
 
@@ -104,6 +105,14 @@ pub struct Attempted {
     pub outcome: Outcome,
     /// What the answer's body begins with.
     pub response: StoredResponse,
+}
+
+impl Attempted {
+    /// What the answer's body begins with; empty after the erasure of the event's person.
+    #[must_use]
+    pub fn response_text(&self, keys: &KeyStore) -> String {
+        self.response.text(keys, self.event)
+    }
 }
 
 impl Attempted {

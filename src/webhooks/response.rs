@@ -6,9 +6,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::delivery::Attempted;
 use crate::domain::ids::{EventId, UserId};
-use crate::ledger::unusable_keys::KeyHolder;
+use crate::ledger::key_holder::KeyHolder;
 use crate::seal::keys::Opened;
 use crate::seal::sealed::NONCE_BYTES;
 use crate::seal::{Context, DataKeyId, KeyStore, Sealed};
@@ -82,14 +81,6 @@ impl StoredResponse {
             nonce: *nonce,
             text: text.to_vec(),
         })
-    }
-}
-
-impl Attempted {
-    /// What the answer's body begins with; empty after the erasure of the event's person.
-    #[must_use]
-    pub fn response_text(&self, keys: &KeyStore) -> String {
-        self.response.text(keys, self.event)
     }
 }
 

@@ -10,54 +10,12 @@ use utoipa::openapi::{
     Array, KnownFormat, Object, OpenApi as Document, RefOr, Schema, SchemaFormat, Type,
 };
 
+use crate::api::document::form::{ANY, Form, ListForm};
 use crate::api::document::vocabulary::{ANYWHERE, ASKED, IN_SCHEMAS, LISTS, ON_PATHS};
 use crate::api::document::{operations, schemas_asked_for};
 
 /// The 26 characters of an id after its prefix.
 const ULID: &str = "[0-7][0-9A-HJKMNP-TV-Z]{25}";
-
-/// Any length.
-pub(crate) const ANY: usize = usize::MAX;
-
-/// What a value is.
-#[derive(Clone, Copy)]
-pub(crate) enum Form {
-    /// An id with one of these prefixes.
-    Id(&'static [&'static str]),
-    /// RFC 3339.
-    Instant,
-    /// One of these.
-    OneOf(&'static [&'static str]),
-    /// A text of so many characters.
-    Chars(usize, usize),
-    /// A text that matches a regular expression, one that all dialects read alike.
-    Like(&'static str),
-    /// A text of a format that has a name, and its most characters.
-    Format(&'static str, usize),
-    /// A number, from and to.
-    Number(usize, usize),
-    /// Any text.
-    Free,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct ListForm {
-    min: usize,
-    max: usize,
-    unique: bool,
-}
-
-impl ListForm {
-    pub(crate) const fn unique(min: usize, max: usize) -> Self {
-        let unique = true;
-        Self { min, max, unique }
-    }
-
-    pub(crate) const fn any(min: usize, max: usize) -> Self {
-        let unique = false;
-        Self { min, max, unique }
-    }
-}
 
 /// Where a field is.
 #[derive(Clone, Copy)]

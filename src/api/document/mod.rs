@@ -6,6 +6,7 @@
 //! that do not know version 3.1.
 
 mod answers;
+mod form;
 mod forms;
 mod openapi_3_0;
 mod vocabulary;

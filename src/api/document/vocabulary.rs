@@ -6,7 +6,7 @@
 //! enforces. A test holds every answer and every accepted body of all other tests against the
 //! document, and another one finds the texts that this table does not know.
 
-use crate::api::document::forms::{ANY, Form, ListForm};
+use crate::api::document::form::{ANY, Form, ListForm};
 use crate::domain::decide::{
     DESCRIPTION_CHARS_MAX, EMAIL_BYTES_MAX, NAME_CHARS_MAX, REASON_CHARS_MAX,
     SCOPES_PER_CREDENTIAL_MAX,

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 
 use crate::api::sessions::attempts::Begun;
 use crate::api::sessions::passwords::HashClient;
-use crate::api::sessions::without_credential;
+use crate::api::sessions::unauthenticated::unauthenticated_submission;
 use crate::domain::canonical::address_key;
 use crate::domain::command::{Actor, Command, SignIn, SignInFailure, SignInProof};
 use crate::domain::ids::{EventId, OrganizationId, UserId};
@@ -168,7 +168,7 @@ fn note(app: &App, context: &Context, account: &Account, begun: &Begun) {
             member: *member,
             failures,
         });
-        let mut note = without_credential(app, context, Actor::System, command);
+        let mut note = unauthenticated_submission(app, context, Actor::System, command);
         if account.organization.is_none() && !alone {
             (note.request_id, note.network) = (None, None);
         }

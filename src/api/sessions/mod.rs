@@ -9,6 +9,7 @@ mod hash_turns;
 pub(crate) mod me;
 pub(crate) mod page;
 mod passwords;
+mod unauthenticated;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -16,10 +17,10 @@ use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::domain::command::{self, Actor, Command, SignIn, SignInProof};
+use crate::domain::command::{Actor, Command, SignIn, SignInProof};
 use crate::domain::rejection::Rejection;
 use crate::domain::sign_in::{Password, PresentedToken};
-use crate::ledger::{Record, Submission};
+use crate::ledger::Record;
 use crate::records::{MemberRecord, SessionRecord};
 use crate::web::answer::{mismatch, written};
 use crate::web::app::App;
@@ -27,6 +28,7 @@ use crate::web::context::Context;
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::{body, cookie};
 use by_password::Typed;
+use unauthenticated::unauthenticated_submission;
 
 pub(crate) use attempts::Attempts;
 pub(crate) use passwords::Passwords;
@@ -119,23 +121,9 @@ fn by_link(app: &App, context: &Context, token: &PresentedToken) -> Result<SignI
     })
 }
 
-/// A command that comes by a request without a credential.
-fn without_credential(app: &App, context: &Context, actor: Actor, command: Command) -> Submission {
-    Submission {
-        request: command::Request {
-            actor,
-            command,
-            if_match: None,
-        },
-        request_id: Some(context.request_id.as_str().to_owned()),
-        network: context.network(app),
-        idempotency: None,
-        client_of: None,
-    }
-}
-
 async fn begin(app: &App, context: &Context, command: SignIn) -> Result<Response, Problem> {
-    let submission = without_credential(app, context, Actor::Anonymous, Command::SignIn(command));
+    let submission =
+        unauthenticated_submission(app, context, Actor::Anonymous, Command::SignIn(command));
     let answer = app.ledger.submit(submission).await?;
     let directory = &app.ledger.views().directory;
     let member = directory.member(command.organization, command.member);

@@ -8,10 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::Request;
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -21,14 +20,14 @@ use crate::api::webhooks::delivery_record::{
 };
 use crate::api::webhooks::endpoints::{found_to_change, found_to_read};
 use crate::api::webhooks::replay::check_authority;
+use crate::api::webhooks::{delivery_service, endpoint_target, stopping, uncached_json};
 use crate::domain::access::Action;
-use crate::domain::command::EndpointTarget;
 use crate::domain::event::Fact;
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::rejection::Rejection;
+use crate::ledger::Ledger;
 use crate::ledger::turns::Turn;
-use crate::ledger::{Ledger, SubmitError};
 use crate::web::body::{NoFields, one_of};
 use crate::web::call::Call;
 use crate::web::lists::{Query, array, limit, number, opened};
@@ -39,7 +38,7 @@ use crate::webhooks::examples::Example;
 use crate::webhooks::matching;
 use crate::webhooks::queue::Range;
 use crate::webhooks::store::{Ask, Store, StoreError};
-use crate::webhooks::{PING, Trial, TrialRefused, Webhooks};
+use crate::webhooks::{PING, Trial, TrialRefused};
 
 /// An example to be sent.
 #[derive(Deserialize, ToSchema)]
@@ -82,7 +81,7 @@ pub(crate) async fn ping(
     Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let record = found_to_change(&call, at(organization, endpoint))?;
+    let record = found_to_change(&call, endpoint_target(organization, endpoint))?;
     call.optional_json::<NoFields>(request).await?;
     begun(&call, &record, Trial::Ping).await
 }
@@ -99,7 +98,7 @@ pub(crate) async fn example(
     Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let record = found_to_change(&call, at(organization, endpoint))?;
+    let record = found_to_change(&call, endpoint_target(organization, endpoint))?;
     let asked = call.json::<ExampleAsk>(request).await?.value;
     let example = Example::of(&asked.kind).ok_or_else(|| {
         let message = "must be a type of event that is delivered, such as api_key.created";
@@ -125,8 +124,8 @@ pub(crate) async fn list(
     Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
     query: Query<AttemptPages>,
 ) -> Result<Response, Problem> {
-    found_to_read(&call, at(organization, endpoint)).await?;
-    let store = webhooks(&call)?.store().clone();
+    found_to_read(&call, endpoint_target(organization, endpoint)).await?;
+    let store = delivery_service(&call)?.store().clone();
     let cursor = |text: &str| {
         let cursor = store.cursor(endpoint, text);
         opened(&call.app, text, cursor.map_err(|_closed| unavailable())?)
@@ -158,7 +157,7 @@ pub(crate) async fn show(
     call: Call,
     Path((organization, endpoint, delivery)): Path<(OrganizationId, EndpointId, DeliveryId)>,
 ) -> Result<Response, Problem> {
-    found_to_read(&call, at(organization, endpoint)).await?;
+    found_to_read(&call, endpoint_target(organization, endpoint)).await?;
     let ledger = call.app.ledger.clone();
     let record = off_thread(&call, move |store| {
         let Some(found) = store.delivery(endpoint, delivery)? else {
@@ -171,7 +170,7 @@ pub(crate) async fn show(
     if !found.is_open() {
         call.may(Action::ReceiveAllEvents, organization)?;
     }
-    Ok(answered(StatusCode::OK, &record))
+    Ok(uncached_json(StatusCode::OK, &record))
 }
 
 /// Sends a delivery once more, out of turn and whatever became of it, if the endpoint asks for its
@@ -192,7 +191,7 @@ pub(crate) async fn redeliver(
     Path((organization, endpoint, delivery)): Path<(OrganizationId, EndpointId, DeliveryId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let record = found_to_change(&call, at(organization, endpoint))?;
+    let record = found_to_change(&call, endpoint_target(organization, endpoint))?;
     call.optional_json::<NoFields>(request).await?;
     let found = off_thread(&call, move |store| store.delivery(endpoint, delivery)).await?;
     let (found, _) = found.ok_or_else(no_delivery)?;
@@ -216,14 +215,14 @@ pub(crate) async fn status(
     call: Call,
     Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
 ) -> Result<Response, Problem> {
-    let record = found_to_read(&call, at(organization, endpoint)).await?;
+    let record = found_to_read(&call, endpoint_target(organization, endpoint)).await?;
     let shown = status_of(&call, &record).await?;
-    Ok(answered(StatusCode::OK, &shown))
+    Ok(uncached_json(StatusCode::OK, &shown))
 }
 
 /// How the deliveries of an endpoint stand, which the caller may read.
 async fn status_of(call: &Call, record: &WebhookEndpoint) -> Result<WebhookStatusRecord, Problem> {
-    let webhooks = webhooks(call)?;
+    let webhooks = delivery_service(call)?;
     if record.is_deleted() {
         return Ok(WebhookStatusRecord::default());
     }
@@ -237,26 +236,6 @@ async fn status_of(call: &Call, record: &WebhookEndpoint) -> Result<WebhookStatu
         None => None,
     };
     Ok(WebhookStatusRecord::new(&overview, oldest_at))
-}
-
-pub(crate) fn at(organization: OrganizationId, endpoint: EndpointId) -> EndpointTarget {
-    EndpointTarget {
-        organization,
-        endpoint,
-    }
-}
-
-/// What delivers, where anything does.
-pub(crate) fn webhooks(call: &Call) -> Result<&Webhooks, Problem> {
-    let webhooks = call.app.settings.webhooks.as_ref();
-    webhooks.ok_or_else(|| {
-        Problem::unavailable("webhooks_off", "this server does not deliver webhooks")
-    })
-}
-
-/// What delivers has stopped, since the process is ending.
-pub(crate) fn stopping() -> Problem {
-    SubmitError::Stopping.into()
 }
 
 /// Whether an endpoint asks for an event now.
@@ -292,23 +271,13 @@ async fn begun(
     record: &Arc<WebhookEndpoint>,
     trial: Trial,
 ) -> Result<Response, Problem> {
-    let webhooks = webhooks(call)?;
+    let webhooks = delivery_service(call)?;
     if record.is_deleted() {
         return Err(Rejection::WebhookEndpointDeleted.into());
     }
     let begun = webhooks.attempt(record.id, trial).await;
     let id = begun.ok_or_else(stopping)??.to_string();
-    Ok(answered(StatusCode::ACCEPTED, &BegunDelivery { id }))
-}
-
-/// An answer that nobody keeps.
-pub(crate) fn answered<T: Serialize>(status: StatusCode, body: &T) -> Response {
-    let mut response = (status, Json(body)).into_response();
-    let no_store = HeaderValue::from_static("no-store");
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, no_store);
-    response
+    Ok(uncached_json(StatusCode::ACCEPTED, &BegunDelivery { id }))
 }
 
 /// Reads of the file of deliveries are off the async threads, in turns.
@@ -316,7 +285,7 @@ async fn off_thread<T: Send + 'static>(
     call: &Call,
     read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, Problem> {
-    let store = webhooks(call)?.store().clone();
+    let store = delivery_service(call)?.store().clone();
     let done = moment::in_turn(call, move |_ledger, _turn| read(&store)).await?;
     // The store has reported what is wrong with it.
     done.map_err(|_why| unavailable())

@@ -249,7 +249,7 @@ pub(crate) async fn remove(
 ) -> Result<Response, Problem> {
     let target = known(&call, organization, endpoint)?;
     let answer = call.submit(Command::DeleteEndpoint(target), None).await?;
-    answered(&answer)
+    uncached_json(&answer)
 }
 
 /// Gives a webhook endpoint a new secret, which is in this answer alone. During the overlap
@@ -299,7 +299,7 @@ pub(crate) async fn enable(
     };
     let command = Command::EnableEndpoint(EnableEndpoint { target, from });
     let answer = call.submit(command, Some(&body.bytes)).await?;
-    answered(&answer)
+    uncached_json(&answer)
 }
 
 /// Has nothing delivered until the webhook endpoint is enabled; its events are kept for it.
@@ -318,7 +318,7 @@ pub(crate) async fn disable(
     let body = call.optional_json::<NoFields>(request).await?;
     let command = Command::DisableEndpoint(target);
     let answer = call.submit(command, Some(&body.bytes)).await?;
-    answered(&answer)
+    uncached_json(&answer)
 }
 
 /// The history of a webhook endpoint, newest first.
@@ -400,7 +400,7 @@ fn issued(status: StatusCode, answer: &Answer) -> Result<Response, Problem> {
     Ok(written(status, answer, record.stamp.version, &body))
 }
 
-fn answered(answer: &Answer) -> Result<Response, Problem> {
+fn uncached_json(answer: &Answer) -> Result<Response, Problem> {
     let record = record_of(answer)?;
     let body = WebhookEndpointRecord::from(record);
     Ok(written(StatusCode::OK, answer, record.stamp.version, &body))

@@ -175,7 +175,7 @@ pub(crate) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Pr
         has_place: place.is_some(),
     };
     let page = poll(&caller, &Arc::new(wanted), (from, bounds), deadline).await?;
-    Ok(answered(&call, &query, &page))
+    Ok(uncached_json(&call, &query, &page))
 }
 
 /// Whether a caller still gets the same events as when the stream began.
@@ -223,7 +223,7 @@ async fn poll(
 }
 
 /// A JSON array of bodies, with the position that it reaches and a link to what follows.
-fn answered(call: &Call, query: &Query<Asked>, page: &Page) -> Response {
+fn uncached_json(call: &Call, query: &Query<Asked>, page: &Page) -> Response {
     let mut text = Vec::with_capacity(page.bytes + page.bodies.len() + 2);
     text.push(b'[');
     for (index, (_, body)) in page.bodies.iter().enumerate() {

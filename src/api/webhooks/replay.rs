@@ -14,8 +14,8 @@ use utoipa::ToSchema;
 use crate::api::ledger::moment::{in_turn, off_thread};
 use crate::api::ledger::position;
 use crate::api::ledger::position::Place;
-use crate::api::webhooks::deliveries::{answered, at, stopping, webhooks};
 use crate::api::webhooks::endpoints::found_to_change;
+use crate::api::webhooks::{delivery_service, endpoint_target, stopping, uncached_json};
 use crate::domain::access::Action;
 use crate::domain::ids::{EndpointId, OrganizationId, Subject};
 use crate::domain::record::{EventFilter, WebhookEndpoint};
@@ -86,7 +86,7 @@ pub(crate) async fn replay(
     Path((organization, endpoint)): Path<(OrganizationId, EndpointId)>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let record = found_to_change(&call, at(organization, endpoint))?;
+    let record = found_to_change(&call, endpoint_target(organization, endpoint))?;
     let asked = call.json::<ReplayAsk>(request).await?.value;
     let types = asked.types.map(EventFilter::check).transpose();
     let types = types.map_err(|why| Problem::from(why).about("types"))?;
@@ -96,7 +96,7 @@ pub(crate) async fn replay(
     if record.is_deleted() {
         return Err(Rejection::WebhookEndpointDeleted.into());
     }
-    let webhooks = webhooks(&call)?;
+    let webhooks = delivery_service(&call)?;
     let range = Range {
         next: from,
         to: Some(to),
@@ -105,7 +105,7 @@ pub(crate) async fn replay(
     if asked.dry_run {
         let count = count(&call, record, range).await?;
         let body = ReplayCount { count, from, to };
-        return Ok(answered(StatusCode::OK, &body));
+        return Ok(uncached_json(StatusCode::OK, &body));
     }
     let conflict = |code, detail: &str| Err(Problem::new(StatusCode::CONFLICT, code, detail));
     if !record.is_active() {
@@ -117,7 +117,10 @@ pub(crate) async fn replay(
         let detail = "a replay of this webhook endpoint is under way; wait until it is done";
         return conflict("replay_running", detail);
     }
-    Ok(answered(StatusCode::ACCEPTED, &ReplayBegun { from, to }))
+    Ok(uncached_json(
+        StatusCode::ACCEPTED,
+        &ReplayBegun { from, to },
+    ))
 }
 
 /// The positions that are asked for.

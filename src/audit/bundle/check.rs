@@ -10,11 +10,12 @@ use std::path::Path;
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::events::{Lines, read_events};
+use super::members::{bundle_finding, named_member};
 use super::{
     CHECKPOINT, CHECKPOINTS, EVENTS, FORMAT, GUIDE, HASHES, MANIFEST, Manifest, PERSONAL,
     ProvenCheckpoint, VKEY,
 };
-use crate::audit::archive::{Archive, ArchiveError, Member, SUMS};
+use crate::audit::archive::{Archive, ArchiveError, SUMS};
 use crate::audit::keys::{Named, checkpoint_of, claimed};
 use crate::audit::verdict::{Finding, Kind, Verdict};
 use crate::merkle::proof::check_consistency;
@@ -72,13 +73,14 @@ fn check(
     let manifest = manifest(&archive)?;
     report.manifest = Some(manifest.clone());
     let note = archive.text(named_member(&archive, CHECKPOINT)?)?;
-    let newest = claimed(&note).map_err(|why| found(Kind::CheckpointForm, CHECKPOINT, why))?;
+    let newest =
+        claimed(&note).map_err(|why| bundle_finding(Kind::CheckpointForm, CHECKPOINT, why))?;
     let is_its = manifest.size == newest.size
         && manifest.root == STANDARD.encode(newest.root)
         && manifest.origin == newest.origin;
     if !is_its {
         let what = "the manifest is of another tree than the checkpoint";
-        return Err(found(Kind::BundleManifest, MANIFEST, what));
+        return Err(bundle_finding(Kind::BundleManifest, MANIFEST, what));
     }
     let since = since.map(|note| {
         let checkpoint = claimed(note);
@@ -92,12 +94,12 @@ fn check(
     let counted = (events.count, events.hashes);
     if counted != (manifest.events, manifest.hashes) {
         let what = format!("there are {} events and {} hashes", counted.0, counted.1);
-        return Err(found(Kind::BundleManifest, MANIFEST, what));
+        return Err(bundle_finding(Kind::BundleManifest, MANIFEST, what));
     }
     let notes = read_checkpoints(&archive, &newest)?;
     if notes.len() != manifest.checkpoints || notes.last() != Some(&note) {
         let what = "there are other checkpoints than it says";
-        return Err(found(Kind::BundleManifest, MANIFEST, what));
+        return Err(bundle_finding(Kind::BundleManifest, MANIFEST, what));
     }
     let keys = trusted(&archive, vkey, (&events.named, &notes, &newest.origin))?;
     for note in &notes {
@@ -111,18 +113,6 @@ fn check(
     }
 }
 
-pub(super) fn found(kind: Kind, name: &str, what: impl Into<String>) -> ArchiveError {
-    Finding::new(kind, what).in_file(Path::new(name)).into()
-}
-
-pub(super) fn named_member<'a>(
-    archive: &'a Archive,
-    name: &str,
-) -> Result<&'a Member, ArchiveError> {
-    let member = archive.member(name);
-    member.ok_or_else(|| found(Kind::BundleForm, name, format!("{name} is missing")))
-}
-
 /// The members stand in their order, and no other is among them.
 fn check_names(archive: &Archive) -> Result<(), ArchiveError> {
     let mut names = archive.members.iter().map(|member| member.name.as_str());
@@ -130,13 +120,13 @@ fn check_names(archive: &Archive) -> Result<(), ArchiveError> {
     for expected in begin {
         if names.next() != Some(expected) {
             let what = format!("{expected} does not stand in its place");
-            return Err(found(Kind::BundleForm, expected, what));
+            return Err(bundle_finding(Kind::BundleForm, expected, what));
         }
     }
     let rest: Vec<&str> = names.collect();
     let [between @ .., MANIFEST, SUMS] = rest.as_slice() else {
         let what = format!("{MANIFEST} and {SUMS} do not stand at the end");
-        return Err(found(Kind::BundleForm, MANIFEST, what));
+        return Err(bundle_finding(Kind::BundleForm, MANIFEST, what));
     };
     let schemas = match between {
         [PERSONAL, schemas @ ..] => schemas,
@@ -147,18 +137,18 @@ fn check_names(archive: &Archive) -> Result<(), ArchiveError> {
         None if are_in_order => Ok(()),
         None => {
             let what = "the schemas do not stand in their order";
-            Err(found(Kind::BundleForm, "schemas", what))
+            Err(bundle_finding(Kind::BundleForm, "schemas", what))
         }
         Some(name) => {
             let what = format!("{name} is no member of a bundle");
-            Err(found(Kind::BundleForm, name, what))
+            Err(bundle_finding(Kind::BundleForm, name, what))
         }
     }
 }
 
 fn manifest(archive: &Archive) -> Result<Manifest, ArchiveError> {
     let bytes = archive.small(named_member(archive, MANIFEST)?)?;
-    let refuse = |what: String| found(Kind::BundleManifest, MANIFEST, what);
+    let refuse = |what: String| bundle_finding(Kind::BundleManifest, MANIFEST, what);
     let manifest: Manifest =
         serde_json::from_slice(&bytes).map_err(|why| refuse(why.to_string()))?;
     if manifest.format != FORMAT {
@@ -239,7 +229,7 @@ fn trusted(
     let mut own = Vec::new();
     for line in archive.text(member)?.lines() {
         let key = NoteVerifier::parse(line);
-        own.push(key.map_err(|why| found(Kind::BundleForm, VKEY, why.to_string()))?);
+        own.push(key.map_err(|why| bundle_finding(Kind::BundleForm, VKEY, why.to_string()))?);
     }
     let Some(given) = given else {
         return Ok(own);

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
-use super::check::{found, named_member};
+use super::members::{bundle_finding, named_member};
 use super::{Chosen, EVENTS, HASHES, Manifest};
 use crate::audit::archive::{Archive, ArchiveError, Content};
 use crate::audit::chains::Chains;
@@ -90,12 +90,12 @@ pub(super) fn read_events(
     hashes.fill(&mut tree, newest.size)?;
     if hashes.left > 0 {
         let what = "there are more hashes than gaps between the events";
-        return Err(found(Kind::BundleProof, HASHES, what));
+        return Err(bundle_finding(Kind::BundleProof, HASHES, what));
     }
     events.hashes = hashes.taken;
     if tree.root() != newest.root {
         let what = "the events and hashes have another root than the checkpoint";
-        return Err(found(Kind::BundleProof, EVENTS, what));
+        return Err(bundle_finding(Kind::BundleProof, EVENTS, what));
     }
     Ok(events)
 }
@@ -150,7 +150,7 @@ impl<R: Read> Hashes<R> {
             self.taken += 1;
             if !tree.append_subtree(part.level, root) {
                 let what = "the tree would have too many leaves";
-                return Err(found(Kind::BundleProof, HASHES, what));
+                return Err(bundle_finding(Kind::BundleProof, HASHES, what));
             }
         }
         Ok(())

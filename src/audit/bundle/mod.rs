@@ -6,6 +6,7 @@
 pub mod check;
 mod events;
 pub mod export;
+mod members;
 pub mod table;
 
 use serde::{Deserialize, Serialize};

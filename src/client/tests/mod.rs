@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::cache::{Heartbeat, Revocation};
 use super::sse::{Event, Events, Lie};
+use super::verification::Asked;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);

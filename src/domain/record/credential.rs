@@ -330,6 +330,18 @@ impl SixBytes {
     }
 }
 
+impl Secret {
+    /// When this secret stops being accepted: the earlier of its own end and the credential's.
+    #[must_use]
+    pub fn valid_until(&self, credential: &Credential) -> Option<Timestamp> {
+        let ended = credential.ended().map(|ended| ended.at);
+        [self.ends_at, credential.expires_at(), ended]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+}
+
 impl Keyed<CredentialId> for Credential {
     fn key(&self) -> CredentialId {
         self.id

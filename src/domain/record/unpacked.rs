@@ -7,7 +7,7 @@ use std::sync::Arc;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
 
-use super::{Credential, Grant, Metadata, Stamp};
+use super::{Grant, Metadata, Stamp};
 use crate::domain::ids::{CredentialId, EventId, OrganizationId, Owner, ProjectId, SecretId};
 use crate::domain::kind::Kind;
 use crate::domain::secret::{KeyHint, SecretHash, shown_prefix};
@@ -91,15 +91,5 @@ impl Secret {
     #[must_use]
     pub fn shown_prefix(&self) -> String {
         shown_prefix(&self.prefix, self.id)
-    }
-
-    /// When this secret stops being accepted: the earlier of its own end and the credential's.
-    #[must_use]
-    pub fn valid_until(&self, credential: &Credential) -> Option<Timestamp> {
-        let ended = credential.ended().map(|ended| ended.at);
-        [self.ends_at, credential.expires_at(), ended]
-            .into_iter()
-            .flatten()
-            .min()
     }
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use super::restored::SeenBeyond;
+use super::folder::Folder;
 use crate::domain::catalogue::InvalidText;
 use crate::domain::unreadable::UnreadableEvent;
 use crate::ledger::SubmitError;
@@ -166,5 +166,22 @@ impl From<FloorError> for BootError {
         } else {
             Self::Floor(why)
         }
+    }
+}
+
+/// A derived store that holds more events than the log.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SeenBeyond {
+    /// The store.
+    pub path: PathBuf,
+    /// An event that it knows of.
+    pub position: u64,
+}
+
+/// The folder cannot be used, and why.
+pub(super) fn unusable(folder: &Folder, source: io::Error) -> BootError {
+    BootError::Folder {
+        path: folder.path().to_owned(),
+        source: private::explained(folder.path(), source),
     }
 }

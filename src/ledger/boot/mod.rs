@@ -7,96 +7,42 @@ mod error;
 mod folder;
 mod making;
 mod restored;
+mod settings;
 mod start;
 
-use std::io;
-use std::num::NonZeroU64;
-use std::path::PathBuf;
-use std::time::Duration;
-
-use super::checkpoints::{BETWEEN_CHECKPOINTS, Signing};
+use super::checkpoints::Signing;
 use super::signing::{Signers, verifiers};
-use super::snapshots::{self, EVENTS_BETWEEN, Loaded};
+use super::snapshots::{self, Loaded};
 use super::stamp::{StampError, open_personal};
 use super::unusable_keys::UnusableKeys;
 use super::{Ledger, Submission, erasure};
-use crate::clock::{Clock, Entropy};
 use crate::degraded::DegradedParts;
 use crate::domain::catalogue::Catalogue;
 use crate::domain::command::{Actor, Command, OpenLedger, Request};
 use crate::domain::envelope::{Event, commitment};
 use crate::domain::ids::LogId;
 use crate::domain::state::State;
-use crate::log::{
-    CheckpointFile, Disk, Floor, FolderLock, Log, LogSettings, OpenError, Reader, Recovered,
-    StartFrom,
-};
+use crate::log::{CheckpointFile, Floor, FolderLock, Log, OpenError, Reader, Recovered, StartFrom};
 use crate::merkle::{Checkpoint, NoteSigner};
 use crate::private;
 use crate::seal::KeyStore;
 use crate::views::Views;
 use crate::views::history::{Applied, History};
+use error::unusable;
 use restored::Pending;
 use start::{Parts, start};
 
-pub use error::{BootError, ReplayError};
+pub use error::{BootError, ReplayError, SeenBeyond};
 pub use folder::Folder;
 pub use making::create_with;
-pub use restored::{RestoreMark, SeenBeyond, tile_beyond};
+pub use restored::{RestoreMark, tile_beyond};
+pub use settings::{Restored, Settings};
 
 /// Events applied between two settlings of a replay: the overlay stays small.
 const REPLAY_STRIDE: u64 = 10_000;
 
 /// The longest origin: it is the name of a key in a signed note.
 const ORIGIN_BYTES_MAX: usize = 255;
-
-/// How a ledger is opened.
-#[derive(Debug)]
-pub struct Settings {
-    pub folder: Folder,
-    /// Where the master key is, if not in the folder.
-    pub master_key_file: Option<PathBuf>,
-    /// Where the files of log and checkpoints are; keys and views are always on the real disk.
-    pub disk: Disk,
-    /// Sizes of segments.
-    pub log: LogSettings,
-    /// Events from one snapshot to the next.
-    pub events_between_snapshots: NonZeroU64,
-    /// How long the signer waits from one checkpoint to the next.
-    pub between_checkpoints: Duration,
-    /// The operator vouches for the clock.
-    pub accept_clock: bool,
-    /// The folder was put back from an older copy, and the operator says so.
-    pub restored: Option<Restored>,
-    /// What tells the time.
-    pub clock: Clock,
-    /// Where ids and secrets come from.
-    pub entropy: Entropy,
-}
-
-impl Settings {
-    /// The usual ones for a folder.
-    #[must_use]
-    pub fn usual(folder: Folder) -> Self {
-        Self {
-            folder,
-            master_key_file: None,
-            disk: Disk::Real,
-            log: LogSettings::default(),
-            events_between_snapshots: EVENTS_BETWEEN,
-            between_checkpoints: BETWEEN_CHECKPOINTS,
-            accept_clock: false,
-            restored: None,
-            clock: Clock::system(),
-            entropy: Entropy::system(),
-        }
-    }
-}
-
-/// How many positions to give up in a folder that was put back from an older copy; `None`: as many
-/// as the usual rate of events suggests.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Restored(pub Option<u64>);
 
 /// Makes a ledger in an empty folder and opens it, under the default catalogue. `origin` names its
 /// checkpoints.
@@ -473,11 +419,4 @@ fn stands_in(reader: &Reader, applied: Applied) -> Result<bool, BootError> {
         return Ok(false);
     }
     Ok(reader.root_after(applied.position)? == Some(applied.root))
-}
-
-fn unusable(folder: &Folder, source: io::Error) -> BootError {
-    BootError::Folder {
-        path: folder.path().to_owned(),
-        source: private::explained(folder.path(), source),
-    }
 }

@@ -9,12 +9,13 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::{BootError, Folder, ReplayError, unusable};
+use super::error::{BootError, ReplayError, SeenBeyond, unusable};
+use super::folder::Folder;
 use crate::clock::Clock;
 use crate::domain::audit_event::LedgerRestored;
 use crate::domain::command::{Actor, Command, RecordRestore, Request};
@@ -82,15 +83,6 @@ impl RestoreMark {
             Ok(()) | Err(_) => File::open(folder.path())?.sync_all(),
         }
     }
-}
-
-/// A derived store that holds more events than the log.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct SeenBeyond {
-    /// The store.
-    pub path: PathBuf,
-    /// An event that it knows of.
-    pub position: u64,
 }
 
 /// A published tile whose last entry would be at or beyond the end of the log. Tiles are written

@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::watch;
 
-use super::{BootError, Settings, unusable};
+use super::error::{BootError, unusable};
+use super::settings::Settings;
 use crate::clock::{Clock, ClockGuard, LedgerTime};
 use crate::degraded::DegradedParts;
 use crate::domain::state::State;

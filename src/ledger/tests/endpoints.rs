@@ -12,7 +12,7 @@ use crate::domain::command::{
 use crate::domain::event::Fact;
 use crate::domain::ids::{OrganizationId, Subject};
 use crate::domain::record::{EnabledFrom, SignatureScheme, WebhookEndpoint};
-use crate::ledger::stamp::data_key;
+use crate::ledger::key_holder::data_key;
 use crate::ledger::{Answer, Record, Submission};
 
 fn new_endpoint(organization: OrganizationId, url: &str) -> CreateEndpoint {

@@ -13,7 +13,7 @@ use crate::domain::envelope::Event;
 use crate::domain::ids::{OrganizationId, Owner, UserId};
 use crate::domain::kind::Kind;
 use crate::ledger::history::PastNetwork;
-use crate::ledger::stamp::data_key;
+use crate::ledger::key_holder::data_key;
 use crate::ledger::{Record, Submission};
 
 fn member(world: &World, of: OrganizationId, email: &str) -> UserId {

@@ -8,7 +8,7 @@ use crate::domain::command::{Actor, AddMember};
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::ledger::stamp::data_key;
+use crate::ledger::key_holder::data_key;
 use crate::ledger::{Record, Submission};
 use crate::seal::{Context, Opened};
 

@@ -16,7 +16,8 @@ use crate::domain::ids::{EndpointId, OrganizationId, SecretId, SessionId, UserId
 use crate::domain::personal::Personal;
 use crate::domain::record::SignatureScheme;
 use crate::ledger::history::PastNetwork;
-use crate::ledger::unusable_keys::{KeyHolder, KeyProblem};
+use crate::ledger::key_holder::KeyHolder;
+use crate::ledger::unusable_keys::KeyProblem;
 use crate::ledger::{Answer, Record, Submission, SubmitError};
 use crate::seal::tests::DAMAGE;
 

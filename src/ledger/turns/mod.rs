@@ -24,7 +24,7 @@ use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use crate::domain::ids::OrganizationId;
-use threads::Threads;
+use threads::{BEGUN_MAX, Threads};
 
 /// Slices at once: with one of two cores for each, the service's own threads go on beside them.
 const SLICES_MAX: usize = 2;
@@ -35,8 +35,6 @@ const SLICE: Duration = Duration::from_millis(5);
 /// Work of one organization that has begun and is not done: each holds a thread and what it has
 /// read, and they take turns among each other. The rest waits without either.
 pub(crate) const BEGUN_EACH_MAX: usize = 4;
-/// The same of all organizations: with a page of 1 MiB each, and its JSON beside it, 128 MiB.
-const BEGUN_MAX: usize = 64;
 /// What part of the free places of either kind one organization may take.
 const FREE_PART: usize = 3;
 /// Requests of one organization that wait to begin, while the others leave three times as many.

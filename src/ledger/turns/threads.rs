@@ -8,8 +8,11 @@ use std::sync::{Arc, OnceLock};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
-use super::BEGUN_MAX;
 use crate::priority::lower_thread_priority;
+
+/// Work of all organizations that has begun and is not done, each on a thread: with a page of 1 MiB
+/// each, and its JSON beside it, 128 MiB.
+pub(super) const BEGUN_MAX: usize = 64;
 
 /// The pool; made with the first read.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use percent_encoding::{CONTROLS, percent_encode};
 use zeroize::Zeroizing;
 
-use crate::api::verification::forward_auth::{ENVOY, NGINX, ROOT};
+use crate::api::verification::forward_auth::paths::{ENVOY, NGINX, ROOT};
 use crate::domain::blot::holds_token;
 use crate::domain::ids::ProjectId;
 use crate::web::authorization::{PresentedToken, presented_token};

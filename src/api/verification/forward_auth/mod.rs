@@ -14,6 +14,7 @@
 
 mod asked;
 mod gateway;
+mod paths;
 
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri, header};
@@ -29,13 +30,10 @@ use crate::web::problem::{Problem, ProblemBody};
 use crate::web::record_usage;
 use crate::web::record_usage::Presented;
 use asked::{Asked, Form};
+use paths::ROOT;
 
-/// Where gateways ask.
-const ROOT: &str = "/v1/forward-auth";
-/// Where nginx asks.
-pub(crate) const NGINX: &str = "/v1/forward-auth/nginx";
-/// Where Envoy asks; its client's path follows.
-const ENVOY: &str = "/v1/forward-auth/envoy";
+pub(crate) use paths::NGINX;
+
 /// Why there is no verdict, where nginx can be told 403 alone.
 const REASON: HeaderName = HeaderName::from_static("x-keyledger-reason");
 
@@ -251,7 +249,7 @@ mod tests {
         check(Problem::busy("x"), NGINX, unavailable);
         let bad = || Problem::bad_request("header_twice", "x");
         check(bad(), NGINX, (403, Some("bad_request"), None));
-        for route in ["/v1/verify", ENVOY, "/v1/forward-auth/{*path}"] {
+        for route in ["/v1/verify", paths::ENVOY, "/v1/forward-auth/{*path}"] {
             check(bad(), route, (400, None, None));
         }
         check(Problem::timeout(), NGINX, (403, Some("bad_request"), None));
