@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
-use keyledger::domain::envelope::{Digest32, Event, commitment};
+use keyledger::domain::digest::Digest32;
+use keyledger::domain::envelope::{Event, commitment};
 use keyledger::domain::state::State;
 use keyledger::log::{Disk, Lane, Log, LogSettings, Reader, SEGMENT_BYTES};
 use keyledger::merkle::Frontier;

@@ -4,9 +4,8 @@
 
 use anyhow::Result;
 use keyledger::domain::catalogue::Catalogue;
-use keyledger::domain::envelope::{
-    ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, commitment,
-};
+use keyledger::domain::digest::{Digest32, Nonce16};
+use keyledger::domain::envelope::{ActorStamp, ActorType, Event, OrganizationPlace, commitment};
 use keyledger::domain::event::{
     CatalogueAdopted, Fact, KeyCreated, LedgerOpened, NewSecret, OrganizationCreated,
     ServiceAccountCreated,

@@ -20,7 +20,9 @@ use serde::de::{DeserializeSeed, Error as _, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::digest::{Digest32, Nonce16};
 use super::event::Fact;
+use super::event::older::older;
 use super::ids::{EventId, OrganizationId, Principal, Subject, Via};
 use super::time::Timestamp;
 use super::unreadable::UnreadableEvent;
@@ -28,14 +30,6 @@ use crate::seal::Sealed;
 
 /// The longest stored payload: an entry of a C2SP tile has a 16-bit length.
 pub const PAYLOAD_BYTES_MAX: usize = 65_535;
-
-/// A 32-byte digest that is hex in JSON.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Deserialize, Serialize)]
-pub struct Digest32(#[serde(with = "super::hex_text")] pub [u8; 32]);
-
-/// A 16-byte nonce that is hex in JSON.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Deserialize, Serialize)]
-pub struct Nonce16(#[serde(with = "super::hex_text")] pub [u8; 16]);
 
 /// What kind of actor did it.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
@@ -304,7 +298,7 @@ impl<'de> DeserializeSeed<'de> for Data<'_> {
     type Value = Option<Fact>;
 
     fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
-        Fact::read(self.0, self.1, from)
+        Fact::read(self.0, self.1, from, |data| older(self.0, self.1, data))
     }
 }
 

@@ -27,7 +27,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::envelope::Event;
-use super::event::Fact;
+use super::event::{Fact, KeyExpired, KeyExpiring};
 use super::ids::{CredentialId, EventId, Subject};
 use super::record::Credential;
 use super::time::{DAY_MS, Timestamp};
@@ -36,28 +36,6 @@ use super::time::{DAY_MS, Timestamp};
 pub const LEAD_DAYS_MAX: u16 = 365;
 /// Most leads.
 pub const LEADS_MAX: usize = 10;
-
-/// `api_key.expiring`: once for each lead.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct KeyExpiring {
-    /// When it expires.
-    pub expires_at: Timestamp,
-    /// The lead: so many times 24 hours ahead.
-    pub days: u16,
-    /// When the notice was due; later than the lead says only where the program stood still.
-    pub due_at: Timestamp,
-}
-
-/// `api_key.expired`: a notice of what happened by itself.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-#[cfg_attr(test, derive(utoipa::ToSchema))]
-#[serde(deny_unknown_fields)]
-pub struct KeyExpired {
-    /// When it did.
-    pub expires_at: Timestamp,
-}
 
 /// Where a notice stands in the order of all.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]

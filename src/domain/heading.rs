@@ -1,7 +1,7 @@
 //! What a stored payload begins with, read without parsing the rest: most readers of the log are
 //! after a few of its events, and who checks the chains of all needs a few fields of each.
 
-use super::envelope::Digest32;
+use super::digest::Digest32;
 use super::ids::{OrganizationId, Subject};
 
 /// The type of an event and whose it is.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::audit_event::LedgerRestored;
+use super::event::ledger::LedgerRestored;
 use super::expiry::Turn;
 use super::ids::LogId;
 use super::time::Timestamp;

@@ -7,17 +7,17 @@
 pub mod access;
 pub mod action;
 mod apply;
-pub mod audit_event;
 pub mod blot;
 pub mod canonical;
 pub mod catalogue;
 pub mod command;
 pub mod decide;
-pub mod endpoint_event;
+pub mod digest;
 pub mod endpoint_secret;
 pub mod envelope;
 pub mod event;
 pub mod event_schemas;
+mod event_type_check;
 pub mod expiry;
 pub mod heading;
 mod hex_text;
@@ -27,6 +27,7 @@ pub mod kind;
 pub mod ledger_head;
 mod live_credentials;
 pub mod nearest;
+mod password_rule;
 pub mod personal;
 pub mod pieces;
 pub mod record;
@@ -41,7 +42,6 @@ pub mod staged;
 pub mod state;
 pub mod time;
 pub mod unreadable;
-mod upcast;
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::audit_event::LedgerRestored;
 use super::catalogue::{CatalogueText, InvalidCatalogue};
-use super::envelope::{Digest32, Event};
+use super::digest::Digest32;
+use super::envelope::Event;
+use super::event::ledger::LedgerRestored;
 use super::expiry::Turn;
 use super::ids::{
     CredentialId, EndpointId, EventId, LogId, OrganizationId, ProjectId, ServiceAccountId,

@@ -10,7 +10,6 @@ use std::fmt;
 use serde::{Deserialize, Deserializer};
 use zeroize::Zeroizing;
 
-use super::rejection::Rejection;
 use super::secret::SecretHash;
 
 /// Characters of a token: 32 random bytes in lower-case hex.
@@ -100,22 +99,6 @@ impl Password {
     #[must_use]
     pub fn is_presentable(&self) -> bool {
         self.0.len() <= PASSWORD_BYTES_MAX
-    }
-
-    /// Whether it may be set. Length is all that is asked: rules of composition make people choose
-    /// what they can be guessed by.
-    pub fn check(&self) -> Result<(), Rejection> {
-        if self.0.chars().count() < PASSWORD_CHARS_MIN {
-            return Err(Rejection::PasswordTooShort);
-        }
-        if !self.is_presentable() {
-            return Err(Rejection::FieldTooLong {
-                field: "password",
-                max: PASSWORD_BYTES_MAX,
-                unit: "bytes",
-            });
-        }
-        Ok(())
     }
 }
 

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::access::{Authority, OwnerStanding};
 use super::catalogue::{Catalogue, InvalidCatalogue};
 use super::command::Actor;
-use super::envelope::Digest32;
+use super::digest::Digest32;
 use super::expiry::{Seen, Turn};
 use super::ids::{
     CredentialId, EndpointId, EventId, OrganizationId, Owner, ProjectId, ServiceAccountId,

@@ -4,7 +4,7 @@
 //! takes the member's own data key, so that an erasure reaches it.
 
 use super::key_holder::data_key;
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::ids::UserId;
 use crate::error_chain::error_chain;
 use crate::seal::KeyStore;

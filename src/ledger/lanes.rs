@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{Outcome, Submission, SubmitError};
 use crate::domain::command::Urgency;
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::ids::OrganizationId;
 use crate::domain::rejection::Rejection;
 

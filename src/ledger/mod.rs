@@ -50,7 +50,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::clock::{Clock, LedgerTime};
 use crate::degraded::DegradedParts;
-use crate::domain::audit_event::LedgerRestored;
+use crate::domain::event::ledger::LedgerRestored;
 use crate::domain::time::Timestamp;
 use crate::log::Reader;
 use crate::seal::KeyStore;

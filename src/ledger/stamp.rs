@@ -14,9 +14,8 @@ use crate::clock::Entropy;
 use crate::domain::access::Authority;
 use crate::domain::command::Actor;
 use crate::domain::decide::{Change, Decision, Facts};
-use crate::domain::envelope::{
-    ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, commitment,
-};
+use crate::domain::digest::{Digest32, Nonce16};
+use crate::domain::envelope::{ActorStamp, ActorType, Event, OrganizationPlace, commitment};
 use crate::domain::event::Fact;
 use crate::domain::ids::{EventId, Principal, Subject, UserId};
 use crate::domain::personal::Personal;

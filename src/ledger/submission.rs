@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::domain::command::Request;
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::ids::OrganizationId;
 
 /// Where a request came from: personal, so it is sealed before it is stored.

@@ -17,7 +17,7 @@ use tokio::sync::Mutex;
 
 use super::{Ledger, Submission, SubmitError};
 use crate::domain::command::{Actor, Command, NoteCheckpoint, Request};
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::ids::OrganizationId;
 use crate::domain::time::Timestamp;
 use crate::tiles::Published;

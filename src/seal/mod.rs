@@ -10,7 +10,6 @@ pub mod export;
 pub mod files;
 pub mod import;
 pub mod keys;
-pub mod password;
 pub mod sealed;
 pub mod secret;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::{EndedUse, Outcome, Usage};
 use crate::domain::command::{Actor, Command, EndedSecretUse, Request, SealUsage};
 use crate::domain::decide::ENDED_USE_NOTED_EVERY_MS;
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::event::EndedCode;
 use crate::domain::ids::CredentialId;
 use crate::domain::rejection::Rejection;

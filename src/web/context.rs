@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
 use sha2::{Digest, Sha256};
 
 use crate::domain::blot::without_secrets;
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::ids::{OrganizationId, Principal};
 use crate::ledger::{Idempotency, Network};
 use crate::web::app::App;

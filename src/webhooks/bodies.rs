@@ -16,9 +16,9 @@ use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use url::Url;
 
-use crate::domain::audit_event::LedgerCheckpointed;
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
+use crate::domain::event::ledger::LedgerCheckpointed;
 use crate::domain::ids::{EventId, OrganizationId, Owner, ProjectId, SessionId, Subject, UserId};
 use crate::domain::record::DisabledBecause;
 use crate::domain::time::Timestamp;

@@ -19,7 +19,7 @@ use crate::api::ledger::stored_events::{CutOff, NDJSON};
 use crate::api::ledger::{covered, may_read_ledger, noted};
 use crate::audit::past::Asked;
 use crate::domain::access::Action;
-use crate::domain::audit_event::LedgerReading;
+use crate::domain::event::ledger::LedgerReading;
 use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::domain::audit_event::LedgerReading;
 use crate::domain::command::{Command, NoteLedgerRead};
+use crate::domain::event::ledger::LedgerReading;
 use crate::domain::ids::{OrganizationId, Via};
 use crate::web::call::Call;
 use crate::web::problem::Problem;

@@ -8,7 +8,7 @@ use serde::de::{Deserializer, Error, Visitor};
 use utoipa::openapi::{ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use crate::api::ledger::moment::off_thread;
-use crate::domain::audit_event::LedgerRestored;
+use crate::domain::event::ledger::LedgerRestored;
 use crate::domain::time::Timestamp;
 use crate::ledger::PositionError;
 use crate::web::call::Call;

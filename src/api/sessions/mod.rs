@@ -8,6 +8,7 @@ mod by_password;
 mod hash_turns;
 pub(crate) mod me;
 pub(crate) mod page;
+mod password_hash;
 mod passwords;
 mod unauthenticated;
 

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::api::sessions::hash_turns::HashTurns;
+use crate::api::sessions::password_hash::{self, HashError, SALT_BYTES};
 use crate::domain::ids::OrganizationId;
 use crate::domain::sign_in::Password;
-use crate::seal::password::{self, HashError, SALT_BYTES};
 use crate::web::network::ClientNetwork;
 use crate::web::problem::Problem;
 use crate::web::shares::{FairShares, Holder, Share, ShareLimits};
@@ -69,7 +69,7 @@ impl Passwords {
         salt: [u8; SALT_BYTES],
     ) -> Result<String, Problem> {
         let _place = self.place(client)?;
-        self.run(client, move || password::hash(&password, &salt))
+        self.run(client, move || password_hash::hash(&password, &salt))
             .await
     }
 
@@ -85,7 +85,7 @@ impl Passwords {
         let mut fits = Vec::with_capacity(stored.len());
         for stored in stored {
             let password = Arc::clone(&password);
-            let compare = move || password::is_behind(&password, stored.as_deref());
+            let compare = move || password_hash::is_behind(&password, stored.as_deref());
             fits.push(self.run(client, compare).await?);
         }
         Ok(fits)

@@ -172,7 +172,7 @@ pub(crate) async fn list(
     let found = then
         .directory()
         .endpoints(organization, asked.ask()?, |record| {
-            record.is_shown_to(access.authority())
+            access.authority().reaches(record.project)
                 && status.is_none_or(|status| status == record.status.name())
         });
     Ok(then.stamped(page(&query.uri, &found, |record| {
@@ -367,7 +367,7 @@ fn found(
 ) -> Result<Arc<WebhookEndpoint>, Problem> {
     let directory = &call.views().directory;
     let record = directory.endpoint(target.organization, target.endpoint);
-    let record = record.filter(|record| record.is_shown_to(access.authority()));
+    let record = record.filter(|record| access.authority().reaches(record.project));
     record.ok_or_else(|| Problem::not_found("webhook endpoint"))
 }
 

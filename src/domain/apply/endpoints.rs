@@ -1,11 +1,11 @@
 //! Events of webhook endpoints.
 
 use super::{WRONG_SUBJECT, new_stamp, organization_of, owned, touch};
-use crate::domain::endpoint_event::{
-    EndpointCreated, EndpointEnabled, EndpointSecretRotated, EndpointUpdated,
-};
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
+use crate::domain::event::endpoints::{
+    EndpointCreated, EndpointEnabled, EndpointSecretRotated, EndpointUpdated,
+};
 use crate::domain::ids::EndpointId;
 use crate::domain::record::{EnabledFrom, EndpointStatus, FailingNotice, WebhookEndpoint};
 use crate::domain::state::State;

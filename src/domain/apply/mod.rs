@@ -11,9 +11,10 @@ mod sessions;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::domain::audit_event::SigningKeyRotated;
 use crate::domain::canonical::{address_key, name_key};
-use crate::domain::envelope::{Digest32, Event};
+use crate::domain::digest::Digest32;
+use crate::domain::envelope::Event;
+use crate::domain::event::ledger::SigningKeyRotated;
 use crate::domain::event::{
     Fact, MemberAdded, MemberUpdated, ServiceAccountCreated, ServiceAccountUpdated,
 };

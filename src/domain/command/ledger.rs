@@ -1,7 +1,7 @@
 //! Commands on the ledger as a whole: what it tells of itself, who reads it, what signs it.
 
-use crate::domain::audit_event::LedgerReading;
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
+use crate::domain::event::ledger::LedgerReading;
 use crate::domain::ids::OrganizationId;
 
 /// See [`super::Command::NoteCheckpoint`].

@@ -1,6 +1,6 @@
 //! Commands that the program gives itself, about how credentials are used.
 
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::event::EndedCode;
 use crate::domain::ids::{CredentialId, SecretId};
 use crate::domain::time::Timestamp;

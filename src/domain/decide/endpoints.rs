@@ -15,12 +15,12 @@ use crate::domain::command::{
     CreateEndpoint, EnableEndpoint, EndpointTarget, NoteEndpointFailing, Request,
     RotateEndpointSecret, StopEndpoint, StopReason, UpdateEndpoint,
 };
-use crate::domain::endpoint_event::{
+use crate::domain::endpoint_secret::EndpointSecretText;
+use crate::domain::event::Fact;
+use crate::domain::event::endpoints::{
     EndpointCreated, EndpointDeleted, EndpointDisabled, EndpointEnabled, EndpointFailing,
     EndpointSecretRotated, EndpointUpdated, NewEndpointSecret,
 };
-use crate::domain::endpoint_secret::EndpointSecretText;
-use crate::domain::event::Fact;
 use crate::domain::ids::{EndpointId, OrganizationId, SecretId, Subject};
 use crate::domain::personal::Personal;
 use crate::domain::record::{
@@ -330,7 +330,7 @@ fn admit_endpoint<'a>(
     let organization = target.organization;
     let access = admit(state, request, facts, Action::Webhooks, organization)?;
     let record = endpoint(state, organization, target.endpoint)?;
-    if !record.is_shown_to(access.authority()) {
+    if !access.authority().reaches(record.project) {
         return Err(Rejection::NotFound {
             what: "webhook endpoint",
         });

@@ -6,8 +6,8 @@
 use super::members::{check_owners_are_covered, member, removed_with_all};
 use super::{Change, Decision, Facts, admit, checks, decision};
 use crate::domain::access::Action;
-use crate::domain::audit_event::SubjectErased;
 use crate::domain::command::{EraseMember, Request};
+use crate::domain::event::ledger::SubjectErased;
 use crate::domain::ids::Subject;
 use crate::domain::rejection::Rejection;
 use crate::domain::state::State;

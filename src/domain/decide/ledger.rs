@@ -3,14 +3,14 @@
 use super::usage::{by_the_program, noted_by_the_program};
 use super::{Change, Decision, Facts, admit, by_the_operator, checks};
 use crate::domain::access::{Action, Authority, may};
-use crate::domain::audit_event::{
-    LedgerCheckpointed, LedgerRead, LedgerRestored, SigningKeyRotated,
-};
 use crate::domain::catalogue::PLATFORM;
 use crate::domain::command::{
     NoteCheckpoint, NoteLedgerRead, RecordRestore, Request, RotateSigningKey,
 };
 use crate::domain::event::Fact;
+use crate::domain::event::ledger::{
+    LedgerCheckpointed, LedgerRead, LedgerRestored, SigningKeyRotated,
+};
 use crate::domain::ids::Subject;
 use crate::domain::rejection::Rejection;
 use crate::domain::state::State;

@@ -6,7 +6,7 @@
 //! are computed on reading, never stored.
 
 mod credential;
-mod event_filter;
+pub(super) mod event_filter;
 mod shared;
 mod unpacked;
 mod webhook_endpoint;
@@ -20,7 +20,7 @@ use super::personal::Personal;
 use super::time::Timestamp;
 
 pub use credential::Credential;
-pub use event_filter::{EVENT_TYPES_MAX, EventFilter, WrongEventType};
+pub use event_filter::{EventFilter, WrongEventType};
 pub use shared::Shared;
 pub use unpacked::{Ended, NoSecret, Secret, Unpacked};
 pub use webhook_endpoint::{

@@ -6,7 +6,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::{EventFilter, Stamp};
-use crate::domain::access::Authority;
 use crate::domain::ids::{EndpointId, EventId, OrganizationId, ProjectId, SecretId};
 use crate::domain::personal::Personal;
 use crate::domain::time::Timestamp;
@@ -164,13 +163,6 @@ impl WebhookEndpoint {
     #[must_use]
     pub fn is_deleted(&self) -> bool {
         self.status == EndpointStatus::Deleted
-    }
-
-    /// Whether somebody who manages endpoints finds this one: a credential that is bound to a
-    /// project finds those of the project.
-    #[must_use]
-    pub fn is_shown_to(&self, authority: &Authority) -> bool {
-        authority.reaches(self.project)
     }
 
     /// Whether it is delivered to.

@@ -4,12 +4,13 @@
 use super::acme::Acme;
 use super::history::{Step, pick};
 use super::{Ledger, fingerprint};
-use crate::domain::audit_event::{LedgerReading, LedgerRestored};
 use crate::domain::command::{
     Actor, AddMember, Command, EraseMember, NoteCheckpoint, NoteLedgerRead, RecordRestore,
     RotateSigningKey,
 };
-use crate::domain::envelope::{Digest32, commitment};
+use crate::domain::digest::Digest32;
+use crate::domain::envelope::commitment;
+use crate::domain::event::ledger::{LedgerReading, LedgerRestored};
 use crate::domain::ids::{OrganizationId, Owner, Subject, UserId};
 use crate::domain::ledger_head::{Checkpointed, LedgerKey};
 use crate::domain::rejection::Rejection;

@@ -14,7 +14,7 @@ use crate::domain::command::{
     SignInProof, SignOut, UpdateKey, UpdateMember, UpdateOrganization, UpdateProject,
     UpdateServiceAccount,
 };
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::event::EndedCode;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId, SessionId, UserId};
 use crate::domain::kind::Kind;

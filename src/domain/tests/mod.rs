@@ -43,10 +43,10 @@ use ulid::Ulid;
 use super::catalogue::Catalogue;
 use super::command::{Actor, Command, OpenLedger, Request};
 use super::decide::{Change, Decision, Facts, decide};
+use super::digest::{Digest32, Nonce16};
 use super::endpoint_secret::EndpointSecretText;
 use super::envelope::{
-    ActorStamp, ActorType, Digest32, Event, Nonce16, OrganizationPlace, PAYLOAD_BYTES_MAX,
-    commitment,
+    ActorStamp, ActorType, Event, OrganizationPlace, PAYLOAD_BYTES_MAX, commitment,
 };
 use super::event::Fact;
 use super::ids::{CredentialId, LogId, Owner, Principal, Subject};

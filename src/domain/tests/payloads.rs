@@ -17,7 +17,8 @@ use crate::domain::command::{
     RemoveMember, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure, SignInProof,
     UpdateKey, UpdateMember, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
-use crate::domain::envelope::{ActorStamp, ActorType, Digest32, Event, Nonce16, commitment};
+use crate::domain::digest::{Digest32, Nonce16};
+use crate::domain::envelope::{ActorStamp, ActorType, Event, commitment};
 use crate::domain::event::{EndedCode, Fact, MemberAdded};
 use crate::domain::ids::{
     CredentialId, EventId, LogId, OrganizationId, Owner, Principal, ServiceAccountId, Subject,

@@ -12,8 +12,10 @@ use utoipa::openapi::schema::{OneOfBuilder, Schema};
 use utoipa::openapi::{Object, ObjectBuilder, RefOr, Type};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::envelope::{ActorStamp, Digest32};
+use crate::domain::digest::Digest32;
+use crate::domain::envelope::ActorStamp;
 use crate::domain::event::Fact;
+use crate::domain::event::older;
 use crate::domain::event_schemas::event_schemas;
 use crate::domain::ids::{
     CredentialId, EndpointId, EventId, LogId, OrganizationId, Owner, Principal, ProjectId,
@@ -23,7 +25,6 @@ use crate::domain::personal::Personal;
 use crate::domain::record::EventFilter;
 use crate::domain::secret::{KeyHint, SecretHash};
 use crate::domain::time::Timestamp;
-use crate::domain::upcast;
 use crate::seal::{DataKeyId, Sealed};
 use crate::webhooks::tests::bodies::pinned;
 
@@ -265,7 +266,7 @@ impl ToSchema for EventFilter {}
 
 /// All schemas by their names.
 fn all() -> BTreeMap<String, Value> {
-    let schemas = Fact::schemas().into_iter().chain(upcast::schemas());
+    let schemas = Fact::schemas().into_iter().chain(older::schemas());
     schemas.map(|one| (one.file(), one.whole())).collect()
 }
 

@@ -2,7 +2,7 @@
 
 use super::acme::Acme;
 use crate::domain::command::{Actor, Command, EndedSecretUse, SealUsage};
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::event::EndedCode;
 use crate::domain::ids::CredentialId;
 

@@ -2,12 +2,12 @@
 
 use super::company::{Company, member};
 use crate::clock::Entropy;
-use crate::domain::audit_event::LedgerReading;
 use crate::domain::command::{
     Actor, AddMember, Command, EraseMember, NoteCheckpoint, NoteLedgerRead, RecordRestore,
     RotateSigningKey,
 };
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
+use crate::domain::event::ledger::LedgerReading;
 use crate::domain::ids::Owner;
 use crate::domain::kind::Kind;
 use crate::merkle::{Checkpoint, NoteSigner};

@@ -7,7 +7,7 @@ use crate::domain::command::{
     ReplaceKey, RevokeKey, RotateKey, SealUsage, SetPassword, SignIn, SignInFailure, SignInProof,
     SignOut, UpdateKey, UpdateMember, UpdateOrganization, UpdateProject, UpdateServiceAccount,
 };
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::event::EndedCode;
 use crate::domain::expiry::Notice;
 use crate::domain::ids::{

@@ -43,7 +43,7 @@ use crate::clock::{Clock, Entropy, ManualClock};
 use crate::domain::command::{
     Actor, Command, CreateKey, Expiry, KeyTarget, Place, Request, RevokeKey,
 };
-use crate::domain::envelope::Digest32;
+use crate::domain::digest::Digest32;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Credential, Grant, Metadata};

@@ -3,28 +3,35 @@
 //! Stored forms are frozen once written. A new version is a new row and a new type; the old type
 //! stays, and is turned into the new one on reading.
 
+pub mod endpoints;
+mod expiry;
+pub mod ledger;
+pub(in crate::domain) mod older;
+
+pub use expiry::{KeyExpired, KeyExpiring};
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::audit_event::{
-    LedgerCheckpointed, LedgerRead, LedgerRestored, SigningKeyRotated, SubjectErased,
-};
-use super::catalogue::CatalogueText;
-use super::endpoint_event::{
+use crate::domain::catalogue::CatalogueText;
+use crate::domain::digest::Digest32;
+use crate::domain::event::endpoints::{
     EndpointCreated, EndpointDeleted, EndpointDisabled, EndpointEnabled, EndpointFailing,
     EndpointSecretRotated, EndpointUpdated,
 };
-use super::envelope::Digest32;
-use super::expiry::{KeyExpired, KeyExpiring};
-use super::ids::{CredentialId, EventId, LogId, Owner, Principal, ProjectId, SecretId, UserId};
-use super::kind::Kind;
-use super::personal::Personal;
-use super::record::{Grant, Metadata, Secret};
-use super::secret::{KeyHint, SecretHash};
-use super::session::{SessionEnd, SignedInBy};
-use super::time::Timestamp;
-use super::upcast::older;
+use crate::domain::event::ledger::{
+    LedgerCheckpointed, LedgerRead, LedgerRestored, SigningKeyRotated, SubjectErased,
+};
+use crate::domain::ids::{
+    CredentialId, EventId, LogId, Owner, Principal, ProjectId, SecretId, UserId,
+};
+use crate::domain::kind::Kind;
+use crate::domain::personal::Personal;
+use crate::domain::record::{Grant, Metadata, Secret};
+use crate::domain::secret::{KeyHint, SecretHash};
+use crate::domain::session::{SessionEnd, SignedInBy};
+use crate::domain::time::Timestamp;
 
 macro_rules! events {
     ($($(#[$doc:meta])* $name:ident = $wire:literal $version:literal,)*) => {
@@ -51,25 +58,27 @@ macro_rules! events {
                 match self { $(Self::$name(_) => $version,)* }
             }
 
-            /// Reads the `data` of a stored event; `None` if this program does not know the type.
+            /// Reads the `data` of a stored event in the version that is written today; `older`
+            /// reads all else.
             pub fn read<'de, D: Deserializer<'de>>(
                 name: &str,
                 version: u16,
                 data: D,
+                older: impl FnOnce(D) -> Result<Option<Self>, D::Error>,
             ) -> Result<Option<Self>, D::Error> {
                 match (name, version) {
                     $(($wire, $version) => {
                         $name::deserialize(data).map(|read| Some(Self::$name(read)))
                     })*
-                    (_, _) => older(name, version, data),
+                    (_, _) => older(data),
                 }
             }
         }
 
         #[cfg(test)]
         impl Fact {
-            pub(super) fn schemas() -> Vec<super::tests::schemas::DataSchema> {
-                vec![$(super::tests::schemas::DataSchema::of::<$name>($wire, $version),)*]
+            pub(in crate::domain) fn schemas() -> Vec<crate::domain::tests::schemas::DataSchema> {
+                vec![$(crate::domain::tests::schemas::DataSchema::of::<$name>($wire, $version),)*]
             }
         }
 

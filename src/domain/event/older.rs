@@ -7,15 +7,17 @@
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 
-use super::endpoint_event::{EndpointSecretRotated, NewEndpointSecret};
-use super::event::{Fact, KeyCreated, KeyRotated, KeyUpdated, MemberRoleChanged, NewSecret};
-use super::ids::{CredentialId, Owner, Principal, ProjectId};
-use super::kind::Kind;
-use super::record::{Grant, Metadata};
-use super::time::Timestamp;
+use crate::domain::event::endpoints::{EndpointSecretRotated, NewEndpointSecret};
+use crate::domain::event::{
+    Fact, KeyCreated, KeyRotated, KeyUpdated, MemberRoleChanged, NewSecret,
+};
+use crate::domain::ids::{CredentialId, Owner, Principal, ProjectId};
+use crate::domain::kind::Kind;
+use crate::domain::record::{Grant, Metadata};
+use crate::domain::time::Timestamp;
 
 /// Reads the `data` of an older version; `None` if there is no such type or version.
-pub(super) fn older<'de, D: Deserializer<'de>>(
+pub(in crate::domain) fn older<'de, D: Deserializer<'de>>(
     name: &str,
     version: u16,
     data: D,
@@ -41,8 +43,8 @@ pub(super) fn older<'de, D: Deserializer<'de>>(
 }
 
 #[cfg(test)]
-pub(super) fn schemas() -> Vec<super::tests::schemas::DataSchema> {
-    use super::tests::schemas::DataSchema;
+pub(in crate::domain) fn schemas() -> Vec<crate::domain::tests::schemas::DataSchema> {
+    use crate::domain::tests::schemas::DataSchema;
     vec![
         DataSchema::of::<KeyCreatedV1>("api_key.created", 1),
         DataSchema::of::<KeyUpdatedV1>("api_key.updated", 1),

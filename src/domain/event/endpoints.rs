@@ -1,11 +1,13 @@
-//! The facts about webhook endpoints: the `data` of `webhook_endpoint.*`. See [`super::event`].
+//! The facts about webhook endpoints: the `data` of `webhook_endpoint.*`.
 
 use serde::{Deserialize, Serialize};
 
-use super::ids::{EventId, Principal, ProjectId, SecretId};
-use super::personal::Personal;
-use super::record::{DisabledBecause, EnabledFrom, EndpointSecret, EventFilter, SignatureScheme};
-use super::time::Timestamp;
+use crate::domain::ids::{EventId, Principal, ProjectId, SecretId};
+use crate::domain::personal::Personal;
+use crate::domain::record::{
+    DisabledBecause, EnabledFrom, EndpointSecret, EventFilter, SignatureScheme,
+};
+use crate::domain::time::Timestamp;
 
 /// `webhook_endpoint.created`.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

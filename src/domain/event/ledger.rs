@@ -1,11 +1,11 @@
 //! The facts that auditors look for: what was told of the ledger, who read it, by which key it is
-//! signed, and whose values are gone. See [`super::event`].
+//! signed, and whose values are gone. See [`crate::domain::event`].
 
 use serde::{Deserialize, Serialize};
 
-use super::envelope::Digest32;
-use super::ids::OrganizationId;
-use super::time::Timestamp;
+use crate::domain::digest::Digest32;
+use crate::domain::ids::OrganizationId;
+use crate::domain::time::Timestamp;
 
 /// `ledger.checkpointed`: what the ledger was, in a note that consumers keep.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]

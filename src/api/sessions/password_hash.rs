@@ -11,19 +11,19 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use crate::domain::sign_in::Password;
 
 /// Memory of one hash: OWASP's first choice for argon2id, 19 MiB with two passes.
-pub const MEMORY_KIB: u32 = 19 * 1_024;
+pub(super) const MEMORY_KIB: u32 = 19 * 1_024;
 /// Passes over the memory.
 const PASSES: u32 = 2;
 /// Lanes: one thread a hash, so that what runs at once is what is let in at once.
 const LANES: u32 = 1;
 
 /// Bytes of a salt.
-pub const SALT_BYTES: usize = 16;
+pub(super) const SALT_BYTES: usize = 16;
 
 /// A password could not be hashed: the memory is not to be had.
 #[derive(Debug, thiserror::Error)]
 #[error("a password could not be hashed: {0}")]
-pub struct HashError(String);
+pub(super) struct HashError(String);
 
 fn argon2id() -> Result<Argon2<'static>, HashError> {
     let params = Params::new(MEMORY_KIB, PASSES, LANES, None);
@@ -35,7 +35,7 @@ fn argon2id() -> Result<Argon2<'static>, HashError> {
 ///
 /// # Errors
 /// When the memory is not to be had.
-pub fn hash(password: &Password, salt: &[u8; SALT_BYTES]) -> Result<String, HashError> {
+pub(super) fn hash(password: &Password, salt: &[u8; SALT_BYTES]) -> Result<String, HashError> {
     let hash: PasswordHash = argon2id()?
         .hash_password_with_salt(password.expose().as_bytes(), salt)
         .map_err(|why| HashError(why.to_string()))?;
@@ -46,7 +46,7 @@ pub fn hash(password: &Password, salt: &[u8; SALT_BYTES]) -> Result<String, Hash
 ///
 /// # Errors
 /// When the memory is not to be had, or the hash is none of ours.
-pub fn is_behind(password: &Password, stored: Option<&str>) -> Result<bool, HashError> {
+pub(super) fn is_behind(password: &Password, stored: Option<&str>) -> Result<bool, HashError> {
     let Some(stored) = stored else {
         hash(password, &[0; SALT_BYTES])?;
         return Ok(false);
