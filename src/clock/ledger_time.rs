@@ -21,7 +21,7 @@ pub struct LedgerTime {
 }
 
 impl LedgerTime {
-    /// With the time of the newest event, if there is one.
+    /// With the time that was reached before, if there is one.
     pub fn start(at: Reading, last_ms: Option<i64>) -> Self {
         let time = Self {
             last_ms: AtomicI64::new(last_ms.unwrap_or(NOT_AHEAD)),
@@ -53,6 +53,11 @@ impl LedgerTime {
             NOT_AHEAD => NOT_AHEAD,
             ahead => ahead.saturating_add(at.monotonic_ms / 2),
         }
+    }
+
+    /// The time that was reached while it is ahead of the wall clock.
+    pub fn ahead_ms(&self, at: Reading) -> Option<i64> {
+        Some(self.floor(at)).filter(|floor| *floor > at.wall_ms)
     }
 
     /// Milliseconds since the Unix epoch.

@@ -37,6 +37,7 @@ mod stamp;
 mod status;
 mod submission;
 mod submit_error;
+mod time_file;
 mod writer;
 
 #[cfg(test)]

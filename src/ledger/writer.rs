@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
+use std::sync::mpsc::{Sender, SyncSender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::checkpoints::Signed;
@@ -56,6 +56,8 @@ pub(crate) struct Writer {
     pub(crate) guard: ClockGuard,
     pub(crate) signed: Signed,
     pub(crate) quotas: Quotas,
+    /// Dropped with the writer: the ledger's time is stored once more then.
+    pub(crate) _running: Sender<()>,
 }
 
 /// What is decided and not yet durable.

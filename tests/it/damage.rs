@@ -52,7 +52,17 @@ fn into_file(path: &Path) {
     fs::write(path, "a file").unwrap();
 }
 
-const CASES: [Case; 17] = [
+/// A whole file of a time that another ledger has reached.
+fn other_ledger(path: &Path) {
+    let text = "07070707070707070707070707070707 1777044600000 358f3462\n";
+    fs::write(path, text).unwrap();
+}
+
+fn folder(path: &Path) {
+    fs::create_dir(path).unwrap();
+}
+
+const CASES: [Case; 19] = [
     case("views/db", flip, Outcome::Named("views")),
     case("views", into_file, Outcome::Named("views")),
     case(
@@ -88,6 +98,8 @@ const CASES: [Case; 17] = [
     case("tiles/entries/000", cut, Outcome::Named("publishing")),
     case("tiles", into_file, Outcome::Named("publishing")),
     case("snapshots", into_file, Outcome::Named("snapshots")),
+    case("time", other_ledger, Outcome::Named("clock")),
+    case("time", folder, Outcome::Named("clock")),
     case("checkpoints/recent.notes", flip, Outcome::Refused(3)),
     case("lock", into_folder, Outcome::Refused(1)),
 ];

@@ -70,6 +70,12 @@ impl Folder {
         self.0.join("views")
     }
 
+    /// The ledger's own time, where it is ahead of the clock.
+    #[must_use]
+    pub fn time(&self) -> PathBuf {
+        self.0.join("time")
+    }
+
     /// The mark of a folder that was put back from an older copy.
     pub(super) fn restore_mark(&self) -> PathBuf {
         self.0.join("restored")

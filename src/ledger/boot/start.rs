@@ -1,4 +1,4 @@
-//! Starting the threads of an opened ledger: writer, signer, snapshots, scrub.
+//! Starting the threads of an opened ledger: writer, signer, snapshots, time, scrub.
 
 use std::io;
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use crate::ledger::lanes::Lanes;
 use crate::ledger::quota::Quotas;
 use crate::ledger::status::Appended;
 use crate::ledger::telling::Announced;
+use crate::ledger::time_file::{self, TimeKeeper};
 use crate::ledger::unusable_keys::UnusableKeys;
 use crate::ledger::writer::Writer;
 use crate::ledger::{Health, Ledger, Shared};
@@ -70,8 +71,11 @@ pub(super) fn start(
         &reader,
         &signing,
     )?;
+    let time_path = settings.folder.time();
+    let reached_ms = last_ms.max(time_file::read(&time_path, log.log_id(), &degraded));
     let shown = (views, (keys, unusable_keys), degraded);
-    let shared = shared(shown, settings.clock, last_ms, log.log_id());
+    let shared = shared(shown, settings.clock, reached_ms, log.log_id());
+    let (running, keep_time) = time_keeper(time_path, &shared);
     let vkeys = signing.signers.known();
     let signed = announced(&log);
     let (snapshots, orders) = mpsc::sync_channel(0);
@@ -89,6 +93,7 @@ pub(super) fn start(
         guard,
         signed: signed.clone(),
         quotas: Quotas::default(),
+        _running: running,
     };
     let state_of_writer = Arc::clone(&state);
     let sign = signer(signing, signed, (&shared, &tiles));
@@ -99,6 +104,7 @@ pub(super) fn start(
             ("ledger-writer", Box::new(move || writer.run())),
             ("ledger-signer", Box::new(sign)),
             ("ledger-snapshot", Box::new(snapshot)),
+            ("ledger-time", Box::new(keep_time)),
         ],
     );
     threads.extend(spawn_menders(&shared, &reader, &tiles));
@@ -120,7 +126,7 @@ pub(super) fn start(
 
 /// Threads that write to the folder. The lock goes with the last of them: the folder is free when
 /// nothing does.
-fn spawn_locked(lock: FolderLock, works: [(&str, Work); 3]) -> Vec<io::Result<JoinHandle<()>>> {
+fn spawn_locked(lock: FolderLock, works: [(&str, Work); 4]) -> Vec<io::Result<JoinHandle<()>>> {
     let lock = Arc::new(lock);
     let spawned = works.into_iter().map(|(name, work)| {
         let lock = Arc::clone(&lock);
@@ -158,7 +164,7 @@ fn spawn_menders(
 fn shared(
     (views, (keys, unusable_keys), degraded): (Views, (KeyStore, UnusableKeys), DegradedParts),
     clock: Clock,
-    last_ms: Option<i64>,
+    reached_ms: Option<i64>,
     log_id: [u8; 16],
 ) -> Arc<Shared> {
     Arc::new(Shared {
@@ -166,7 +172,7 @@ fn shared(
         views,
         keys: Arc::new(keys),
         unusable_keys,
-        time: LedgerTime::start(clock.read(), last_ms),
+        time: LedgerTime::start(clock.read(), reached_ms),
         clock,
         clock_accepted: AtomicBool::new(false),
         health: watch::Sender::new(Health::Good),
@@ -205,6 +211,14 @@ fn signer(
         };
         signing.run(&signed, &tiles, &told);
     }
+}
+
+/// The work of the thread that stores the ledger's time until the sender is dropped.
+fn time_keeper(path: PathBuf, shared: &Arc<Shared>) -> (mpsc::Sender<()>, impl FnOnce() + use<>) {
+    let (running, stopped) = mpsc::channel();
+    let shared = Arc::clone(shared);
+    let work = move || TimeKeeper::new(path).run(&shared, &stopped);
+    (running, work)
 }
 
 /// The work of the thread that writes snapshots.

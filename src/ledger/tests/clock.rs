@@ -1,5 +1,8 @@
 //! Clocks that jump: nothing is dated backwards, nothing revives, and ends are always taken.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
 use super::company::{create_organization, organization};
 use super::image::{all, code};
 use super::{DAY_MS, START_MS, World, api_key, refusal, revoke};
@@ -7,6 +10,7 @@ use crate::clock::{DRIFT_MS_MAX, IDLE_MS_MAX};
 use crate::domain::command::{Actor, CreateKey, Expiry};
 use crate::domain::ids::OrganizationId;
 use crate::ledger::Answer;
+use crate::ledger::time_file::TimeKeeper;
 use crate::views::credentials::Filter;
 use crate::views::index::Code;
 
@@ -138,4 +142,60 @@ fn a_start_long_after_the_last_event_takes_ends_alone_until_the_clock_is_accepte
     let world = setup.open();
     let answer = world.run(api_key(of, "accepted"));
     assert_eq!(at(&world, &answer), START_MS + 2 * IDLE_MS_MAX + 1_001);
+}
+
+#[test]
+fn what_expired_at_half_speed_stays_expired_over_starts_and_crashes() {
+    let (mut world, of) = new(5);
+    world.later(10 * DAY_MS);
+    let expiring = super::token(&world.run(short(of)));
+    let written = START_MS + 10 * DAY_MS;
+
+    // The clock was ahead by ten days, and is right now.
+    let mut setup = world.stopped();
+    setup.now_ms = START_MS;
+    let check = |world: &World, passed_ms: i64, expected: Code| {
+        assert_eq!(world.ledger.now().0, written + passed_ms);
+        assert_eq!(code(world, &expiring), expected);
+    };
+    let mut world = setup.open();
+    check(&world, 0, Code::Valid);
+    world.later(3 * DAY_MS);
+    check(&world, 3 * DAY_MS / 2, Code::Expired);
+    let mut world = world.restarted();
+    check(&world, 3 * DAY_MS / 2, Code::Expired);
+    world.later(DAY_MS);
+    check(&world, 2 * DAY_MS, Code::Expired);
+
+    // As the thread does every few seconds.
+    let path = world.folder().time();
+    TimeKeeper::new(path.clone()).store_if_ahead(&world.ledger.shared);
+    let mode = fs::metadata(&path).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    world.later(10_000);
+    let setup = world.crashed();
+    let world = setup.open();
+    check(&world, 2 * DAY_MS, Code::Expired);
+
+    // An event is dated by it, and a clock that has caught up rules again.
+    let mut setup = world.stopped();
+    setup.accept_clock = true;
+    let mut world = setup.open();
+    let answer = world.run(api_key(of, "dated"));
+    assert_eq!(at(&world, &answer), written + 2 * DAY_MS);
+    world.later(20 * DAY_MS);
+    let now = world.setup.now_ms;
+    assert_eq!(world.ledger.now().0, now);
+    let world = world.restarted();
+    assert_eq!(world.ledger.now().0, now);
+}
+
+#[test]
+fn a_clock_that_is_ahead_is_not_remembered() {
+    let (mut world, _) = new(6);
+    world.later(IDLE_MS_MAX - DAY_MS);
+    let mut setup = world.stopped();
+    assert!(!setup.folder().time().exists());
+    setup.now_ms = START_MS;
+    assert_eq!(setup.open().ledger.now().0, START_MS);
 }

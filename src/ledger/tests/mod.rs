@@ -225,6 +225,10 @@ impl World {
                 &dir.path().join("data").join(part),
             );
         }
+        let time = self.setup.folder().time();
+        if time.exists() {
+            fs::copy(time, dir.path().join("data").join("time")).unwrap();
+        }
         let mut setup = self.stopped();
         setup.dir = dir;
         setup
