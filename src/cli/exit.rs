@@ -176,6 +176,7 @@ fn of_boot(why: &BootError) -> Exit {
     match why {
         BootError::NotVacant(_)
         | BootError::NoWholeLedger(_)
+        | BootError::InUse { .. }
         | BootError::Owner(_)
         | BootError::NoLedger(_)
         | BootError::Unfinished(_)

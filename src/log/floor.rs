@@ -321,6 +321,27 @@ impl CheckpointFile {
 /// How often a file that fails its checks is read again: a server may be writing to it.
 const READ_AGAIN_MAX: usize = 3;
 
+/// The size of the newest checkpoint in a folder, of whichever log and without changing a byte; 0
+/// where none is stored.
+///
+/// # Errors
+/// Damage, or what the system refuses.
+pub fn newest_checkpoint_in(disk: Disk, folder: &Path) -> Result<u64, FloorError> {
+    let names = match disk.list(folder) {
+        Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(0),
+        names => names.at("list", folder)?,
+    };
+    let recent = names.iter().any(|name| name == RECENT);
+    let hourly = hourly_numbers(&names).map(|number| hourly_path(folder, number));
+    let paths = hourly.chain(recent.then(|| recent_path(folder)));
+    let mut newest = 0;
+    for path in paths {
+        let records = Place::read_any(disk.clone(), folder, &path)?;
+        newest = records.last().map_or(0, |last| last.size).max(newest);
+    }
+    Ok(newest)
+}
+
 /// Every checkpoint in a folder, those of each file in order, without changing a byte and also
 /// while a server writes: the first of each hour, and the newest ones.
 ///

@@ -93,6 +93,7 @@ pub use disk::Disk;
 pub use error::{AppendError, CreateError, Damage, FileError, OpenError, ReadError, Trouble};
 pub use floor::{
     CheckpointFile, FloorError, KeptCheckpoint, SignedCheckpoint, copied_from, kept_in,
+    newest_checkpoint_in,
 };
 pub use follow::{Failed, Followed};
 pub use inspect::{InspectError, Inspected, LogTail, inspect, log_id_in};

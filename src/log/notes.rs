@@ -133,6 +133,19 @@ impl Place {
         self.parse(path, bytes)
     }
 
+    /// The same of whichever log it is.
+    pub(crate) fn read_any(
+        disk: Disk,
+        folder: &Path,
+        path: &Path,
+    ) -> Result<Vec<SignedCheckpoint>, Trouble> {
+        let bytes = disk.read_whole(path).at("read", path)?;
+        let header = Header::decode(&bytes);
+        let header = header.map_err(|what| Trouble::from(Damage::new(path, 0, 0, what)))?;
+        let place = Self::new(disk, folder, header.log_id, header.file_bytes);
+        place.parse(path, bytes).map(|content| content.records)
+    }
+
     fn start(&self, first: Option<&SignedCheckpoint>) -> Content {
         let mut bytes = FILE_MAGIC.to_vec();
         bytes.extend_from_slice(&FORMAT.to_le_bytes());

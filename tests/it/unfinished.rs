@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use serde_json::json;
 use tempfile::tempdir;
 
-use crate::harness::{Server, code, init, keyledger, run, stderr};
+use crate::harness::{Server, code, init, keyledger, run, stderr, text};
 
 const SEGMENTS: [&str; 2] = ["--segment-mib", "1"];
 
@@ -110,7 +111,7 @@ fn an_init_that_fails_removes_what_it_made() {
 
 #[test]
 fn a_folder_with_more_than_an_init_makes_is_left_as_it_is() {
-    for (stranger, is_folder) in [("notes.txt", false), ("webhooks", true), ("log.old", true)] {
+    for (stranger, is_folder) in [("notes.txt", false), ("log.old", true)] {
         let root = tempdir().unwrap();
         let data = root.path().join("data");
         init(&data, &SEGMENTS);
@@ -137,7 +138,7 @@ async fn a_ledger_that_has_answered_is_never_taken_for_an_unfinished_one() {
     let root = tempdir().unwrap();
     let data = root.path().join("data");
     let made = init(&data, &SEGMENTS);
-    let key = crate::harness::text(&made, "raw_key").to_owned();
+    let key = text(&made, "raw_key").to_owned();
     let server = Server::start(&data, &SEGMENTS);
     assert_eq!(server.api(&key).verdict(&key).await, "valid");
     assert_eq!(server.stop().status.code(), Some(0));
@@ -147,4 +148,51 @@ async fn a_ledger_that_has_answered_is_never_taken_for_an_unfinished_one() {
     fs::remove_file(data.join(".init")).unwrap();
     let server = Server::start(&data, &SEGMENTS);
     assert_eq!(server.api(&key).verdict(&key).await, "valid");
+}
+
+#[tokio::test]
+async fn an_unreadable_ledger_that_was_in_use_is_not_taken_for_an_unfinished_one() {
+    let root = tempdir().unwrap();
+    let data = root.path().join("data");
+    let made = init(&data, &SEGMENTS);
+    let (organization, key) = (text(&made, "organization_id"), text(&made, "raw_key"));
+    let server = Server::start(&data, &SEGMENTS);
+    let api = server.api(key);
+    for number in 0..5 {
+        let body = json!({"email": format!("{number}@acme.example"), "role": "viewer"});
+        let members = format!("/platform/organizations/{organization}/members");
+        api.post(&members, &body).await.unwrap().expect(201);
+        assert_eq!(api.verdict(key).await, "valid");
+    }
+    assert_eq!(server.stop().status.code(), Some(0));
+    fs::write(data.join(".init"), "").unwrap();
+    let check = |part: &str| {
+        let before = names(&data);
+        let output = run_init(&data, &[]);
+        assert_eq!(code(&output), 2, "{part}: {}", stderr(&output));
+        let said = format!("{} shows that one was in use", data.join(part).display());
+        assert!(stderr(&output).contains(&said), "{}", stderr(&output));
+        assert_eq!(names(&data), before, "{part}");
+    };
+    check("webhooks");
+    fs::remove_dir_all(data.join("webhooks")).unwrap();
+    check("log");
+    fs::write(data.join("log/00000000000000000000.seg"), [0; 4096]).unwrap();
+    check("log");
+    fs::remove_dir_all(data.join("log")).unwrap();
+    check("checkpoints");
+    let recent = data.join("checkpoints/recent.notes");
+    fs::write(&recent, "no checkpoint").unwrap();
+    check("checkpoints");
+    fs::remove_dir_all(data.join("checkpoints")).unwrap();
+    check("keys");
+    fs::remove_dir_all(data.join("keys")).unwrap();
+    check("usage");
+    fs::remove_dir_all(data.join("usage")).unwrap();
+    fs::create_dir(data.join("tiles")).unwrap();
+    fs::write(data.join("tiles/checkpoint"), "").unwrap();
+    check("tiles");
+    fs::remove_dir_all(data.join("tiles")).unwrap();
+    // Nothing but a view: it is made anew from any log.
+    init(&data, &SEGMENTS);
 }

@@ -30,6 +30,18 @@ pub enum BootError {
         .0.display()
     )]
     NoWholeLedger(PathBuf),
+    /// An unfinished `init` by its marker, and a ledger that was in use by the rest.
+    #[error(
+        "{} marks a ledger that was not made whole, but {} shows that one was in use here; nothing \
+         is removed. Remove the marker if the ledger is whole; otherwise restore a backup into an \
+         empty folder",
+        marker.display(), part.display()
+    )]
+    InUse {
+        marker: PathBuf,
+        /// What a making never leaves like this.
+        part: PathBuf,
+    },
     /// The folder holds no ledger.
     #[error("there is no ledger in {}; make one with `keyledger init`", .0.display())]
     NoLedger(PathBuf),

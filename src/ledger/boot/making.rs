@@ -2,16 +2,18 @@
 //!
 //! Owns the marker of a ledger in the making: it is the first file in the folder, and it goes when
 //! the founding events are durable, before anything is answered. A folder with it that holds
-//! nothing but what the making itself writes is emptied; any other is refused as it is.
+//! nothing but what the making itself writes is emptied; any other is refused as it is, above all
+//! one in which a ledger was in use.
 
 use std::fs::{self, File};
 use std::io;
 use std::path::PathBuf;
 
+use super::in_use::sign_of_use;
 use super::{BootError, Folder, Settings, make, new_origin, unusable};
 use crate::domain::catalogue::Catalogue;
 use crate::ledger::Ledger;
-use crate::log::{Disk, FolderLock, InspectError, free_bytes, inspect, room_needed};
+use crate::log::{Disk, FolderLock, free_bytes, room_needed};
 use crate::private::{self, LOST_AND_FOUND};
 
 /// The marker's name.
@@ -27,9 +29,6 @@ const MADE: [&str; 8] = [
     "snapshots",
     "tiles",
 ];
-/// Events of a ledger that was founded: the ledger, the organization, its owner, the first key and
-/// a sign-in link, and as many again.
-const FOUNDING_EVENTS_MAX: usize = 10;
 
 impl Folder {
     /// Whether the making of a ledger was cut short here.
@@ -124,7 +123,13 @@ fn abandon(folder: &Folder) {
 /// Removes all but the marker and the lock.
 fn clear(folder: &Folder) -> Result<(), BootError> {
     let failed = |source| unusable(folder, source);
-    if !is_clearable(folder).map_err(failed)? {
+    if let Some(part) = sign_of_use(folder).map_err(failed)? {
+        return Err(BootError::InUse {
+            marker: folder.marker(),
+            part,
+        });
+    }
+    if !holds_made_parts_only(folder).map_err(failed)? {
         return Err(BootError::NoWholeLedger(folder.path().to_owned()));
     }
     for name in MADE {
@@ -136,9 +141,8 @@ fn clear(folder: &Folder) -> Result<(), BootError> {
     folder.sync().map_err(failed)
 }
 
-/// Whether nothing is there but what the making of a ledger writes, and no more events than it
-/// begins with.
-fn is_clearable(folder: &Folder) -> io::Result<bool> {
+/// Whether nothing is there but what the making of a ledger writes.
+fn holds_made_parts_only(folder: &Folder) -> io::Result<bool> {
     for entry in fs::read_dir(folder.path())? {
         let entry = entry?;
         let name = entry.file_name();
@@ -151,12 +155,7 @@ fn is_clearable(folder: &Folder) -> io::Result<bool> {
             return Ok(false);
         }
     }
-    let mut events = 0;
-    match inspect(&Disk::Real, &folder.log(), |_event| events += 1) {
-        Ok(_) | Err(InspectError::NoLog(_)) => Ok(events <= FOUNDING_EVENTS_MAX),
-        Err(InspectError::File(why)) if why.source.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(InspectError::File(why)) => Err(why.source),
-    }
+    Ok(true)
 }
 
 /// Refuses a disk that cannot hold the first files of the log.

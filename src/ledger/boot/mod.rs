@@ -5,6 +5,7 @@
 
 mod error;
 mod folder;
+mod in_use;
 mod making;
 mod restored;
 mod settings;
