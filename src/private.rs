@@ -57,7 +57,7 @@ pub const fn is_denied(kind: io::ErrorKind) -> bool {
 #[error(
     "{} belongs to user {user}, who could not read what root writes: run this as its owner \
      (`setpriv --reuid {user} --regid {group} --clear-groups keyledger ...`, or `docker exec \
-     --user {user}:{group}`)",
+     --user {user}:{group}`), or give the whole data folder to root (`chown -R 0:0`)",
     path.display()
 )]
 pub struct OwnedByAnother {
@@ -66,21 +66,52 @@ pub struct OwnedByAnother {
     group: u32,
 }
 
-/// Refuses root to write into a folder of another user's ledger. A missing one is no error.
+/// Refuses root to write into a folder of another user. A missing one is no error.
 ///
 /// # Errors
 /// When this process is root and the folder is another user's.
-pub fn check_owner(folder: &Path) -> Result<(), OwnedByAnother> {
+pub fn check_folder_owner(folder: &Path) -> Result<(), OwnedByAnother> {
     match fs::metadata(folder) {
-        Ok(seen) if rustix::process::geteuid().is_root() && seen.uid() != 0 => {
-            Err(OwnedByAnother {
-                path: folder.to_owned(),
-                user: seen.uid(),
-                group: seen.gid(),
-            })
-        }
-        Ok(_) | Err(_) => Ok(()),
+        Ok(seen) => check_owner_as_root(folder, &seen),
+        Err(_) => Ok(()),
     }
+}
+
+/// The same of everything in a folder. What cannot be read is no error.
+///
+/// # Errors
+/// When this process is root and something in the folder is another user's.
+pub fn check_owner_of_parts(folder: &Path) -> Result<(), OwnedByAnother> {
+    check_parts(folder, DEPTH_MAX)
+}
+
+fn check_parts(folder: &Path, depth: usize) -> Result<(), OwnedByAnother> {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        // Does not follow links.
+        let Ok(seen) = entry.metadata() else {
+            continue;
+        };
+        if entry.file_name() == LOST_AND_FOUND {
+            continue;
+        }
+        let path = entry.path();
+        check_owner_as_root(&path, &seen)?;
+        if seen.is_dir() && depth > 0 {
+            check_parts(&path, depth - 1)?;
+        }
+    }
+    Ok(())
+}
+
+fn check_owner_as_root(path: &Path, seen: &Metadata) -> Result<(), OwnedByAnother> {
+    if !rustix::process::geteuid().is_root() || seen.uid() == 0 {
+        return Ok(());
+    }
+    Err(OwnedByAnother {
+        path: path.to_owned(),
+        user: seen.uid(),
+        group: seen.gid(),
+    })
 }
 
 /// The same failure with what an operator needs to mend it: whose the folder is and who we are.
@@ -266,6 +297,7 @@ impl Restricted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::{chown, symlink};
 
     fn mode(path: &Path) -> u32 {
         fs::symlink_metadata(path).unwrap().mode() & 0o7777
@@ -276,6 +308,45 @@ mod tests {
     }
 
     #[test]
+    fn root_is_refused_where_any_part_is_another_users() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path().join("data");
+        let deep = data.join("keys").join("deep");
+        fs::create_dir_all(&deep).unwrap();
+        fs::create_dir(data.join(LOST_AND_FOUND)).unwrap();
+        for file in [
+            data.join("lock"),
+            deep.join("file"),
+            folder.path().join("outside"),
+        ] {
+            fs::write(file, "").unwrap();
+        }
+        symlink(folder.path().join("outside"), data.join("link")).unwrap();
+        if !rustix::process::geteuid().is_root() {
+            assert!(check_owner_of_parts(&data).is_ok());
+            return;
+        }
+        let check = |path: &Path, of_folder: bool, of_parts: bool| {
+            chown(path, Some(4_242), Some(4_242)).unwrap();
+            let found = check_folder_owner(&data).err().map(|why| why.path);
+            let expected = of_folder.then(|| path.to_owned());
+            assert_eq!(found, expected, "{}", path.display());
+            let found = check_owner_of_parts(&data).err().map(|why| why.path);
+            let expected = of_parts.then(|| path.to_owned());
+            assert_eq!(found, expected, "{}", path.display());
+            chown(path, Some(0), Some(0)).unwrap();
+        };
+        check(&data, true, false);
+        check(&data.join("lock"), false, true);
+        check(&data.join("keys"), false, true);
+        check(&deep.join("file"), false, true);
+        check(&data.join(LOST_AND_FOUND), false, false);
+        check(&folder.path().join("outside"), false, false);
+        let missing = data.join("missing");
+        assert!(check_folder_owner(&missing).is_ok() && check_owner_of_parts(&missing).is_ok());
+    }
+
+    #[test]
     fn wider_modes_are_set_back_at_every_depth_and_links_are_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (data, outside) = (folder.path().join("data"), folder.path().join("outside"));
@@ -283,7 +354,7 @@ mod tests {
         fs::create_dir_all(&deep).unwrap();
         fs::create_dir(data.join(LOST_AND_FOUND)).unwrap();
         fs::write(&outside, "").unwrap();
-        std::os::unix::fs::symlink(&outside, deep.join("link")).unwrap();
+        symlink(&outside, deep.join("link")).unwrap();
         fs::write(deep.join("file"), "").unwrap();
         fs::write(data.join("narrow"), "").unwrap();
         fs::create_dir_all(data.join("closed")).unwrap();

@@ -115,6 +115,7 @@ impl Restore {
     pub(super) fn run(self) -> Result<(), Stop> {
         let floor = self.floor.as_deref().map(read_note).transpose()?;
         let folder = Folder::new(&self.data_dir);
+        folder.check_owner().map_err(Stop::refused)?;
         let restored = restore(
             &self.input,
             &folder,

@@ -194,9 +194,7 @@ impl Import {
         let folder = self.folder.folder();
         std::fs::create_dir_all(folder.path())
             .with_context(|| format!("cannot make {}", folder.path().display()))?;
-        for owned in [folder.log(), folder.keys()] {
-            private::check_owner(&owned).map_err(Stop::refused)?;
-        }
+        folder.check_owner().map_err(Stop::refused)?;
         let _lock = FolderLock::take(&folder.lock())?;
         private::restrict(folder.path())
             .with_context(|| format!("cannot read {}", folder.path().display()))?;

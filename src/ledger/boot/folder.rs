@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use crate::private::LOST_AND_FOUND;
+use crate::private::{self, LOST_AND_FOUND, OwnedByAnother};
 
 /// Where everything is in a data folder.
 #[derive(Clone, Debug)]
@@ -91,6 +91,18 @@ impl Folder {
     #[must_use]
     pub fn holds_ledger(&self) -> bool {
         self.log().is_dir()
+    }
+
+    /// Refuses root where another user owns the folder or anything in it. A ledger that is wholly
+    /// root's may lie in a folder of another user, such as one that a container has mounted.
+    ///
+    /// # Errors
+    /// When this process is root and the ledger is not.
+    pub fn check_owner(&self) -> Result<(), OwnedByAnother> {
+        if !self.holds_ledger() {
+            private::check_folder_owner(&self.0)?;
+        }
+        private::check_owner_of_parts(&self.0)
     }
 
     /// Whether nothing is here, but for what the file system itself keeps and the lock of a command

@@ -63,7 +63,7 @@ pub fn create_with<T, E: From<BootError>>(
     let origin = new_origin(&mut settings, origin)?;
     fs::create_dir_all(folder.path()).map_err(failed)?;
     private::check_access(folder.path()).map_err(failed)?;
-    private::check_owner(&folder.log()).map_err(BootError::from)?;
+    folder.check_owner().map_err(BootError::from)?;
     let lock = FolderLock::take(&folder.lock()).map_err(BootError::from)?;
     private::restrict(folder.path()).map_err(failed)?;
     begin(&folder)?;

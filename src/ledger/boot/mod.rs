@@ -133,7 +133,7 @@ fn make(
 pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let folder = settings.folder.clone();
     check_holds_ledger(&folder)?;
-    private::check_owner(&folder.log())?;
+    folder.check_owner()?;
     let lock = FolderLock::take(&folder.lock())?;
     private::restrict(folder.path()).map_err(|source| unusable(&folder, source))?;
     let degraded = DegradedParts::new(settings.clock.clone());
