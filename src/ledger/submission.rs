@@ -18,7 +18,7 @@ pub struct Network {
 /// A client's promise that equal keys mean equal commands.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Idempotency {
-    /// SHA-256 of organization, actor, method, path and key.
+    /// SHA-256 of organization, actor, method, decoded path and key.
     pub command: Digest32,
     /// Keyed hash of the body.
     pub digest: Digest32,

@@ -9,6 +9,7 @@ use std::time::Duration;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use percent_encoding::percent_decode_str;
 use sha2::{Digest, Sha256};
 
 use crate::domain::blot::without_secrets;
@@ -75,6 +76,28 @@ pub(crate) fn single<'a>(
                 format!("the header {name} is not plain text"),
             )
         })
+}
+
+/// A path with one spelling for all that are routed alike: what is percent-encoded is decoded, but
+/// for what would divide a segment or be decoded again.
+fn decoded_path(path: &str) -> Cow<'_, [u8]> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path.as_bytes());
+    }
+    let mut decoded = Vec::with_capacity(path.len());
+    for (number, segment) in path.split('/').enumerate() {
+        if number > 0 {
+            decoded.push(b'/');
+        }
+        for byte in percent_decode_str(segment) {
+            match byte {
+                b'/' => decoded.extend(b"%2F"),
+                b'%' => decoded.extend(b"%25"),
+                byte => decoded.push(byte),
+            }
+        }
+    }
+    Cow::Owned(decoded)
 }
 
 /// The headers and origin of one request, taken out of it before its body is read.
@@ -211,10 +234,20 @@ impl Context {
         let organization = organization.map(|id| id.to_string()).unwrap_or_default();
         let actor = actor.map(|id| id.to_string()).unwrap_or_default();
         let mut command = Sha256::new();
-        let target = format!("{} {}", self.method, self.uri.path());
-        for part in [organization.as_str(), &actor, &target, key] {
+        let target = [
+            self.method.as_str().as_bytes(),
+            b" ",
+            &decoded_path(self.uri.path()),
+        ];
+        let target = target.concat();
+        for part in [
+            organization.as_bytes(),
+            actor.as_bytes(),
+            &target,
+            key.as_bytes(),
+        ] {
             command.update((part.len() as u64).to_le_bytes());
-            command.update(part.as_bytes());
+            command.update(part);
         }
         let digest = Digest32(app.ledger.keys().digest(body));
         Ok(Some(Idempotency {
@@ -244,5 +277,27 @@ impl Context {
         } else {
             Err(Problem::position_not_reached())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_one_spelling() {
+        for (path, expected) in [
+            ("/v1/org_1/keys", "/v1/org_1/keys"),
+            ("/v1/org%5F1/%6beys", "/v1/org_1/keys"),
+            ("/v1/a%2Fb", "/v1/a%2Fb"),
+            ("/v1/a%2fb", "/v1/a%2Fb"),
+            ("/v1/a%252Fb", "/v1/a%252Fb"),
+            ("/v1/a%5", "/v1/a%255"),
+            ("//%20/", "// /"),
+        ] {
+            let decoded = decoded_path(path);
+            assert_eq!(String::from_utf8_lossy(&decoded), expected, "{path}");
+        }
+        assert_eq!(*decoded_path("/%ff"), *b"/\xff");
     }
 }
