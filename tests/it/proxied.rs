@@ -56,6 +56,7 @@ struct Connection(BufReader<TcpStream>);
 struct Answer {
     status: u16,
     keeps: bool,
+    allow: Option<String>,
     body: String,
 }
 
@@ -82,6 +83,7 @@ impl Connection {
         Answer {
             status: status.parse().unwrap_or_else(|_| panic!("{head:?}")),
             keeps: field("connection:").as_deref() != Some("close"),
+            allow: field("allow:"),
             body: String::from_utf8(body).unwrap(),
         }
     }
@@ -124,6 +126,9 @@ async fn a_refusal_keeps_the_connection_or_says_that_it_does_not() {
         ("GET /livez", by(key), json, 200),
         ("POST /v1/verify", by(key), "Content-Type: text/plain", 415),
         ("POST /v1/forward-auth", String::new(), json, 401),
+        ("DELETE /platform/organizations", String::new(), json, 401),
+        ("DELETE /platform/organizations", by(reader), json, 403),
+        ("DELETE /platform/organizations", by(key), json, 405),
     ] {
         let mut connection = world.connect();
         for (len, keeps) in [(0, true), (10, true), (60_000, true), (3_000_000, false)] {
@@ -144,6 +149,12 @@ async fn a_refusal_keeps_the_connection_or_says_that_it_does_not() {
             };
             let seen = (answer.status, answer.keeps);
             assert_eq!(seen, (expected, keeps), "{target} {len} {answer:?}");
+            // The path's methods are named to clients with permission alone.
+            assert_eq!(
+                answer.allow.is_some(),
+                expected == 405,
+                "{target} {answer:?}"
+            );
         }
         // What is still sent is taken, so that no reset destroys the answer on its way.
         connection.send("a".repeat(3_000_000));

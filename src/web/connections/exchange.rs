@@ -1,11 +1,12 @@
 //! Requests and answers on a kept connection: what a proxy in front of us relies on when it sends
 //! the next request over the same one.
 //!
-//! Owns two rules. A head that does not say for certain which request it is, and where that ends,
+//! Owns three rules. A head that does not say for certain which request it is, and where that ends,
 //! is refused: HTTP/1.1 without one valid `Host`, or with both lengths (RFC 9112, 3.2 and 6.3). And
 //! an answer leaves once the body of its request has been read to its end, up to a bound; beyond
 //! that it says `Connection: close`. A connection that closes without saying so may have got the
-//! proxy's next request by then, which the proxy would answer with 502.
+//! proxy's next request by then, which the proxy would answer with 502. And `Allow` is sent with
+//! 405 alone, which is done here since the router adds it around its layers.
 //!
 //! The parser below us drops `Content-Length` where there is `Transfer-Encoding`, so the head is
 //! looked at as it arrives. That misses a request whose head came before the answer to the one
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 use axum::BoxError;
 use axum::body::{Body, Bytes, HttpBody};
-use axum::http::{HeaderMap, HeaderValue, Request, Response, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use axum_server::accept::Accept;
 use http_body::{Frame, SizeHint};
 use pin_project_lite::pin_project;
@@ -370,7 +371,8 @@ where
         let draining = match this.unread {
             Some(draining) => draining,
             None => {
-                let answer = ready!(this.answer.poll(context))?;
+                let mut answer = ready!(this.answer.poll(context))?;
+                keep_allow_of_405_alone(&mut answer);
                 let Some(unread) = this.exchange.take_unread() else {
                     return Poll::Ready(Ok(answer));
                 };
@@ -415,6 +417,14 @@ impl Draining {
                 None => return Poll::Ready(false),
             }
         }
+    }
+}
+
+/// The router names a path's methods whatever the refusal of another method is: clients without
+/// permission are not to learn them.
+fn keep_allow_of_405_alone(answer: &mut Response<Body>) {
+    if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
+        answer.headers_mut().remove(header::ALLOW);
     }
 }
 
