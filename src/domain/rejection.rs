@@ -2,6 +2,7 @@
 
 use super::catalogue::EVERYTHING;
 use super::event::Fact;
+use super::ids::CredentialId;
 use super::in_use::InUse;
 use super::kind::Kind;
 use super::nearest::nearest;
@@ -178,6 +179,12 @@ pub enum Rejection {
     /// The credential has ended.
     #[error("the credential has ended; make a new one")]
     CredentialEnded,
+    /// It has been replaced, and both still live.
+    #[error("the credential has been replaced by {by}; revoke that one to replace this one again")]
+    AlreadyReplaced {
+        /// Its replacement.
+        by: CredentialId,
+    },
     /// The kind does not do this.
     #[error("a credential of the kind {} cannot be {action}", kind.name())]
     NotForKind {
@@ -315,6 +322,7 @@ impl Rejection {
             Self::BeyondYourAuthority { .. } => "beyond_your_authority",
             Self::VersionMismatch { .. } => "version_mismatch",
             Self::CredentialEnded => "credential_ended",
+            Self::AlreadyReplaced { .. } => "already_replaced",
             Self::NotForKind { .. } => "not_for_kind",
             Self::ServiceAccountDeleted => "service_account_deleted",
             Self::WebhookEndpointDeleted => "webhook_endpoint_deleted",
@@ -371,6 +379,7 @@ impl Rejection {
             | Self::BeyondYourAuthority { .. }
             | Self::VersionMismatch { .. }
             | Self::CredentialEnded
+            | Self::AlreadyReplaced { .. }
             | Self::NotForKind { .. }
             | Self::ServiceAccountDeleted
             | Self::WebhookEndpointDeleted

@@ -127,6 +127,11 @@ pub(crate) const CODES: &[(u16, &str, &str)] = &[
     (408, "timeout", "the request took too long"),
     (
         409,
+        "already_replaced",
+        "the token has been replaced, and its replacement has not ended",
+    ),
+    (
+        409,
         "catalogue_in_use",
         "a new catalogue drops what is in use; only the command line adopts one",
     ),

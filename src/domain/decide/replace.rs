@@ -9,8 +9,23 @@ use crate::domain::command::{ReplaceKey, Request};
 use crate::domain::event::{Fact, KeyCreated, KeyRevoked, KeyUpdated};
 use crate::domain::ids::{CredentialId, SecretId, Subject};
 use crate::domain::kind::{Deed, Renewal};
+use crate::domain::record::Credential;
 use crate::domain::rejection::Rejection;
 use crate::domain::state::State;
+use crate::domain::time::Timestamp;
+
+/// Two callers that replace a token at once must not both get a successor. One whose successor has
+/// ended, since its secret was lost, can be replaced again.
+fn check_not_replaced(state: &State, old: &Credential, now: Timestamp) -> Result<(), Rejection> {
+    let successor = old.replaced_by().and_then(|id| state.credential(id));
+    match successor {
+        Some(successor) if live(successor, now).is_ok() => {
+            let by = successor.id();
+            Err(Rejection::AlreadyReplaced { by })
+        }
+        Some(_) | None => Ok(()),
+    }
+}
 
 pub(super) fn replace(
     state: &State,
@@ -44,6 +59,7 @@ pub(super) fn replace(
     authority.outlive(expires_at)?;
     checks::version(request.if_match, old.stamp().version)?;
     live(old, facts.now)?;
+    check_not_replaced(state, old, facts.now)?;
     check_project_in_use(state, old.project())?;
     check_limits(state, organization, old.owner(), facts.now)?;
 

@@ -100,6 +100,11 @@ fn a_replacement_expires_with_the_old_one_or_when_it_is_said() {
         ..same
     };
     let same = key_of(&acme.when(acme.owner, same).accepted());
+    acme.when(acme.owner, said)
+        .refused(Rejection::AlreadyReplaced { by: same });
+    let mut end = acme.revoke(same);
+    end.target.place = said.target.place;
+    acme.when(acme.owner, end).accepted();
     let said = key_of(&acme.when(acme.owner, said).accepted());
     let ends = acme.credential(old).expires_at();
     assert_eq!(acme.credential(same).expires_at(), ends);

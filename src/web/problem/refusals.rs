@@ -85,6 +85,7 @@ fn status_of(why: &Rejection) -> StatusCode {
         Rejection::VersionMismatch { .. } => StatusCode::PRECONDITION_FAILED,
         Rejection::QuotaReached { .. } => StatusCode::TOO_MANY_REQUESTS,
         Rejection::CredentialEnded
+        | Rejection::AlreadyReplaced { .. }
         | Rejection::NotForKind { .. }
         | Rejection::ServiceAccountDeleted
         | Rejection::WebhookEndpointDeleted

@@ -17,6 +17,9 @@ fn an_admin_token_is_replaced_by_a_new_one_beside_it() {
     world.patch(&by_dora, &path, &patch).expect(200);
     let replace = ask("POST", &format!("{path}/replace")).by(&by_dora);
     let (new, second) = issued(&world.send(replace), 201);
+    // Another caller, who does not know of the first.
+    let again = world.send(ask("POST", &format!("{path}/replace")).by(&by_dora));
+    assert_eq!(again.refused(409), "already_replaced");
     assert_eq!(
         (&new["name"], &new["scopes"]),
         (&json!("Returns"), &patch["scopes"])
