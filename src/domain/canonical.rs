@@ -10,6 +10,8 @@ use icu_properties::CodePointSetData;
 use icu_properties::props::DefaultIgnorableCodePoint;
 use unicode_normalization::UnicodeNormalization;
 
+const LABEL_BYTES_MAX: usize = 63;
+
 /// A line of text without what is not seen.
 #[must_use]
 pub fn canonical_line(text: &str) -> String {
@@ -32,7 +34,7 @@ pub fn canonical_address(text: &str) -> Option<String> {
         .into_iter()
         .find_map(|domain| {
             let domain = idna::domain_to_ascii(domain).ok();
-            domain.filter(|domain| is_part(domain))
+            domain.filter(|domain| is_part(domain) && is_domain(domain))
         })?;
     is_part(&local).then(|| format!("{local}@{domain}"))
 }
@@ -40,6 +42,16 @@ pub fn canonical_address(text: &str) -> Option<String> {
 fn is_part(text: &str) -> bool {
     let is_in_place = |c: char| c != '@' && !c.is_whitespace() && !c.is_control();
     !text.is_empty() && text.chars().all(is_in_place)
+}
+
+/// Whether a domain has the labels of the DNS: none is empty, so that there is no dot at the end.
+fn is_domain(domain: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=LABEL_BYTES_MAX).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    domain.split('.').all(is_label)
 }
 
 /// What names are compared by where case does not count.
@@ -166,8 +178,19 @@ mod tests {
             "a@\u{200b}",
             "a@xn--\u{fc}",
             "a@xn--zzzzzz",
+            "ada@acme.example.",
+            "ada@acme.example\u{3002}",
+            "ada@.acme.example",
+            "ada@acme..example",
+            "ada@.",
+            "ada@-acme.example",
+            "ada@acme-.example",
         ] {
             assert_eq!(canonical_address(wrong), None, "{wrong:?}");
         }
+        let long = |len: usize| canonical_address(&format!("a@{}.example", "b".repeat(len)));
+        assert!(long(63).is_some() && long(64).is_none());
+        // One that was stored before is still compared like any other.
+        assert_eq!(address_key("Ada@ACME.example."), "ada@acme.example.");
     }
 }
