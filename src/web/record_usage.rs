@@ -155,10 +155,15 @@ pub(crate) struct Presented<'a> {
     pub(crate) took: Duration,
 }
 
+/// Counts a verification that is not recorded.
+pub(crate) fn count(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
+    app.metrics.verified(verdict.code, presented.took);
+}
+
 /// Counts a verification, and records it in the history of the credential that it was of, if it
 /// was of any.
 pub(crate) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
-    app.metrics.verified(verdict.code, presented.took);
+    count(app, verdict, presented);
     let (Some(usage), Some(key)) = (&app.usage, &verdict.key) else {
         return;
     };

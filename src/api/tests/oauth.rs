@@ -453,3 +453,29 @@ fn the_metadata_name_the_endpoints() {
     });
     assert_eq!(reply.expect(200), expect);
 }
+
+#[test]
+fn a_token_that_asks_about_itself_is_used_once() {
+    let world = World::new();
+    let (id, token) = world.key(&json!({"name": "CI", "scopes": ["cases:read"]}));
+    let (_, verifier) = world.key(&json!({"name": "API", "scopes": ["keys:verify"]}));
+    let path = format!("{}/api-keys/{id}/usage", world.acme.path);
+    let check = |expected: &[u64]| {
+        let calls = world.get(&world.acme.admin, &path).expect(200);
+        let calls = calls.as_array().unwrap().iter();
+        let seen: Vec<_> = calls
+            .map(|call| call["status_code"].as_u64().unwrap())
+            .collect();
+        assert_eq!(seen, expected);
+    };
+    assert_eq!(introspect(&world, &token, &token)["active"], json!(true));
+    check(&[200]);
+    let posted = format!("token={token}&client_id={id}&client_secret={token}");
+    world
+        .send(ask("POST", "/oauth2/introspect").form(&posted))
+        .expect(200);
+    check(&[200, 200]);
+    // Another client's question is a use of the token, once.
+    introspect(&world, &verifier, &token);
+    check(&[200, 200, 200]);
+}

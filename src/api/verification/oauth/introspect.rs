@@ -134,6 +134,7 @@ async fn asked(app: &App, request: Request) -> Result<Introspection, Problem> {
             own.ok_or(refused)?
         }
     };
+    let is_own = client.asks_about_itself(&form);
     let token = form.token()?;
     call.context.check()?;
     call.wait().await?;
@@ -163,7 +164,12 @@ async fn asked(app: &App, request: Request) -> Result<Introspection, Problem> {
         request_id: Some(call.context.request_id.as_str()),
         took,
     };
-    record_usage::record(&call.app, &verdict, &presented);
+    if is_own {
+        // The frame records the call, which is the one use of the token.
+        record_usage::count(&call.app, &verdict, &presented);
+    } else {
+        record_usage::record(&call.app, &verdict, &presented);
+    }
     // By the wall clock, as the client's is: the ledger's own time may be ahead of it.
     let wall = Timestamp(call.app.ledger.clock().now_ms());
     let kept_until =
