@@ -4,6 +4,7 @@
 //! token of a client, which is no flag. Nothing here opens a file or a socket: a setting is right
 //! or it is refused with the reason.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -34,6 +35,25 @@ pub fn token() -> Option<Zeroizing<String>> {
 )]
 pub fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
+}
+
+/// The variables of the environment whose names begin so and that are not empty, with what they
+/// hold; those that are no text are left out.
+#[must_use]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the one reader of the environment beside clap"
+)]
+pub fn variables_with_prefix(prefix: &str) -> Vec<(String, String)> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    let all = std::env::vars_os().filter_map(text);
+    let mut found: Vec<_> = all
+        .filter(|(name, value)| name.starts_with(prefix) && !value.is_empty())
+        .collect();
+    found.sort();
+    found
 }
 
 /// How a server is reached.
@@ -78,6 +98,12 @@ pub enum WrongNetwork {
     /// Links would lead nowhere, and cookies would go without TLS.
     #[error("--behind-proxy needs --public-url: what clients call the server")]
     NoPublicUrl,
+    /// Both.
+    #[error(
+        "--behind-proxy needs --trusted-proxies, who may say which client a request is from, and \
+         --public-url, what clients call the server"
+    )]
+    NoTrustedProxyAndNoPublicUrl,
 }
 
 impl Network {
@@ -87,12 +113,16 @@ impl Network {
     /// [`WrongNetwork`], unless the address is a loopback one or a proxy is vouched for, with its
     /// own address and the one that clients use.
     pub fn check(&self) -> Result<(), WrongNetwork> {
-        match (self.behind_proxy, self.listen.ip().to_canonical()) {
-            (false, ip) if ip.is_loopback() || self.tls.is_some() => Ok(()),
-            (false, _) => Err(WrongNetwork::Exposed(self.listen)),
-            (true, _) if self.trusted_proxies.is_empty() => Err(WrongNetwork::NoTrustedProxy),
-            (true, _) if self.public_url.is_none() => Err(WrongNetwork::NoPublicUrl),
-            (true, _) => Ok(()),
+        if !self.behind_proxy {
+            let is_private = self.listen.ip().to_canonical().is_loopback() || self.tls.is_some();
+            let exposed = WrongNetwork::Exposed(self.listen);
+            return is_private.then_some(()).ok_or(exposed);
+        }
+        match (self.trusted_proxies.is_empty(), &self.public_url) {
+            (true, None) => Err(WrongNetwork::NoTrustedProxyAndNoPublicUrl),
+            (true, Some(_)) => Err(WrongNetwork::NoTrustedProxy),
+            (false, None) => Err(WrongNetwork::NoPublicUrl),
+            (false, Some(_)) => Ok(()),
         }
     }
 
@@ -317,6 +347,9 @@ mod tests {
         let mut wrong = whole.clone();
         wrong.trusted_proxies.clear();
         assert_eq!(wrong.check(), Err(WrongNetwork::NoTrustedProxy));
+        wrong.public_url = None;
+        let both = WrongNetwork::NoTrustedProxyAndNoPublicUrl;
+        assert_eq!(wrong.check(), Err(both));
         let mut wrong = whole;
         wrong.public_url = None;
         assert_eq!(wrong.check(), Err(WrongNetwork::NoPublicUrl));

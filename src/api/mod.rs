@@ -98,6 +98,8 @@ pub async fn serve(
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
     let (router, app) = app(ledger, settings);
+    // Once for all listeners.
+    connections::warn_of_few_files();
     let shutdown = async {
         shutdown.await;
         app.ready.store(false, Ordering::Release);

@@ -8,7 +8,7 @@ use clap::{Args, value_parser};
 use super::audit::read_note;
 use super::exit::{Exit, Stop};
 use super::files::NewFile;
-use super::output::{print, say};
+use super::output::{counted, print, say};
 use crate::backup::{BackupError, RestoreError, backup, restore};
 use crate::domain::decide::POSITIONS_GIVEN_UP_MAX;
 use crate::ledger::boot::Folder;
@@ -68,8 +68,8 @@ impl Backup {
              webhooks have delivered: a restored ledger delivers again.",
         );
         print(&format!(
-            "{} events, root {}, in {}",
-            made.size,
+            "{}, root {}, in {}",
+            counted(made.size, "event", "events"),
             made.root,
             self.out.display()
         ))?;
@@ -137,8 +137,8 @@ impl Restore {
              server starts.",
         );
         print(&format!(
-            "{} events of {}, root {}, whole, in {}",
-            made.size,
+            "{} of {}, root {}, whole, in {}",
+            counted(made.size, "event", "events"),
             report.origin,
             made.root,
             self.data_dir.display()

@@ -200,18 +200,21 @@ pub(super) fn read(path: &Path) -> Result<Catalogue, Stop> {
 
 fn summary(catalogue: &Catalogue) -> String {
     let text = catalogue.text();
-    let part = |all: usize, kept: usize, what: &str| match kept {
-        0 => format!("{all} {what}"),
-        kept => format!("{all} {what} ({kept} kept for those who have them)"),
+    let part = |all: usize, kept: usize, (singular, plural): (&str, &str)| {
+        let all = output::counted(all as u64, singular, plural);
+        match kept {
+            0 => all,
+            kept => format!("{all} ({kept} kept for those who have them)"),
+        }
     };
     let scopes = text.scopes.iter().filter(|scope| scope.keep);
     let roles = text.roles.iter().filter(|role| role.keep);
     let presets = text.presets.iter().filter(|preset| preset.keep);
     format!(
         "{}, {}, {}",
-        part(text.scopes.len(), scopes.count(), "scopes"),
-        part(text.roles.len(), roles.count(), "roles"),
-        part(text.presets.len(), presets.count(), "presets"),
+        part(text.scopes.len(), scopes.count(), ("scope", "scopes")),
+        part(text.roles.len(), roles.count(), ("role", "roles")),
+        part(text.presets.len(), presets.count(), ("preset", "presets")),
     )
 }
 

@@ -2,13 +2,19 @@
 //! name the variable beside its flag.
 //!
 //! Containers pass what has not been set as an empty text, and who sets a variable has never seen
-//! the flag. Knows of variables what the definitions of the flags say; must never show a value.
+//! the flag. Knows of variables what the definitions of the flags say; must never show a value, nor
+//! refuse a variable that it does not know, which may be another program's.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::Command;
 
 use crate::config;
+use crate::domain::nearest::nearest;
+
+/// What the names of all variables begin with.
+const PREFIX: &str = "KEYLEDGER_";
 
 /// Has flags whose variables are empty go without them.
 pub(super) fn without_empty_variables(command: Command) -> Command {
@@ -20,6 +26,59 @@ pub(super) fn without_empty_variables(command: Command) -> Command {
         if is_empty { arg.env(None::<&str>) } else { arg }
     });
     command.mut_subcommands(without_empty_variables)
+}
+
+/// What there is to say of variables with our prefix that no flag of any command has; `None` if
+/// there are none.
+pub(super) fn warning_of_unknown(command: &Command) -> Option<String> {
+    let mut known = BTreeSet::from([config::TOKEN_VARIABLE.to_owned()]);
+    collect_names(command, &mut known);
+    warning_of(&known, &config::variables_with_prefix(PREFIX))
+}
+
+fn collect_names(command: &Command, names: &mut BTreeSet<String>) {
+    let own = command.get_arguments().filter_map(|arg| arg.get_env());
+    names.extend(own.filter_map(|name| Some(name.to_str()?.to_owned())));
+    for inner in command.get_subcommands() {
+        collect_names(inner, names);
+    }
+}
+
+fn warning_of(known: &BTreeSet<String>, set: &[(String, String)]) -> Option<String> {
+    let suffix = |name: &str| name.strip_prefix(PREFIX).unwrap_or_default().to_owned();
+    let suffixes: Vec<String> = known.iter().map(|name| suffix(name)).collect();
+    let unknown = set
+        .iter()
+        .filter(|(name, value)| !known.contains(name) && !is_service_link(name, value));
+    let described: Vec<String> = unknown
+        .map(
+            |(name, _)| match nearest(&suffix(name), suffixes.iter().map(String::as_str)) {
+                Some(meant) => format!("{name} (did you mean {PREFIX}{meant}?)"),
+                None => name.clone(),
+            },
+        )
+        .collect();
+    match described.as_slice() {
+        [] => None,
+        [one] => Some(format!("unknown environment variable ignored: {one}")),
+        more => Some(format!(
+            "unknown environment variables ignored: {}",
+            more.join(", ")
+        )),
+    }
+}
+
+/// Whether Kubernetes has set it for a service whose name begins as ours does, such as
+/// `KEYLEDGER_SERVICE_HOST` or `KEYLEDGER_PORT_8080_TCP_ADDR`.
+fn is_service_link(name: &str, value: &str) -> bool {
+    let is_address = ["tcp://", "udp://", "sctp://"]
+        .iter()
+        .any(|scheme| value.starts_with(scheme));
+    name.ends_with("_SERVICE_HOST")
+        || name.ends_with("_SERVICE_PORT")
+        || name.contains("_SERVICE_PORT_")
+        || name.contains("_PORT_")
+        || (name.ends_with("_PORT") && is_address)
 }
 
 /// A flag of the command that runs, and its variable.
@@ -179,6 +238,48 @@ mod tests {
         ] {
             assert_eq!(variables().named_in(message), expected);
         }
+    }
+
+    #[test]
+    fn a_variable_that_no_flag_has_is_named_with_the_nearest_one() {
+        let command = <crate::cli::Cli as clap::CommandFactory>::command();
+        let mut known = BTreeSet::from([config::TOKEN_VARIABLE.to_owned()]);
+        collect_names(&command, &mut known);
+        let check = |set: &[(&str, &str)], expected: Option<&str>| {
+            let set = set.iter();
+            let set: Vec<_> = set
+                .map(|(name, value)| (format!("{PREFIX}{name}"), (*value).to_owned()))
+                .collect();
+            assert_eq!(warning_of(&known, &set).as_deref(), expected, "{set:?}");
+        };
+        let listen = "unknown environment variable ignored: KEYLEDGER_LISTN (did you mean \
+                      KEYLEDGER_LISTEN?)";
+        check(&[], None);
+        check(&[("LISTEN", "x"), ("TOKEN", "x"), ("OUT", "x")], None);
+        check(&[("LISTN", "secret")], Some(listen));
+        check(
+            &[("LISTN", "x"), ("DATADIR", "x"), ("COLOUR", "x")],
+            Some(
+                "unknown environment variables ignored: KEYLEDGER_LISTN (did you mean \
+                 KEYLEDGER_LISTEN?), KEYLEDGER_DATADIR (did you mean KEYLEDGER_DATA_DIR?), \
+                 KEYLEDGER_COLOUR",
+            ),
+        );
+        let links = [
+            ("SERVICE_HOST", "10.0.0.1"),
+            ("SERVICE_PORT", "8080"),
+            ("SERVICE_PORT_HTTP", "8080"),
+            ("PORT", "tcp://10.0.0.1:8080"),
+            ("PORT_8080_TCP", "tcp://10.0.0.1:8080"),
+            ("PORT_8080_TCP_ADDR", "10.0.0.1"),
+            ("METRICS_SERVICE_HOST", "10.0.0.2"),
+            ("METRICS_PORT", "tcp://10.0.0.2:9090"),
+        ];
+        check(&links, None);
+        check(
+            &[("PORT", "8080")],
+            Some("unknown environment variable ignored: KEYLEDGER_PORT"),
+        );
     }
 
     #[test]

@@ -5,16 +5,17 @@
 //! export is the one backup of them.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use age::secrecy::SecretString;
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use zeroize::Zeroizing;
 
 use super::exit::Stop;
 use super::files::{NewFile, read_secret};
 use super::folder::{FolderArgs, SegmentArgs};
-use super::output::say;
+use super::output::{counted, say};
 use super::signing;
 use crate::clock::Entropy;
 use crate::domain::ids::OrganizationId;
@@ -49,6 +50,9 @@ The server must be stopped. Only for a key that is missing or damaged and in no 
 addresses that it sealed stay unavailable. A member whose key is lost is erased and added again; the
 secret of a webhook endpoint is rotated.";
 
+/// Fewest characters of a passphrase of an export; older exports may have a shorter one.
+const PASSPHRASE_CHARS_MIN: usize = 12;
+
 /// Back up the keys that seal and sign, or bring them back
 #[derive(Args, Debug)]
 pub(super) struct Keys {
@@ -76,7 +80,7 @@ struct Export {
     #[arg(env = "KEYLEDGER_OUT", hide_env_values = true)]
     out: PathBuf,
 
-    /// Encrypt to the passphrase in this file
+    /// Encrypt to the passphrase in this file, of at least 12 characters
     #[arg(long, value_name = "FILE", required_unless_present = "recipient")]
     #[arg(env = "KEYLEDGER_PASSPHRASE_FILE", hide_env_values = true)]
     passphrase_file: Option<PathBuf>,
@@ -132,6 +136,19 @@ struct Renew {
     organization: OrganizationId,
 }
 
+/// The passphrase in a file, which must not be easily guessed: nothing else protects an export.
+fn new_passphrase(file: &Path) -> Result<Zeroizing<String>, Stop> {
+    let passphrase = read_secret(file)?;
+    if passphrase.chars().count() < PASSPHRASE_CHARS_MIN {
+        return Err(Stop::refused(format!(
+            "the passphrase in {} is too short; it must have at least {PASSPHRASE_CHARS_MIN} \
+             characters",
+            file.display()
+        )));
+    }
+    Ok(passphrase)
+}
+
 fn recipient(text: &str) -> Result<age::x25519::Recipient, &'static str> {
     text.parse()
 }
@@ -152,7 +169,7 @@ impl Export {
         self.folder.check()?;
         let to = match &self.passphrase_file {
             Some(file) => EncryptFor::Passphrase {
-                passphrase: secret_string(&read_secret(file)?),
+                passphrase: secret_string(&new_passphrase(file)?),
                 work_factor: WORK_FACTOR,
             },
             None => EncryptFor::Recipients(self.recipient),
@@ -172,9 +189,9 @@ impl Export {
             say(&format!("left out: {}", error_chain(&why)));
         }
         if left_out > 0 {
+            let left_out = counted(left_out as u64, "data key", "data keys");
             return Err(Stop::damaged(format!(
-                "{left_out} data keys are not in the export, because their files are damaged; \
-                 keep earlier exports"
+                "not in the export, because of damaged files: {left_out}; keep earlier exports"
             )));
         }
         Ok(())
@@ -208,16 +225,16 @@ impl Import {
         let done = import_keys(target, &with, from, &mut Entropy::system())?;
         let log = hex::encode(done.log_id);
         say(&format!(
-            "the keys of log {log}, {} of them data keys: {} files written to {}",
+            "the keys of log {log}, {} of them data keys: {} written to {}",
             done.data_keys,
-            done.written,
+            counted(done.written as u64, "file", "files"),
             keys.display()
         ));
         if done.replaced > 0 || done.kept > 0 {
             say(&format!(
-                "{} damaged files were replaced; {} keys that the export lacks, or has otherwise, \
-                 were kept",
-                done.replaced, done.kept
+                "replaced: {}; kept: {} that the export lacks or has otherwise",
+                counted(done.replaced as u64, "damaged file", "damaged files"),
+                counted(done.kept as u64, "key", "keys"),
             ));
         }
         if let Some(aside) = &done.set_aside {

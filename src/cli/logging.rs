@@ -106,6 +106,11 @@ impl Log {
         })
     }
 
+    /// Counts the lines that were dropped.
+    pub(super) fn dropped_lines(&self) -> ErrorCounter {
+        self.lines.error_counter()
+    }
+
     /// Tells people, tests and process managers that the server is ready, at every level.
     pub(super) fn announce(&self, text: &str) {
         match self.format {

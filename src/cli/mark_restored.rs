@@ -59,7 +59,8 @@ impl MarkRestored {
             json!({"size": size, "resumes_at": resumes_at}).to_string()
         } else {
             format!(
-                "The ledger goes on after its {size} events; positions {size} to {} are skipped",
+                "The ledger goes on after its {}; positions {size} to {} are skipped",
+                output::counted(size, "event", "events"),
                 resumes_at - 1
             )
         })?)

@@ -38,7 +38,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use environment::{Variables, without_empty_variables};
+use environment::{Variables, warning_of_unknown, without_empty_variables};
 use exit::{EXIT_CODES, Stop};
 
 use crate::private;
@@ -75,22 +75,30 @@ impl Cli {
         let args: Vec<OsString> = std::env::args_os().collect();
         let mut command = without_empty_variables(Self::command());
         let variables = Variables::of(&command, &args);
+        let unknown = warning_of_unknown(&command);
         let parsed = command
             .try_get_matches_from_mut(&args)
             .and_then(|matches| Self::from_arg_matches(&matches));
         match parsed {
-            Ok(cli) => cli.run_command(&variables),
+            Ok(cli) => cli.run_command(&variables, unknown.as_deref()),
             Err(mut why) => {
+                if let (true, Some(unknown)) = (why.use_stderr(), &unknown) {
+                    output::say(unknown);
+                }
                 quote_without_user(&mut why);
                 not_parsed(&why.format(&mut command), &variables)
             }
         }
     }
 
-    fn run_command(self, variables: &Variables) -> ExitCode {
+    fn run_command(self, variables: &Variables, unknown: Option<&str>) -> ExitCode {
+        // A server says it in its log.
+        if let (Some(unknown), false) = (unknown, matches!(self.command, Command::Serve(_))) {
+            output::say(unknown);
+        }
         let outcome = match self.command {
             Command::Init(init) => init.run(),
-            Command::Serve(serve) => return serve.run(variables),
+            Command::Serve(serve) => return serve.run(variables, unknown),
             Command::Recover(recover) => recover.run(),
             Command::Catalogue(catalogue) => catalogue.run(),
             Command::Keys(keys) => keys.run(),

@@ -20,6 +20,12 @@ pub(super) fn print(text: &str) -> anyhow::Result<()> {
         .context("cannot write to stdout")
 }
 
+/// A number and what is counted, `plural` unless it is one.
+pub(super) fn counted(number: u64, singular: &str, plural: &str) -> String {
+    let noun = if number == 1 { singular } else { plural };
+    format!("{number} {noun}")
+}
+
 /// Hands out data line by line, as many as there are.
 pub(super) struct Lines(BufWriter<StdoutLock<'static>>);
 

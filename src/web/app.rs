@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::http::HeaderValue;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::api::document::Texts;
 use crate::api::ledger::moment::PastReads;
@@ -47,6 +48,8 @@ pub struct HttpSettings {
     pub ledger_closed: bool,
     /// What makes a span of each request, if they are exported.
     pub tracer: Option<RequestTracer>,
+    /// Counts lines of the log that were dropped; `None`: there is no log that drops any.
+    pub dropped_lines: Option<ErrorCounter>,
 }
 
 /// What every handler has: a handle to the one service.

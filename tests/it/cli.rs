@@ -295,6 +295,13 @@ async fn exported_keys_open_a_copy_elsewhere() {
             more[1],
         ])
     };
+    let short = root.path().join("short");
+    fs::write(&short, "eleven char\n").unwrap();
+    let short = ["--passphrase-file", short.to_str().unwrap()];
+    let refused = keys(&data, "export", "--out", short);
+    assert_eq!(code(&refused), 2, "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("it must have at least 12 characters"));
+    assert!(!out.exists());
     // The server may run while its keys are exported.
     let server = Server::start(&data, &[]);
     let exported = keys(&data, "export", "--out", passphrase);

@@ -119,6 +119,10 @@ fn a_message_names_the_variable_that_it_is_about() {
             "--behind-proxy (set by KEYLEDGER_BEHIND_PROXY) needs --trusted-proxies (or \
              KEYLEDGER_TRUSTED_PROXIES)",
         ),
+        (
+            vec![proxy],
+            "and --public-url (or KEYLEDGER_PUBLIC_URL), what clients call the server",
+        ),
         (vec![cert], "KEYLEDGER_TLS_KEY"),
         (
             vec![cert, key],
@@ -415,4 +419,43 @@ async fn a_json_log_says_at_every_level_that_it_listens_and_why_it_does_not() {
     assert_eq!(line["level"], "ERROR", "{line}");
     let why = line["fields"]["message"].as_str().unwrap();
     assert!(why.contains("another process"), "{why}");
+}
+
+#[tokio::test]
+async fn a_log_names_unknown_variables_and_few_files_once_and_ends_with_the_stop() {
+    let root = tempdir().unwrap();
+    let data = root.path().join("data");
+    init(&data, &SEGMENTS);
+    let set = [
+        ("KEYLEDGER_LISTN", "127.0.0.1:1"),
+        ("KEYLEDGER_SERVICE_HOST", "10.0.0.1"),
+        ("KEYLEDGER_PORT", "tcp://10.0.0.1:80"),
+    ];
+    let more = ["--metrics-listen", "127.0.0.1:0"];
+    let server = Server::start_with_variables(&data, &more, &set);
+    let log = server.stop().log;
+    let named = "unknown environment variable ignored: KEYLEDGER_LISTN (did you mean \
+                 KEYLEDGER_LISTEN?)";
+    assert_eq!(log.matches("unknown environment").count(), 1, "{log}");
+    assert!(log.contains(named), "{log}");
+    let last = log.lines().last().unwrap();
+    assert!(last.ends_with("stopped"), "{log}");
+
+    let few = Server::start_with_files(&data, &more, 1_024);
+    let log = few.stop().log;
+    let warned = log.matches("leaves room for only this many connections");
+    assert_eq!(warned.count(), 1, "{log}");
+
+    // Other commands say it on stderr, also where they refuse.
+    let mut recover = keyledger(["recover", "--data-dir", "/nowhere"]);
+    let output = recover.env("KEYLEDGER_DATA_DRI", "x").output().unwrap();
+    let said = stderr(&output);
+    assert!(
+        said.contains("(did you mean KEYLEDGER_DATA_DIR?)"),
+        "{said}"
+    );
+    let mut wrong = keyledger(["keys", "export"]);
+    let output = wrong.env("KEYLEDGER_OUTT", "x").output().unwrap();
+    let said = stderr(&output);
+    assert!(said.contains("(did you mean KEYLEDGER_OUT?)"), "{said}");
 }

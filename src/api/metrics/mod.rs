@@ -23,6 +23,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use tracing_appender::non_blocking::ErrorCounter;
 
 use crate::api::SpanCounts;
 use crate::domain::access::Action;
@@ -185,14 +186,13 @@ impl Metrics {
                 webhooks.counts().seconds.clone(),
             );
         }
+        let spans = settings.tracer.as_ref();
         registry.register_collector(Box::new(Told {
             ledger,
             usage,
             webhooks,
-            spans: settings
-                .tracer
-                .as_ref()
-                .map(|tracer| Arc::clone(&tracer.counts)),
+            spans: spans.map(|tracer| Arc::clone(&tracer.counts)),
+            dropped_lines: settings.dropped_lines.clone(),
         }));
         Self {
             registry,
@@ -268,6 +268,7 @@ struct Told {
     usage: Option<Usage>,
     webhooks: Option<Webhooks>,
     spans: Option<Arc<SpanCounts>>,
+    dropped_lines: Option<ErrorCounter>,
 }
 
 impl fmt::Debug for Told {
@@ -336,6 +337,11 @@ impl Collector for Told {
             let counts = spans.by_outcome().into_iter();
             labelled(&mut to, (name, help, "outcome"), counts, ConstCounter::new)?;
         }
+        let lines = self.dropped_lines.as_ref();
+        let lines = lines.map_or(0, ErrorCounter::dropped_lines);
+        let lines = u64::try_from(lines).unwrap_or(u64::MAX);
+        let help = "Log lines dropped since stderr was not read in time";
+        counter(&mut to, "log_lines_dropped", help, lines)?;
         match &self.webhooks {
             Some(webhooks) => encode_webhooks(&mut to, webhooks.counts(), &self.ledger),
             None => Ok(()),

@@ -85,6 +85,7 @@ fn the_numbers_count_what_happened() {
             3.0,
         ),
         ("usage_shed_total", 0.0),
+        ("log_lines_dropped_total", 0.0),
     ] {
         assert_eq!(number(name), Some(expected), "{name}: {}", reply.text);
     }

@@ -17,7 +17,7 @@ use crate::audit::bundle::check;
 use crate::audit::folder::{self, Asked, Report};
 use crate::audit::verdict::{Finding, Verdict};
 use crate::cli::exit::Stop;
-use crate::cli::output::print;
+use crate::cli::output::{counted, print};
 use crate::ledger::boot::Folder;
 use crate::log::LogTail;
 use crate::merkle::NoteVerifier;
@@ -244,8 +244,9 @@ fn in_words(report: &Report) -> String {
             hex::encode(report.log_id)
         ),
         format!(
-            "events       {} whole, in {} files",
-            report.size, report.segments
+            "events       {} whole, in {}",
+            report.size,
+            counted(report.segments as u64, "file", "files")
         ),
         format!("root         {}", STANDARD.encode(report.root)),
     ];
@@ -264,14 +265,15 @@ fn in_words(report: &Report) -> String {
         lines.push(format!("             {key}"));
     }
     lines.push(format!(
-        "chains       {} organizations",
-        report.organizations
+        "chains       {}",
+        counted(report.organizations as u64, "organization", "organizations")
     ));
     let (right, missing) = report.tiles;
     lines.push(format!("tiles        {right} right, {missing} not there"));
     lines.push(match &report.views {
         ViewsFound::Equal { events, .. } => {
-            format!("history      equal to the log: {events} events")
+            let events = counted(*events, "event", "events");
+            format!("history      equal to the log: {events}")
         }
         ViewsFound::Skipped(why) => format!("history      not compared: {why}"),
     });

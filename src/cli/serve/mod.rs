@@ -24,6 +24,7 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
+use tracing_appender::non_blocking::ErrorCounter;
 
 use super::environment::Variables;
 use super::exit::{Exit, Stop};
@@ -173,7 +174,7 @@ pub(super) struct Serve {
 }
 
 impl Serve {
-    pub(super) fn run(self, variables: &Variables) -> ExitCode {
+    pub(super) fn run(self, variables: &Variables, unknown: Option<&str>) -> ExitCode {
         let log = match Log::start(self.log_format, self.log_level) {
             Ok(log) => log,
             Err(why) => {
@@ -181,8 +182,14 @@ impl Serve {
                 return Exit::Failed.into();
             }
         };
+        if let Some(unknown) = unknown {
+            tracing::warn!("{unknown}");
+        }
         let exit = match self.serve(&log) {
-            Ok(()) => ExitCode::SUCCESS,
+            Ok(()) => {
+                tracing::info!("stopped");
+                ExitCode::SUCCESS
+            }
             Err(Stop { exit, why }) => {
                 log.complain(&variables.named_in(&format!("{why:#}")));
                 exit.into()
@@ -206,7 +213,7 @@ impl Serve {
         let certificate = network.tls.as_ref().map(Certificate::read).transpose()?;
         let roots = self.webhooks.roots()?;
         let Some((ledger, ports)) = self.open(&network, &mut opening)? else {
-            tracing::info!("stopped before it was ready");
+            tracing::info!("stopping before it was ready");
             return Ok(());
         };
         let (args, of, folder) = (self.usage, ledger.clone(), self.folder.folder());
@@ -229,6 +236,7 @@ impl Serve {
             webhooks: (&self.webhooks, self.folder.folder(), roots),
             tree: self.tree.clone(),
             tracer: otlp.as_ref().map(Otlp::tracer),
+            dropped_lines: log.dropped_lines(),
         };
         let bound = Bound {
             main: ports.main,
@@ -349,6 +357,8 @@ struct Serving<'a> {
     tree: TreeArgs,
     /// What makes a span of each request, if they are exported.
     tracer: Option<RequestTracer>,
+    /// Counts lines of the log that were dropped.
+    dropped_lines: ErrorCounter,
 }
 
 /// Where it is served.
@@ -371,6 +381,7 @@ async fn serve(
         webhooks: (webhooks, folder, roots),
         tree,
         tracer,
+        dropped_lines,
     } = serving;
     let waiting = |listener| TcpListener::from_std(listener).context("cannot wait for connections");
     let metrics = bound_to.metrics.map(waiting).transpose()?;
@@ -404,6 +415,7 @@ async fn serve(
         ledger_prefix: tree.ledger_prefix,
         ledger_closed: !tree.ledger_public,
         tracer,
+        dropped_lines: Some(dropped_lines),
     };
     let asked = async move {
         // A sender that is gone asks for the end too.

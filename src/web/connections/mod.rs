@@ -116,6 +116,17 @@ async fn until(
     serving.await
 }
 
+/// Warns where the limit on open files leaves room for few connections only.
+pub(crate) fn warn_of_few_files() {
+    let connections = limits_for(getrlimit(Resource::Nofile).current).all;
+    if connections < CONNECTIONS_MAX {
+        tracing::warn!(
+            connections,
+            "the limit on open files leaves room for only this many connections"
+        );
+    }
+}
+
 /// How many connections there may be: as many as are allowed and as the limit on open files has
 /// room for. One that is refused gets an answer; one that cannot be accepted waits, and then no
 /// file of ours can be opened.
@@ -151,13 +162,6 @@ struct Guarded {
 impl Guarded {
     fn new(app: App, refusal: Option<&'static [u8]>) -> Self {
         let limits = limits_for(getrlimit(Resource::Nofile).current);
-        if limits.all < CONNECTIONS_MAX {
-            let connections = limits.all;
-            tracing::warn!(
-                connections,
-                "the limit on open files leaves room for only this many connections"
-            );
-        }
         Self {
             app,
             places: FairShares::new(limits),
