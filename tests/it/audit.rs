@@ -350,3 +350,33 @@ async fn a_backup_of_a_running_server_is_restored_with_its_keys_and_serves() {
     let listed = api.get(&company.keys_path()).await.unwrap().expect(200);
     assert_eq!(listed.as_array().unwrap().len(), 5);
 }
+
+#[tokio::test]
+async fn an_export_says_how_many_events_no_checkpoint_covers_yet() {
+    let company = Company::new();
+    // The checkpoints of before the work.
+    let (kept, early) = (company.data().join("checkpoints"), company.file("early"));
+    fs::create_dir(&early).unwrap();
+    for entry in fs::read_dir(&kept).unwrap() {
+        let entry = entry.unwrap();
+        fs::copy(entry.path(), Path::new(&early).join(entry.file_name())).unwrap();
+    }
+    let server = Server::start(&company.data(), &[]);
+    company
+        .work(&server.api(text(&company.made, "raw_key")))
+        .await;
+    assert_eq!(server.stop().status.code(), Some(0));
+    let export = |name: &str| {
+        let out = company.file(name);
+        let exported = company.audit("export", &["--out", &out]);
+        assert_eq!(code(&exported), WHOLE, "{}", stderr(&exported));
+        stderr(&exported).to_owned()
+    };
+    let left_out = "newer events are not in the bundle, since the newest checkpoint covers only";
+    let whole = export("whole.tar");
+    assert!(!whole.contains(left_out), "{whole}");
+    fs::remove_dir_all(&kept).unwrap();
+    fs::rename(&early, &kept).unwrap();
+    let partial = export("partial.tar");
+    assert!(partial.contains(left_out), "{partial}");
+}

@@ -15,7 +15,7 @@ use crate::audit::past::AsOf;
 use crate::audit::reading::Reading;
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::files::NewFile;
-use crate::cli::output::{print, say};
+use crate::cli::output::{counted, print, say};
 use crate::domain::ids::OrganizationId;
 
 /// Write events with all that proves them into one file
@@ -74,7 +74,8 @@ impl Export {
                 say("ATTENTION: the table holds addresses of people, and no erasure reaches it.");
             }
             tell_of_keys(&reading);
-            print(&format!("{} events in {}", made.rows, csv.display()))?;
+            let rows = counted(made.rows, "event", "events");
+            print(&format!("{rows} in {}", csv.display()))?;
         }
         if let Some(out) = &self.out {
             let mut file = NewFile::create(out)?;
@@ -90,11 +91,14 @@ impl Export {
                      and no erasure reaches it.",
                 );
             }
+            if let Some(warning) = warning_of_newer(reading.size(), made.size, made.to) {
+                say(&warning);
+            }
             print(&format!(
-                "{} events, {} hashes in place of others, {} checkpoints, in {}",
-                made.events,
-                made.hashes,
-                made.checkpoints,
+                "{}, {} in place of others, {}, in {}",
+                counted(made.events, "event", "events"),
+                counted(made.hashes, "hash", "hashes"),
+                counted(made.checkpoints as u64, "checkpoint", "checkpoints"),
                 out.display()
             ))?;
         }
@@ -131,6 +135,21 @@ impl Export {
     }
 }
 
+/// What there is to say of events that no checkpoint covers yet; `None` if all that were asked for
+/// are covered.
+fn warning_of_newer(events: u64, covered: u64, last: Option<u64>) -> Option<String> {
+    let newer = events.saturating_sub(covered);
+    let is_asked_for = last.is_none_or(|last| last >= covered);
+    (newer > 0 && is_asked_for).then(|| {
+        format!(
+            "ATTENTION: {} not in the bundle, since the newest checkpoint covers only the {} \
+             before. A running server signs a checkpoint every second: export again then.",
+            counted(newer, "newer event is", "newer events are"),
+            counted(covered, "event", "events"),
+        )
+    })
+}
+
 fn failed(why: ExportError) -> Stop {
     match &why {
         ExportError::NotSigned | ExportError::NoKeys => Stop::refused(why),
@@ -143,5 +162,42 @@ fn failed(why: ExportError) -> Stop {
         ExportError::Io(_) | ExportError::Floor(_) | ExportError::Key(_) | ExportError::Json(_) => {
             cannot(why)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_that_are_left_out_are_counted() {
+        let check = |events: u64, covered: u64, last: Option<u64>, expected: Option<&str>| {
+            let warning = warning_of_newer(events, covered, last);
+            assert_eq!(warning.as_deref(), expected, "{events} {covered} {last:?}");
+        };
+        check(6, 6, None, None);
+        check(
+            9,
+            6,
+            None,
+            Some(
+                "ATTENTION: 3 newer events are not in the bundle, since the newest checkpoint \
+                 covers only the 6 events before. A running server signs a checkpoint every \
+                 second: export again then.",
+            ),
+        );
+        check(
+            2,
+            1,
+            Some(1),
+            Some(
+                "ATTENTION: 1 newer event is not in the bundle, since the newest checkpoint \
+                 covers only the 1 event before. A running server signs a checkpoint every \
+                 second: export again then.",
+            ),
+        );
+        // All that were asked for are covered.
+        check(9, 6, Some(5), None);
+        check(9, 6, Some(6), warning_of_newer(9, 6, None).as_deref());
     }
 }
