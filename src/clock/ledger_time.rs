@@ -44,7 +44,7 @@ impl LedgerTime {
 
     /// A newer event is in the log.
     pub fn advance(&self, last_ms: i64) {
-        self.last_ms.store(last_ms, Ordering::Release);
+        self.last_ms.fetch_max(last_ms, Ordering::AcqRel);
     }
 
     /// The earliest that it can be, whatever the wall clock says.
