@@ -35,7 +35,7 @@ pub(super) fn rehearse(
     match decide(&state, request, &facts) {
         Ok(_) => Ok(()),
         Err(why) => {
-            let field = match why.field() {
+            let field = match why.reason().field {
                 Some("name") => "--organization ".to_owned(),
                 Some(field) => format!("--{} ", field.replace('_', "-")),
                 None => String::new(),

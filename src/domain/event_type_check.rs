@@ -123,8 +123,8 @@ mod tests {
         let why = WrongEventType::Twice;
         let refused = Rejection::EventTypeNotDelivered { event_type, why };
         assert_eq!(filter(&["job.*", "*", "job.*"]), Err(refused));
-        assert_eq!(filter(&[]).unwrap_err().code(), "field_empty");
-        assert_eq!(filter(&["*"; 51]).unwrap_err().code(), "field_too_long");
+        assert_eq!(filter(&[]).unwrap_err().reason().code, "field_empty");
+        assert_eq!(filter(&["*"; 51]).unwrap_err().reason().code, "field_too_long");
     }
 
     #[test]

@@ -120,7 +120,7 @@ impl Teller {
                 self.noted.insert(used.credential, again);
             }
             // Noted within the hour, before this process began.
-            Err(SubmitError::Rejected(Rejection::LimitReached { .. })) => {
+            Err(SubmitError::Rejected(Rejection::EndedUseAlreadyRecorded)) => {
                 self.noted
                     .insert(used.credential, now.plus_ms(TRY_AGAIN_MS));
                 self.usage.put_back(used);

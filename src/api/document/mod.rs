@@ -23,7 +23,7 @@ use utoipa::openapi::tag::TagBuilder;
 use utoipa::openapi::{ObjectBuilder, OpenApi as Document, RefOr, Schema, Type};
 
 use crate::api::document::webhooks::add_webhooks;
-use crate::web::codes::CODES;
+use crate::web::codes::all_codes;
 use crate::web::problem::ProblemBody;
 use crate::webhooks::schemas::require_nullable;
 
@@ -261,7 +261,7 @@ fn name_rests(document: &mut Document) {
 fn table_of_codes() -> String {
     let mut table =
         "Problems have a stable `code`:\n\n| status | code | when |\n|---|---|---|".to_owned();
-    for (status, code, when) in CODES {
+    for (status, code, when) in all_codes() {
         table.push_str(&format!("\n| {status} | `{code}` | {when} |"));
     }
     table

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::api::tests::CODES;
 use crate::api::tests::calls::Reply;
 use crate::api::tests::metrics::from;
 use crate::api::tests::routes::documented;
 use crate::api::tests::{World, ask};
 use crate::degraded::Part;
+use crate::web::codes::all_codes;
 use crate::webhooks::examples::Example;
 
 /// Set to write the file instead of comparing it.
@@ -21,7 +21,7 @@ fn the_page_of_error_codes_lists_every_code() {
     let page = std::fs::read_to_string(path).unwrap();
     let rows =
         |(status, code, when): &(u16, &str, &str)| format!("| {status} | `{code}` | {when} |\n");
-    let table: String = CODES.iter().map(rows).collect();
+    let table: String = all_codes().iter().map(rows).collect();
     assert!(
         page.contains(&table),
         "the table of codes should be:\n{table}"

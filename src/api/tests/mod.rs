@@ -71,7 +71,6 @@ use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;
 use crate::usage::{Usage, UsageSettings};
 use crate::web::app::HttpSettings;
-use crate::web::codes::CODES;
 use crate::webhooks::address::Guard;
 use crate::webhooks::client;
 use crate::webhooks::{Settings as WebhookSettings, Webhooks};

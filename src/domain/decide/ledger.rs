@@ -43,15 +43,11 @@ pub(super) fn note_checkpoint(
         .checkpointed
         .is_some_and(|noted| command.size <= noted.size)
     {
-        return Err(Rejection::LimitReached {
-            what: "notes of a checkpoint of this size",
-            max: 1,
-        });
+        return Err(Rejection::CheckpointAlreadyRecorded);
     }
     if command.size == 0 || command.size > known.events {
-        return Err(Rejection::LimitReached {
-            what: "events under a checkpoint",
-            max: known.events,
+        return Err(Rejection::CheckpointSizeInvalid {
+            events: known.events,
         });
     }
     if command.checkpoint.len() > CHECKPOINT_BYTES_MAX {
@@ -109,9 +105,8 @@ pub(super) fn rotate_signing_key(
     let vkeys = &state.ledger().vkeys;
     checks::line("vkey", &command.vkey, VKEY_CHARS_MAX)?;
     if command.overlap_days > OVERLAP_DAYS_MAX {
-        return Err(Rejection::LimitReached {
-            what: "days of overlap",
-            max: u64::from(OVERLAP_DAYS_MAX),
+        return Err(Rejection::SigningOverlapTooLong {
+            max: OVERLAP_DAYS_MAX,
         });
     }
     let newest = vkeys.last().ok_or(Rejection::NotFound {
@@ -121,10 +116,7 @@ pub(super) fn rotate_signing_key(
         return Ok(of_ledger(subject, vec![], authority));
     }
     if vkeys.iter().any(|known| known.vkey == command.vkey) {
-        return Err(Rejection::LimitReached {
-            what: "times of a signing key",
-            max: 1,
-        });
+        return Err(Rejection::SigningKeyReused);
     }
     if vkeys.len() >= SIGNING_KEYS_MAX {
         return Err(Rejection::LimitReached {
@@ -164,8 +156,7 @@ pub(super) fn record_restore(
 fn begin_restore(state: &State, command: RecordRestore) -> Result<LedgerRestored, Rejection> {
     let known = state.ledger();
     if !(1..=POSITIONS_GIVEN_UP_MAX).contains(&command.positions) {
-        return Err(Rejection::LimitReached {
-            what: "positions given up by a restore",
+        return Err(Rejection::PositionsOutOfRange {
             max: POSITIONS_GIVEN_UP_MAX,
         });
     }

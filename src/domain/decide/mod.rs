@@ -189,15 +189,10 @@ fn open_ledger(
 ) -> Result<Decision, Rejection> {
     let authority = state.authority(actor, facts.now)?;
     if actor != Actor::Operator {
-        return Err(Rejection::Forbidden {
-            needs: "the command line",
-        });
+        return Err(Rejection::OperatorOnly);
     }
     if state.ledger().log_id.is_some() {
-        return Err(Rejection::LimitReached {
-            what: "openings of a ledger",
-            max: 1,
-        });
+        return Err(Rejection::LedgerAlreadyInitialized);
     }
     let subject = Subject::Ledger(command.log_id);
     let opened = LedgerOpened {
@@ -252,9 +247,7 @@ fn by_the_operator(
     match request.actor {
         Actor::Operator => Ok(authority),
         Actor::Anonymous | Actor::System | Actor::Bearer { .. } | Actor::Session(_) => {
-            Err(Rejection::Forbidden {
-                needs: "the command line",
-            })
+            Err(Rejection::OperatorOnly)
         }
     }
 }

@@ -26,10 +26,7 @@ pub(super) fn ended_secret_used(
     }
     let noted = record.ended_use_noted_at();
     if noted.is_some_and(|at| facts.now < at.plus_ms(ENDED_USE_NOTED_EVERY_MS)) {
-        return Err(Rejection::LimitReached {
-            what: "notes of an ended secret's use in an hour",
-            max: 1,
-        });
+        return Err(Rejection::EndedUseAlreadyRecorded);
     }
     let used = EndedSecretUsed {
         secret_id: command.secret,
@@ -57,10 +54,7 @@ pub(super) fn seal(
     let log_id = state.ledger().log_id;
     let log_id = log_id.ok_or(Rejection::NotFound { what: "ledger" })?;
     if command.from < state.ledger().usage_sealed_to || command.to <= command.from {
-        return Err(Rejection::LimitReached {
-            what: "anchors of a usage segment",
-            max: 1,
-        });
+        return Err(Rejection::UsageAlreadyAnchored);
     }
     let sealed = UsageSealed {
         from: command.from,
@@ -80,9 +74,7 @@ pub(super) fn by_the_program(request: &Request) -> Result<(), Rejection> {
     match request.actor {
         Actor::System => Ok(()),
         Actor::Operator | Actor::Anonymous | Actor::Bearer { .. } | Actor::Session(_) => {
-            Err(Rejection::Forbidden {
-                needs: "the program itself",
-            })
+            Err(Rejection::ServerOnly)
         }
     }
 }

@@ -208,7 +208,7 @@ fn the_operator_alone_adopts() {
     let mut acme = Acme::new();
     for actor in [acme.owner, acme.admin, acme.platform] {
         let outcome = acme.when(actor, changed(|text| own(text, &["viewer"])));
-        assert_eq!(outcome.code(), "forbidden");
+        assert_eq!(outcome.code(), "operator_only");
     }
     let outcome = Ledger::empty().when(Actor::Operator, changed(|_| {}));
     assert_eq!(outcome.code(), "not_found", "before the ledger is opened");

@@ -100,14 +100,14 @@ fn a_checkpoint_is_told_by_the_program_for_a_larger_tree_than_the_last_one() {
     let events = acme.log.len() as u64;
     let told = acme.now;
     for (actor, size, code) in [
-        (acme.owner, events, "forbidden"),
-        (Actor::Operator, events, "forbidden"),
-        (Actor::System, 0, "limit_reached"),
-        (Actor::System, events + 1, "limit_reached"),
+        (acme.owner, events, "server_only"),
+        (Actor::Operator, events, "server_only"),
+        (Actor::System, 0, "checkpoint_size_invalid"),
+        (Actor::System, events + 1, "checkpoint_size_invalid"),
         (Actor::System, events, "accepted"),
-        (Actor::System, events, "limit_reached"),
-        (Actor::System, events - 1, "limit_reached"),
-        (Actor::System, events + 2, "limit_reached"),
+        (Actor::System, events, "checkpoint_already_recorded"),
+        (Actor::System, events - 1, "checkpoint_already_recorded"),
+        (Actor::System, events + 2, "checkpoint_size_invalid"),
     ] {
         assert_eq!(acme.when(actor, checkpoint(size)).code(), code, "{size}");
         acme.later(1);
@@ -192,7 +192,7 @@ fn signing_keys_follow_each_other_and_never_more_than_two_sign() {
     assert_eq!(keys(&acme), [key(0, None)]);
     for actor in [acme.owner, acme.platform] {
         let refused = acme.when(actor, rotate(VKEYS[1], 30));
-        assert_eq!(refused.code(), "forbidden");
+        assert_eq!(refused.code(), "operator_only");
     }
     let log = Subject::Ledger(acme.state.ledger().log_id.unwrap());
     let (new, old, until) = (VKEYS[1], VKEYS[0], acme.now.plus_ms(30 * DAY * 1_000));
@@ -204,8 +204,8 @@ fn signing_keys_follow_each_other_and_never_more_than_two_sign() {
     // The same one again: it is as asked. An earlier one never comes back.
     acme.when(Actor::Operator, rotate(new, 3)).then_nothing();
     for (vkey, days, code) in [
-        (VKEYS[0], 30, "limit_reached"),
-        (VKEYS[2], 366, "limit_reached"),
+        (VKEYS[0], 30, "signing_key_reused"),
+        (VKEYS[2], 366, "signing_overlap_too_long"),
         ("", 30, "field_empty"),
         ("a\nb", 30, "field_control_characters"),
     ] {
@@ -324,10 +324,10 @@ fn a_restore_gives_up_positions_in_pieces_and_goes_on_where_it_was() {
     let at_once = 1_000;
     let record = |positions| Command::RecordRestore(RecordRestore { positions, at_once });
     for (actor, positions, code) in [
-        (acme.owner, 2_500, "forbidden"),
+        (acme.owner, 2_500, "operator_only"),
         (Actor::System, 2_500, "credential_not_accepted"),
-        (Actor::Operator, 0, "limit_reached"),
-        (Actor::Operator, 10_000_001, "limit_reached"),
+        (Actor::Operator, 0, "positions_out_of_range"),
+        (Actor::Operator, 10_000_001, "positions_out_of_range"),
         (Actor::Operator, 2_500, "accepted"),
     ] {
         assert_eq!(

@@ -265,9 +265,7 @@ fn notes_are_the_programs_alone_and_of_the_organizations_own() {
     for command in commands(target.organization) {
         for actor in [acme.owner, acme.platform, Actor::Operator] {
             acme.when(actor, command.clone())
-                .refused(Rejection::Forbidden {
-                    needs: "the program itself",
-                });
+                .refused(Rejection::ServerOnly);
         }
     }
     for command in commands(globex) {

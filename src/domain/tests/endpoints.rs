@@ -225,7 +225,7 @@ fn an_address_is_one_of_the_web() {
         let outcome = acme.when(acme.owner, command);
         assert_eq!(outcome.code(), expected, "{url:?}");
         if let Err(why) = outcome.result {
-            assert_eq!(why.field(), Some("url"));
+            assert_eq!(why.reason().field, Some("url"));
         }
     }
 }

@@ -173,7 +173,7 @@ fn the_program_alone_gives_notices() {
     for actor in [Actor::Operator, acme.owner, acme.platform] {
         let note = notes(&acme, &[notice(&acme, key, None)]);
         let outcome = acme.when(actor, Command::NoteExpiries(note));
-        assert_eq!(outcome.code(), "forbidden");
+        assert_eq!(outcome.code(), "server_only");
     }
 }
 

@@ -396,7 +396,7 @@ impl Outcome {
     fn code(&self) -> &'static str {
         match &self.result {
             Ok(_) => "accepted",
-            Err(why) => why.code(),
+            Err(why) => why.reason().code,
         }
     }
 }

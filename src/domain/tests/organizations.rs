@@ -48,19 +48,14 @@ fn a_ledger_opens_once_and_before_all_else() {
     ]);
     ledger
         .when(Actor::Operator, open_ledger())
-        .refused(Rejection::LimitReached {
-            what: "openings of a ledger",
-            max: 1,
-        });
+        .refused(Rejection::LedgerAlreadyInitialized);
 }
 
 #[test]
 fn the_command_line_alone_opens_a_ledger() {
     let mut acme = Acme::new();
     acme.when(acme.platform, open_ledger())
-        .refused(Rejection::Forbidden {
-            needs: "the command line",
-        });
+        .refused(Rejection::OperatorOnly);
 }
 
 #[test]

@@ -33,7 +33,7 @@ fn allowed(acme: &Acme, actor: Actor, organization: OrganizationId) -> String {
                 assert_eq!(needs, action.needs());
                 None
             }
-            Err(other) => Some(other.code()),
+            Err(other) => Some(other.reason().code),
         }
     });
     let words: Vec<&str> = words.collect();

@@ -401,9 +401,8 @@ fn failures_are_noted_and_nobody_may_do_anything_else() {
     let line = format!(r#"member.sign_in_failed {ann} {{"failures":3}}"#);
     acme.when(Actor::System, Command::NoteSignInFailure(note))
         .then(&[&line]);
-    let needs = "the program itself";
     acme.when(Actor::Anonymous, Command::NoteSignInFailure(note))
-        .refused(Rejection::Forbidden { needs });
+        .refused(Rejection::ServerOnly);
     for actor in [Actor::Anonymous, Actor::System] {
         let key = acme.api_key(&["cases:read"]);
         acme.when(actor, key)

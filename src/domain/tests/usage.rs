@@ -29,9 +29,9 @@ fn an_ended_secret_that_is_presented_is_noted_once_an_hour_at_most() {
     let before = acme.credential(key).clone();
     for (later, code) in [
         (0, "accepted"),
-        (HOUR - 1, "limit_reached"),
+        (HOUR - 1, "ended_use_already_recorded"),
         (1, "accepted"),
-        (HOUR - 1, "limit_reached"),
+        (HOUR - 1, "ended_use_already_recorded"),
     ] {
         acme.later(later);
         let note = note(&acme, key);
@@ -49,7 +49,7 @@ fn a_note_is_the_programs_alone_and_of_the_credentials_own_secret() {
     let (key, other) = (acme.key(&["cases:read"]), acme.key(&["cases:read"]));
     let own = note(&acme, key);
     for actor in [acme.owner, Actor::Operator] {
-        assert_eq!(acme.when(actor, own.clone()).code(), "forbidden");
+        assert_eq!(acme.when(actor, own.clone()).code(), "server_only");
     }
     let Command::NoteEndedSecretUse(mut mixed) = own else {
         panic!("{own:?}");
@@ -63,12 +63,12 @@ fn a_note_is_the_programs_alone_and_of_the_credentials_own_secret() {
 fn segments_of_the_usage_history_are_anchored_once_and_in_order() {
     let mut acme = Acme::new();
     for (actor, from, to, code) in [
-        (acme.owner, 0, 64, "forbidden"),
-        (Actor::Operator, 0, 64, "forbidden"),
-        (Actor::System, 0, 0, "limit_reached"),
+        (acme.owner, 0, 64, "server_only"),
+        (Actor::Operator, 0, 64, "server_only"),
+        (Actor::System, 0, 0, "usage_already_anchored"),
         (Actor::System, 0, 64, "accepted"),
-        (Actor::System, 0, 64, "limit_reached"),
-        (Actor::System, 63, 128, "limit_reached"),
+        (Actor::System, 0, 64, "usage_already_anchored"),
+        (Actor::System, 63, 128, "usage_already_anchored"),
         (Actor::System, 64, 128, "accepted"),
         // What was lost before it was anchored shows as a gap between addresses.
         (Actor::System, 256, 320, "accepted"),

@@ -6,6 +6,8 @@
 mod refusals;
 mod unreadable;
 
+pub(crate) use refusals::status_of;
+
 use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};

@@ -2,7 +2,7 @@
 
 use axum::http::{HeaderValue, StatusCode, header};
 
-use crate::domain::rejection::Rejection;
+use crate::domain::rejection::{Class, Reason, Rejection};
 use crate::ledger::SubmitError;
 use crate::web::problem::{FieldProblem, Problem};
 
@@ -11,13 +11,11 @@ const QUOTA_RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("60");
 
 impl From<Rejection> for Problem {
     fn from(why: Rejection) -> Self {
-        let status = status_of(&why);
+        let Reason { code, class, field } = why.reason();
         let message = why.to_string();
-        let detail = why
-            .field()
-            .map_or_else(|| message.clone(), |f| format!("{f}: {message}"));
-        let mut problem = Self::new(status, why.code(), detail);
-        if let Some(field) = why.field() {
+        let detail = field.map_or_else(|| message.clone(), |f| format!("{f}: {message}"));
+        let mut problem = Self::new(status_of(class), code, detail);
+        if let Some(field) = field {
             problem.errors.push(FieldProblem {
                 field: field.to_owned(),
                 message,
@@ -45,58 +43,16 @@ impl From<Rejection> for Problem {
     }
 }
 
-/// The status of each refusal.
-fn status_of(why: &Rejection) -> StatusCode {
-    match why {
-        Rejection::CredentialNotAccepted | Rejection::SignInRefused => StatusCode::UNAUTHORIZED,
-        Rejection::NotFound { .. } => StatusCode::NOT_FOUND,
-        Rejection::Forbidden { .. }
-        | Rejection::WrongProject
-        | Rejection::SessionRequired
-        | Rejection::PasswordProofNeeded
-        | Rejection::BeyondYourAuthority { .. } => StatusCode::FORBIDDEN,
-        Rejection::FieldEmpty { .. }
-        | Rejection::FieldTooLong { .. }
-        | Rejection::FieldControlCharacters { .. }
-        | Rejection::FieldHoldsToken { .. }
-        | Rejection::EmailInvalid { .. }
-        | Rejection::PasswordTooShort
-        | Rejection::TokenPrefixInvalid
-        | Rejection::UnknownScope { .. }
-        | Rejection::ScopeNotForKind { .. }
-        | Rejection::ScopeTwice { .. }
-        | Rejection::UnknownRole { .. }
-        | Rejection::UnknownProject
-        | Rejection::UrlRefused { .. }
-        | Rejection::EventTypeNotDelivered { .. }
-        | Rejection::SigningSecretInvalid { .. }
-        | Rejection::OverlapTooLong
-        | Rejection::TooManyEndpoints { .. }
-        | Rejection::ProjectBinding { .. }
-        | Rejection::ExpiryInPast
-        | Rejection::ExpiryDaysOutOfRange
-        | Rejection::GraceTooLong
-        | Rejection::MetadataTooLarge
-        | Rejection::GrantNotForKind { .. }
-        | Rejection::ScopeBeyondAccount { .. }
-        | Rejection::UnknownPreset { .. }
-        | Rejection::UnknownOwner { .. }
-        | Rejection::IdempotencyKeyReused => StatusCode::UNPROCESSABLE_ENTITY,
-        Rejection::VersionMismatch { .. } => StatusCode::PRECONDITION_FAILED,
-        Rejection::QuotaReached { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Rejection::CredentialEnded
-        | Rejection::AlreadyReplaced { .. }
-        | Rejection::NotForKind { .. }
-        | Rejection::ServiceAccountDeleted
-        | Rejection::WebhookEndpointDeleted
-        | Rejection::MemberRemoved
-        | Rejection::ProjectArchived
-        | Rejection::NameTaken
-        | Rejection::EmailTaken
-        | Rejection::LastOwner
-        | Rejection::LimitReached { .. }
-        | Rejection::CatalogueInUse { .. }
-        | Rejection::CommandStillRunning => StatusCode::CONFLICT,
+/// The status of each class of refusals.
+pub(crate) const fn status_of(class: Class) -> StatusCode {
+    match class {
+        Class::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Class::Forbidden => StatusCode::FORBIDDEN,
+        Class::NotFound => StatusCode::NOT_FOUND,
+        Class::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+        Class::Conflict => StatusCode::CONFLICT,
+        Class::OtherVersion => StatusCode::PRECONDITION_FAILED,
+        Class::QuotaUsedUp => StatusCode::TOO_MANY_REQUESTS,
     }
 }
 

@@ -164,7 +164,7 @@ fn nobody_else_gives_notices() {
         at: acme.began,
         notices: Vec::new(),
     };
-    for (actor, code) in [(Actor::Operator, "Forbidden"), (Actor::System, "NotFound")] {
+    for (actor, code) in [(Actor::Operator, "ServerOnly"), (Actor::System, "NotFound")] {
         let command = Command::NoteExpiries(notes.clone());
         let refused = refusal(acme.world.try_submit(actor, command));
         assert!(refused.contains(code), "{refused}");

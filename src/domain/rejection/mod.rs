@@ -1,4 +1,9 @@
-//! Refusals: one variant a reason. Each has a stable code; `http/problem/` alone knows statuses.
+//! Why a command is refused: one variant a reason, with its text. The code, the class and the field
+//! of each are one row in `reasons`; how a class is answered is no business of the domain.
+
+mod reasons;
+
+pub use reasons::{Class, REASONS, Reason};
 
 use super::catalogue::EVERYTHING;
 use super::event::Fact;
@@ -35,6 +40,10 @@ pub enum Rejection {
         /// The scope that would do.
         needs: &'static str,
     },
+    #[error("only the command line can do this, on the server's own machine")]
+    OperatorOnly,
+    #[error("only the server itself records this")]
+    ServerOnly,
 
     /// The actor's credential is bound to another project.
     #[error("your credential works on another project")]
@@ -225,6 +234,31 @@ pub enum Rejection {
         /// The limit.
         max: u64,
     },
+    #[error("this ledger is already initialized")]
+    LedgerAlreadyInitialized,
+    #[error("a checkpoint of this size or a larger one is already recorded")]
+    CheckpointAlreadyRecorded,
+    #[error("a checkpoint must cover from 1 to {events} events")]
+    CheckpointSizeInvalid {
+        /// The events of the ledger.
+        events: u64,
+    },
+    #[error("must be a whole number of days from 0 to {max}")]
+    SigningOverlapTooLong {
+        /// The limit.
+        max: u32,
+    },
+    #[error("this signing key has been used before; make a new one")]
+    SigningKeyReused,
+    #[error("a restore must give up from 1 to {max} positions")]
+    PositionsOutOfRange {
+        /// The limit.
+        max: u64,
+    },
+    #[error("the use of this credential's ended secrets was recorded less than an hour ago")]
+    EndedUseAlreadyRecorded,
+    #[error("these segments of the usage history are already anchored")]
+    UsageAlreadyAnchored,
     /// A catalogue drops what is live.
     #[error("the catalogue drops what {} live records have", by.total)]
     CatalogueInUse { by: InUse },
@@ -278,118 +312,4 @@ pub enum Beyond {
     /// Somebody else's personal token.
     #[error("personal tokens are made by the member they belong to")]
     Person,
-}
-
-impl Rejection {
-    /// The stable code.
-    #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::CredentialNotAccepted => "credential_not_accepted",
-            Self::NotFound { .. } => "not_found",
-            Self::SignInRefused => "sign_in_refused",
-            Self::SessionRequired => "session_required",
-            Self::PasswordProofNeeded => "password_proof_needed",
-            Self::PasswordTooShort => "password_too_short",
-            Self::Forbidden { .. } => "forbidden",
-            Self::WrongProject => "wrong_project",
-            Self::FieldEmpty { .. } => "field_empty",
-            Self::FieldTooLong { .. } => "field_too_long",
-            Self::FieldControlCharacters { .. } => "field_control_characters",
-            Self::FieldHoldsToken { .. } => "field_holds_token",
-            Self::EmailInvalid { .. } => "email_invalid",
-            Self::TokenPrefixInvalid => "token_prefix_invalid",
-            Self::UnknownScope { .. } => "unknown_scope",
-            Self::ScopeNotForKind { .. } => "scope_not_for_kind",
-            Self::GrantNotForKind { .. } => "grant_not_for_kind",
-            Self::ScopeBeyondAccount { .. } => "scope_beyond_account",
-            Self::ScopeTwice { .. } => "scope_twice",
-            Self::UnknownRole { .. } => "unknown_role",
-            Self::UnknownPreset { .. } => "unknown_preset",
-            Self::UnknownOwner { .. } => "unknown_owner",
-            Self::UrlRefused { .. } => "url_refused",
-            Self::EventTypeNotDelivered { .. } => "event_type_not_delivered",
-            Self::SigningSecretInvalid { .. } => "signing_secret_invalid",
-            Self::OverlapTooLong => "overlap_too_long",
-            Self::TooManyEndpoints { .. } => "too_many_endpoints",
-            Self::UnknownProject => "unknown_project",
-            Self::ProjectBinding { .. } => "project_binding",
-            Self::ExpiryInPast => "expiry_in_past",
-            Self::ExpiryDaysOutOfRange => "expiry_days_out_of_range",
-            Self::GraceTooLong => "grace_too_long",
-            Self::MetadataTooLarge => "metadata_too_large",
-            Self::IdempotencyKeyReused => "idempotency_key_reused",
-            Self::BeyondYourAuthority { .. } => "beyond_your_authority",
-            Self::VersionMismatch { .. } => "version_mismatch",
-            Self::CredentialEnded => "credential_ended",
-            Self::AlreadyReplaced { .. } => "already_replaced",
-            Self::NotForKind { .. } => "not_for_kind",
-            Self::ServiceAccountDeleted => "service_account_deleted",
-            Self::WebhookEndpointDeleted => "webhook_endpoint_deleted",
-            Self::MemberRemoved => "member_removed",
-            Self::ProjectArchived => "project_archived",
-            Self::NameTaken => "name_taken",
-            Self::EmailTaken => "email_taken",
-            Self::LastOwner => "last_owner",
-            Self::QuotaReached { .. } => "quota_reached",
-            Self::LimitReached { .. } => "limit_reached",
-            Self::CatalogueInUse { .. } => "catalogue_in_use",
-            Self::CommandStillRunning => "command_still_running",
-        }
-    }
-
-    /// The field of the body that is at fault.
-    #[must_use]
-    pub const fn field(&self) -> Option<&'static str> {
-        match self {
-            Self::FieldEmpty { field }
-            | Self::FieldTooLong { field, .. }
-            | Self::FieldControlCharacters { field }
-            | Self::FieldHoldsToken { field }
-            | Self::EmailInvalid { field } => Some(field),
-            Self::TokenPrefixInvalid => Some("token_prefix"),
-            Self::UnknownScope { .. }
-            | Self::ScopeNotForKind { .. }
-            | Self::ScopeBeyondAccount { .. }
-            | Self::ScopeTwice { .. } => Some("scopes"),
-            Self::UnknownPreset { .. } => Some("scope"),
-            Self::UrlRefused { .. } | Self::TooManyEndpoints { .. } => Some("url"),
-            Self::EventTypeNotDelivered { .. } => Some("event_types"),
-            Self::SigningSecretInvalid { .. } => Some("secret"),
-            Self::OverlapTooLong => Some("overlap_seconds"),
-            Self::UnknownOwner { .. } => Some("owner"),
-            Self::UnknownRole { .. } => Some("role"),
-            Self::UnknownProject | Self::ProjectBinding { .. } => Some("project_id"),
-            Self::ExpiryInPast => Some("expires_at"),
-            Self::ExpiryDaysOutOfRange => Some("expires_in_days"),
-            Self::GraceTooLong => Some("grace_period_seconds"),
-            Self::MetadataTooLarge => Some("metadata"),
-            Self::NameTaken => Some("name"),
-            Self::EmailTaken => Some("email"),
-            Self::PasswordTooShort => Some("password"),
-            Self::CredentialNotAccepted
-            | Self::SignInRefused
-            | Self::SessionRequired
-            | Self::PasswordProofNeeded
-            | Self::NotFound { .. }
-            | Self::Forbidden { .. }
-            | Self::WrongProject
-            | Self::GrantNotForKind { .. }
-            | Self::IdempotencyKeyReused
-            | Self::BeyondYourAuthority { .. }
-            | Self::VersionMismatch { .. }
-            | Self::CredentialEnded
-            | Self::AlreadyReplaced { .. }
-            | Self::NotForKind { .. }
-            | Self::ServiceAccountDeleted
-            | Self::WebhookEndpointDeleted
-            | Self::MemberRemoved
-            | Self::ProjectArchived
-            | Self::LastOwner
-            | Self::QuotaReached { .. }
-            | Self::LimitReached { .. }
-            | Self::CatalogueInUse { .. }
-            | Self::CommandStillRunning => None,
-        }
-    }
 }
