@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 
 use super::lanes::Job;
-use super::quota;
 use super::stamp::Stamped;
 use super::writer::{COMMANDS_PER_BATCH_MAX, Decided, Writer};
 use super::{Answer, Outcome, Submission, SubmitError};
@@ -47,7 +46,7 @@ impl Writer {
         }
         if let Some(organization) = submission.client_of
             && !stamped.is_empty()
-            && quota::creates(&submission.request.command)
+            && submission.request.command.creates()
         {
             self.quotas.count_creation(organization, now_ms);
         }

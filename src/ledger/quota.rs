@@ -83,7 +83,7 @@ impl Quotas {
             return Ok(());
         };
         let left = left.filled(now_ms);
-        if creates(command) && left.creations < MS {
+        if command.creates() && left.creations < MS {
             let wait = wait(MS - left.creations, CREATIONS_PER_SECOND);
             return Err(SubmitError::TooManyCreations(wait));
         }
@@ -127,52 +127,5 @@ impl Quotas {
         let left = self.0.entry(organization).or_insert(FULL);
         *left = left.filled(now_ms);
         change(left);
-    }
-}
-
-/// Whether a command makes a record, a secret, or an event for all organizations.
-pub(crate) fn creates(command: &Command) -> bool {
-    match command {
-        Command::CreateProject(_)
-        | Command::AddMember(_)
-        | Command::CreateServiceAccount(_)
-        | Command::CreateKey(_)
-        | Command::RotateKey(_)
-        | Command::ReplaceKey(_)
-        | Command::IssueSignInLink(_)
-        | Command::CreateEndpoint(_)
-        | Command::UpdateEndpoint(_)
-        | Command::RotateEndpointSecret(_)
-        | Command::NoteCheckpoint(_) => true,
-        Command::OpenLedger(_)
-        | Command::AdoptCatalogue(_)
-        | Command::CreateOrganization(_)
-        | Command::UpdateOrganization(_)
-        | Command::UpdateProject(_)
-        | Command::UpdateMember(_)
-        | Command::RemoveMember(_)
-        | Command::EraseMember(_)
-        | Command::UpdateServiceAccount(_)
-        | Command::DeleteServiceAccount(_)
-        | Command::UpdateKey(_)
-        | Command::DisableKey(_)
-        | Command::EnableKey(_)
-        | Command::RevokeKey(_)
-        | Command::RevokeItself(_)
-        | Command::SignIn(_)
-        | Command::NoteSignInFailure(_)
-        | Command::SignOut(_)
-        | Command::SetPassword(_)
-        | Command::NoteEndedSecretUse(_)
-        | Command::SealUsage(_)
-        | Command::NoteExpiries(_)
-        | Command::EnableEndpoint(_)
-        | Command::DisableEndpoint(_)
-        | Command::DeleteEndpoint(_)
-        | Command::NoteEndpointFailing(_)
-        | Command::StopEndpoint(_)
-        | Command::NoteLedgerRead(_)
-        | Command::RotateSigningKey(_)
-        | Command::RecordRestore(_) => false,
     }
 }
