@@ -28,6 +28,7 @@ pub mod usage;
 pub mod views;
 mod web;
 pub mod webhooks;
+pub mod workers;
 
 #[cfg(test)]
 mod tidy;

@@ -21,7 +21,7 @@ const IMPURE: &[&str] = &[
 ];
 
 /// The rooms, each above those that it may use.
-const ROOMS: [&str; 24] = [
+const ROOMS: [&str; 25] = [
     "error_chain",
     "clock",
     "panics",
@@ -37,6 +37,7 @@ const ROOMS: [&str; 24] = [
     "views",
     "ledger",
     "usage",
+    "workers",
     "records",
     "webhooks",
     "audit",

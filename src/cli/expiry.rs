@@ -1,12 +1,8 @@
 //! Notices of expiries on the command line: how many days ahead.
 
-use anyhow::Context;
 use clap::Args;
 
-use super::exit::Stop;
 use crate::domain::expiry::Leads;
-use crate::ledger::Ledger;
-use crate::ledger::expiry::ExpiryNotices;
 
 /// When it is told that credentials expire.
 #[derive(Args, Clone, Debug)]
@@ -18,11 +14,8 @@ pub(super) struct ExpiryArgs {
 }
 
 impl ExpiryArgs {
-    /// Starts telling.
-    pub(super) fn start(&self, ledger: &Ledger) -> Result<ExpiryNotices, Stop> {
-        let notices = ExpiryNotices::start(ledger.clone(), self.expiry_notice_days.clone());
-        let notices = notices.context("cannot start the notices of expiries")?;
-        Ok(notices)
+    pub(super) fn leads(&self) -> Leads {
+        self.expiry_notice_days.clone()
     }
 }
 

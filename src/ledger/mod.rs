@@ -8,18 +8,16 @@
 //! Reading order: [`lanes`] (the queue), `stamp` (from a decision to payloads), `writer` (the
 //! loop), [`quota`] (how much each organization may write), `checkpoints` (signed and published),
 //! [`boot`] (make and open), [`turns`] (fair turns for reads), [`history`], `folds`, [`past`]
-//! and [`feed`] (reading it back), [`expiry`] and [`telling`] (what it tells itself as time goes
-//! on).
+//! and [`feed`] (reading it back), [`announced`] (checkpoints that were announced).
 
+pub mod announced;
 pub mod boot;
-pub mod expiry;
 pub mod feed;
 pub mod history;
 pub mod lanes;
 pub mod past;
 pub mod quota;
 pub mod signing;
-pub mod telling;
 pub mod turns;
 pub mod unusable_keys;
 
@@ -43,8 +41,8 @@ mod writer;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::thread::JoinHandle;
 
 use tokio::sync::{oneshot, watch};
@@ -52,15 +50,16 @@ use tokio::sync::{oneshot, watch};
 use crate::clock::{Clock, LedgerTime};
 use crate::degraded::DegradedParts;
 use crate::domain::event::ledger::LedgerRestored;
+use crate::domain::ids::CredentialId;
 use crate::domain::time::Timestamp;
 use crate::log::Reader;
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
+use announced::Announced;
 use history::HistoryReading;
 use lanes::Lanes;
 use signing::KnownKey;
-use telling::Announced;
 use turns::{NoTurn, Turn, Turns};
 use unusable_keys::{UnusableKey, UnusableKeys};
 
@@ -266,6 +265,14 @@ impl Ledger {
     #[must_use]
     pub fn usage_sealed_to(&self) -> u64 {
         self.usage_sealed_to
+    }
+
+    /// Lets the calendar of expiries look at a piece of the settled credentials, those after the
+    /// given one; returns where the next piece begins. The state is held meanwhile: what the
+    /// calendar learns here is never older than what it has learned from a batch.
+    pub(crate) fn gather_expiries(&self, after: Option<CredentialId>) -> Option<CredentialId> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.views().calendar.gather(state.credentials_after(after))
     }
 
     /// What tells the time here.

@@ -13,8 +13,8 @@
 //!
 //! Calls flow in by [`Usage::record`] into a bounded buffer (`pending`); one thread (`writer`)
 //! counts them (`sorting`), links each record to its credential's one before and appends them;
-//! readers (`read`) follow the links. [`notes`] tells the ledger what it must know: digests of
-//! sealed segments, and ended secrets that were presented.
+//! readers (`read`) follow the links. `crate::workers` has the ledger record digests
+//! of sealed segments, and ended secrets that were presented.
 //!
 //! **What can be lost.** While the process lives every count is exact, also of calls whose detail
 //! was shed since more came than could be written. A process that is killed loses at most what was
@@ -33,7 +33,6 @@ mod collapsed;
 mod ended;
 mod keys;
 pub(crate) mod misplaced;
-pub mod notes;
 mod open;
 mod outcome;
 mod pending;

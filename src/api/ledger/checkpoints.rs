@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::api::ledger::{covered, not_published};
 use crate::domain::access::Action;
-use crate::ledger::telling::AnnouncedCheckpoint;
+use crate::ledger::announced::AnnouncedCheckpoint;
 use crate::web::body::NoFields;
 use crate::web::call::Call;
 use crate::web::context::LEDGER_POSITION;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::api::tests::{PEER, START, World, ask, text};
-use crate::usage::notes::Teller;
+use crate::workers::usage::UsageRecorder;
 
 /// A key of Acme's and its token.
 pub(super) fn key(world: &World, scopes: &[&str]) -> (String, String) {
@@ -328,7 +328,7 @@ fn an_ended_secret_that_is_presented_is_an_event_once_an_hour_with_its_count() {
     world
         .post(&world.acme.admin, &rotate, &json!({}))
         .expect(200);
-    let mut teller = Teller::new(world.ledger.clone(), world.usage.clone());
+    let mut recorder = UsageRecorder::new(world.ledger.clone(), world.usage.clone());
     let present = |times: u32| {
         for _ in 0..times {
             world.post(&world.acme.admin, "/v1/verify", &json!({"key": old}));
@@ -353,17 +353,17 @@ fn an_ended_secret_that_is_presented_is_an_event_once_an_hour_with_its_count() {
     };
     let system = json!("system");
     present(2);
-    teller.look();
+    recorder.record_due();
     assert_eq!(told(), [(system.clone(), json!(3))]);
     world.clock.advance_ms(3_599_000);
     present(0);
-    teller.look();
+    recorder.record_due();
     // Nor does a process that begins anew tell it sooner.
-    let mut teller = Teller::new(world.ledger.clone(), world.usage.clone());
-    teller.look();
+    let mut recorder = UsageRecorder::new(world.ledger.clone(), world.usage.clone());
+    recorder.record_due();
     assert_eq!(told(), [(system.clone(), json!(3))]);
     world.clock.advance_ms(60_000);
     present(4);
-    teller.look();
+    recorder.record_due();
     assert_eq!(told(), [(system.clone(), json!(6)), (system, json!(3))]);
 }

@@ -41,14 +41,13 @@ use crate::api;
 use crate::api::{Listeners, RequestTracer};
 use crate::config::{Network, PublicUrl, TlsFiles};
 use crate::ledger::boot::{self, Folder};
-use crate::ledger::telling::CheckpointTelling;
 use crate::ledger::{Health, Ledger};
 use crate::private;
 use crate::usage::Usage;
-use crate::usage::notes::Notes;
 use crate::web::app::HttpSettings;
 use crate::webhooks::Webhooks;
 use crate::webhooks::address::Guard;
+use crate::workers::Workers;
 use certificate::{Certificate, Renewal};
 use stop::{Background, Opening, Stopping};
 
@@ -222,13 +221,8 @@ impl Serve {
             return Ok(());
         };
         let usage = usage?;
-        let notes = usage
-            .clone()
-            .map(|usage| Notes::start(ledger.clone(), usage));
-        let notes = notes.transpose().context("cannot start the usage notes")?;
-        let expiry = self.expiry.start(&ledger)?;
-        let telling = CheckpointTelling::start(ledger.clone());
-        let telling = telling.context("cannot start the telling of checkpoints")?;
+        let workers = Workers::start(ledger.clone(), self.expiry.leads(), usage.clone());
+        let workers = workers.context("cannot start the workers' thread")?;
         let serving = Serving {
             ledger: &ledger,
             network: &network,
@@ -244,9 +238,7 @@ impl Serve {
             metrics: ports.metrics,
         };
         let background = Background {
-            expiry,
-            telling,
-            notes,
+            workers,
             usage,
             otlp,
         };

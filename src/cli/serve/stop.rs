@@ -15,11 +15,9 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::cli::exit::Stop;
 use crate::cli::otlp::Otlp;
 use crate::cli::signals::{Hangups, Signals};
-use crate::ledger::expiry::ExpiryNotices;
-use crate::ledger::telling::CheckpointTelling;
 use crate::ledger::{Health, Ledger};
 use crate::usage::Usage;
-use crate::usage::notes::Notes;
+use crate::workers::Workers;
 
 /// From the signal to the end of what serves: of 8 seconds, one is left for the last lines of a log
 /// that is not read ([`FLUSH_WITHIN`](crate::cli::logging::FLUSH_WITHIN)), and a tenth for the
@@ -95,9 +93,7 @@ impl<'a> Opening<'a> {
 
 /// What works beside the server.
 pub(super) struct Background {
-    pub(super) expiry: ExpiryNotices,
-    pub(super) telling: CheckpointTelling,
-    pub(super) notes: Option<Notes>,
+    pub(super) workers: Workers,
     pub(super) usage: Option<Usage>,
     pub(super) otlp: Option<Otlp>,
 }
@@ -117,20 +113,14 @@ impl Background {
         };
         let (health, is_good) = (ledger.health(), failed.is_none());
         let Self {
-            expiry,
-            telling,
-            notes,
+            workers,
             usage,
             otlp,
         } = self;
         let exported = otlp.map(|otlp| on_a_thread("otlp-stop", move || otlp.stop()));
         let written = on_a_thread("stop", move || {
             ledger.close();
-            expiry.stop();
-            telling.stop();
-            if let Some(notes) = notes {
-                notes.stop();
-            }
+            workers.stop();
             if let Some(usage) = usage {
                 usage.stop();
             }

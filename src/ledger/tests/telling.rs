@@ -2,7 +2,7 @@
 
 use super::World;
 use crate::domain::event::Fact;
-use crate::ledger::telling::Teller;
+use crate::workers::checkpoints::CheckpointAnnouncer;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
@@ -34,21 +34,21 @@ pub(super) fn published(world: &World) {
 #[test]
 fn a_checkpoint_is_told_of_once_an_hour_also_where_nothing_happens() {
     let mut world = World::new(1);
-    let mut teller = Teller::new(world.ledger.clone());
+    let mut announcer = CheckpointAnnouncer::new(world.ledger.clone());
     published(&world);
-    teller.look();
+    announcer.announce_due();
     assert!(told(&world).is_empty());
     world.later(HOUR_MS - 1);
-    teller.look();
+    announcer.announce_due();
     assert!(told(&world).is_empty());
     world.later(1);
-    teller.look();
-    teller.look();
+    announcer.announce_due();
+    announcer.announce_due();
     let first = told(&world);
     assert_eq!(first.len(), 1);
     published(&world);
     world.later(HOUR_MS);
-    teller.look();
+    announcer.announce_due();
     assert_eq!(told(&world), [first[0], first[0] + 1]);
 }
 
@@ -57,14 +57,14 @@ fn after_a_restart_the_hour_goes_on() {
     let mut world = World::new(1);
     published(&world);
     world.later(HOUR_MS);
-    Teller::new(world.ledger.clone()).look();
+    CheckpointAnnouncer::new(world.ledger.clone()).announce_due();
     world.later(HOUR_MS / 2);
     let world = world.restarted();
     published(&world);
-    Teller::new(world.ledger.clone()).look();
+    CheckpointAnnouncer::new(world.ledger.clone()).announce_due();
     assert_eq!(told(&world).len(), 1);
     let mut world = world;
     world.later(HOUR_MS / 2);
-    Teller::new(world.ledger.clone()).look();
+    CheckpointAnnouncer::new(world.ledger.clone()).announce_due();
     assert_eq!(told(&world).len(), 2);
 }

@@ -8,9 +8,9 @@ use super::super::{Setup, api_key, submission};
 use super::{HOUR_MS, Watched};
 use crate::domain::command::{Actor, Expiry};
 use crate::domain::expiry::Leads;
-use crate::ledger::expiry::{COMMANDS_MAX, NOTICES_MAX, Sweeper};
 use crate::ledger::{Outcome, SubmitError};
 use crate::log::{Disk, MemoryDisk};
+use crate::workers::expiries::{COMMANDS_MAX, ExpiryAnnouncer, NOTICES_MAX};
 
 /// So many keys expire at one instant.
 const KEYS: usize = 3 * NOTICES_MAX + 7;
@@ -26,13 +26,13 @@ fn a_storm_of_expiries_is_told_of_one_bounded_command_at_a_time() {
         acme.key(&format!("key {number}"), Expiry::At(at));
     }
     let leads = Leads::check(Vec::new()).unwrap();
-    acme.sweeper = Sweeper::new(acme.world.ledger.clone(), leads, KEYS);
+    acme.announcer = ExpiryAnnouncer::new(acme.world.ledger.clone(), leads, KEYS);
     assert_eq!(acme.told(), [""; 0]);
     acme.later(HOUR_MS);
     // Something has happened since, so that nothing still to come can be due before.
     acme.key("the last", Expiry::Never);
 
-    // The writer is kept busy with a first command; then the sweeper comes, and a second client.
+    // The writer is kept busy with a first command; then the announcer comes, and a second client.
     let ledger = acme.world.ledger.clone();
     let held = ledger.state.lock().unwrap();
     let client = || ledger.enqueue(submission(Actor::Operator, api_key(acme.of, "client")));
@@ -41,10 +41,10 @@ fn a_storm_of_expiries_is_told_of_one_bounded_command_at_a_time() {
     while waiting() != (0, 0) {
         thread::yield_now();
     }
-    let mut sweeper = acme.sweeper;
+    let mut announcer = acme.announcer;
     let sweeping = thread::spawn(move || {
-        let more = sweeper.look();
-        (sweeper, more)
+        let more = announcer.announce_due();
+        (announcer, more)
     });
     while waiting() != (0, 1) {
         thread::yield_now();
@@ -61,8 +61,8 @@ fn a_storm_of_expiries_is_told_of_one_bounded_command_at_a_time() {
     };
     let (first, second) = (position(first), position(second));
     assert_eq!(second, first + 1 + NOTICES_MAX as u64);
-    let (sweeper, more) = sweeping.join().unwrap();
-    acme.sweeper = sweeper;
+    let (announcer, more) = sweeping.join().unwrap();
+    acme.announcer = announcer;
     assert!(!more);
     let told = acme.told();
     let expected = (0..KEYS).map(|number| format!("day 0, 1 h: key {number} api_key.expired"));
@@ -79,7 +79,7 @@ fn a_look_ends_whatever_there_is_to_tell() {
         acme.key(&format!("key {number}"), Expiry::At(at));
     }
     acme.later(HOUR_MS);
-    assert!(acme.sweeper.look());
+    assert!(acme.announcer.announce_due());
     let first = acme.read();
     assert!(!first.is_empty() && first.len() < keys);
     let told = [first, acme.told()].concat();

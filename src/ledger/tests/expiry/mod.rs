@@ -1,6 +1,6 @@
 //! Notices of expiries as time goes on: which are given, when, once, whatever happens in between.
 //!
-//! [`Watched`] is a world with a sweeper that looks when it is told to, and credentials by name.
+//! [`Watched`] is a world with an announcer that runs when it is asked to, and credentials by name.
 
 mod bounds;
 mod days;
@@ -17,15 +17,15 @@ use crate::domain::ids::{CredentialId, OrganizationId, Subject};
 use crate::domain::kind::Kind;
 use crate::domain::record::Grant;
 use crate::domain::time::Timestamp;
-use crate::ledger::expiry::Sweeper;
 use crate::log::{Disk, MemoryDisk};
+use crate::workers::expiries::ExpiryAnnouncer;
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 const LEADS: [u16; 3] = [30, 7, 1];
 
 struct Watched {
     world: World,
-    sweeper: Sweeper,
+    announcer: ExpiryAnnouncer,
     of: OrganizationId,
     began: Timestamp,
     /// Every credential with its name.
@@ -34,10 +34,10 @@ struct Watched {
     read_to: u64,
 }
 
-fn sweeper(world: &World) -> Sweeper {
+fn announcer(world: &World) -> ExpiryAnnouncer {
     let leads = Leads::check(LEADS.to_vec()).unwrap();
     // So few places that most gatherings leave something for the next.
-    Sweeper::new(world.ledger.clone(), leads, 4)
+    ExpiryAnnouncer::new(world.ledger.clone(), leads, 4)
 }
 
 impl Watched {
@@ -52,7 +52,7 @@ impl Watched {
         let world = setup.create();
         let of = organization(&world.run(create_organization("Acme", "ann@acme.example")));
         Self {
-            sweeper: sweeper(&world),
+            announcer: announcer(&world),
             began: world.ledger.now(),
             read_to: world.events(),
             keys: Vec::new(),
@@ -89,7 +89,7 @@ impl Watched {
     }
 
     fn look(&mut self) {
-        while self.sweeper.look() {}
+        while self.announcer.announce_due() {}
     }
 
     /// Looks, and says what was told since it was last asked.
@@ -131,7 +131,7 @@ impl Watched {
     fn restarted(self) -> Self {
         let Self {
             world,
-            sweeper: stopped,
+            announcer: stopped,
             of,
             began,
             keys,
@@ -140,7 +140,7 @@ impl Watched {
         drop(stopped);
         let world = world.restarted();
         Self {
-            sweeper: sweeper(&world),
+            announcer: announcer(&world),
             world,
             of,
             began,

@@ -95,7 +95,7 @@ fn a_full_queue_is_tried_at_the_next_look() {
         waiting.push(answer);
     }
     assert!(waiting.len() >= ORDINARY_MAX);
-    assert!(!acme.sweeper.look());
+    assert!(!acme.announcer.announce_due());
     drop(held);
     for answer in waiting {
         assert!(answer.blocking_recv().unwrap().is_err());

@@ -1,36 +1,48 @@
-//! The sweeper: from the calendar to commands, one at a time.
+//! Announces expiries: `api_key.expiring` some days ahead, `api_key.expired` when it has come.
 //!
-//! It asks the calendar what is due, gives it as a command and waits for the answer. It decides
-//! nothing, and keeps nothing but how long it has to wait after a refusal.
+//! What is due follows from `domain/expiry.rs`, what is due soon is in `views/calendar.rs`; this
+//! brings the two together, in one command at a time. It decides nothing, and keeps nothing but how
+//! long it has to wait after a refusal.
+//!
+//! **In order.** A notice that is given says that all before it have been, so none may overtake
+//! another. One command at a time is under way, a batch of notices in their order; the next is put
+//! together when it has been answered. One that is refused, for a full disk or a suspect clock, is
+//! put together anew later, from its first notice on.
+//!
+//! **Nothing missed.** The calendar is gathered from the settled records, a piece at a time under
+//! the state's lock, and follows every batch. What it cannot know is an event that is not settled
+//! yet, which may set an expiry that comes sooner than the notices under way; so a command says
+//! which event was the newest, and `decide` gives only what no later event can come before.
+//!
+//! **In bounds.** A burst of a million expiries is given in commands of `NOTICES_MAX`, between
+//! which clients have their turn.
 
-use std::sync::PoisonError;
 use std::thread;
 use std::time::Duration;
 
-use crate::domain::command::{Actor, Command, NoteExpiries, Request};
+use super::by_the_server;
+use crate::domain::command::{Command, NoteExpiries};
 use crate::domain::expiry::{Leads, Notice, Seen};
-use crate::domain::ids::CredentialId;
 use crate::domain::time::Timestamp;
-use crate::ledger::{Ledger, Submission, SubmitError};
+use crate::ledger::{Ledger, SubmitError};
 use crate::views::calendar::Due;
 
 /// Notices of one command: at some 800 bytes each, a fifth of the smallest segment, 1 MiB.
 pub(crate) const NOTICES_MAX: usize = 256;
-/// Commands of one look, so that whoever stops the program waits for so many at most.
+/// Commands of one step, so that a stop and the other workers wait for so many at most.
 pub(crate) const COMMANDS_MAX: usize = 64;
 /// How soon it is tried again when the disk is full or the clock suspect.
 const TRY_AGAIN_MS: i64 = 10_000;
 /// Between two pieces of a gathering the writer takes the lock that it waits for.
 const PIECE_PAUSE: Duration = Duration::from_millis(1);
 
-/// Tells of what is due whenever it looks.
-pub(crate) struct Sweeper {
+pub(crate) struct ExpiryAnnouncer {
     ledger: Ledger,
     /// By the monotonic clock; 0 while nothing is refused.
     again_at_ms: i64,
 }
 
-impl Sweeper {
+impl ExpiryAnnouncer {
     pub(crate) fn new(ledger: Ledger, leads: Leads, entries_max: usize) -> Self {
         ledger.views().calendar.begin(leads, entries_max);
         Self {
@@ -39,8 +51,8 @@ impl Sweeper {
         }
     }
 
-    /// Tells what there is to tell now; `true` if it should look again at once.
-    pub(crate) fn look(&mut self) -> bool {
+    /// Announces what is due now; `true` if there is more to do at once.
+    pub(crate) fn announce_due(&mut self) -> bool {
         if self.ledger.monotonic_ms() < self.again_at_ms {
             return false;
         }
@@ -68,19 +80,15 @@ impl Sweeper {
         seen: Option<Seen>,
         at: Timestamp,
     ) -> Result<(), SubmitError> {
-        let request = Request {
-            actor: Actor::System,
-            command: Command::NoteExpiries(NoteExpiries { seen, at, notices }),
-            if_match: None,
-        };
-        self.ledger.submit_blocking(Submission::bare(request))?;
+        let command = Command::NoteExpiries(NoteExpiries { seen, at, notices });
+        self.ledger.submit_blocking(by_the_server(command))?;
         self.again_at_ms = 0;
         Ok(())
     }
 
     fn refused(&mut self, why: &SubmitError) {
         match why {
-            // Something happened meanwhile, or there is no place: the next look is soon enough.
+            // Something happened meanwhile, or there is no place: the next step is soon enough.
             SubmitError::Rejected(_) | SubmitError::QueueFull | SubmitError::Stopping => {}
             SubmitError::ViewsBehind
             | SubmitError::DiskFull
@@ -93,7 +101,7 @@ impl Sweeper {
             | SubmitError::ReplayTooLong
             | SubmitError::OutcomeUnknown => {
                 if self.again_at_ms == 0 {
-                    tracing::warn!(%why, "expiries cannot be told of yet");
+                    tracing::warn!(%why, "expiries cannot be announced yet");
                 }
                 self.again_at_ms = self.ledger.monotonic_ms() + TRY_AGAIN_MS;
             }
@@ -107,14 +115,5 @@ impl Sweeper {
             thread::sleep(PIECE_PAUSE);
             after = self.ledger.gather_expiries(after);
         }
-    }
-}
-
-impl Ledger {
-    /// Lets the calendar look at a piece of the settled credentials. The state is held meanwhile:
-    /// what the calendar learns here is never older than what it has been told by a batch.
-    fn gather_expiries(&self, after: Option<CredentialId>) -> Option<CredentialId> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.views().calendar.gather(state.credentials_after(after))
     }
 }

@@ -1,71 +1,27 @@
-//! What the usage stream has to tell the ledger: sealed segments to anchor, and ended secrets that
-//! were presented.
-//!
-//! Owns the thread that gives these commands, as any client gives commands; the ledger decides.
-//! Must never stand in the way of a verification: what cannot be noted now is noted later.
+//! Records what the usage history has found out: anchors of its sealed segments, and ended secrets
+//! that were presented.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
 
-use super::{EndedUse, Outcome, Usage};
-use crate::domain::command::{Actor, Command, EndedSecretUse, Request, SealUsage};
+use super::by_the_server;
+use crate::domain::command::{Command, EndedSecretUse, SealUsage};
 use crate::domain::decide::ENDED_USE_NOTED_EVERY_MS;
 use crate::domain::digest::Digest32;
 use crate::domain::event::EndedCode;
 use crate::domain::ids::CredentialId;
 use crate::domain::rejection::Rejection;
 use crate::domain::time::Timestamp;
-use crate::ledger::{Ledger, Submission, SubmitError};
+use crate::ledger::{Ledger, SubmitError};
+use crate::usage::{EndedUse, Outcome, Usage};
 
-/// How long after an ended secret was presented the ledger is told, at most.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Segments are anchored at most so often.
 const SEAL_EVERY_MS: i64 = 60_000;
 
 /// How soon a note is tried again that came too soon.
 const TRY_AGAIN_MS: i64 = 60_000;
 
-/// The thread; it ends when this is stopped or dropped.
-#[derive(Debug)]
-pub struct Notes {
-    stop: SyncSender<()>,
-    thread: JoinHandle<()>,
-}
-
-impl Notes {
-    /// Starts telling `ledger` of `usage`.
-    pub fn start(ledger: Ledger, usage: Usage) -> std::io::Result<Self> {
-        let (stop, stopped) = sync_channel(0);
-        let thread = Builder::new().name("usage-notes".to_owned());
-        let thread = thread.spawn(move || {
-            let mut teller = Teller::new(ledger, usage);
-            while goes_on(&stopped) {
-                teller.look();
-            }
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    /// Ends the telling; what has not been told yet stands in the stream.
-    pub fn stop(self) {
-        drop(self.stop);
-        if self.thread.join().is_err() {
-            tracing::error!("the thread of usage notes panicked");
-        }
-    }
-}
-
-fn goes_on(stopped: &Receiver<()>) -> bool {
-    match stopped.recv_timeout(LOOK_EVERY) {
-        Err(RecvTimeoutError::Timeout) => true,
-        Ok(()) | Err(RecvTimeoutError::Disconnected) => false,
-    }
-}
-
-/// What has been told, and what must wait.
-pub(crate) struct Teller {
+/// What has been recorded, and what must wait.
+pub(crate) struct UsageRecorder {
     ledger: Ledger,
     usage: Usage,
     /// Up to where the stream is anchored.
@@ -75,7 +31,7 @@ pub(crate) struct Teller {
     noted: BTreeMap<CredentialId, Timestamp>,
 }
 
-impl Teller {
+impl UsageRecorder {
     pub(crate) fn new(ledger: Ledger, usage: Usage) -> Self {
         Self {
             sealed_to: ledger.usage_sealed_to(),
@@ -86,8 +42,8 @@ impl Teller {
         }
     }
 
-    /// Tells what there is to tell now.
-    pub(crate) fn look(&mut self) {
+    /// Records what is due now.
+    pub(crate) fn record_due(&mut self) {
         let now = self.ledger.now();
         self.noted.retain(|_, again| now < *again);
         for used in self.usage.take_ended_uses() {
@@ -153,13 +109,9 @@ impl Teller {
     }
 
     fn submit(&self, command: Command) -> Result<(), SubmitError> {
-        let request = Request {
-            actor: Actor::System,
-            command,
-            if_match: None,
-        };
-        let submission = Submission::bare(request);
-        self.ledger.submit_blocking(submission).map(drop)
+        self.ledger
+            .submit_blocking(by_the_server(command))
+            .map(drop)
     }
 }
 
