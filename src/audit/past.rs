@@ -15,6 +15,7 @@ use crate::domain::access::Authority;
 use crate::domain::envelope::{ActorStamp, Event, commitment};
 use crate::domain::heading::Heading;
 use crate::domain::ids::{CredentialId, EventId, OrganizationId, ProjectId, SecretId, Subject};
+use crate::domain::log_point::{LogPoint, Moment};
 use crate::domain::record::Credential;
 use crate::domain::state::State;
 use crate::domain::time::Timestamp;
@@ -22,69 +23,23 @@ use crate::domain::unreadable::UnreadableEvent;
 use crate::records::{AcceptedRecord, DeedRecord, DifferenceRecord, DoerRecord, KeyRecord, Use};
 use crate::views::index::{Ask, Code, Index};
 
-/// A moment as people name it.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AsOf {
-    /// After the event at a position.
-    Position(u64),
-    /// After the last event that did not happen later.
-    Instant(Timestamp),
-}
-
-/// A text that names no moment.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
-#[error("must be a position in digits, or an RFC 3339 time such as 2026-04-24T15:30:00Z")]
-pub struct NoMoment;
-
-impl std::str::FromStr for AsOf {
-    type Err = NoMoment;
-
-    /// Digits are a position, all else is an instant.
-    fn from_str(text: &str) -> Result<Self, NoMoment> {
-        let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        if is_number {
-            let position = text.parse().map_err(|_overflow| NoMoment)?;
-            return Ok(Self::Position(position));
-        }
-        let instant = Timestamp::parse(text).map_err(|_other_form| NoMoment)?;
-        Ok(Self::Instant(instant))
-    }
-}
-
-/// A moment in a log.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Moment {
-    /// Of the last event that counts; `None` before the first.
-    pub position: Option<u64>,
-    /// The instant at which statuses are told.
-    pub at: Timestamp,
-}
-
-impl Moment {
-    /// How many events have happened by then.
-    #[must_use]
-    pub fn events(self) -> u64 {
-        self.position.map_or(0, |position| position + 1)
-    }
-}
-
 /// Finds a moment in a log whose next position is `next`; `None` where it is not there yet.
 ///
 /// # Errors
 /// What `happened_at` fails with.
 pub fn find<E>(
-    as_of: AsOf,
+    point: LogPoint,
     next: u64,
     mut happened_at: impl FnMut(u64) -> Result<Timestamp, E>,
 ) -> Result<Option<Moment>, E> {
-    match as_of {
-        AsOf::Position(position) if position >= next => Ok(None),
-        AsOf::Position(position) => {
+    match point {
+        LogPoint::Position(position) if position >= next => Ok(None),
+        LogPoint::Position(position) => {
             let at = happened_at(position)?;
             let position = Some(position);
             Ok(Some(Moment { position, at }))
         }
-        AsOf::Instant(at) => {
+        LogPoint::Instant(at) => {
             let position = last_not_after(at, next, happened_at)?;
             Ok(Some(Moment { position, at }))
         }

@@ -8,11 +8,12 @@ use std::path::Path;
 
 use memchr::memmem::Finder;
 
-use super::past::{AsOf, Differences, Fold, FoldError, Moment, find, last_not_after};
+use super::past::{Differences, Fold, FoldError, find, last_not_after};
 use super::verdict::Finding;
 use crate::domain::envelope::Event;
 use crate::domain::heading::Whereabouts;
 use crate::domain::ids::{OrganizationId, Subject};
+use crate::domain::log_point::{LogPoint, Moment};
 use crate::domain::time::Timestamp;
 use crate::domain::unreadable::UnreadableEvent;
 use crate::error_chain::error_chain;
@@ -93,9 +94,9 @@ impl Reading {
     ///
     /// # Errors
     /// [`ReadingError::NotYet`], or when the log cannot be read.
-    pub fn moment(&self, as_of: Option<AsOf>) -> Result<Moment, ReadingError> {
+    pub fn moment(&self, as_of: Option<LogPoint>) -> Result<Moment, ReadingError> {
         let size = self.size();
-        let as_of = as_of.unwrap_or_else(|| AsOf::Position(size.saturating_sub(1)));
+        let as_of = as_of.unwrap_or_else(|| LogPoint::Position(size.saturating_sub(1)));
         let happened_at = |position| self.happened_at(position);
         find(as_of, size, happened_at)?.ok_or(ReadingError::NotYet(size))
     }

@@ -26,6 +26,7 @@ pub mod in_use;
 pub mod kind;
 pub mod ledger_head;
 mod live_credentials;
+pub mod log_point;
 pub mod nearest;
 mod password_rule;
 pub mod personal;

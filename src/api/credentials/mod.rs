@@ -27,7 +27,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::api::credentials::history::{HistoryPages, history};
-use crate::api::ledger::moment::{AsOf, Moment, off_thread};
+use crate::api::ledger::moment::{AsOf, off_thread};
 use crate::api::usage;
 use crate::api::usage::{SummaryPages, UsagePages};
 use crate::domain::access::{Access, Action};
@@ -36,6 +36,7 @@ use crate::domain::command::{
 };
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, SecretId, Subject};
 use crate::domain::kind::{Deed, Kind};
+use crate::domain::log_point::Moment;
 use crate::domain::record::{Credential, Grant, Metadata, Secret, Status};
 use crate::domain::rejection::Rejection;
 use crate::ledger::{Answer, Ledger, Record};

@@ -14,13 +14,14 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
-use crate::api::ledger::moment::{HeldPast, Moment, in_turn, off_thread};
+use crate::api::ledger::moment::{HeldPast, in_turn, off_thread};
 use crate::api::ledger::stored_events::{CutOff, NDJSON};
 use crate::api::ledger::{covered, may_read_ledger, noted};
 use crate::audit::past::Asked;
 use crate::domain::access::Action;
 use crate::domain::event::ledger::LedgerReading;
 use crate::domain::ids::{OrganizationId, ProjectId};
+use crate::domain::log_point::Moment;
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
@@ -176,7 +177,7 @@ async fn answered(
     if let Ok(root) = HeaderValue::from_str(&root) {
         headers.insert(LEDGER_ROOT, root);
     }
-    if let Some(position) = moment.position() {
+    if let Some(position) = moment.position {
         headers.insert(LEDGER_POSITION, HeaderValue::from(position));
     }
     Ok(response)
@@ -184,7 +185,7 @@ async fn answered(
 
 /// The root over all events up to a moment.
 async fn root(call: &Call, moment: Moment) -> Result<String, Problem> {
-    let Some(position) = moment.position() else {
+    let Some(position) = moment.position else {
         return Ok(STANDARD.encode(Frontier::new().root()));
     };
     covered(call, position).await?;

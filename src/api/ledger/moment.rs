@@ -11,11 +11,10 @@ use axum::http::HeaderValue;
 use axum::response::Response;
 use serde::Deserialize;
 
-use crate::api::ledger::position::{NoPlace, Place};
 use crate::domain::ids::{OrganizationId, Subject};
+use crate::domain::log_point::{InvalidLogPoint, LogPoint, Moment};
 use crate::domain::record::Credential;
 use crate::domain::state::Changes;
-use crate::domain::time::Timestamp;
 use crate::ledger::history::HistoryError;
 use crate::ledger::past::Pace;
 use crate::ledger::turns::{NoTurn, Turn};
@@ -56,32 +55,23 @@ pub(crate) struct AsOf {
     pub(crate) as_of: Option<String>,
 }
 
-/// A place in the past.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Moment {
-    /// Of the last event that counts; `None` before the first.
-    position: Option<u64>,
-    /// For statuses.
-    pub(crate) at: Timestamp,
-}
-
 impl Moment {
     /// The moment that `as_of` names.
     pub(crate) async fn named(call: &Call, as_of: &str) -> Result<Self, Problem> {
         let wrong = |why: &str| Problem::invalid_query("as_of", why);
         match as_of.parse() {
-            Ok(Place::Position(position)) => {
+            Ok(LogPoint::Position(position)) => {
                 call.app.ledger.check_position(position)?;
                 let at = off_thread(call, move |ledger| ledger.happened_at(position)).await??;
                 let position = Some(position);
                 Ok(Self { position, at })
             }
-            Ok(Place::Instant(at)) if at > call.now() => Err(wrong("lies in the future")),
-            Ok(Place::Instant(at)) => {
+            Ok(LogPoint::Instant(at)) if at > call.now() => Err(wrong("lies in the future")),
+            Ok(LogPoint::Instant(at)) => {
                 let position = off_thread(call, move |ledger| ledger.position_at(at)).await??;
                 Ok(Self { position, at })
             }
-            Err(no_place @ NoPlace) => Err(wrong(&no_place.to_string())),
+            Err(no_point @ InvalidLogPoint) => Err(wrong(&no_point.to_string())),
         }
     }
 
@@ -91,16 +81,6 @@ impl Moment {
             position: call.views().position(),
             at: call.now(),
         }
-    }
-
-    /// Of the last event that counts; `None` before the first.
-    pub(crate) const fn position(self) -> Option<u64> {
-        self.position
-    }
-
-    /// How many events count.
-    pub(crate) fn events(self) -> u64 {
-        self.position.map_or(0, |position| position + 1)
     }
 
     /// A credential as it was then; `None` if it was not there yet.

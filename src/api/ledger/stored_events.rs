@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
-use crate::api::ledger::position::Place;
+use crate::api::ledger::position::first_position_from;
 use crate::api::ledger::{may_read_ledger, noted};
 use crate::domain::access::Action;
 use crate::domain::envelope::Event;
@@ -22,6 +22,7 @@ use crate::domain::event::Fact;
 use crate::domain::event::ledger::LedgerReading;
 use crate::domain::heading::Heading;
 use crate::domain::ids::{OrganizationId, Principal, Subject, Via};
+use crate::domain::log_point::LogPoint;
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
 use crate::ledger::turns::Tenant;
@@ -233,17 +234,17 @@ pub(crate) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Pr
     let limit = asked.limit()?;
     let after = first_after(&call.app, asked.after.as_deref())?.unwrap_or(0);
     call.wait().await?;
-    let place = |field, text: Option<&str>| {
-        let place = text.map(str::parse::<Place>).transpose();
-        place.map_err(|why| Problem::invalid_query(field, why.to_string()))
+    let point = |field, text: Option<&str>| {
+        let point = text.map(str::parse::<LogPoint>).transpose();
+        point.map_err(|why| Problem::invalid_query(field, why.to_string()))
     };
-    let from = match place("from", asked.from.as_deref())? {
-        Some(place) => place.position(&call).await?.max(after),
+    let from = match point("from", asked.from.as_deref())? {
+        Some(point) => first_position_from(point, &call).await?.max(after),
         None => after,
     };
     let shown = call.app.shown();
-    let to = match place("to", asked.to.as_deref())? {
-        Some(place) => place.position(&call).await?.min(shown),
+    let to = match point("to", asked.to.as_deref())? {
+        Some(point) => first_position_from(point, &call).await?.min(shown),
         None => shown,
     };
     noted::note(&call, organization, LedgerReading::Events).await?;

@@ -13,11 +13,12 @@ use utoipa::ToSchema;
 
 use crate::api::ledger::moment::{in_turn, off_thread};
 use crate::api::ledger::position;
-use crate::api::ledger::position::Place;
+use crate::api::ledger::position::first_position_from;
 use crate::api::webhooks::endpoints::found_to_change;
 use crate::api::webhooks::{delivery_service, endpoint_target, stopping, uncached_json};
 use crate::domain::access::Action;
 use crate::domain::ids::{EndpointId, OrganizationId, Subject};
+use crate::domain::log_point::LogPoint;
 use crate::domain::record::{EventFilter, WebhookEndpoint};
 use crate::domain::rejection::Rejection;
 use crate::ledger::Ledger;
@@ -36,11 +37,11 @@ use crate::webhooks::queue::Range;
 pub(crate) struct ReplayAsk {
     /// The first position, or the first instant (RFC 3339).
     #[schema(schema_with = position::schema)]
-    from: Place,
+    from: LogPoint,
     /// The position or the instant to stop before; all that there is unless given.
     #[serde(default, deserialize_with = "given")]
     #[schema(schema_with = position::schema)]
-    to: Option<Place>,
+    to: Option<LogPoint>,
     /// Of what the endpoint gets, only these: types, families as `api_key.*`, or `*`.
     #[serde(default, deserialize_with = "given")]
     #[schema(nullable = false)]
@@ -124,10 +125,14 @@ pub(crate) async fn replay(
 }
 
 /// The positions that are asked for.
-async fn positions(call: &Call, from: Place, to: Option<Place>) -> Result<(u64, u64), Problem> {
-    let from = from.position(call).await?;
+async fn positions(
+    call: &Call,
+    from: LogPoint,
+    to: Option<LogPoint>,
+) -> Result<(u64, u64), Problem> {
+    let from = first_position_from(from, call).await?;
     let to = match to {
-        Some(to) => to.position(call).await?,
+        Some(to) => first_position_from(to, call).await?,
         None => call.app.ledger.reader().next_position(),
     };
     if to < from {

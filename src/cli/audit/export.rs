@@ -11,12 +11,12 @@ use super::{Outcome, cannot};
 use crate::audit::bundle::Chosen;
 use crate::audit::bundle::export::{ExportError, export};
 use crate::audit::bundle::table;
-use crate::audit::past::AsOf;
 use crate::audit::reading::Reading;
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::files::NewFile;
 use crate::cli::output::{counted, print, say};
 use crate::domain::ids::OrganizationId;
+use crate::domain::log_point::LogPoint;
 
 /// Write events with all that proves them into one file
 #[derive(Args, Debug)]
@@ -43,12 +43,12 @@ pub(super) struct Export {
     /// The first event: a position in digits, or an RFC 3339 time; without it the log's first
     #[arg(long, value_name = "T")]
     #[arg(env = "KEYLEDGER_AUDIT_FROM", hide_env_values = true)]
-    from: Option<AsOf>,
+    from: Option<LogPoint>,
 
     /// The last event, likewise; one that happened at the time itself is among them
     #[arg(long, value_name = "T")]
     #[arg(env = "KEYLEDGER_AUDIT_TO", hide_env_values = true)]
-    to: Option<AsOf>,
+    to: Option<LogPoint>,
 
     /// Add the keys that open what belongs to people: whoever has the file can read it
     #[arg(long, value_parser = BoolishValueParser::new())]
@@ -112,17 +112,17 @@ impl Export {
     fn range(&self, reading: &Reading) -> Result<(u64, Option<u64>), Stop> {
         let from = match self.from {
             None => 0,
-            Some(AsOf::Position(position)) => position,
-            Some(AsOf::Instant(at)) => reading.first_not_before(at).map_err(unread)?,
+            Some(LogPoint::Position(position)) => position,
+            Some(LogPoint::Instant(at)) => reading.first_not_before(at).map_err(unread)?,
         };
         let to = match self.to {
             None => return Ok((from, None)),
-            Some(AsOf::Position(position)) => Some(position),
-            Some(AsOf::Instant(_)) => reading.moment(self.to).map_err(unread)?.position,
+            Some(LogPoint::Position(position)) => Some(position),
+            Some(LogPoint::Instant(_)) => reading.moment(self.to).map_err(unread)?.position,
         };
         let is_turned_round = match (self.from, self.to) {
-            (Some(AsOf::Instant(from)), Some(AsOf::Instant(to))) => from > to,
-            (Some(AsOf::Position(from)), Some(AsOf::Position(to))) => from > to,
+            (Some(LogPoint::Instant(from)), Some(LogPoint::Instant(to))) => from > to,
+            (Some(LogPoint::Position(from)), Some(LogPoint::Position(to))) => from > to,
             (_, _) => false,
         };
         if is_turned_round {

@@ -6,11 +6,12 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::{Outcome, cannot};
-use crate::audit::past::{AsOf, Asked};
+use crate::audit::past::Asked;
 use crate::audit::reading::{Reading, ReadingError};
 use crate::cli::exit::{Exit, Stop};
 use crate::cli::output::{Lines, say};
 use crate::domain::ids::{CredentialId, OrganizationId, ProjectId, Subject};
+use crate::domain::log_point::LogPoint;
 use crate::ledger::boot::Folder;
 
 /// The folder that is read.
@@ -73,7 +74,7 @@ pub(super) struct Replay {
     /// When: a position in digits, or an RFC 3339 time; without it at the end of the log
     #[arg(long, value_name = "T")]
     #[arg(env = "KEYLEDGER_AUDIT_AS_OF", hide_env_values = true)]
-    as_of: Option<AsOf>,
+    as_of: Option<LogPoint>,
 
     #[command(flatten)]
     of: OfArgs,
@@ -119,12 +120,12 @@ pub(super) struct Diff {
     /// The earlier moment: a position in digits, or an RFC 3339 time
     #[arg(long, value_name = "T")]
     #[arg(env = "KEYLEDGER_AUDIT_FROM", hide_env_values = true)]
-    from: AsOf,
+    from: LogPoint,
 
     /// The later one; without it the end of the log
     #[arg(long, value_name = "T")]
     #[arg(env = "KEYLEDGER_AUDIT_TO", hide_env_values = true)]
-    to: Option<AsOf>,
+    to: Option<LogPoint>,
 
     #[command(flatten)]
     of: OfArgs,
@@ -193,7 +194,7 @@ pub(super) struct WhoCould {
     /// When: a position in digits, or an RFC 3339 time; without it at the end of the log
     #[arg(long, value_name = "T")]
     #[arg(env = "KEYLEDGER_AUDIT_AS_OF", hide_env_values = true)]
-    as_of: Option<AsOf>,
+    as_of: Option<LogPoint>,
 
     #[command(flatten)]
     of: OfArgs,

@@ -150,7 +150,7 @@ fn an_endpoint_of_a_project_counts_what_is_of_its_project() {
 
 /// Bodies that are wrong, with the code, the field and the message that are answered.
 fn wrong() -> Vec<(Value, &'static str, &'static str, &'static str)> {
-    let place = "must be a position or an instant of RFC 3339";
+    let place = "must be a position, or an RFC 3339 time such as 2026-04-24T15:30:00Z";
     vec![
         (json!({}), "field_missing", "from", "is missing"),
         (json!({"from": "soon"}), "field_invalid", "from", place),
@@ -166,13 +166,13 @@ fn wrong() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             json!({"from": -1}),
             "field_invalid",
             "from",
-            "must be a position or an instant of RFC 3339",
+            "must be a position, or an RFC 3339 time such as 2026-04-24T15:30:00Z",
         ),
         (
             json!({"from": null}),
             "field_invalid",
             "from",
-            "must be a position or an instant of RFC 3339",
+            "must be a position, or an RFC 3339 time such as 2026-04-24T15:30:00Z",
         ),
         (
             json!({"from": 3, "to": 2}),
