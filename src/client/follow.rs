@@ -6,17 +6,18 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use reqwest::header::ACCEPT;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::cache::{Cache, Heartbeat, Revocation};
-use super::sse::{self, Event, Events, Lie};
+use super::sse::{Event, EventStream, Lie, Patience, StreamEnd};
 use crate::clock::Entropy;
 
-/// How long the beginning of a stream may take: later, it could not be less than a second behind.
-const BEGIN_MAX: Duration = Duration::from_secs(5);
-/// How long a stream may be silent: it promises a heartbeat every 250 ms.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// A stream that begins later could not be less than a second behind; it promises a heartbeat every
+/// 250 ms.
+const PATIENCE: Patience = Patience {
+    begin: Duration::from_secs(5),
+    silence: Duration::from_secs(2),
+};
 /// The first pause between two streams, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
@@ -27,21 +28,6 @@ pub(super) struct Follower {
     pub(super) url: reqwest::Url,
     pub(super) token: String,
     pub(super) cache: Arc<Mutex<Cache>>,
-}
-
-/// Why a stream ended.
-#[derive(Debug, thiserror::Error)]
-enum Ended {
-    #[error("it could not be asked for")]
-    Http(#[from] reqwest::Error),
-    #[error("it was silent")]
-    Silent(#[from] tokio::time::error::Elapsed),
-    #[error("the server answered {0}")]
-    Status(u16),
-    #[error("it was not believed: {0}")]
-    Lie(#[from] Lie),
-    #[error("the server ended it")]
-    Over,
 }
 
 impl Follower {
@@ -61,8 +47,12 @@ impl Follower {
             tracing::debug!(%why, "the stream of revocations has ended");
             // A server that does not know the position, or cannot be believed, is asked anew.
             after = match why {
-                Ended::Lie(_) | Ended::Status(_) => None,
-                Ended::Http(_) | Ended::Silent(_) | Ended::Over => position.or(after),
+                StreamEnd::Unreadable(_) | StreamEnd::Refused(_) => None,
+                StreamEnd::Unreachable(_)
+                | StreamEnd::Unanswered
+                | StreamEnd::Silent
+                | StreamEnd::Broken(_)
+                | StreamEnd::Over => position.or(after),
             };
             pause = if was_good {
                 PAUSE_MIN
@@ -76,24 +66,13 @@ impl Follower {
     }
 
     /// Follows a stream until it ends.
-    async fn follow(&self, after: Option<u64>) -> Result<std::convert::Infallible, Ended> {
+    async fn follow(&self, after: Option<u64>) -> Result<std::convert::Infallible, StreamEnd> {
         let began = Instant::now();
-        let mut request = self.http.get(self.url.clone()).bearer_auth(&self.token);
-        request = request.header(ACCEPT, "text/event-stream");
-        if let Some(after) = after {
-            request = request.header("last-event-id", after);
-        }
-        let mut response = timeout(BEGIN_MAX, request.send()).await??;
-        if response.status() != reqwest::StatusCode::OK {
-            return Err(Ended::Status(response.status().as_u16()));
-        }
-        sse::check_kind(response.headers())?;
+        let request = self.http.get(self.url.clone()).bearer_auth(&self.token);
+        let mut stream = EventStream::open(request, after, PATIENCE).await?;
         self.cache().begin(began, after);
-        let mut events = Events::default();
         loop {
-            let chunk = timeout(SILENCE_MAX, response.chunk()).await??;
-            let chunk = chunk.ok_or(Ended::Over)?;
-            events.feed(&chunk, |event| self.take(event))?;
+            self.take(&stream.next().await?)?;
         }
     }
 

@@ -3,28 +3,29 @@
 //! Says of every end whether it is worth another try. Must never follow a redirect nor use a proxy
 //! of the environment: both would see the token.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
-use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Response, Url};
 use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::cli::exit::{Exit, Stop};
-use crate::client::sse::{self, Events, Lie};
+use crate::client::sse::{self, EventStream, Lie, Patience, StreamEnd};
 use crate::domain::ids::EventId;
 use crate::error_chain::error_chain;
 
 /// Where the stream is, behind the server's own URL.
 const STREAM: &str = "v1/events/stream";
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// How long the beginning of a stream may take.
 const BEGIN_MAX: Duration = Duration::from_secs(15);
-/// How long a stream may be silent: it promises a heartbeat every 15 s.
-const SILENCE_MAX: Duration = Duration::from_secs(45);
+/// A stream promises a heartbeat every 15 s.
+const PATIENCE: Patience = Patience {
+    begin: BEGIN_MAX,
+    silence: Duration::from_secs(45),
+};
 /// The longest refusal that is read.
 const PROBLEM_BYTES_MAX: usize = 64 * 1024;
 /// The longest text of a server's that is shown.
@@ -39,9 +40,20 @@ pub(super) enum Ended {
     Broken(String),
 }
 
-impl From<Lie> for Ended {
-    fn from(why: Lie) -> Self {
-        Self::Broken(format!("the stream cannot be read: {why}"))
+impl Ended {
+    /// What the end of a stream means for the next try.
+    async fn of(end: StreamEnd) -> Self {
+        match end {
+            StreamEnd::Refused(response) => refused(*response).await,
+            // The URL that an error names is the one that was given.
+            StreamEnd::Unreachable(ref why) | StreamEnd::Broken(ref why) => {
+                Self::Broken(format!("{end} ({})", error_chain(why)))
+            }
+            StreamEnd::Unanswered
+            | StreamEnd::Unreadable(_)
+            | StreamEnd::Silent
+            | StreamEnd::Over => Self::Broken(end.to_string()),
+        }
     }
 }
 
@@ -105,17 +117,13 @@ impl Source {
         }
         let bearer = HeaderValue::from_str(&format!("Bearer {token}"));
         let mut bearer =
-            bearer.map_err(|_form| Stop::refused("the token has characters that none has"))?;
+            bearer.map_err(|_form| Stop::refused("the token contains invalid characters"))?;
         bearer.set_sensitive(true);
-        let headers = [
-            (AUTHORIZATION, bearer),
-            (ACCEPT, HeaderValue::from_static("text/event-stream")),
-        ];
         let mut http = Client::builder()
             .no_proxy()
             .redirect(Policy::none())
             .connect_timeout(BEGIN_MAX)
-            .default_headers(HeaderMap::from_iter(headers));
+            .default_headers(HeaderMap::from_iter([(AUTHORIZATION, bearer)]));
         for pem in roots_pem {
             let roots = Certificate::from_pem_bundle(pem).unwrap_or_default();
             if roots.is_empty() {
@@ -132,52 +140,28 @@ impl Source {
 
     /// Asks for the stream after a position, or from now on.
     pub(super) async fn open(&self, after: Option<u64>) -> Result<Stream, Ended> {
-        let mut request = self.http.get(self.url.clone());
-        if let Some(after) = after {
-            request = request.header(LAST_EVENT_ID, after);
+        let request = self.http.get(self.url.clone());
+        match EventStream::open(request, after, PATIENCE).await {
+            Ok(stream) => Ok(Stream(stream)),
+            Err(end) => Err(Ended::of(end).await),
         }
-        let answered = timeout(BEGIN_MAX, request.send()).await;
-        let response = answered
-            .map_err(|_elapsed| Ended::Broken("the server does not answer".to_owned()))?
-            .map_err(|why| broken("the server is not reached", &why))?;
-        match response.status().as_u16() {
-            200 => sse::check_kind(response.headers())?,
-            status => return Err(refused(status, response).await),
-        }
-        Ok(Stream {
-            response,
-            events: Events::default(),
-            told: VecDeque::new(),
-        })
     }
 }
 
 /// A stream that has begun.
 #[derive(Debug)]
-pub(super) struct Stream {
-    response: Response,
-    events: Events,
-    told: VecDeque<Told>,
-}
+pub(super) struct Stream(EventStream);
 
 impl Stream {
     /// What it tells next.
     pub(super) async fn next(&mut self) -> Result<Told, Ended> {
-        loop {
-            if let Some(told) = self.told.pop_front() {
-                return Ok(told);
-            }
-            let chunk = timeout(SILENCE_MAX, self.response.chunk()).await;
-            let chunk = chunk
-                .map_err(|_elapsed| Ended::Broken("the server is silent".to_owned()))?
-                .map_err(|why| broken("the stream broke off", &why))?;
-            let chunk =
-                chunk.ok_or_else(|| Ended::Broken("the server has ended the stream".to_owned()))?;
-            let told = &mut self.told;
-            self.events.feed(&chunk, |event| {
-                told.push_back(read(event)?);
-                Ok(())
-            })?;
+        let read = match self.0.next().await {
+            Ok(event) => read(&event).map_err(StreamEnd::from),
+            Err(end) => Err(end),
+        };
+        match read {
+            Ok(told) => Ok(told),
+            Err(end) => Err(Ended::of(end).await),
         }
     }
 }
@@ -202,13 +186,9 @@ fn read(event: &sse::Event) -> Result<Told, Lie> {
     }))
 }
 
-fn broken(what: &str, why: &reqwest::Error) -> Ended {
-    // The URL that an error names is the one that was given.
-    Ended::Broken(format!("{what} ({})", error_chain(why)))
-}
-
 /// What a refusal means for whoever asked.
-async fn refused(status: u16, response: Response) -> Ended {
+async fn refused(response: Response) -> Ended {
+    let status = response.status().as_u16();
     let detail = detail(response).await;
     let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
     let why = format!("the server answered {status}{detail}");

@@ -3,6 +3,8 @@
 
 mod served;
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 
 use super::cache::{Heartbeat, Revocation};
@@ -236,15 +238,10 @@ fn events_are_read_however_they_are_cut() {
         data: data.to_owned(),
     };
     for size in 1..text.len() {
-        let (mut events, mut seen) = (Events::default(), Vec::new());
+        let (mut events, mut seen) = (Events::default(), VecDeque::new());
         for piece in text.as_bytes().chunks(size) {
-            let take = |event: &Event| {
-                seen.push((event.name.clone(), event.id.clone(), event.data.clone()));
-                Ok(())
-            };
-            events.feed(piece, take).unwrap();
+            events.feed(piece, &mut seen).unwrap();
         }
-        let seen: Vec<_> = seen.iter().map(|(n, i, d)| event(n, i, d)).collect();
         assert_eq!(
             seen,
             [event("a", "1", "x\ny"), event("", "", "z")],
@@ -253,18 +250,18 @@ fn events_are_read_however_they_are_cut() {
     }
     let endless = || vec![b'x'; 64 * 1024];
     let feed = |begin: &str, end: &str| {
-        let mut events = Events::default();
-        let mut fed = events.feed(begin.as_bytes(), |_| Ok(()));
+        let (mut events, mut seen) = (Events::default(), VecDeque::new());
+        let mut fed = events.feed(begin.as_bytes(), &mut seen);
         for _ in 0..20 {
-            fed = fed.and_then(|()| events.feed(&endless(), |_| Ok(())));
-            fed = fed.and_then(|()| events.feed(end.as_bytes(), |_| Ok(())));
+            fed = fed.and_then(|()| events.feed(&endless(), &mut seen));
+            fed = fed.and_then(|()| events.feed(end.as_bytes(), &mut seen));
         }
         fed
     };
     assert_eq!(feed("data: ", ""), Err(Lie("an event is too long")));
     assert_eq!(feed("", "\ndata: "), Err(Lie("an event is too long")));
     assert_eq!(
-        Events::default().feed(b"\xff\n", |_| Ok(())),
+        Events::default().feed(b"\xff\n", &mut VecDeque::new()),
         Err(Lie("not UTF-8"))
     );
 }
