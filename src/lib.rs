@@ -24,6 +24,7 @@ pub mod private;
 mod records;
 pub mod seal;
 pub mod tiles;
+mod token_bucket;
 pub mod usage;
 pub mod views;
 mod web;

@@ -21,12 +21,13 @@ const IMPURE: &[&str] = &[
 ];
 
 /// The rooms, each above those that it may use.
-const ROOMS: [&str; 25] = [
+const ROOMS: [&str; 26] = [
     "error_chain",
     "clock",
     "panics",
     "priority",
     "private",
+    "token_bucket",
     "merkle",
     "seal",
     "domain",

@@ -3,41 +3,28 @@
 //! Looked at before a report is read, and charged before its lines are parsed, so that one that is
 //! refused costs as much as one that is taken. In RAM alone: after a restart every bucket is full.
 
-use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::ledger::turns::Tenant;
+use crate::token_bucket::{Rate, TokenBuckets};
 
 /// Bytes of reports of one organization in a second, in the long run: 4 MiB, some 6,000 calls of
 /// 650 bytes. To parse and check them takes a fifth of a core.
 const BYTES_PER_SECOND: i64 = 4 * 1_024 * 1_024;
 /// Bytes at once: 40 MiB, five of the longest reports.
 const BYTES_AT_ONCE: i64 = 40 * 1_024 * 1_024;
-/// Organizations that are remembered: full buckets are forgotten.
-const BUCKETS_MAX: usize = 100_000;
-const MS: i64 = 1_000;
 
 /// The buckets, by organization.
-#[derive(Debug, Default)]
-pub(crate) struct ReportQuotas(Mutex<BTreeMap<Tenant, Bucket>>);
+#[derive(Debug)]
+pub(crate) struct ReportQuotas(Mutex<TokenBuckets<Tenant>>);
 
-/// What is left, in thousandths of a byte, as of an instant of the monotonic clock.
-#[derive(Clone, Copy, Debug)]
-struct Bucket {
-    left: i64,
-    at_ms: i64,
-}
-
-impl Bucket {
-    /// What is left at `now_ms`.
-    fn filled(self, now_ms: i64) -> Self {
-        let passed = now_ms.saturating_sub(self.at_ms).max(0);
-        let more = passed.saturating_mul(BYTES_PER_SECOND);
-        Self {
-            left: self.left.saturating_add(more).min(BYTES_AT_ONCE * MS),
-            at_ms: now_ms,
-        }
+impl Default for ReportQuotas {
+    fn default() -> Self {
+        Self(Mutex::new(TokenBuckets::new(Rate {
+            per_second: BYTES_PER_SECOND,
+            at_once: BYTES_AT_ONCE,
+        })))
     }
 }
 
@@ -49,21 +36,8 @@ impl ReportQuotas {
     /// With the time until something is left again.
     pub(crate) fn take(&self, of: Tenant, bytes: usize, now_ms: i64) -> Result<(), Duration> {
         let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= BUCKETS_MAX && !buckets.contains_key(&of) {
-            buckets.retain(|_, bucket| bucket.filled(now_ms).left < BYTES_AT_ONCE * MS);
-        }
-        let full = Bucket {
-            left: BYTES_AT_ONCE * MS,
-            at_ms: now_ms,
-        };
-        let bucket = buckets.entry(of).or_insert(full);
-        *bucket = bucket.filled(now_ms);
-        if bucket.left < MS {
-            let missing_ms = (MS - bucket.left) / BYTES_PER_SECOND + 1;
-            return Err(Duration::from_millis(missing_ms.unsigned_abs()));
-        }
-        let bytes = i64::try_from(bytes).unwrap_or(i64::MAX / MS);
-        bucket.left = bucket.left.saturating_sub(bytes.saturating_mul(MS));
+        buckets.check(of, now_ms)?;
+        buckets.take(of, bytes, now_ms);
         Ok(())
     }
 }
