@@ -124,7 +124,10 @@ mod tests {
         let refused = Rejection::EventTypeNotDelivered { event_type, why };
         assert_eq!(filter(&["job.*", "*", "job.*"]), Err(refused));
         assert_eq!(filter(&[]).unwrap_err().reason().code, "field_empty");
-        assert_eq!(filter(&["*"; 51]).unwrap_err().reason().code, "field_too_long");
+        assert_eq!(
+            filter(&["*"; 51]).unwrap_err().reason().code,
+            "field_too_long"
+        );
     }
 
     #[test]

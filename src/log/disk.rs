@@ -1,4 +1,4 @@
-//! The disk under the log: real files, or a faulty disk in memory for tests.
+//! The disk under the log: real files; in unit tests also a faulty disk in memory.
 //!
 //! Owns every call that touches a file of the log and the order in which a new file becomes
 //! visible: temporary name, content, sync, rename, sync of the folder. Must never retry a write
@@ -10,8 +10,11 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+#[cfg(test)]
 use super::memory::{MemoryDisk, MemoryFile};
 
+/// The unit that a disk writes whole or not at all.
+pub const SECTOR_BYTES: usize = 512;
 /// Zeros are written, and files are read through, in pieces of this size.
 pub(crate) const PIECE_BYTES: usize = 1024 * 1024;
 
@@ -21,6 +24,7 @@ pub enum Disk {
     /// The machine's file system.
     Real,
     /// A disk in memory that forgets what was not synced and fails when told to.
+    #[cfg(test)]
     Memory(MemoryDisk),
 }
 
@@ -38,6 +42,7 @@ impl Disk {
                 path.parent()
                     .map_or(Ok(()), |parent| self.sync_folder(parent))
             }
+            #[cfg(test)]
             Self::Memory(_) => Ok(()),
         }
     }
@@ -46,6 +51,7 @@ impl Disk {
     pub(crate) fn free_bytes(&self, path: &Path) -> io::Result<u64> {
         match self {
             Self::Real => free_bytes(path),
+            #[cfg(test)]
             Self::Memory(_) => Ok(u64::MAX),
         }
     }
@@ -58,6 +64,7 @@ impl Disk {
                 options.read(true).write(true).create(true).truncate(true);
                 options.open(path).map(File::Real)
             }
+            #[cfg(test)]
             Self::Memory(disk) => disk.create(path).map(File::Memory),
         }
     }
@@ -70,6 +77,7 @@ impl Disk {
                 options.read(true).write(true);
                 options.open(path).map(File::Real)
             }
+            #[cfg(test)]
             Self::Memory(disk) => disk.open(path).map(File::Memory),
         }
     }
@@ -79,6 +87,7 @@ impl Disk {
     pub(crate) fn open_to_read(&self, path: &Path) -> io::Result<File> {
         match self {
             Self::Real => fs::File::open(path).map(File::Real),
+            #[cfg(test)]
             Self::Memory(disk) => disk.open(path).map(File::Memory),
         }
     }
@@ -86,6 +95,7 @@ impl Disk {
     pub(crate) fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         match self {
             Self::Real => fs::rename(from, to),
+            #[cfg(test)]
             Self::Memory(disk) => disk.rename(from, to),
         }
     }
@@ -93,6 +103,7 @@ impl Disk {
     pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Real => fs::remove_file(path),
+            #[cfg(test)]
             Self::Memory(disk) => disk.remove(path),
         }
     }
@@ -102,6 +113,7 @@ impl Disk {
         match self {
             Self::Real if path.as_os_str().is_empty() => fs::File::open(".")?.sync_all(),
             Self::Real => fs::File::open(path)?.sync_all(),
+            #[cfg(test)]
             Self::Memory(disk) => disk.sync_folder(path),
         }
     }
@@ -119,6 +131,7 @@ impl Disk {
                 names.sort();
                 Ok(names)
             }
+            #[cfg(test)]
             Self::Memory(disk) => disk.list(path),
         }
     }
@@ -167,6 +180,7 @@ impl Disk {
 #[derive(Debug)]
 pub(crate) enum File {
     Real(fs::File),
+    #[cfg(test)]
     Memory(MemoryFile),
 }
 
@@ -174,6 +188,7 @@ impl File {
     pub(crate) fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Real(file) => file.write_all_at(bytes, offset),
+            #[cfg(test)]
             Self::Memory(file) => file.write_at(offset, bytes),
         }
     }
@@ -182,6 +197,7 @@ impl File {
     pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = match self {
             Self::Real(file) => file,
+            #[cfg(test)]
             Self::Memory(file) => return Ok(file.read_at(offset, buffer)),
         };
         let mut filled = 0;
@@ -200,6 +216,7 @@ impl File {
     pub(crate) fn sync(&self) -> io::Result<()> {
         match self {
             Self::Real(file) => file.sync_data(),
+            #[cfg(test)]
             Self::Memory(file) => file.sync(),
         }
     }
@@ -207,6 +224,7 @@ impl File {
     pub(crate) fn length(&self) -> io::Result<u64> {
         match self {
             Self::Real(file) => file.metadata().map(|metadata| metadata.len()),
+            #[cfg(test)]
             Self::Memory(file) => Ok(file.length()),
         }
     }

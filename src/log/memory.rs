@@ -10,8 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The unit that a disk writes whole or not at all.
-pub const SECTOR_BYTES: usize = 512;
+use super::disk::SECTOR_BYTES;
 
 /// What happens at the operation at which a fault is set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -70,6 +70,7 @@ mod follow;
 mod index;
 pub mod inspect;
 mod lock;
+#[cfg(test)]
 mod memory;
 mod mend;
 mod notes;
@@ -89,7 +90,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use append::Appended;
-pub use disk::Disk;
+pub use disk::{Disk, SECTOR_BYTES};
 pub use error::{AppendError, CreateError, Damage, FileError, OpenError, ReadError, Trouble};
 pub use floor::{
     CheckpointFile, FloorError, KeptCheckpoint, SignedCheckpoint, copied_from, kept_in,
@@ -98,13 +99,14 @@ pub use floor::{
 pub use follow::{Failed, Followed};
 pub use inspect::{InspectError, Inspected, LogTail, inspect, log_id_in};
 pub use lock::{FolderLock, LockError};
-pub use memory::{DiskFault, MemoryDisk, SECTOR_BYTES};
 pub use reader::Reader;
 pub use scrub::Scrub;
 pub use segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use spares::SpareMaking;
 
 pub(crate) use disk::free_bytes;
+#[cfg(test)]
+pub(crate) use memory::{DiskFault, MemoryDisk};
 pub(crate) use spares::room_needed;
 
 use append::{WriteFrom, Writer};

@@ -9,7 +9,7 @@ use std::ops::Range;
 use sha2::{Digest, Sha256};
 
 use super::PAYLOAD_BYTES_MAX;
-use super::memory::SECTOR_BYTES;
+use super::disk::SECTOR_BYTES;
 use super::record::{
     COMMIT_BYTES, COMMIT_FRAME_BYTES, COMMIT_LENGTH, COMMIT_MAGIC, Commit, HEAD_BYTES, Head, Kind,
     all_zero, chain_after, padded,

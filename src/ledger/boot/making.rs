@@ -13,7 +13,7 @@ use super::in_use::sign_of_use;
 use super::{BootError, Folder, Settings, make, new_origin, unusable};
 use crate::domain::catalogue::Catalogue;
 use crate::ledger::Ledger;
-use crate::log::{Disk, FolderLock, free_bytes, room_needed};
+use crate::log::{FolderLock, room_needed};
 use crate::private::{self, LOST_AND_FOUND};
 
 /// The marker's name.
@@ -160,11 +160,11 @@ fn holds_made_parts_only(folder: &Folder) -> io::Result<bool> {
 
 /// Refuses a disk that cannot hold the first files of the log.
 fn check_room(settings: &Settings) -> Result<(), BootError> {
-    let Disk::Real = settings.disk else {
-        return Ok(());
-    };
     let path = settings.folder.path();
-    let free = free_bytes(path).map_err(|source| unusable(&settings.folder, source))?;
+    let free = settings
+        .disk
+        .free_bytes(path)
+        .map_err(|source| unusable(&settings.folder, source))?;
     let needed = room_needed(settings.log);
     if free < needed {
         return Err(BootError::NoRoom {
