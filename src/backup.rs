@@ -17,7 +17,10 @@ use crate::audit::archive::{Archive, ArchiveError, SUMS, Writing};
 use crate::audit::folder::{self as audit, Asked, AuditError, Report};
 use crate::audit::verdict::{Finding, Kind, Verdict};
 use crate::ledger::boot::{Folder, RestoreMark};
-use crate::log::{Disk, FloorError, InspectError, LogTail, copied_from, inspect, log_id_in};
+use crate::log::{
+    CheckpointStoreError, Disk, InspectError, LogTail, first_segment_log_id, inspect_log,
+    read_intact_checkpoint_files,
+};
 use crate::private;
 
 /// The form of backups that this program writes and reads.
@@ -49,7 +52,7 @@ pub enum BackupError {
     Damaged(Box<Finding>),
     /// The checkpoints cannot be read.
     #[error("the checkpoints cannot be read")]
-    Floor(#[from] FloorError),
+    Floor(#[from] CheckpointStoreError),
     /// The file cannot be written, or one cannot be read.
     #[error("the backup cannot be written")]
     Io(#[from] io::Error),
@@ -64,9 +67,9 @@ pub enum BackupError {
 /// Any of [`BackupError`].
 pub fn backup(folder: &Folder, out: impl Write) -> Result<Manifest, BackupError> {
     // What is read first reaches less far.
-    let log_id = log_id_in(&Disk::Real, &folder.log())?.unwrap_or_default();
-    let checkpoints = copied_from(Disk::Real, &folder.checkpoints(), log_id)?;
-    let inspected = inspect(&Disk::Real, &folder.log(), |_event| {})?;
+    let log_id = first_segment_log_id(&Disk::Real, &folder.log())?.unwrap_or_default();
+    let checkpoints = read_intact_checkpoint_files(Disk::Real, &folder.checkpoints(), log_id)?;
+    let inspected = inspect_log(&Disk::Real, &folder.log(), |_event| {})?;
     if let LogTail::Damaged(failed, damage) = &inspected.tail {
         let finding = Finding::of_log(*failed, damage);
         return Err(BackupError::Damaged(Box::new(finding)));
@@ -78,8 +81,8 @@ pub fn backup(folder: &Folder, out: impl Write) -> Result<Manifest, BackupError>
         root: STANDARD.encode(inspected.frontier.root()),
     };
     let mut archive = Writing::new(out);
-    for (name, content) in checkpoints {
-        archive.whole(&format!("checkpoints/{name}"), &content)?;
+    for (name, file_content) in checkpoints {
+        archive.whole(&format!("checkpoints/{name}"), &file_content)?;
     }
     for (path, bytes) in &inspected.segments {
         let name = path.file_name().and_then(|name| name.to_str());

@@ -52,7 +52,7 @@ pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
     let runtime = runtime()?;
     let last = ledger.reader().next_position() - 1;
     ensure!(
-        runtime.block_on(ledger.tiles().wait_for(last, LOST)),
+        runtime.block_on(ledger.tiles().wait_until_published(last, LOST)),
         "published"
     );
     receipts(&ledger, scale)?;
@@ -132,7 +132,11 @@ fn peak_mb() -> Result<u64> {
 
 fn receipts(ledger: &keyledger::ledger::Ledger, scale: Scale) -> Result<()> {
     let tiles = ledger.tiles();
-    let size = tiles.published().context("published")?.checkpoint.size;
+    let size = tiles
+        .newest_published()
+        .context("published")?
+        .checkpoint
+        .size;
     let mut latencies = Vec::new();
     for round in 0..2 {
         let mut dice = Dice(5);
@@ -216,7 +220,11 @@ fn published(folder: &Path, scale: Scale) -> Result<()> {
             let submission = live.create_key(ClientAddress::Sealed);
             let answer = live.ledger.submit(submission).await?;
             let answered = Instant::now();
-            let covered = live.ledger.tiles().wait_for(answer.position, LOST).await;
+            let covered = live
+                .ledger
+                .tiles()
+                .wait_until_published(answer.position, LOST)
+                .await;
             ensure!(covered, "a checkpoint comes");
             latencies.push(answered.elapsed());
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
-use keyledger::log::{Disk, Lane, Log, LogSettings};
+use keyledger::log::{AppendSpace, Disk, Log, LogSettings};
 
 use crate::Scale;
 use crate::live::{ClientAddress, Live};
@@ -44,7 +44,7 @@ fn one_client(folder: &Path, scale: Scale) -> Result<()> {
         [7; 16],
         LogSettings::default(),
     )?;
-    log.prepare_spares()?;
+    log.make_missing_spares()?;
     let live = Live::make(&folder.join("one"))?;
     create(&live, writes)?;
     // Until the spare segments are made, which takes the same disk.
@@ -95,7 +95,7 @@ fn one_client(folder: &Path, scale: Scale) -> Result<()> {
 
 fn commit(log: &mut Log, payload: &[u8], count: u64) -> Result<()> {
     for _ in 0..count {
-        log.append(&[payload], Lane::Ordinary)?;
+        log.append(&[payload], AppendSpace::Ordinary)?;
     }
     Ok(())
 }
@@ -124,14 +124,14 @@ fn log_alone(folder: &Path, scale: Scale) -> Result<()> {
         [7; 16],
         LogSettings::default(),
     )?;
-    log.prepare_spares()?;
+    log.make_missing_spares()?;
     let payload = vec![b'x'; PAYLOAD_BYTES];
     let batch = vec![payload.as_slice(); SUBMITTERS];
     let length = scale.seconds(LOG_SECONDS);
     let mut latencies = Vec::new();
     let start = Instant::now();
     while start.elapsed() < length {
-        let (appended, took) = timed(|| log.append(&batch, Lane::Ordinary));
+        let (appended, took) = timed(|| log.append(&batch, AppendSpace::Ordinary));
         appended?;
         latencies.push(took);
     }

@@ -17,7 +17,7 @@ use axum::routing::post;
 use keyledger::api::{HttpSettings, Listeners, router, serve};
 use keyledger::ledger::Ledger;
 use keyledger::ledger::boot::{self, Settings};
-use keyledger::usage::{Usage, UsageSettings};
+use keyledger::usage::{UsageHistory, UsageSettings};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower::ServiceExt;
@@ -87,7 +87,7 @@ pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
         let on = runtime.block_on(listen(&ledger, Some(usage.clone())))?;
         let off = runtime.block_on(listen(&ledger, None))?;
         compare(&wrk, [bare, on, off])?;
-        usage.stop();
+        usage.write_and_stop();
     } else {
         Row::not_run(
             WHAT,
@@ -171,10 +171,10 @@ fn compare(wrk: &Wrk, servers: [SocketAddr; 3]) -> Result<()> {
 }
 
 /// A usage history in a folder, as `serve` opens it.
-pub(crate) fn recorded(ledger: &Ledger, folder: &Path) -> Result<Usage> {
+pub(crate) fn recorded(ledger: &Ledger, folder: &Path) -> Result<UsageHistory> {
     let clock = ledger.clock().clone();
-    let settings = UsageSettings::usual(folder.join("usage"), ledger.log_id(), clock);
-    Ok(Usage::open(UsageSettings {
+    let settings = UsageSettings::with_defaults(folder.join("usage"), ledger.log_id(), clock);
+    Ok(UsageHistory::open(UsageSettings {
         headroom_bytes: 0,
         ..settings
     })?)
@@ -273,7 +273,7 @@ pub(crate) async fn listen_real(ledger: &Ledger) -> Result<SocketAddr> {
 }
 
 /// The service on a port of its own.
-pub(crate) async fn listen(ledger: &Ledger, usage: Option<Usage>) -> Result<SocketAddr> {
+pub(crate) async fn listen(ledger: &Ledger, usage: Option<UsageHistory>) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let listeners = Listeners {

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use keyledger::views::Views;
-use keyledger::views::history::History;
+use keyledger::views::history::HistoryIndex;
 
 use crate::Scale;
 use crate::report::{Budget, Row};
@@ -53,7 +53,7 @@ struct Filling {
 
 impl Filling {
     fn start(folder: &Path, owned: Owned, most: u64) -> Result<Self> {
-        let (history, _nothing) = History::open(folder)?;
+        let (history, _nothing) = HistoryIndex::open_or_reset(folder)?;
         let views = Views::new(history);
         let mut loading = Loading::new(owned, most)?;
         views.index.apply(&loading.opened());
@@ -74,7 +74,7 @@ impl Filling {
             let more = count - self.count;
             self.loading.load(more, |changes| {
                 views.index.apply(&changes);
-                views.credentials.load(&changes.credentials);
+                views.credentials.load_all(&changes.credentials);
             })?;
             self.count = count;
             let taken = resident_bytes()?.saturating_sub(self.bytes_before);

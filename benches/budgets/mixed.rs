@@ -69,7 +69,7 @@ pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
     Row::against(what, Budget::AtMost(2.0), (beside / alone, ""), &note).print();
     client.shutdown_timeout(Duration::from_secs(1));
     server.shutdown_timeout(Duration::from_secs(1));
-    usage.stop();
+    usage.write_and_stop();
     ledger.stop();
     Ok(())
 }

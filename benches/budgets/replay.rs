@@ -8,7 +8,7 @@ use anyhow::Result;
 use keyledger::domain::digest::Digest32;
 use keyledger::domain::envelope::{Event, commitment};
 use keyledger::domain::state::State;
-use keyledger::log::{Disk, Lane, Log, LogSettings, Reader, SEGMENT_BYTES};
+use keyledger::log::{AppendSpace, Disk, Log, LogReader, LogSettings, SEGMENT_BYTES_DEFAULT};
 use keyledger::merkle::Frontier;
 
 use crate::Scale;
@@ -37,7 +37,7 @@ pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
         segment_bytes: if scale.quick {
             SEGMENT_BYTES_QUICK
         } else {
-            SEGMENT_BYTES
+            SEGMENT_BYTES_DEFAULT
         },
         ..LogSettings::default()
     };
@@ -53,7 +53,7 @@ pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
 /// Fills a log and checks it; `note` belongs to the row with the budget.
 fn verification(mut log: Log, payloads: &[Vec<u8>], note: Option<&str>) -> Result<()> {
     for batch in payloads.chunks(BATCH) {
-        log.append(batch, Lane::Ordinary)?;
+        log.append(batch, AppendSpace::Ordinary)?;
     }
     let reader = log.reader();
     let scrubs: Vec<f64> = (0..ROUNDS).map(|_| scrub(&reader)).collect::<Result<_>>()?;
@@ -63,7 +63,7 @@ fn verification(mut log: Log, payloads: &[Vec<u8>], note: Option<&str>) -> Resul
         Some(note) => {
             let what = "full log verification (frames, commitments, tree), per core";
             Row::against(what, Budget::AtLeast(1_000_000.0), scrubbed, note).print();
-            let what = "- by Reader::scan with commitment and tree made again";
+            let what = "- by LogReader::scan with commitment and tree made again";
             Row::beside(what, (median(scans), "/s"), "").print();
         }
         None => Row::beside("- of 450-byte payloads", scrubbed, "").print(),
@@ -73,22 +73,22 @@ fn verification(mut log: Log, payloads: &[Vec<u8>], note: Option<&str>) -> Resul
 }
 
 /// All full segments, as the server checks them after its start.
-fn scrub(reader: &Reader) -> Result<f64> {
-    let mut scrub = reader.scrub();
+fn scrub(reader: &LogReader) -> Result<f64> {
+    let mut scrub = reader.start_scrub();
     let (done, took) = timed(|| {
-        while scrub.step()? {}
+        while scrub.check_next_segment()? {}
         anyhow::Ok(())
     });
     done?;
-    Ok(rate(scrub.checked(), took))
+    Ok(rate(scrub.checked_to(), took))
 }
 
-fn scan(reader: &Reader) -> Result<f64> {
+fn scan(reader: &LogReader) -> Result<f64> {
     let count = reader.next_position();
     let mut frontier = Frontier::new();
     let (done, took) = timed(|| {
         reader.scan(0, count, |_, payload| {
-            frontier.append(&commitment(payload).0);
+            frontier.append_commitment(&commitment(payload).0);
         })
     });
     done?;

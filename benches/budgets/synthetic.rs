@@ -19,7 +19,7 @@ use keyledger::domain::record::{Grant, Metadata};
 use keyledger::domain::secret::{DEFAULT_PREFIX, Token};
 use keyledger::domain::state::{Changes, State};
 use keyledger::domain::time::Timestamp;
-use keyledger::seal::{DataKeyId, Sealed};
+use keyledger::seal::{DataKeyId, SealedValue};
 use ulid::Ulid;
 
 use crate::numbers::Dice;
@@ -207,10 +207,10 @@ fn actor(random: &[u8]) -> ActorStamp {
         kind: ActorType::Credential,
         id: Some(Principal::Credential(maker)),
         via: Some(Via::Credential(maker)),
-        network: Some(Sealed {
-            key: DataKeyId::new(organization(0).0),
+        network: Some(SealedValue {
+            key_id: DataKeyId::new(organization(0).0),
             nonce: std::array::from_fn(|at| random[at % random.len()]),
-            text: random.repeat(4),
+            ciphertext: random.repeat(4),
         }),
     }
 }

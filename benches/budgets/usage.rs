@@ -8,7 +8,7 @@ use anyhow::{Context, Result, ensure};
 use keyledger::clock::Clock;
 use keyledger::domain::ids::{CredentialId, OrganizationId, SecretId};
 use keyledger::domain::time::Timestamp;
-use keyledger::usage::{Call, CallsAsk, Outcome, Usage, UsageSettings};
+use keyledger::usage::{CallsQuery, CredentialCall, UsageHistory, UsageSettings, VerificationCode};
 use ulid::Ulid;
 
 use crate::Scale;
@@ -35,9 +35,9 @@ pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
     finding(&folder.join("held"), scale)
 }
 
-fn open(folder: &Path) -> Result<Usage> {
-    let settings = UsageSettings::usual(folder.to_owned(), [7; 16], Clock::system());
-    Ok(Usage::open(UsageSettings {
+fn open(folder: &Path) -> Result<UsageHistory> {
+    let settings = UsageSettings::with_defaults(folder.to_owned(), [7; 16], Clock::system());
+    Ok(UsageHistory::open(UsageSettings {
         headroom_bytes: 0,
         ..settings
     })?)
@@ -48,15 +48,15 @@ fn key(number: u64) -> CredentialId {
 }
 
 /// A call as a gateway reports it with a verification.
-fn call<'a>(number: u64, at: u64, request_id: &'a str) -> Call<'a> {
+fn call<'a>(number: u64, at: u64, request_id: &'a str) -> CredentialCall<'a> {
     let [.., a, b] = number.to_be_bytes();
-    Call {
+    CredentialCall {
         organization: OrganizationId(Ulid(1 << 100)),
         person: None,
         credential: key(number),
         secret: Some(SecretId(Ulid(u128::from(number) + (2 << 100)))),
         at: START.plus_ms(i64::try_from(at / 40).unwrap_or(0)),
-        outcome: Outcome::Valid,
+        outcome: VerificationCode::Valid,
         status: 200,
         duration_us: 142,
         endpoint: "/api/v1/analysis/validate/42",
@@ -90,17 +90,17 @@ fn recording(folder: &Path, scale: Scale) -> Result<()> {
             let numbers: Vec<u64> = (0..FLUSH).map(|_| dice.roll() % keys).collect();
             let ((), took) = timed(|| {
                 for (at, number) in (from..).zip(&numbers) {
-                    usage.record(&call(*number, at, "req_01KQ01SD60FRX45EC3N3VTP3HB"));
+                    usage.record_call(&call(*number, at, "req_01KQ01SD60FRX45EC3N3VTP3HB"));
                 }
             });
             caller += took;
-            usage.settle();
+            usage.wait_until_settled();
         }
         costs.push(nanoseconds_each(count, processor_time() - before));
         callers.push(nanoseconds_each(count, caller));
-        let recorded = usage.numbers().recorded;
+        let recorded = usage.stats().recorded;
         ensure!(recorded == count, "{recorded} of {count} records are there");
-        usage.stop();
+        usage.write_and_stop();
     }
     let [many, one] = costs.as_slice() else {
         anyhow::bail!("two costs");
@@ -128,16 +128,16 @@ fn finding(folder: &Path, scale: Scale) -> Result<()> {
     let usage = open(folder)?;
     let mut dice = Dice(9);
     for at in 0..held {
-        usage.record(&call(
+        usage.record_call(&call(
             dice.roll() % keys,
             at,
             "req_01KQ01SD60FRX45EC3N3VTP3HB",
         ));
         if at % FLUSH == 0 {
-            usage.settle();
+            usage.wait_until_settled();
         }
     }
-    let ask = CallsAsk {
+    let ask = CallsQuery {
         limit: LAST,
         before: None,
         from: None,
@@ -150,7 +150,7 @@ fn finding(folder: &Path, scale: Scale) -> Result<()> {
         let mut dice = Dice(11);
         for _ in 0..scale.count(ASKS) {
             let number = dice.roll() % keys;
-            let (page, took) = timed(|| usage.calls(key(number), &ask));
+            let (page, took) = timed(|| usage.last_calls(key(number), &ask));
             let found = page?.calls.len();
             ensure!(found == LAST, "{found} calls of a key were found");
             if round == 1 {
@@ -163,6 +163,6 @@ fn finding(folder: &Path, scale: Scale) -> Result<()> {
     let what = format!("last {LAST} calls of a key among {held} records, warm, p99");
     let note = format!("p50 {half:.3} ms, random keys of {keys}");
     Row::against(&what, Budget::AtMost(2.0), (most, "ms"), &note).print();
-    usage.stop();
+    usage.write_and_stop();
     Ok(())
 }

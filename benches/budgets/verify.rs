@@ -7,8 +7,8 @@ use anyhow::{Result, ensure};
 use keyledger::domain::access::Authority;
 use keyledger::domain::time::Timestamp;
 use keyledger::views::Views;
-use keyledger::views::history::History;
-use keyledger::views::index::{Ask, Code, Verdict};
+use keyledger::views::history::HistoryIndex;
+use keyledger::views::index::{VerificationCode, VerificationQuery, VerificationResult};
 
 use crate::Scale;
 use crate::numbers::{Dice, median, nanoseconds_each, timed};
@@ -23,7 +23,7 @@ const ROUNDS: usize = 5;
 const BATCH: usize = 1_000;
 
 pub(crate) fn run(folder: &Path, scale: Scale) -> Result<()> {
-    let (history, _nothing) = History::open(&folder.join("views"))?;
+    let (history, _nothing) = HistoryIndex::open_or_reset(&folder.join("views"))?;
     let views = Views::new(history);
     let count = scale.credentials();
     let most = scale.credentials_large().unwrap_or(count);
@@ -80,7 +80,7 @@ fn each(views: &Views, keys: &[String], passes: u64) -> Result<f64> {
                     let verdict = views
                         .index
                         .verify(&ask(&authority, key), Timestamp(i64::MAX - 1));
-                    valid += u64::from(black_box(verdict).code == Code::Valid);
+                    valid += u64::from(black_box(verdict).code == VerificationCode::Valid);
                 }
             }
         });
@@ -100,8 +100,8 @@ fn batch(views: &Views, keys: &[String]) -> Result<f64> {
         let ((), took) = timed(|| {
             for keys in keys.chunks(BATCH) {
                 let asks: Vec<_> = keys.iter().map(|key| ask(&authority, key)).collect();
-                let verdicts = views.index.verify_all(&asks, Timestamp(i64::MAX - 1));
-                let good = |verdict: &&Verdict| verdict.code == Code::Valid;
+                let verdicts = views.index.verify_many(&asks, Timestamp(i64::MAX - 1));
+                let good = |verdict: &&VerificationResult| verdict.code == VerificationCode::Valid;
                 valid += black_box(&verdicts).iter().filter(good).count();
             }
         });
@@ -111,8 +111,8 @@ fn batch(views: &Views, keys: &[String]) -> Result<f64> {
     Ok(median(rounds))
 }
 
-fn ask<'a>(authority: &'a Authority, key: &'a str) -> Ask<'a> {
-    Ask {
+fn ask<'a>(authority: &'a Authority, key: &'a str) -> VerificationQuery<'a> {
+    VerificationQuery {
         authority,
         key,
         required_scopes: &[],

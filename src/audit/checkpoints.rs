@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::keys::{Named, checkpoint_of};
 use super::verdict::{Finding, Kind};
-use crate::log::{Followed, KeptCheckpoint};
+use crate::log::{InspectedEvent, LocatedCheckpoint};
 use crate::merkle::{Checkpoint, Frontier, Hash, NoteVerifier};
 
 /// Kept checkpoints by their size, and where the tree has come.
 #[derive(Debug)]
 pub(super) struct Kept {
-    by_size: BTreeMap<u64, Vec<KeptCheckpoint>>,
+    by_size: BTreeMap<u64, Vec<LocatedCheckpoint>>,
     since: Option<(Checkpoint, Option<Hash>)>,
     count: usize,
     /// The size of the next one that the tree will come to.
@@ -22,13 +22,16 @@ pub(super) struct Kept {
 
 impl Kept {
     /// Those of a folder, and one that somebody has kept elsewhere.
-    pub(super) fn new(kept: Vec<KeptCheckpoint>, since: Option<Checkpoint>) -> Self {
+    pub(super) fn new(kept: Vec<LocatedCheckpoint>, since: Option<Checkpoint>) -> Self {
         // The newest of an hour may stand in two files.
-        let notes: BTreeSet<&str> = kept.iter().map(|one| one.signed.note.as_str()).collect();
+        let notes: BTreeSet<&str> = kept
+            .iter()
+            .map(|one| one.checkpoint.note.as_str())
+            .collect();
         let count = notes.len();
-        let mut by_size: BTreeMap<u64, Vec<KeptCheckpoint>> = BTreeMap::new();
+        let mut by_size: BTreeMap<u64, Vec<LocatedCheckpoint>> = BTreeMap::new();
         for one in kept {
-            by_size.entry(one.signed.size).or_default().push(one);
+            by_size.entry(one.checkpoint.size).or_default().push(one);
         }
         let since = since.map(|checkpoint| (checkpoint, None));
         let next = by_size.keys().find(|size| **size > 0).copied();
@@ -47,19 +50,19 @@ impl Kept {
     }
 
     /// The newest note.
-    pub(super) fn newest(&self) -> Option<&KeptCheckpoint> {
+    pub(super) fn newest(&self) -> Option<&LocatedCheckpoint> {
         self.by_size.values().next_back()?.last()
     }
 
     /// Holds those of this size against the tree.
-    pub(super) fn meet(&mut self, event: &Followed<'_>) -> Result<(), Finding> {
-        self.meet_since(event.tree);
-        let size = event.tree.size();
+    pub(super) fn meet(&mut self, event: &InspectedEvent<'_>) -> Result<(), Finding> {
+        self.meet_since(event.frontier);
+        let size = event.frontier.size();
         if self.next != Some(size) {
             return Ok(());
         }
         self.next = self.by_size.range(size + 1..).next().map(|(next, _)| *next);
-        self.agree(size, event.tree.root())
+        self.agree(size, event.frontier.root())
     }
 
     /// Whether those of a size have its root.
@@ -69,10 +72,10 @@ impl Kept {
             .get(&size)
             .map(Vec::as_slice)
             .unwrap_or_default();
-        let Some(wrong) = here.iter().find(|one| one.signed.root != root) else {
+        let Some(wrong) = here.iter().find(|one| one.checkpoint.root != root) else {
             return Ok(());
         };
-        let right = here.iter().find(|one| one.signed.root == root);
+        let right = here.iter().find(|one| one.checkpoint.root == root);
         let kind = match right {
             Some(_) => Kind::CheckpointsContradict,
             None => Kind::CheckpointRoot,
@@ -93,10 +96,10 @@ impl Kept {
     pub(super) fn reach(&self, size: u64) -> Result<(), Finding> {
         self.agree(0, Frontier::new().root())?;
         match self.newest() {
-            Some(newest) if newest.signed.size > size => {
+            Some(newest) if newest.checkpoint.size > size => {
                 let what = format!(
                     "the log ends at size {size}, and a checkpoint of size {} was signed",
-                    newest.signed.size
+                    newest.checkpoint.size
                 );
                 Err(place(Finding::new(Kind::RolledBack, what), newest))
             }
@@ -112,12 +115,12 @@ impl Kept {
     ) -> Result<Vec<NoteVerifier>, Finding> {
         let origin = named.origin.as_deref().unwrap_or_default();
         let all = || self.by_size.values().flatten();
-        let notes: Vec<&str> = all().map(|one| one.signed.note.as_str()).collect();
+        let notes: Vec<&str> = all().map(|one| one.checkpoint.note.as_str()).collect();
         let keys = named.trusted(given, &notes)?;
         for one in all() {
             let at = |finding| place(finding, one);
-            let signed = checkpoint_of(&one.signed.note, origin, &keys).map_err(at)?;
-            if (signed.size, signed.root) != (one.signed.size, one.signed.root) {
+            let signed = checkpoint_of(&one.checkpoint.note, origin, &keys).map_err(at)?;
+            if (signed.size, signed.root) != (one.checkpoint.size, one.checkpoint.root) {
                 let what = "the note states another size or root than its record";
                 return Err(at(Finding::new(Kind::CheckpointForm, what)));
             }
@@ -153,9 +156,9 @@ impl Kept {
     }
 }
 
-fn place(finding: Finding, kept: &KeptCheckpoint) -> Finding {
+fn place(finding: Finding, kept: &LocatedCheckpoint) -> Finding {
     finding
         .in_file(&kept.file)
         .at_offset(kept.offset)
-        .at_position(kept.signed.size)
+        .at_position(kept.checkpoint.size)
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::verdict::{Finding, Kind};
 use crate::domain::ids::{SecretId, Subject};
-use crate::seal::{DataKeyId, KeyFiles, SealError};
+use crate::seal::{DataKeyFiles, DataKeyId, SealError};
 
 /// The keys that a log needs.
 #[derive(Debug, Default)]
@@ -62,12 +62,12 @@ impl NeededKeys {
     }
 
     /// The first key that is missing or damaged; none where the folder has no keys at all.
-    pub(super) fn check(&self, files: Option<&KeyFiles>) -> Result<(), Finding> {
+    pub(super) fn check(&self, files: Option<&DataKeyFiles>) -> Result<(), Finding> {
         let Some(files) = files else {
             return Ok(());
         };
         for (subject, id) in &self.0 {
-            let (kind, what) = match files.check(*id) {
+            let (kind, what) = match files.check_key_file(*id) {
                 Ok(true) => continue,
                 Ok(false) => (
                     Kind::DataKeyMissing,
@@ -75,7 +75,7 @@ impl NeededKeys {
                 ),
                 Err(why) => (Kind::DataKeyDamaged, damaged(*subject, &why)),
             };
-            return Err(Finding::new(kind, what).in_file(&files.path(*id)));
+            return Err(Finding::new(kind, what).in_file(&files.key_path(*id)));
         }
         Ok(())
     }

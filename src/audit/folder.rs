@@ -6,12 +6,12 @@
 
 use crate::ledger::boot::{Folder, tile_beyond};
 use crate::log::{
-    Disk, FloorError, FolderLock, InspectError, Inspected, LockError, LogTail, ReadError, inspect,
-    kept_in,
+    CheckpointStoreError, DataFolderLock, DataFolderLockError, Disk, InspectError, LogInspection,
+    LogReadError, LogTail, inspect_log, read_checkpoints,
 };
 use crate::merkle::{Checkpoint, Hash, NoteVerifier};
-use crate::seal::{KeyFiles, SealError};
-use crate::views::snapshot::newest_of;
+use crate::seal::{DataKeyFiles, SealError};
+use crate::views::snapshot::newest_snapshot;
 
 use super::chains::Chains;
 use super::checkpoints::Kept;
@@ -75,10 +75,10 @@ pub enum AuditError {
     Inspect(#[from] InspectError),
     /// The checkpoints cannot be read.
     #[error("the checkpoints cannot be read")]
-    Floor(#[from] FloorError),
+    Floor(#[from] CheckpointStoreError),
     /// The log cannot be read again.
     #[error("the log cannot be read")]
-    Read(#[from] ReadError),
+    Read(#[from] LogReadError),
     /// The keys folder cannot be listed.
     #[error(transparent)]
     Keys(#[from] SealError),
@@ -97,11 +97,11 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
         Err(why) => (None, Some(Finding::new(Kind::SinceSignature, why))),
     };
     let (mut kept, kept_form) = kept(folder, since)?;
-    let expected = kept.newest().map_or(0, |newest| newest.signed.size);
+    let expected = kept.newest().map_or(0, |newest| newest.checkpoint.size);
     // Before the log is read, since a running server may erase someone meanwhile.
-    let key_files = KeyFiles::look(&folder.keys())?;
+    let key_files = DataKeyFiles::list_folder(&folder.keys())?;
     let mut walk = Walked::new(folder);
-    let inspected = inspect(&Disk::Real, &folder.log(), |event| {
+    let inspected = inspect_log(&Disk::Real, &folder.log(), |event| {
         if event.position % EVENTS_PER_WORD == 0 {
             progress(event.position, expected);
         }
@@ -153,7 +153,10 @@ pub fn verify(asked: &Asked<'_>, progress: &mut dyn FnMut(u64, u64)) -> Result<R
         root: inspected.frontier.root(),
         segments: inspected.segments.len(),
         tail: inspected.tail,
-        checkpoints: (kept.count(), kept.newest().map(|newest| newest.signed.size)),
+        checkpoints: (
+            kept.count(),
+            kept.newest().map(|newest| newest.checkpoint.size),
+        ),
         organizations: walk.chains.organizations(),
         tiles: (walk.tiles.present, walk.tiles.missing),
         views,
@@ -181,7 +184,11 @@ impl Walked {
         }
     }
 
-    fn take(&mut self, kept: &mut Kept, event: &crate::log::Followed<'_>) -> Result<(), Finding> {
+    fn take(
+        &mut self,
+        kept: &mut Kept,
+        event: &crate::log::InspectedEvent<'_>,
+    ) -> Result<(), Finding> {
         let (position, payload) = (event.position, event.payload);
         let found = self.chains.take(position, payload, event.commitment)?;
         self.named.take((position, found.name), payload);
@@ -198,12 +205,12 @@ fn kept(folder: &Folder, since: Option<Checkpoint>) -> Result<(Kept, Option<Find
     let Some(log_id) = log_id(folder)? else {
         return Ok((Kept::new(Vec::new(), since), None));
     };
-    match kept_in(Disk::Real, &folder.checkpoints(), log_id) {
+    match read_checkpoints(Disk::Real, &folder.checkpoints(), log_id) {
         Ok(kept) => Ok((Kept::new(kept, since), None)),
-        Err(FloorError::Damaged(damage)) => {
+        Err(CheckpointStoreError::Damaged(damage)) => {
             Ok(none(Finding::of_damage(Kind::CheckpointFile, &damage)))
         }
-        Err(FloorError::Missing(folder)) => {
+        Err(CheckpointStoreError::Missing(folder)) => {
             let what = "the files of checkpoints are missing";
             Ok(none(
                 Finding::new(Kind::CheckpointFile, what).in_file(&folder),
@@ -215,7 +222,10 @@ fn kept(folder: &Folder, since: Option<Checkpoint>) -> Result<(Kept, Option<Find
 
 /// The id of the log, from its first segment.
 fn log_id(folder: &Folder) -> Result<Option<[u8; 16]>, AuditError> {
-    Ok(crate::log::log_id_in(&Disk::Real, &folder.log())?)
+    Ok(crate::log::first_segment_log_id(
+        &Disk::Real,
+        &folder.log(),
+    )?)
 }
 
 fn since_signed(asked: &Asked<'_>, named: &Named, keys: &[NoteVerifier]) -> Result<(), Finding> {
@@ -243,7 +253,7 @@ fn earlier(walked: Option<Finding>, damage: Option<Finding>) -> Option<Finding> 
 /// What was derived from events that the log does not hold.
 fn rolled_back(folder: &Folder, log_id: [u8; 16], size: u64) -> Option<Finding> {
     let tile = tile_beyond(&folder.tiles(), size).map(|tile| (tile.path, tile.position));
-    let snapshot = newest_of(&folder.snapshots(), log_id)
+    let snapshot = newest_snapshot(&folder.snapshots(), log_id)
         .and_then(|found| Some((found.path, found.position.checked_sub(1)?)))
         .filter(|(_, position)| *position >= size);
     let (path, position) = tile.or(snapshot)?;
@@ -252,7 +262,7 @@ fn rolled_back(folder: &Folder, log_id: [u8; 16], size: u64) -> Option<Finding> 
 
 fn compare_views(
     asked: &Asked<'_>,
-    inspected: &Inspected,
+    inspected: &LogInspection,
 ) -> Result<(ViewsFound, Option<Finding>), AuditError> {
     let folder = asked.folder;
     let skipped = |why| Ok((ViewsFound::Skipped(why), None));
@@ -264,11 +274,15 @@ fn compare_views(
     }
     // A copy may have no lock file, and then nobody has it in use.
     let lock = folder.lock();
-    let _lock = match lock.exists().then(|| FolderLock::take(&lock)) {
+    let _lock = match lock.exists().then(|| DataFolderLock::try_acquire(&lock)) {
         None => None,
         Some(Ok(lock)) => Some(lock),
-        Some(Err(LockError::Held(_))) => return skipped("a server uses the folder"),
-        Some(Err(LockError::File { .. })) => return skipped("the folder cannot be locked"),
+        Some(Err(DataFolderLockError::HeldByOtherProcess(_))) => {
+            return skipped("a server uses the folder");
+        }
+        Some(Err(DataFolderLockError::File { .. })) => {
+            return skipped("the folder cannot be locked");
+        }
     };
     match views::compare(&folder.views(), &inspected.reader)? {
         Ok(found) => Ok((found, None)),

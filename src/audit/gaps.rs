@@ -95,7 +95,7 @@ mod tests {
                 for end in shown.chain([None]) {
                     for part in parts(tree.size(), end.unwrap_or(size)) {
                         let root = hashes.next().unwrap();
-                        assert!(tree.append_subtree(part.level, root));
+                        assert!(tree.try_append_subtree(part.level, root));
                     }
                     if let Some(n) = end {
                         tree.append_leaf(leaf(n));

@@ -76,7 +76,7 @@ impl Named {
         let mut trusted = vec![given.clone()];
         loop {
             let signed = notes.iter().filter_map(|note| {
-                let checkpoint = Checkpoint::verify(note, origin, &trusted).ok()?;
+                let checkpoint = Checkpoint::from_verified_note(note, origin, &trusted).ok()?;
                 Some(checkpoint.size)
             });
             let Some(size) = signed.max() else {
@@ -102,16 +102,18 @@ pub(super) fn checkpoint_of(
     origin: &str,
     keys: &[NoteVerifier],
 ) -> Result<Checkpoint, Finding> {
-    Checkpoint::verify(note, origin, keys).map_err(|why| {
+    Checkpoint::from_verified_note(note, origin, keys).map_err(|why| {
         let kind = match &why {
             CheckpointError::Note(NoteError::BadSignature | NoteError::NotSigned) => {
                 Kind::CheckpointSignature
             }
             CheckpointError::Note(
-                NoteError::Malformed(_) | NoteError::KeyName | NoteError::VerifierKey(_),
+                NoteError::Malformed(_)
+                | NoteError::InvalidKeyName
+                | NoteError::InvalidVerifierKey(_),
             )
             | CheckpointError::Malformed(_)
-            | CheckpointError::Origin { .. } => Kind::CheckpointForm,
+            | CheckpointError::WrongOrigin { .. } => Kind::CheckpointForm,
         };
         Finding::new(kind, why.to_string())
     })
@@ -120,7 +122,7 @@ pub(super) fn checkpoint_of(
 /// What a note says, whoever signed it: not to be believed.
 pub(super) fn claimed(note: &str) -> Result<Checkpoint, String> {
     let note = Note::parse(note).map_err(|why| why.to_string())?;
-    Checkpoint::parse(note.text()).map_err(|why| why.to_string())
+    Checkpoint::parse_note_text(note.unverified_text()).map_err(|why| why.to_string())
 }
 
 #[cfg(test)]
@@ -152,7 +154,7 @@ mod tests {
         let note = |size, signer: &NoteSigner| {
             let root = [7; 32];
             let origin = ORIGIN.to_owned();
-            Checkpoint { origin, size, root }.sign(signer).unwrap()
+            Checkpoint { origin, size, root }.sign_note(signer).unwrap()
         };
         let both = second.cosign(&note(9, &first)).unwrap();
         let check = |notes: &[&str], given: usize, expected: &[usize]| {

@@ -21,7 +21,7 @@ use crate::domain::state::State;
 use crate::domain::time::Timestamp;
 use crate::domain::unreadable::UnreadableEvent;
 use crate::records::{AcceptedRecord, DeedRecord, DifferenceRecord, DoerRecord, KeyRecord, Use};
-use crate::views::index::{Ask, Code, Index};
+use crate::views::index::{VerificationCode, VerificationIndex, VerificationQuery};
 
 /// Finds a moment in a log whose next position is `next`; `None` where it is not there yet.
 ///
@@ -237,10 +237,10 @@ impl Fold {
     ) -> Result<Vec<Accepted>, E> {
         let mut changes = self.state.everything();
         let credentials = std::mem::take(&mut changes.credentials);
-        let index = Index::of(&changes);
+        let index = VerificationIndex::from_changes(&changes);
         // Nothing is hidden from who reads the whole ledger.
         let authority = Authority::operator(self.state.catalogue());
-        let ask = Ask {
+        let ask = VerificationQuery {
             authority: &authority,
             key: "",
             required_scopes: &asked.scopes,
@@ -251,8 +251,8 @@ impl Fold {
         let mut accepted = Vec::new();
         for credential in credentials {
             go_on()?;
-            let judged = index.judged(&credential, &ask, at).into_iter();
-            let secrets = judged.filter(|(_, code)| *code == Code::Valid);
+            let judged = index.codes_of_credential(&credential, &ask, at).into_iter();
+            let secrets = judged.filter(|(_, code)| *code == VerificationCode::Valid);
             let secrets: Vec<_> = secrets.map(|(secret, _)| secret).collect();
             if !secrets.is_empty() {
                 accepted.push(Accepted {

@@ -10,7 +10,9 @@ use futures_util::{StreamExt, stream};
 
 use super::keys::{checkpoint_of, claimed};
 use super::verdict::{Finding, Kind, Verdict};
-use crate::merkle::tile::{TILE_ENTRIES, TILE_WIDTH, commitments_of, hashes_of, root_of};
+use crate::merkle::tile::{
+    TILE_ENTRIES, TILE_WIDTH, parse_bundle, parse_tile_hashes, root_of_hashes,
+};
 use crate::merkle::{Checkpoint, Frontier, Hash, NoteVerifier, TileId, TileKind, leaf_hash};
 
 /// Fetches that are on their way at once.
@@ -149,7 +151,7 @@ fn tiles_of(size: u64) -> impl Iterator<Item = TileId> {
             let ends = width == 256 && full > 0 && full.is_multiple_of(TILE_ENTRIES);
             let hashes = full % TILE_ENTRIES;
             if ends {
-                tiles.push(TileId::full(level, full / TILE_ENTRIES - 1));
+                tiles.push(TileId::full_hash_tile(level, full / TILE_ENTRIES - 1));
             } else if is_last && hashes > 0 {
                 let width = u16::try_from(hashes).unwrap_or(1);
                 tiles.push(of(TileKind::Hashes(level), full / TILE_ENTRIES, width));
@@ -219,7 +221,7 @@ impl Growing {
         let refuse = |what: &str| Finding::new(Kind::Tile, what);
         match id.kind {
             TileKind::Entries => {
-                let entries = commitments_of(content);
+                let entries = parse_bundle(content);
                 let entries = entries.filter(|all| all.len() == usize::from(id.width));
                 let entries = entries.ok_or_else(|| refuse("it is no bundle of that width"))?;
                 for entry in &entries {
@@ -235,10 +237,10 @@ impl Growing {
             TileKind::Hashes(level) => {
                 let at = usize::from(level);
                 let own = self.levels.get(at).cloned().unwrap_or_default();
-                if hashes_of(content).as_ref() != Some(&own) {
+                if parse_tile_hashes(content).as_ref() != Some(&own) {
                     return Err(refuse("its hashes are not those of the entries"));
                 }
-                if let (true, Some(root)) = (id.is_full(), root_of(&own)) {
+                if let (true, Some(root)) = (id.is_full(), root_of_hashes(&own)) {
                     if let Some(done) = self.levels.get_mut(at) {
                         done.clear();
                     }

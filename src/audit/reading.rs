@@ -19,12 +19,12 @@ use crate::domain::unreadable::UnreadableEvent;
 use crate::error_chain::error_chain;
 use crate::ledger::boot::Folder;
 use crate::ledger::open_personal;
-use crate::log::{Disk, InspectError, Inspected, LogTail, ReadError, inspect};
+use crate::log::{Disk, InspectError, LogInspection, LogReadError, LogTail, inspect_log};
 use crate::seal::KeyStore;
 
 /// The log of a folder, found whole.
 pub struct Reading {
-    inspected: Inspected,
+    inspected: LogInspection,
     keys: Option<KeyStore>,
 }
 
@@ -39,7 +39,7 @@ pub enum ReadingError {
     Damaged(Box<Finding>),
     /// The log cannot be read again.
     #[error("the log cannot be read")]
-    Read(#[from] ReadError),
+    Read(#[from] LogReadError),
     /// An event cannot be read.
     #[error("a stored event cannot be read")]
     Unreadable(#[from] UnreadableEvent),
@@ -57,7 +57,7 @@ impl Reading {
     /// # Errors
     /// Any of [`ReadingError`].
     pub fn open(folder: &Folder, master_key_file: Option<&Path>) -> Result<Self, ReadingError> {
-        let inspected = inspect(&Disk::Real, &folder.log(), |_event| {})?;
+        let inspected = inspect_log(&Disk::Real, &folder.log(), |_event| {})?;
         if let LogTail::Damaged(failed, damage) = &inspected.tail {
             let finding = Finding::of_log(*failed, damage);
             return Err(ReadingError::Damaged(Box::new(finding)));
@@ -114,7 +114,7 @@ impl Reading {
     }
 
     fn happened_at(&self, position: u64) -> Result<Timestamp, ReadingError> {
-        let payload = self.inspected.reader.read(position)?;
+        let payload = self.inspected.reader.read_payload(position)?;
         let found = Whereabouts::of(&payload);
         match found.map(|found| Timestamp::parse(found.occurred_at)) {
             Some(Ok(at)) => Ok(at),
@@ -198,7 +198,7 @@ impl Reading {
         from: u64,
         to: u64,
         visit: impl FnMut(u64, &[u8]),
-    ) -> Result<(), ReadError> {
+    ) -> Result<(), LogReadError> {
         match from < to {
             true => self.inspected.reader.scan(from, to, visit),
             false => Ok(()),

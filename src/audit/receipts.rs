@@ -12,8 +12,8 @@ use super::verdict::{Finding, Kind};
 use crate::domain::heading::Whereabouts;
 use crate::domain::ids::EventId;
 use crate::ledger::boot::Folder;
-use crate::log::{Disk, FloorError, ReadError, kept_in};
-use crate::merkle::proof::inclusion;
+use crate::log::{CheckpointStoreError, Disk, LogReadError, read_checkpoints};
+use crate::merkle::proof::prove_inclusion;
 use crate::merkle::{Checkpoint, CheckpointError, NoteVerifier, Receipt, ReceiptError};
 use crate::merkle::{leaf_hash, proof};
 
@@ -25,10 +25,10 @@ pub enum ProveError {
     Reading(#[from] ReadingError),
     /// The log cannot be read.
     #[error("the log cannot be read")]
-    Read(#[from] ReadError),
+    Read(#[from] LogReadError),
     /// The checkpoints cannot be read.
     #[error("the checkpoints cannot be read")]
-    Floor(#[from] FloorError),
+    Floor(#[from] CheckpointStoreError),
     /// No such event.
     #[error("there is no such event")]
     Absent,
@@ -64,9 +64,9 @@ impl std::str::FromStr for EventName {
 /// # Errors
 /// Any of [`ProveError`].
 pub fn prove(folder: &Folder, reading: &Reading, event: EventName) -> Result<Receipt, ProveError> {
-    let kept = kept_in(Disk::Real, &folder.checkpoints(), reading.log_id())?;
-    let newest = kept.into_iter().max_by_key(|kept| kept.signed.size);
-    let newest = newest.ok_or(ProveError::NotSigned)?.signed;
+    let kept = read_checkpoints(Disk::Real, &folder.checkpoints(), reading.log_id())?;
+    let newest = kept.into_iter().max_by_key(|kept| kept.checkpoint.size);
+    let newest = newest.ok_or(ProveError::NotSigned)?.checkpoint;
     let index = match event {
         EventName::Position(position) => position,
         EventName::Id(id) => position_of(reading, id)?.ok_or(ProveError::Absent)?,
@@ -78,12 +78,12 @@ pub fn prove(folder: &Folder, reading: &Reading, event: EventName) -> Result<Rec
         return Err(ProveError::NotSigned);
     }
     let mut subtrees = Subtrees::default();
-    let Ok(wanted) = inclusion(index, newest.size, |subtree| subtrees.want(subtree));
+    let Ok(wanted) = prove_inclusion(index, newest.size, |subtree| subtrees.want(subtree));
     wanted.map_err(|why| ProveError::Checkpoint(why.to_string()))?;
     reading.scan(0, newest.size.min(reading.size()), |_, payload| {
         subtrees.take(leaf_hash(&Sha256::digest(payload)));
     })?;
-    match inclusion(index, newest.size, |subtree| subtrees.root(subtree)) {
+    match prove_inclusion(index, newest.size, |subtree| subtrees.root(subtree)) {
         Ok(Ok(hashes)) if subtrees.tree().root() == newest.root => Ok(Receipt {
             index,
             hashes,
@@ -95,7 +95,7 @@ pub fn prove(folder: &Folder, reading: &Reading, event: EventName) -> Result<Rec
     }
 }
 
-fn position_of(reading: &Reading, id: EventId) -> Result<Option<u64>, ReadError> {
+fn position_of(reading: &Reading, id: EventId) -> Result<Option<u64>, LogReadError> {
     let named = format!(",\"id\":\"{id}\",\"type\":");
     let named = Finder::new(named.as_bytes());
     let mut found = None;
@@ -132,20 +132,20 @@ pub fn check(receipt: &str, payload: &[u8], key: &NoteVerifier) -> Result<Proven
     let refuse = |kind, why: String| Finding::new(kind, why);
     let receipt =
         Receipt::parse(receipt).map_err(|why| refuse(Kind::ReceiptForm, why.to_string()))?;
-    let checked = receipt.check(&Sha256::digest(payload), &keys);
+    let checked = receipt.verify(&Sha256::digest(payload), &keys);
     let checkpoint = checked.map_err(|why| {
         let kind = match &why {
             ReceiptError::Malformed(_) => Kind::ReceiptForm,
             ReceiptError::Checkpoint(
                 CheckpointError::Note(_)
                 | CheckpointError::Malformed(_)
-                | CheckpointError::Origin { .. },
+                | CheckpointError::WrongOrigin { .. },
             ) => Kind::ReceiptSignature,
             ReceiptError::Proof(
-                proof::ProofError::Index { .. }
-                | proof::ProofError::Order { .. }
-                | proof::ProofError::Length { .. }
-                | proof::ProofError::Root,
+                proof::ProofError::IndexOutOfRange { .. }
+                | proof::ProofError::SizesReversed { .. }
+                | proof::ProofError::WrongLength { .. }
+                | proof::ProofError::RootMismatch,
             ) => Kind::ReceiptProof,
         };
         refuse(kind, why.to_string())

@@ -30,7 +30,7 @@ impl Subtrees {
     /// Takes the next leaf.
     pub(super) fn take(&mut self, leaf: Hash) {
         let roots = &mut self.roots;
-        self.tree.append_leaf_showing(leaf, |subtree, root| {
+        self.tree.append_leaf_visiting(leaf, |subtree, root| {
             if let Some(found) = roots.get_mut(&subtree) {
                 *found = Some(*root);
             }

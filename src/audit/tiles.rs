@@ -8,8 +8,8 @@ use std::io;
 use std::path::PathBuf;
 
 use super::verdict::{Finding, Kind};
-use crate::log::Followed;
-use crate::merkle::tile::{TILE_WIDTH, bundle};
+use crate::log::InspectedEvent;
+use crate::merkle::tile::{TILE_WIDTH, encode_bundle};
 use crate::merkle::{Hash, TileId};
 
 /// The tiles of a folder, as far as the tree has come.
@@ -37,13 +37,13 @@ impl Tiles {
     }
 
     /// Takes the next leaf, and looks at the tiles that it makes full.
-    pub(super) fn take(&mut self, event: &Followed<'_>) -> Result<(), Finding> {
+    pub(super) fn take(&mut self, event: &InspectedEvent<'_>) -> Result<(), Finding> {
         if !self.is_there {
             return Ok(());
         }
         self.entries.push(*event.commitment);
         if self.entries.len() == TILE_WIDTH {
-            let bytes = bundle(&self.entries);
+            let bytes = encode_bundle(&self.entries);
             self.entries.clear();
             self.compare(TileId::full_bundle(event.position / 256), &bytes)?;
         }
@@ -62,9 +62,9 @@ impl Tiles {
             }
             let (hashes, index) = (std::mem::take(hashes), *full);
             *full += 1;
-            let id = TileId::full(level, index);
+            let id = TileId::full_hash_tile(level, index);
             self.compare(id, hashes.as_flattened())?;
-            match event.completed.get(at) {
+            match event.completed_tile_roots.get(at) {
                 Some(root) => hash = *root,
                 None => break,
             }

@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::log::{Damage, Failed};
+use crate::log::{FailedCheck, LogDamage};
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $means:literal, $todo:ident;)*) => {
@@ -234,20 +234,20 @@ impl Finding {
 
     /// Stored bytes of the log that have failed a check.
     #[must_use]
-    pub fn of_log(failed: Failed, damage: &Damage) -> Self {
+    pub fn of_log(failed: FailedCheck, damage: &LogDamage) -> Self {
         let kind = match failed {
-            Failed::Header => Kind::SegmentHeader,
-            Failed::Order => Kind::SegmentOrder,
-            Failed::Batch => Kind::Batch,
-            Failed::Root => Kind::Root,
-            Failed::End => Kind::LogEnd,
+            FailedCheck::Header => Kind::SegmentHeader,
+            FailedCheck::SegmentOrder => Kind::SegmentOrder,
+            FailedCheck::Batch => Kind::Batch,
+            FailedCheck::Root => Kind::Root,
+            FailedCheck::LogEnd => Kind::LogEnd,
         };
         Self::of_damage(kind, damage)
     }
 
     /// Stored bytes that are not what was written.
     #[must_use]
-    pub fn of_damage(kind: Kind, damage: &Damage) -> Self {
+    pub fn of_damage(kind: Kind, damage: &LogDamage) -> Self {
         Self {
             kind,
             file: Some(damage.file.clone()),

@@ -10,8 +10,8 @@ use super::past::{Fold, blank};
 use super::verdict::{Finding, Kind};
 use crate::domain::ids::Subject;
 use crate::error_chain::error_chain;
-use crate::log::{ReadError, Reader};
-use crate::views::history::{KeptHistory, StoreError};
+use crate::log::{LogReadError, LogReader};
+use crate::views::history::{HistoryStoreError, OfflineHistory};
 
 /// What became of the comparison.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -29,17 +29,17 @@ pub enum ViewsFound {
 /// Reads the log as far as the index goes and compares every entry of it.
 pub(super) fn compare(
     folder: &Path,
-    reader: &Reader,
-) -> Result<Result<ViewsFound, Finding>, ReadError> {
+    reader: &LogReader,
+) -> Result<Result<ViewsFound, Finding>, LogReadError> {
     const UNREADABLE: &str = "the history index cannot be read; the next start makes it again";
-    let Ok(Some((view, applied))) = KeptHistory::open(folder) else {
+    let Ok(Some((view, applied))) = OfflineHistory::open(folder) else {
         return Ok(Ok(ViewsFound::Skipped(UNREADABLE)));
     };
     let position = applied.position;
     if position >= reader.next_position() {
         return Ok(Err(rolled_back(folder, position)));
     }
-    if reader.root_after(position)? != Some(applied.root) {
+    if reader.batch_root_at(position)? != Some(applied.root) {
         let what = "the history index is of another log; the next start makes it again";
         return Ok(Ok(ViewsFound::Skipped(what)));
     }
@@ -60,14 +60,14 @@ pub(super) fn compare(
         };
         if let Some(event) = event {
             events += 1;
-            let said = view.event(event.subject, event.subject_version);
+            let said = view.event_position(event.subject, event.subject_version);
             first = wrong_history(event.subject, at, &said);
         }
     })?;
     if let Some(finding) = first {
         return Ok(Err(finding));
     }
-    match view.count() {
+    match view.event_count() {
         Ok(found) if found == events => Ok(Ok(ViewsFound::Equal { position, events })),
         Ok(found) => Ok(Err(differs(format!(
             "the index holds {found} events, and the log {events} up to there"
@@ -79,7 +79,7 @@ pub(super) fn compare(
 fn wrong_history(
     subject: Subject,
     position: u64,
-    said: &Result<Option<u64>, StoreError>,
+    said: &Result<Option<u64>, HistoryStoreError>,
 ) -> Option<Finding> {
     match said {
         Ok(Some(said)) if *said == position => None,

@@ -12,7 +12,7 @@ use crate::domain::command::{Command, EraseMember};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::record::Member;
 use crate::ledger::{Answer, Ledger, Record, Submission, boot};
-use crate::views::page::PageAsk;
+use crate::views::list_page::PageQuery;
 
 /// Organizations that are looked through at once.
 const RECORDS_PER_PAGE: usize = 1_000;
@@ -108,7 +108,7 @@ fn organization_of(ledger: &Ledger, member: UserId) -> Option<OrganizationId> {
     let directory = &ledger.views().directory;
     let mut after = None;
     loop {
-        let ask = PageAsk {
+        let ask = PageQuery {
             after,
             limit: RECORDS_PER_PAGE,
         };

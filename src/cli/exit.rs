@@ -7,7 +7,7 @@ use anyhow::anyhow;
 use crate::ledger::SubmitError;
 use crate::ledger::boot::BootError;
 use crate::ledger::signing::{RotateError, SignersError};
-use crate::log::{FloorError, LockError, OpenError, ReadError};
+use crate::log::{CheckpointStoreError, DataFolderLockError, LogOpenError, LogReadError};
 use crate::seal::SealError;
 
 /// The list in `--help`.
@@ -123,8 +123,8 @@ impl From<RotateError> for Stop {
     }
 }
 
-impl From<LockError> for Stop {
-    fn from(why: LockError) -> Self {
+impl From<DataFolderLockError> for Stop {
+    fn from(why: DataFolderLockError) -> Self {
         Self {
             exit: of_lock(&why),
             why: why.into(),
@@ -135,22 +135,22 @@ impl From<LockError> for Stop {
 fn of_seal(why: &SealError) -> Exit {
     match why {
         SealError::FolderMissing { .. }
-        | SealError::FolderInUse { .. }
-        | SealError::Exposed { .. }
+        | SealError::FolderNotEmpty { .. }
+        | SealError::ModeTooOpen { .. }
         | SealError::FileMissing { .. }
-        | SealError::WrongMaster { .. }
+        | SealError::WrongMasterKey { .. }
         | SealError::Decrypt(_)
-        | SealError::BadExport { .. }
-        | SealError::OtherLog { .. }
+        | SealError::MalformedExport { .. }
+        | SealError::WrongLog { .. }
         | SealError::KeyDiffers { .. } => Exit::Refused,
         SealError::Damaged { .. } | SealError::NotAuthentic(_) => Exit::Damaged,
-        SealError::KeyExists(_)
-        | SealError::KeyErased(_)
-        | SealError::TooLong { .. }
+        SealError::DataKeyExists(_)
+        | SealError::KeyUnavailable(_)
+        | SealError::ValueTooLong { .. }
         | SealError::TooManyKeys { .. }
         | SealError::Encrypt(_)
         | SealError::Io { .. }
-        | SealError::Stream { .. } => Exit::Failed,
+        | SealError::ExportStream { .. } => Exit::Failed,
     }
 }
 
@@ -203,39 +203,41 @@ fn of_boot(why: &BootError) -> Exit {
     }
 }
 
-fn of_lock(why: &LockError) -> Exit {
+fn of_lock(why: &DataFolderLockError) -> Exit {
     match why {
-        LockError::Held(_) => Exit::Refused,
-        LockError::File { .. } => Exit::Failed,
+        DataFolderLockError::HeldByOtherProcess(_) => Exit::Refused,
+        DataFolderLockError::File { .. } => Exit::Failed,
     }
 }
 
-fn of_open<E: std::error::Error>(why: &OpenError<E>) -> Exit {
+fn of_open<E: std::error::Error>(why: &LogOpenError<E>) -> Exit {
     match why {
-        OpenError::SegmentBytes(_) => Exit::Refused,
-        OpenError::NoLog(_)
-        | OpenError::Damaged(_)
-        | OpenError::Snapshot { .. }
-        | OpenError::Replay { .. } => Exit::Damaged,
-        OpenError::File(_) => Exit::Failed,
+        LogOpenError::InvalidSegmentBytes(_) => Exit::Refused,
+        LogOpenError::NoLog(_)
+        | LogOpenError::Damaged(_)
+        | LogOpenError::SnapshotMismatch { .. }
+        | LogOpenError::Replay { .. } => Exit::Damaged,
+        LogOpenError::File(_) => Exit::Failed,
     }
 }
 
-fn of_read(why: &ReadError) -> Exit {
+fn of_read(why: &LogReadError) -> Exit {
     match why {
-        ReadError::Damaged(_) => Exit::Damaged,
-        ReadError::Absent { .. } | ReadError::File(_) => Exit::Failed,
+        LogReadError::Damaged(_) => Exit::Damaged,
+        LogReadError::NotCommitted { .. } | LogReadError::File(_) => Exit::Failed,
     }
 }
 
-fn of_floor(why: &FloorError) -> Exit {
+fn of_floor(why: &CheckpointStoreError) -> Exit {
     match why {
-        FloorError::Exists(_) => Exit::Refused,
-        FloorError::Missing(_)
-        | FloorError::Smaller { .. }
-        | FloorError::Contradiction { .. }
-        | FloorError::Damaged(_) => Exit::Damaged,
-        FloorError::Poisoned(_) => Exit::Poisoned,
-        FloorError::NoteLength { .. } | FloorError::Full(_) | FloorError::File(_) => Exit::Failed,
+        CheckpointStoreError::AlreadyExists(_) => Exit::Refused,
+        CheckpointStoreError::Missing(_)
+        | CheckpointStoreError::SizeShrinks { .. }
+        | CheckpointStoreError::ConflictingRoots { .. }
+        | CheckpointStoreError::Damaged(_) => Exit::Damaged,
+        CheckpointStoreError::Poisoned(_) => Exit::Poisoned,
+        CheckpointStoreError::InvalidNoteLength { .. }
+        | CheckpointStoreError::DiskFull(_)
+        | CheckpointStoreError::File(_) => Exit::Failed,
     }
 }

@@ -22,10 +22,12 @@ use crate::domain::ids::OrganizationId;
 use crate::error_chain::error_chain;
 use crate::ledger::boot;
 use crate::ledger::key_holder::KeyHolder;
-use crate::log::FolderLock;
+use crate::log::DataFolderLock;
 use crate::private;
-use crate::seal::export::WORK_FACTOR;
-use crate::seal::{DecryptWith, EncryptFor, ImportTarget, KeyStore, export_keys, import_keys};
+use crate::seal::key_export::SCRYPT_WORK_FACTOR;
+use crate::seal::{
+    ExportDecryption, ExportEncryption, KeyImportTarget, KeyStore, export_keys, import_keys,
+};
 
 const EXPORT_EXAMPLES: &str = "\
 Examples:
@@ -168,11 +170,11 @@ impl Export {
     fn run(self) -> Result<(), Stop> {
         self.folder.check()?;
         let to = match &self.passphrase_file {
-            Some(file) => EncryptFor::Passphrase {
+            Some(file) => ExportEncryption::Passphrase {
                 passphrase: secret_string(&new_passphrase(file)?),
-                work_factor: WORK_FACTOR,
+                work_factor: SCRYPT_WORK_FACTOR,
             },
-            None => EncryptFor::Recipients(self.recipient),
+            None => ExportEncryption::Recipients(self.recipient),
         };
         let keys = self.folder.folder().keys();
         let store = KeyStore::open(&keys, self.folder.master_key_file.as_deref())?;
@@ -202,8 +204,8 @@ impl Import {
     fn run(self) -> Result<(), Stop> {
         self.folder.check()?;
         let with = match (&self.passphrase_file, &self.identity_file) {
-            (Some(file), _) => DecryptWith::Passphrase(secret_string(&read_secret(file)?)),
-            (None, Some(file)) => DecryptWith::Identities(identities(&read_secret(file)?)?),
+            (Some(file), _) => ExportDecryption::Passphrase(secret_string(&read_secret(file)?)),
+            (None, Some(file)) => ExportDecryption::Identities(identities(&read_secret(file)?)?),
             (None, None) => return Err(Stop::refused("nothing to decrypt with")),
         };
         let from = File::open(&self.from)
@@ -212,11 +214,11 @@ impl Import {
         std::fs::create_dir_all(folder.path())
             .with_context(|| format!("cannot make {}", folder.path().display()))?;
         folder.check_owner().map_err(Stop::refused)?;
-        let _lock = FolderLock::take(&folder.lock())?;
+        let _lock = DataFolderLock::try_acquire(&folder.lock())?;
         private::restrict(folder.path())
             .with_context(|| format!("cannot read {}", folder.path().display()))?;
         let keys = folder.keys();
-        let target = ImportTarget {
+        let target = KeyImportTarget {
             dir: &keys,
             master_file: self.folder.master_key_file.as_deref(),
             // Whether they are the keys of the log beside them is checked when it is opened.
@@ -261,7 +263,11 @@ impl Renew {
         let unusable = ledger.unusable_keys();
         let unusable = unusable.iter().any(|key| key.holder == holder);
         let id = holder.data_key();
-        let renewed = unusable.then(|| ledger.keys().renew_data_key(id, &mut Entropy::system()));
+        let renewed = unusable.then(|| {
+            ledger
+                .keys()
+                .replace_unusable_data_key(id, &mut Entropy::system())
+        });
         ledger.stop();
         match renewed {
             Some(renewed) => renewed?,

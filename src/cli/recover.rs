@@ -16,7 +16,7 @@ use crate::domain::ids::{OrganizationId, Owner, UserId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Grant, Metadata};
 use crate::ledger::{Ledger, boot};
-use crate::views::page::{Page, PageAsk};
+use crate::views::list_page::{ListPage, PageQuery};
 
 /// The name of a key made here.
 const KEY_NAME: &str = "Recovery key";
@@ -123,11 +123,11 @@ fn owner_of(ledger: &Ledger, organization: OrganizationId) -> Option<UserId> {
 }
 
 /// The last record of a list, which stands newest first.
-fn oldest<T>(list: impl Fn(PageAsk) -> Page<T>) -> Option<Arc<T>> {
+fn oldest<T>(list: impl Fn(PageQuery) -> ListPage<T>) -> Option<Arc<T>> {
     let mut oldest = None;
     let mut after = None;
     loop {
-        let mut page = list(PageAsk {
+        let mut page = list(PageQuery {
             after,
             limit: RECORDS_PER_PAGE,
         });

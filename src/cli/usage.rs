@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::ledger::boot::Folder;
 use crate::private;
 use crate::usage::misplaced::set_aside_misplaced;
-use crate::usage::{Retention, Usage, UsageError, UsageSettings};
+use crate::usage::{UsageError, UsageHistory, UsageRetention, UsageSettings};
 
 const NOT_RECORDED: &str = "no use of credentials is recorded. Make room on the disk, or correct \
     the folder's mode and owner, and restart";
@@ -45,20 +45,24 @@ pub(super) struct UsageArgs {
 
 impl UsageArgs {
     /// Opens the history, unless nothing is to be recorded.
-    pub(super) fn open(self, ledger: &Ledger, folder: &Folder) -> Result<Option<Usage>, Stop> {
+    pub(super) fn open(
+        self,
+        ledger: &Ledger,
+        folder: &Folder,
+    ) -> Result<Option<UsageHistory>, Stop> {
         if self.no_usage {
             return Ok(None);
         }
-        let retention = Retention {
-            age: Duration::from_secs(u64::from(self.usage_days) * DAY),
-            bytes: u64::from(self.usage_mib) << 20,
+        let retention = UsageRetention {
+            age_max: Duration::from_secs(u64::from(self.usage_days) * DAY),
+            bytes_max: u64::from(self.usage_mib) << 20,
         };
         let usual = settings(ledger, folder);
         let settings = UsageSettings {
             retention,
             anchored_to: ledger.usage_sealed_to(),
             degraded: ledger.degraded().clone(),
-            segment_bytes: usual.segment_bytes.min(retention.bytes / SEGMENTS_MIN),
+            segment_bytes: usual.segment_bytes.min(retention.bytes_max / SEGMENTS_MIN),
             ..usual
         };
         Ok(open_or_replace(&settings, ledger.degraded()))
@@ -67,7 +71,7 @@ impl UsageArgs {
 
 /// Opens the history. One that cannot be read is set aside whole and begun anew, unless this user
 /// may not read it; where that fails too, nothing is recorded, which is no reason not to start.
-fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option<Usage> {
+fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option<UsageHistory> {
     let folder = &settings.folder;
     // A new ledger has begun its history, so that one that is not there was removed.
     if folder.try_exists().is_ok_and(|is_there| !is_there) {
@@ -76,22 +80,22 @@ fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option
     }
     let open = || {
         set_aside_misplaced(folder, degraded)?;
-        Usage::open(settings.clone())
+        UsageHistory::open(settings.clone())
     };
     let opened = open().or_else(|why| match why {
-        UsageError::Failed(kind) if private::is_denied(kind) => Err(why),
-        UsageError::Failed(_) => {
+        UsageError::Io(kind) if private::is_denied(kind) => Err(why),
+        UsageError::Io(_) => {
             let why = format!("{why}; the history begins anew");
             degraded.set_aside(Part::Usage, folder, &why)?;
             open()
         }
-        UsageError::DiskFull | UsageError::Busy => Err(why),
+        UsageError::DiskFull | UsageError::TooManyPending => Err(why),
     });
     match opened {
         Ok(usage) => Some(usage),
         Err(why) => {
             let mut reason = format!("{}: {why}", folder.display());
-            if let UsageError::Failed(kind) = why
+            if let UsageError::Io(kind) = why
                 && let Some(remedy) =
                     private::first_denied(folder).and_then(|path| private::remedy(&path, kind))
             {
@@ -105,14 +109,15 @@ fn open_or_replace(settings: &UsageSettings, degraded: &DegradedParts) -> Option
 
 /// Begins the history of a new ledger, so that it is older than every credential.
 pub(super) fn begin(ledger: &Ledger, folder: &Folder) -> anyhow::Result<()> {
-    let usage = Usage::open(settings(ledger, folder)).context("cannot begin the usage history")?;
-    usage.stop();
+    let usage =
+        UsageHistory::open(settings(ledger, folder)).context("cannot begin the usage history")?;
+    usage.write_and_stop();
     Ok(())
 }
 
 fn settings(ledger: &Ledger, folder: &Folder) -> UsageSettings {
     UsageSettings {
         keys: Some(Arc::clone(ledger.keys())),
-        ..UsageSettings::usual(folder.usage(), ledger.log_id(), ledger.clock().clone())
+        ..UsageSettings::with_defaults(folder.usage(), ledger.log_id(), ledger.clock().clone())
     }
 }

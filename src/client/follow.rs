@@ -60,7 +60,7 @@ impl Follower {
                 pause.saturating_mul(2).min(PAUSE_MAX)
             };
             // Many clients of one server do not come back all at once.
-            let [part] = dice.bytes();
+            let [part] = dice.random_bytes();
             sleep(pause / 2 + pause * u32::from(part) / 512).await;
         }
     }

@@ -51,7 +51,7 @@ impl Entropy {
     ///
     /// # Panics
     /// When the operating system has no random source: nothing may be issued without one.
-    pub fn fill(&mut self, bytes: &mut [u8]) {
+    pub fn fill_random(&mut self, bytes: &mut [u8]) {
         match &mut self.source {
             Source::System(drawn) => drawn.fill(bytes),
             Source::Seeded { seed, blocks } => {
@@ -69,15 +69,15 @@ impl Entropy {
     }
 
     /// `N` random bytes.
-    pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
+    pub fn random_bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.fill(&mut bytes);
+        self.fill_random(&mut bytes);
         bytes
     }
 
     /// A new ULID of the time `ms`, greater than every one before it: in the same millisecond,
     /// or after the clock went back, it is the last one plus one.
-    pub fn ulid(&mut self, ms: i64) -> Ulid {
+    pub fn next_ulid(&mut self, ms: i64) -> Ulid {
         let ms = u64::try_from(ms).unwrap_or(0);
         let next = if ms > self.last.timestamp_ms() {
             self.ulid_of(ms)
@@ -92,13 +92,13 @@ impl Entropy {
         next
     }
 
-    /// Makes every later ULID greater than `seen`, an id that stands in the log already.
-    pub fn ulids_after(&mut self, seen: Ulid) {
+    /// Makes every later ULID greater than `seen`, an id that is in the log already.
+    pub fn continue_ulids_after(&mut self, seen: Ulid) {
         self.last = self.last.max(seen);
     }
 
     fn ulid_of(&mut self, ms: u64) -> Ulid {
-        Ulid::from_parts(ms, u128::from_le_bytes(self.bytes()))
+        Ulid::from_parts(ms, u128::from_le_bytes(self.random_bytes()))
     }
 }
 
@@ -154,16 +154,16 @@ mod tests {
     #[test]
     fn ulids_increase_whatever_the_clock_does() {
         for mut entropy in [Entropy::system(), Entropy::seeded(1)] {
-            let mut last = entropy.ulid(START_MS);
+            let mut last = entropy.next_ulid(START_MS);
             assert_eq!(i64::try_from(last.timestamp_ms()).unwrap(), START_MS);
             for ms in [START_MS, START_MS, START_MS - 9, -1, START_MS + 1, i64::MIN] {
-                let next = entropy.ulid(ms);
+                let next = entropy.next_ulid(ms);
                 assert!(next > last, "{ms}");
                 last = next;
             }
             let full = Ulid::from_parts(last.timestamp_ms() + 5, u128::MAX);
-            entropy.ulids_after(full);
-            let next = entropy.ulid(START_MS);
+            entropy.continue_ulids_after(full);
+            let next = entropy.next_ulid(START_MS);
             assert_eq!(next.timestamp_ms(), full.timestamp_ms() + 1);
         }
     }
@@ -171,8 +171,8 @@ mod tests {
     #[test]
     fn bytes_drawn_at_once_are_handed_out_once() {
         let mut entropy = Entropy::system();
-        let few: Vec<[u8; 24]> = (0..100).map(|_| entropy.bytes()).collect();
-        let many: [u8; 3 * DRAWN_AT_ONCE] = entropy.bytes();
+        let few: Vec<[u8; 24]> = (0..100).map(|_| entropy.random_bytes()).collect();
+        let many: [u8; 3 * DRAWN_AT_ONCE] = entropy.random_bytes();
         let all = few.iter().flatten().chain(&many);
         let all: Vec<u8> = all.copied().collect();
         let pieces: std::collections::BTreeSet<&[u8]> = all.chunks_exact(8).collect();
@@ -186,13 +186,16 @@ mod tests {
     #[test]
     fn seeded_bytes_are_pinned() {
         let mut entropy = Entropy::seeded(7);
-        let first: [u8; 40] = entropy.bytes();
-        let again: [u8; 40] = Entropy::seeded(7).bytes();
-        let next: [u8; 40] = entropy.bytes();
+        let first: [u8; 40] = entropy.random_bytes();
+        let again: [u8; 40] = Entropy::seeded(7).random_bytes();
+        let next: [u8; 40] = entropy.random_bytes();
         assert_eq!(first, again);
         assert_ne!(first, next);
         assert_eq!(hex::encode(&first[..8]), "76108f84396dc2d7");
-        assert_ne!(first, Entropy::seeded(8).bytes());
-        assert_ne!(Entropy::system().bytes::<16>(), Entropy::system().bytes());
+        assert_ne!(first, Entropy::seeded(8).random_bytes());
+        assert_ne!(
+            Entropy::system().random_bytes::<16>(),
+            Entropy::system().random_bytes()
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::{Clock, Reading};
+use super::{Clock, ClockReading};
 
 /// In place of an offset, while the log is not ahead of the clock.
 const NOT_AHEAD: i64 = i64::MIN;
@@ -22,7 +22,7 @@ pub struct LedgerTime {
 
 impl LedgerTime {
     /// With the time that was reached before, if there is one.
-    pub fn start(at: Reading, last_ms: Option<i64>) -> Self {
+    pub fn start(at: ClockReading, last_ms: Option<i64>) -> Self {
         let time = Self {
             last_ms: AtomicI64::new(last_ms.unwrap_or(NOT_AHEAD)),
             ahead: AtomicI64::new(NOT_AHEAD),
@@ -33,7 +33,7 @@ impl LedgerTime {
 
     /// Looks whether the log is ahead of the clock: at start, and when the clock was accepted as
     /// it is.
-    pub fn anchor(&self, at: Reading) {
+    pub fn anchor(&self, at: ClockReading) {
         let newest = self.last_ms.load(Ordering::Acquire).max(self.floor(at));
         let ahead = match newest > at.wall_ms {
             true => newest - at.monotonic_ms / 2,
@@ -48,7 +48,7 @@ impl LedgerTime {
     }
 
     /// The earliest that it can be, whatever the wall clock says.
-    pub fn floor(&self, at: Reading) -> i64 {
+    pub fn floor(&self, at: ClockReading) -> i64 {
         match self.ahead.load(Ordering::Acquire) {
             NOT_AHEAD => NOT_AHEAD,
             ahead => ahead.saturating_add(at.monotonic_ms / 2),
@@ -56,7 +56,7 @@ impl LedgerTime {
     }
 
     /// The time that was reached while it is ahead of the wall clock.
-    pub fn ahead_ms(&self, at: Reading) -> Option<i64> {
+    pub fn ahead_ms(&self, at: ClockReading) -> Option<i64> {
         Some(self.floor(at)).filter(|floor| *floor > at.wall_ms)
     }
 
@@ -66,7 +66,7 @@ impl LedgerTime {
         match self.ahead.load(Ordering::Acquire) {
             NOT_AHEAD => clock.now_ms().max(last_ms),
             _ => {
-                let at = clock.read();
+                let at = clock.read_both_clocks();
                 at.wall_ms.max(last_ms).max(self.floor(at))
             }
         }
@@ -84,7 +84,7 @@ mod tests {
         let check = |last_ms: Option<i64>, after: &[(i64, i64)]| {
             let (clock, hands) = Clock::manual(START_MS);
             hands.set_monotonic_ms(77);
-            let time = LedgerTime::start(clock.read(), last_ms);
+            let time = LedgerTime::start(clock.read_both_clocks(), last_ms);
             for (passed, expected) in after {
                 hands.set_wall_ms(START_MS + passed);
                 hands.set_monotonic_ms(77 + passed);
@@ -110,15 +110,15 @@ mod tests {
     #[test]
     fn a_clock_that_is_accepted_behind_the_log_begins_there() {
         let (clock, hands) = Clock::manual(START_MS);
-        let time = LedgerTime::start(clock.read(), None);
+        let time = LedgerTime::start(clock.read_both_clocks(), None);
         time.advance(START_MS + 4_000);
         hands.advance_ms(1_000);
         assert_eq!(time.now_ms(&clock), START_MS + 4_000);
-        time.anchor(clock.read());
+        time.anchor(clock.read_both_clocks());
         hands.advance_ms(1_000);
         assert_eq!(time.now_ms(&clock), START_MS + 4_500);
         // Accepted once more: nothing is lost of what has passed.
-        time.anchor(clock.read());
+        time.anchor(clock.read_both_clocks());
         assert_eq!(time.now_ms(&clock), START_MS + 4_500);
         hands.advance_ms(20_000);
         assert_eq!(time.now_ms(&clock), START_MS + 22_000);

@@ -22,11 +22,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
-/// How far the wall clock may stand from where the monotonic clock puts it: 5 minutes. Time
+/// How far the wall clock may be from where the monotonic clock puts it: 5 minutes. Time
 /// daemons slew smaller errors; a larger one is a step that someone should look at.
 pub const DRIFT_MS_MAX: i64 = 5 * 60 * 1_000;
 
-/// How far past the last event the wall clock may stand at start: 400 days, a year of idleness
+/// How far past the last event the wall clock may be at start: 400 days, a year of idleness
 /// and a month to notice.
 pub const IDLE_MS_MAX: i64 = 400 * 24 * 60 * 60 * 1_000;
 
@@ -45,7 +45,7 @@ impl Clock {
         Self::System(Instant::now())
     }
 
-    /// A clock that stands at `wall_ms` until its other handle moves it.
+    /// A clock that shows `wall_ms` until its other handle moves it.
     pub fn manual(wall_ms: i64) -> (Self, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock {
             wall_ms: AtomicI64::new(wall_ms),
@@ -75,7 +75,7 @@ impl Clock {
     }
 
     /// The same clock as fine as it goes, for how long something takes.
-    pub fn monotonic(&self) -> Duration {
+    pub fn monotonic_duration(&self) -> Duration {
         match self {
             Self::System(origin) => Instant::now().duration_since(*origin),
             Self::Manual(clock) => {
@@ -86,18 +86,18 @@ impl Clock {
     }
 
     /// How long it is since it showed `began`.
-    pub fn since(&self, began: Duration) -> Duration {
-        self.monotonic().saturating_sub(began)
+    pub fn elapsed_since(&self, began: Duration) -> Duration {
+        self.monotonic_duration().saturating_sub(began)
     }
 
     /// Microseconds of the same clock.
     pub fn monotonic_us(&self) -> u64 {
-        u64::try_from(self.monotonic().as_micros()).unwrap_or(u64::MAX)
+        u64::try_from(self.monotonic_duration().as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Both clocks, read one after the other.
-    pub fn read(&self) -> Reading {
-        Reading {
+    pub fn read_both_clocks(&self) -> ClockReading {
+        ClockReading {
             wall_ms: self.now_ms(),
             monotonic_ms: self.monotonic_ms(),
         }
@@ -108,7 +108,7 @@ fn whole_ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A clock that stands still until it is moved.
+/// A clock that does not move until it is set.
 #[derive(Debug)]
 pub struct ManualClock {
     wall_ms: AtomicI64,
@@ -135,7 +135,7 @@ impl ManualClock {
 
 /// What the two clocks said at one moment.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Reading {
+pub struct ClockReading {
     /// The wall clock, milliseconds since the Unix epoch.
     pub wall_ms: i64,
     /// The monotonic clock, milliseconds since its own origin.
@@ -144,7 +144,7 @@ pub struct Reading {
 
 /// Why a clock is not believed.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-pub enum Suspicion {
+pub enum ClockSuspicion {
     /// The wall clock is more than [`DRIFT_MS_MAX`] from where the monotonic clock puts it.
     #[error("the clock says {wall_ms} ms, the monotonic clock puts it at {expected_ms} ms")]
     Stepped {
@@ -175,7 +175,7 @@ pub enum Suspicion {
 /// Judges readings against the first one. Pure: it is fed readings and reads nothing itself.
 #[derive(Clone, Copy, Debug)]
 pub struct ClockGuard {
-    anchor: Reading,
+    anchor: ClockReading,
     /// The last event's time, when the clock at start was too far past it.
     far_past_ms: Option<i64>,
     /// The last event's time, when the clock at start was too far behind it.
@@ -184,7 +184,7 @@ pub struct ClockGuard {
 
 impl ClockGuard {
     /// Anchors the guard at start, with the time of the log's last event if there is one.
-    pub fn start(at: Reading, last_ms: Option<i64>) -> Self {
+    pub fn anchor_at_start(at: ClockReading, last_ms: Option<i64>) -> Self {
         let since = |last: i64| at.wall_ms.saturating_sub(last);
         Self {
             anchor: at,
@@ -193,10 +193,10 @@ impl ClockGuard {
         }
     }
 
-    /// Whether writes other than endings must wait for the operator.
-    pub fn suspect(&self, at: Reading) -> Option<Suspicion> {
+    /// Why writes other than revocations must wait for the operator, if they must.
+    pub fn suspicion_at(&self, at: ClockReading) -> Option<ClockSuspicion> {
         if let Some(last_ms) = self.far_past_ms {
-            return Some(Suspicion::FarPastLastEvent {
+            return Some(ClockSuspicion::FarPastLastEvent {
                 wall_ms: self.anchor.wall_ms,
                 last_ms,
             });
@@ -205,21 +205,21 @@ impl ClockGuard {
         if let Some(last_ms) = self.ahead_ms
             && last_ms.saturating_sub(at.wall_ms) > DRIFT_MS_MAX
         {
-            return Some(Suspicion::BehindLastEvent {
+            return Some(ClockSuspicion::BehindLastEvent {
                 wall_ms: at.wall_ms,
                 last_ms,
             });
         }
         let expected_ms = self.anchor.wall_ms.saturating_add(self.elapsed_ms(at));
         let stepped = at.wall_ms.abs_diff(expected_ms) > DRIFT_MS_MAX.unsigned_abs();
-        stepped.then_some(Suspicion::Stepped {
+        stepped.then_some(ClockSuspicion::Stepped {
             wall_ms: at.wall_ms,
             expected_ms,
         })
     }
 
     /// The operator vouches for the clock as it is now: it becomes the new anchor.
-    pub fn accept(&mut self, at: Reading) {
+    pub fn accept_reading(&mut self, at: ClockReading) {
         *self = Self {
             anchor: at,
             far_past_ms: None,
@@ -229,21 +229,21 @@ impl ClockGuard {
 
     /// The time of an event written now: never before the last event's.
     ///
-    /// While the clock is suspect only endings are written. They take the time that the
+    /// While the clock is suspect only revocations are written. They take the time that the
     /// monotonic clock vouches for, because one revocation dated by a clock set years ahead
     /// would drag every later event there, and each expiry before it would be past for ever.
-    pub fn occurred_at(&self, at: Reading, last_ms: i64) -> i64 {
-        let believed_ms = match self.suspect(at) {
-            None | Some(Suspicion::BehindLastEvent { .. }) => at.wall_ms,
-            Some(Suspicion::Stepped { expected_ms, .. }) => expected_ms,
-            Some(Suspicion::FarPastLastEvent { last_ms, .. }) => {
+    pub fn event_time_ms(&self, at: ClockReading, last_ms: i64) -> i64 {
+        let believed_ms = match self.suspicion_at(at) {
+            None | Some(ClockSuspicion::BehindLastEvent { .. }) => at.wall_ms,
+            Some(ClockSuspicion::Stepped { expected_ms, .. }) => expected_ms,
+            Some(ClockSuspicion::FarPastLastEvent { last_ms, .. }) => {
                 last_ms.saturating_add(self.elapsed_ms(at))
             }
         };
         believed_ms.max(last_ms)
     }
 
-    fn elapsed_ms(&self, at: Reading) -> i64 {
+    fn elapsed_ms(&self, at: ClockReading) -> i64 {
         at.monotonic_ms.saturating_sub(self.anchor.monotonic_ms)
     }
 }
@@ -254,8 +254,8 @@ mod tests {
 
     const START_MS: i64 = 1_700_000_000_000;
 
-    fn reading(wall_ms: i64, monotonic_ms: i64) -> Reading {
-        Reading {
+    fn reading(wall_ms: i64, monotonic_ms: i64) -> ClockReading {
+        ClockReading {
             wall_ms,
             monotonic_ms,
         }
@@ -263,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_step_of_more_than_five_minutes_is_suspect_and_dates_nothing() {
-        let guard = ClockGuard::start(reading(START_MS, 1_000), Some(START_MS - 5));
+        let guard = ClockGuard::anchor_at_start(reading(START_MS, 1_000), Some(START_MS - 5));
         let (hour, max) = (3_600_000, DRIFT_MS_MAX);
         // Wall clock and monotonic clock as offsets from the start; whether it is suspect; what
         // an event right after the start's last one is dated, as an offset.
@@ -279,8 +279,12 @@ mod tests {
         ];
         for (wall, monotonic, suspect, dated) in cases {
             let at = reading(START_MS + wall, 1_000 + monotonic);
-            assert_eq!(guard.suspect(at).is_some(), suspect, "{wall} {monotonic}");
-            let dated_ms = guard.occurred_at(at, START_MS - 5);
+            assert_eq!(
+                guard.suspicion_at(at).is_some(),
+                suspect,
+                "{wall} {monotonic}"
+            );
+            let dated_ms = guard.event_time_ms(at, START_MS - 5);
             assert_eq!(dated_ms, START_MS + dated, "{wall} {monotonic}");
         }
     }
@@ -293,18 +297,18 @@ mod tests {
             (Some(START_MS - IDLE_MS_MAX), false),
             (Some(START_MS - IDLE_MS_MAX - 1), true),
         ] {
-            let guard = ClockGuard::start(reading(START_MS, 0), last_ms);
-            let found = guard.suspect(reading(START_MS, 0)).is_some();
+            let guard = ClockGuard::anchor_at_start(reading(START_MS, 0), last_ms);
+            let found = guard.suspicion_at(reading(START_MS, 0)).is_some();
             assert_eq!(found, suspect, "{last_ms:?}");
         }
 
         let last_ms = START_MS - IDLE_MS_MAX - 1;
-        let mut guard = ClockGuard::start(reading(START_MS, 0), Some(last_ms));
+        let mut guard = ClockGuard::anchor_at_start(reading(START_MS, 0), Some(last_ms));
         let later = reading(START_MS + 50, 50);
-        assert_eq!(guard.occurred_at(later, last_ms), last_ms + 50);
-        guard.accept(later);
-        assert_eq!(guard.suspect(later), None);
-        assert_eq!(guard.occurred_at(later, last_ms), START_MS + 50);
+        assert_eq!(guard.event_time_ms(later, last_ms), last_ms + 50);
+        guard.accept_reading(later);
+        assert_eq!(guard.suspicion_at(later), None);
+        assert_eq!(guard.event_time_ms(later, last_ms), START_MS + 50);
     }
 
     #[test]
@@ -315,40 +319,43 @@ mod tests {
             (START_MS + DRIFT_MS_MAX + 1, true),
             (START_MS + 2 * year, true),
         ] {
-            let mut guard = ClockGuard::start(reading(START_MS, 0), Some(last_ms));
-            assert_eq!(guard.suspect(reading(START_MS, 0)).is_some(), suspect);
+            let mut guard = ClockGuard::anchor_at_start(reading(START_MS, 0), Some(last_ms));
+            assert_eq!(guard.suspicion_at(reading(START_MS, 0)).is_some(), suspect);
             // Nothing is dated before the last event, whether the clock is believed or not.
-            assert_eq!(guard.occurred_at(reading(START_MS, 0), last_ms), last_ms);
+            assert_eq!(guard.event_time_ms(reading(START_MS, 0), last_ms), last_ms);
             let caught_up = last_ms - START_MS - DRIFT_MS_MAX;
             let later = reading(START_MS + caught_up, caught_up);
-            assert_eq!(guard.suspect(later), None);
-            guard.accept(reading(START_MS, 0));
-            assert_eq!(guard.suspect(reading(START_MS, 0)), None);
+            assert_eq!(guard.suspicion_at(later), None);
+            guard.accept_reading(reading(START_MS, 0));
+            assert_eq!(guard.suspicion_at(reading(START_MS, 0)), None);
         }
     }
 
     #[test]
     fn accepting_a_step_makes_it_the_anchor() {
         let (clock, hands) = Clock::manual(START_MS);
-        let mut guard = ClockGuard::start(clock.read(), None);
+        let mut guard = ClockGuard::anchor_at_start(clock.read_both_clocks(), None);
         hands.advance_ms(1_000);
         hands.set_wall_ms(START_MS - 86_400_000);
-        let suspicion = guard.suspect(clock.read()).unwrap();
+        let suspicion = guard.suspicion_at(clock.read_both_clocks()).unwrap();
         assert_eq!(
             suspicion.to_string(),
             "the clock says 1699913600000 ms, the monotonic clock puts it at 1700000001000 ms"
         );
-        guard.accept(clock.read());
+        guard.accept_reading(clock.read_both_clocks());
         hands.advance_ms(1_000);
-        assert_eq!(guard.suspect(clock.read()), None);
+        assert_eq!(guard.suspicion_at(clock.read_both_clocks()), None);
         // Nothing that has expired revives: the last event's time still holds.
-        assert_eq!(guard.occurred_at(clock.read(), START_MS), START_MS);
+        assert_eq!(
+            guard.event_time_ms(clock.read_both_clocks(), START_MS),
+            START_MS
+        );
     }
 
     #[test]
     fn the_system_clock_goes_on() {
         let clock = Clock::system();
-        let first = clock.read();
+        let first = clock.read_both_clocks();
         assert!(first.wall_ms > START_MS && first.monotonic_ms >= 0);
         assert!(clock.monotonic_ms() >= first.monotonic_ms);
     }

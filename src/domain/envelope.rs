@@ -26,7 +26,7 @@ use super::event::older::older;
 use super::ids::{EventId, OrganizationId, Principal, Subject, Via};
 use super::time::Timestamp;
 use super::unreadable::UnreadableEvent;
-use crate::seal::Sealed;
+use crate::seal::SealedValue;
 
 /// The longest stored payload: an entry of a C2SP tile has a 16-bit length.
 pub const PAYLOAD_BYTES_MAX: usize = 65_535;
@@ -61,7 +61,7 @@ pub struct ActorStamp {
     /// The credential or session used.
     pub via: Option<Via>,
     /// Sealed `{ip, user_agent}`.
-    pub network: Option<Sealed>,
+    pub network: Option<SealedValue>,
 }
 
 /// An event with its place in the log.

@@ -13,13 +13,13 @@ use serde::ser::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroizing;
 
-use crate::seal::Sealed;
+use crate::seal::SealedValue;
 
 /// A value that is sealed, such as a person's e-mail address; wiped when dropped.
 #[derive(Clone, Eq, PartialEq)]
 pub struct Personal {
     opened: Option<Zeroizing<String>>,
-    sealed: Option<Sealed>,
+    sealed: Option<SealedValue>,
     /// Blank because its key is missing or damaged. For display alone: nothing is decided by it.
     unavailable: bool,
 }
@@ -43,12 +43,12 @@ impl Personal {
 
     /// The sealed form, once there is one.
     #[must_use]
-    pub fn sealed(&self) -> Option<&Sealed> {
+    pub fn sealed(&self) -> Option<&SealedValue> {
         self.sealed.as_ref()
     }
 
     /// Adds the sealed form to a new value.
-    pub fn seal(&mut self, sealed: Sealed) {
+    pub fn seal(&mut self, sealed: SealedValue) {
         self.sealed = Some(sealed);
     }
 
@@ -96,7 +96,7 @@ impl<'de> Deserialize<'de> for Personal {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         use serde::de::Error as _;
         let sealed = if from.is_human_readable() {
-            Sealed::deserialize(from)?
+            SealedValue::deserialize(from)?
         } else {
             serde_json::from_str(&String::deserialize(from)?).map_err(D::Error::custom)?
         };

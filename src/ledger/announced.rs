@@ -13,7 +13,7 @@ use crate::domain::command::{Actor, Command, NoteCheckpoint, Request};
 use crate::domain::digest::Digest32;
 use crate::domain::ids::OrganizationId;
 use crate::domain::time::Timestamp;
-use crate::tiles::Published;
+use crate::tiles::PublishedCheckpoint;
 
 /// A checkpoint that was announced, and the event that announces it.
 #[derive(Clone, Debug)]
@@ -21,7 +21,7 @@ pub struct AnnouncedCheckpoint {
     /// The event's position.
     pub position: u64,
     /// The checkpoint.
-    pub published: Arc<Published>,
+    pub published: Arc<PublishedCheckpoint>,
 }
 
 /// The newest checkpoint that this process has announced; locked while one is being announced, so
@@ -31,7 +31,7 @@ pub(super) struct Announced {
     newest: Arc<Mutex<Option<AnnouncedCheckpoint>>>,
 }
 
-fn announcement_of(published: &Published) -> Submission {
+fn announcement_of(published: &PublishedCheckpoint) -> Submission {
     let checkpoint = &published.checkpoint;
     Submission::bare(Request {
         actor: Actor::System,
@@ -68,7 +68,7 @@ impl Ledger {
         }
         let mut newest = self.announced.newest.blocking_lock();
         // A caller may have asked for one meanwhile.
-        let Some(published) = self.tiles().published().filter(|_| is_due()) else {
+        let Some(published) = self.tiles().newest_published().filter(|_| is_due()) else {
             return Ok(());
         };
         let position = self.submit_blocking(announcement_of(&published))?.position;
@@ -102,12 +102,12 @@ impl Ledger {
         covering: u64,
         client_of: OrganizationId,
     ) -> Result<Option<AnnouncedCheckpoint>, SubmitError> {
-        let covers = |published: &Published| published.checkpoint.size > covering;
+        let covers = |published: &PublishedCheckpoint| published.checkpoint.size > covering;
         let mut newest = self.announced.newest.lock().await;
         if let Some(announced) = newest.as_ref().filter(|one| covers(&one.published)) {
             return Ok(Some(announced.clone()));
         }
-        let Some(published) = self.tiles().published().filter(|one| covers(one)) else {
+        let Some(published) = self.tiles().newest_published().filter(|one| covers(one)) else {
             return Ok(None);
         };
         let submission = Submission {

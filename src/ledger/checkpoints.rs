@@ -15,9 +15,9 @@ use tokio::sync::watch;
 
 use crate::degraded::{DegradedParts, Part};
 use crate::domain::time::Timestamp;
-use crate::log::{CheckpointFile, FloorError, ReadError, SignedCheckpoint};
-use crate::merkle::{Checkpoint, CheckpointError};
-use crate::tiles::{Growing, TileError, Tiles};
+use crate::log::{CheckpointStore, CheckpointStoreError, LogReadError, SignedCheckpoint};
+use crate::merkle::{Checkpoint, CheckpointError, TreeHead};
+use crate::tiles::{TileError, Tiles, TreeGrower};
 
 use super::Health;
 use super::signing::Signers;
@@ -116,7 +116,7 @@ enum Next {
 pub(crate) struct Signing {
     pub(crate) origin: String,
     pub(crate) signers: Signers,
-    pub(crate) file: CheckpointFile,
+    pub(crate) file: CheckpointStore,
     pub(crate) clock: crate::clock::Clock,
     /// How long it waits from one checkpoint to the next.
     pub(crate) between: Duration,
@@ -170,14 +170,17 @@ impl Signing {
     fn checkpoint(
         &mut self,
         (size, root): (u64, [u8; 32]),
-        (tiles, growing): (&Arc<Tiles>, &mut Option<Growing>),
+        (tiles, growing): (&Arc<Tiles>, &mut Option<TreeGrower>),
         told: &Told<'_>,
     ) -> Result<(), SignError> {
         let growing = match growing {
             Some(growing) => growing,
-            None => growing.insert(Growing::at(Arc::clone(tiles), (size, root))?),
+            None => growing.insert(TreeGrower::resume_at(
+                Arc::clone(tiles),
+                TreeHead::new(size, root),
+            )?),
         };
-        if growing.grow(size)? != root {
+        if growing.grow_to(size)? != root {
             return Err(SignError::Root { size });
         }
         let checkpoint = Checkpoint {
@@ -204,7 +207,7 @@ impl Signing {
                 note
             }
         };
-        growing.publish(checkpoint, &note, seconds)?;
+        growing.publish_checkpoint(checkpoint, &note, seconds)?;
         Ok(())
     }
 }
@@ -214,7 +217,7 @@ enum SignError {
     #[error("the checkpoint cannot be signed")]
     Note(#[from] CheckpointError),
     #[error("the checkpoint cannot be stored")]
-    File(#[from] FloorError),
+    File(#[from] CheckpointStoreError),
     #[error("the tree cannot be grown or its tiles not be written")]
     Tree(#[from] TileError),
     #[error("the log read back gives another root over {size} events than its writer")]
@@ -231,7 +234,7 @@ enum Concerns {
 impl SignError {
     const fn concerns(&self) -> Concerns {
         match self {
-            Self::Root { .. } | Self::Tree(TileError::Log(ReadError::Damaged(_))) => {
+            Self::Root { .. } | Self::Tree(TileError::Log(LogReadError::Damaged(_))) => {
                 Concerns::TheLedger
             }
             Self::Note(_) | Self::File(_) => Concerns::Signing,

@@ -1,6 +1,6 @@
 //! A suspect clock as a degraded part.
 
-use crate::clock::Suspicion;
+use crate::clock::ClockSuspicion;
 use crate::degraded::{DegradedParts, Part};
 use crate::domain::time::Timestamp;
 
@@ -14,32 +14,32 @@ const ENDS_ALONE_UNTIL_THEN: &str = "only revoke, disable and delete are accepte
     to twice as long";
 
 /// Reports what the newest look at the clock has found.
-pub(super) fn report_clock(degraded: &DegradedParts, suspicion: Option<&Suspicion>) {
+pub(super) fn report_clock(degraded: &DegradedParts, suspicion: Option<&ClockSuspicion>) {
     match suspicion {
         None => degraded.end(Part::Clock),
         Some(why) => degraded.begin(Part::Clock, steady_reason(why), remedy(why)),
     }
 }
 
-fn remedy(why: &Suspicion) -> &'static str {
+fn remedy(why: &ClockSuspicion) -> &'static str {
     match why {
-        Suspicion::BehindLastEvent { .. } => ENDS_ALONE_UNTIL_THEN,
-        Suspicion::FarPastLastEvent { .. } | Suspicion::Stepped { .. } => ENDS_ALONE,
+        ClockSuspicion::BehindLastEvent { .. } => ENDS_ALONE_UNTIL_THEN,
+        ClockSuspicion::FarPastLastEvent { .. } | ClockSuspicion::Stepped { .. } => ENDS_ALONE,
     }
 }
 
 /// The same text as long as the trouble is the same, so that it is logged once.
-fn steady_reason(why: &Suspicion) -> String {
+fn steady_reason(why: &ClockSuspicion) -> String {
     match *why {
-        Suspicion::FarPastLastEvent { wall_ms, last_ms } => format!(
+        ClockSuspicion::FarPastLastEvent { wall_ms, last_ms } => format!(
             "the clock was at {} at the start, far past the last event of the log, of {}",
             Timestamp(wall_ms),
             Timestamp(last_ms)
         ),
-        Suspicion::BehindLastEvent { last_ms, .. } => format!(
+        ClockSuspicion::BehindLastEvent { last_ms, .. } => format!(
             "the clock is behind the last event of the log, of {}",
             Timestamp(last_ms)
         ),
-        Suspicion::Stepped { .. } => "the clock was set while the service ran".to_owned(),
+        ClockSuspicion::Stepped { .. } => "the clock was set while the service ran".to_owned(),
     }
 }

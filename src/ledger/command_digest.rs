@@ -14,13 +14,13 @@ pub(super) fn keyed(keys: &KeyStore, digest: Digest32, member: Option<UserId>) -
     let Some(member) = member else {
         return Some(digest);
     };
-    let keyed = keys.digest_for(data_key(member.0), digest.0);
+    let keyed = keys.command_digest_about_holder(data_key(member.0), digest.0);
     keyed.ok().flatten().map(Digest32)
 }
 
 /// Whether a command is the remembered one. After an erasure this cannot be known, and is denied.
 pub(super) fn is_same(keys: &KeyStore, remembered: Digest32, digest: Digest32) -> bool {
-    let same = keys.is_same_digest(remembered.0, digest.0);
+    let same = keys.matches_command_digest(remembered.0, digest.0);
     same.unwrap_or_else(|why| {
         let why = error_chain(&why);
         tracing::warn!(why, "an idempotency key cannot be compared");

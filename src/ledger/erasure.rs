@@ -41,12 +41,12 @@ pub(super) fn finish(
 ) -> Result<(), SealError> {
     let erased = state.erased_members();
     let erased: BTreeMap<_, _> = erased.map(|id| (data_key(id.0), id)).collect();
-    keys.mark_destroyed(erased.keys().copied());
+    keys.mark_data_keys_destroyed(erased.keys().copied());
     // The folder may be large: it is listed where somebody was erased, and then alone.
     if erased.is_empty() {
         return Ok(());
     }
-    for left in keys.data_key_ids()? {
+    for left in keys.list_data_key_ids()? {
         if let Some(member) = erased.get(&left) {
             tracing::warn!(key = %left, "the key of an erased person was still there");
             destroy(keys, unusable, *member);
@@ -58,7 +58,7 @@ pub(super) fn finish(
 /// Whether the member's key is gone now.
 fn destroy(keys: &KeyStore, unusable: &UnusableKeys, member: UserId) -> bool {
     let holder = KeyHolder::Member(member);
-    match keys.destroy(holder.data_key()) {
+    match keys.destroy_data_key(holder.data_key()) {
         Ok(()) => {
             unusable.forget(holder.data_key());
             true

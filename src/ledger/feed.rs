@@ -12,8 +12,8 @@ use super::turns::Turn;
 use crate::domain::envelope::Event;
 use crate::domain::heading::Heading;
 use crate::domain::ids::{CredentialId, Owner};
-use crate::views::revocations::entry::may_have_entry;
-use crate::views::revocations::{Entry, FeedPage, Scope};
+use crate::views::revocations::entry::may_be_in_feed;
+use crate::views::revocations::{FeedPage, FeedScope, RevocationEntry};
 
 /// Events that one reading looks at: at a million a second, some 0.2 seconds.
 const EVENTS_PER_READING: u64 = 200_000;
@@ -27,9 +27,11 @@ type LiveCredentials = BTreeMap<Owner, Vec<CredentialId>>;
 impl Ledger {
     /// Entries from the position `from` on, if RAM holds all of them.
     #[must_use]
-    pub fn feed_in_ram(&self, from: u64, scope: Scope, limit: usize) -> Option<FeedPage> {
+    pub fn feed_in_ram(&self, from: u64, scope: FeedScope, limit: usize) -> Option<FeedPage> {
         let shown = self.views().position().map_or(0, |position| position + 1);
-        self.views().revocations.read(from, shown, scope, limit)
+        self.views()
+            .revocations
+            .read_page(from, shown, scope, limit)
     }
 
     /// The same from the log: a piece of it, off the async threads.
@@ -39,7 +41,7 @@ impl Ledger {
     pub fn feed_in_log(
         &self,
         from: u64,
-        scope: Scope,
+        scope: FeedScope,
         limit: usize,
         turn: &mut Turn,
     ) -> Result<FeedPage, HistoryError> {
@@ -57,8 +59,8 @@ impl Ledger {
             self.reader().scan(page.next, to, |_, payload| {
                 if goes_on && outcome.is_ok() && may_concern(payload, scope) {
                     match self.entry(payload, &mut live) {
-                        Ok(Some(entry)) if scope.sees(&entry) => {
-                            goes_on = page.take(Arc::new(entry), limit);
+                        Ok(Some(entry)) if scope.includes(&entry) => {
+                            goes_on = page.push_until_full(Arc::new(entry), limit);
                         }
                         Ok(_) => {}
                         Err(why) => outcome = Err(why),
@@ -78,14 +80,14 @@ impl Ledger {
         &self,
         payload: &[u8],
         live: &mut LiveCredentials,
-    ) -> Result<Option<Entry>, HistoryError> {
+    ) -> Result<Option<RevocationEntry>, HistoryError> {
         let event = Event::from_payload(payload)?;
         let named = |owner| {
             let of = live.entry(owner);
             of.or_insert_with(|| self.live_credentials_of(owner))
                 .clone()
         };
-        Ok(Entry::of(&event, named))
+        Ok(RevocationEntry::from_event(&event, named))
     }
 
     /// An owner's live credentials: the writer waits while at most 5,000 are looked up.
@@ -97,14 +99,14 @@ impl Ledger {
 }
 
 /// Tells payloads that may have an entry from all others, without parsing them.
-fn may_concern(payload: &[u8], scope: Scope) -> bool {
+fn may_concern(payload: &[u8], scope: FeedScope) -> bool {
     let Some(heading) = Heading::of(payload) else {
         return true;
     };
     let reaches = match scope {
-        Scope::All => true,
+        FeedScope::Everything => true,
         // Events of no organization reach everybody.
-        Scope::Of(id) => heading.organization.is_none_or(|of| of == id),
+        FeedScope::OneOrganization(id) => heading.organization.is_none_or(|of| of == id),
     };
-    reaches && may_have_entry(heading.name)
+    reaches && may_be_in_feed(heading.name)
 }

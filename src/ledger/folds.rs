@@ -278,7 +278,7 @@ impl Fold<'_> {
         loop {
             let after = self.newest.as_ref().map_or(0, |version| version.number);
             let history = &self.ledger.views().history;
-            let mut positions = history.positions(self.subject, after, limit)?;
+            let mut positions = history.event_positions(self.subject, after, limit)?;
             positions.retain(|at| *at <= position);
             let goes_on = positions.len() == limit;
             self.take(&positions, turn)?;
@@ -326,7 +326,7 @@ impl Fold<'_> {
         turn: &mut Turn,
     ) -> Result<Event, HistoryError> {
         turn.go_on()?;
-        let payload = self.ledger.reader().read(position)?;
+        let payload = self.ledger.reader().read_payload(position)?;
         let event = Event::from_payload(&payload)?;
         // The chain in this state is looked at by no one.
         state.apply(&event, Digest32([0; 32]))?;

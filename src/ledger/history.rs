@@ -19,9 +19,9 @@ use crate::domain::envelope::Event;
 use crate::domain::heading::Heading;
 use crate::domain::ids::{EventId, OrganizationId, Subject};
 use crate::domain::unreadable::UnreadableEvent;
-use crate::log::ReadError;
+use crate::log::LogReadError;
 use crate::merkle::Hash;
-use crate::views::history::BrokenHistory;
+use crate::views::history::BrokenHistoryError;
 
 /// Events that are looked at at once on the way back: some 5 milliseconds.
 const EVENTS_PER_LOOK_BACK: u64 = 4_000;
@@ -72,12 +72,12 @@ impl ChainEnds {
 pub enum HistoryError {
     /// The log.
     #[error("the log cannot be read")]
-    Read(#[from] ReadError),
+    Read(#[from] LogReadError),
     #[error("a stored event cannot be read")]
     Unreadable(#[from] UnreadableEvent),
     /// The history index.
     #[error("the history index cannot be read")]
-    View(#[from] BrokenHistory),
+    View(#[from] BrokenHistoryError),
     /// A fold.
     #[error("the events of a record do not fit each other")]
     Misfit(#[from] Misfit),
@@ -112,7 +112,7 @@ pub struct Past {
 impl Ledger {
     /// The event at a position.
     pub fn event(&self, position: u64) -> Result<Past, HistoryError> {
-        let payload = self.reader.read(position)?;
+        let payload = self.reader.read_payload(position)?;
         let mut event = Event::from_payload(&payload)?;
         open_personal(self.keys(), self.log_id(), &mut event)?;
         let network = open_network(self.keys(), self.log_id(), &event)?;
@@ -128,7 +128,10 @@ impl Ledger {
         let (mut from, mut to) = (0, self.reader.next_position());
         while from < to {
             let middle = from + (to - from) / 2;
-            match Event::from_payload(&self.reader.read(middle)?)?.id.cmp(&id) {
+            match Event::from_payload(&self.reader.read_payload(middle)?)?
+                .id
+                .cmp(&id)
+            {
                 Ordering::Less => from = middle + 1,
                 Ordering::Equal => return Ok(Some(middle)),
                 Ordering::Greater => to = middle,
@@ -150,7 +153,10 @@ impl Ledger {
         turn: &mut Turn,
     ) -> Result<Option<(u64, Digest32)>, HistoryError> {
         // While nothing has happened since, the view knows where it is.
-        let newest = self.views().newest.of(organization);
+        let newest = self
+            .views()
+            .newest_positions
+            .newest_of_organization(organization);
         let mut end = match newest {
             Some(newest) if newest < before => newest + 1,
             Some(_) => before,
@@ -163,7 +169,7 @@ impl Ledger {
             turn.go_on()?;
             let from = end.saturating_sub(EVENTS_PER_LOOK_BACK).max(floor);
             self.reader
-                .scan_committed(from, end, |position, payload, commitment| {
+                .scan_with_commitments(from, end, |position, payload, commitment| {
                     let theirs = Heading::of(payload)
                         .is_some_and(|heading| heading.organization == Some(organization));
                     if theirs {
@@ -184,7 +190,7 @@ impl Ledger {
                 looked_to: before,
             },
         );
-        let event = Event::from_payload(&self.reader.read(position)?)?;
+        let event = Event::from_payload(&self.reader.read_payload(position)?)?;
         let place = event.organization;
         Ok(place.map(|place| (place.sequence, Digest32(commitment))))
     }
@@ -199,7 +205,7 @@ impl Ledger {
         let positions = self
             .views()
             .history
-            .positions(subject, after_version, limit)?;
+            .event_positions(subject, after_version, limit)?;
         positions
             .into_iter()
             .map(|position| self.event(position))

@@ -52,7 +52,7 @@ use crate::degraded::DegradedParts;
 use crate::domain::event::ledger::LedgerRestored;
 use crate::domain::ids::CredentialId;
 use crate::domain::time::Timestamp;
-use crate::log::Reader;
+use crate::log::LogReader;
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
@@ -115,7 +115,7 @@ pub enum PositionError {
 #[derive(Clone, Debug)]
 pub struct Ledger {
     shared: Arc<Shared>,
-    reader: Reader,
+    reader: LogReader,
     tiles: Arc<Tiles>,
     vkeys: Arc<[KnownKey]>,
     usage_sealed_to: u64,
@@ -204,7 +204,7 @@ impl Ledger {
 
     /// A reader of the committed log.
     #[must_use]
-    pub fn reader(&self) -> &Reader {
+    pub fn reader(&self) -> &LogReader {
         &self.reader
     }
 
@@ -272,7 +272,9 @@ impl Ledger {
     /// calendar learns here is never older than what it has learned from a batch.
     pub(crate) fn gather_expiries(&self, after: Option<CredentialId>) -> Option<CredentialId> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.views().calendar.gather(state.credentials_after(after))
+        self.views()
+            .expiry_calendar
+            .gather_some(state.credentials_after(after))
     }
 
     /// What tells the time here.

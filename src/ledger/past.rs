@@ -53,7 +53,7 @@ impl Ledger {
     /// # Errors
     /// When the log cannot be read.
     pub fn happened_at(&self, position: u64) -> Result<Timestamp, HistoryError> {
-        let payload = self.reader().read(position)?;
+        let payload = self.reader().read_payload(position)?;
         Ok(Event::from_payload(&payload)?.occurred_at)
     }
 

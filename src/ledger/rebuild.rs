@@ -9,8 +9,8 @@ use super::Shared;
 use crate::domain::envelope::Event;
 use crate::domain::ids::Subject;
 use crate::error_chain::error_chain;
-use crate::log::{ReadError, Reader};
-use crate::views::history::{Applied, BrokenHistory};
+use crate::log::{LogReadError, LogReader};
+use crate::views::history::{BrokenHistoryError, HistoryProgress};
 
 /// Events read at once: their places take 500 KB.
 const EVENTS_AT_ONCE: u64 = 10_000;
@@ -20,9 +20,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(2);
 #[derive(Debug, thiserror::Error)]
 enum RebuildError {
     #[error("the history index cannot be written")]
-    View(#[from] BrokenHistory),
+    View(#[from] BrokenHistoryError),
     #[error("the log cannot be read")]
-    Read(#[from] ReadError),
+    Read(#[from] LogReadError),
     #[error("the event at position {0} cannot be read")]
     Unreadable(u64),
     #[error("the views are behind the store, or the service is stopping")]
@@ -30,11 +30,11 @@ enum RebuildError {
 }
 
 /// Rebuilds the index whenever it is broken, until the ledger stops.
-pub(super) fn run(shared: &Shared, reader: &Reader) {
+pub(super) fn run(shared: &Shared, reader: &LogReader) {
     let history = &shared.views.history;
     while history.wait_until_broken() {
         match rebuild(shared, reader) {
-            Ok(()) => history.rebuilt(),
+            Ok(()) => history.finish_rebuild(),
             Err(why) => {
                 let why = error_chain(&why);
                 tracing::debug!(why, "the history index is not rebuilt yet");
@@ -44,29 +44,31 @@ pub(super) fn run(shared: &Shared, reader: &Reader) {
     }
 }
 
-fn rebuild(shared: &Shared, reader: &Reader) -> Result<(), RebuildError> {
+fn rebuild(shared: &Shared, reader: &LogReader) -> Result<(), RebuildError> {
     let views = &shared.views;
     // A position that is published was given to the backlog.
     let shown = views.position();
-    let shown = shown.filter(|shown| *shown >= views.history.settled_to());
+    let shown = shown.filter(|shown| *shown >= views.history.settled_position());
     let position = shown.ok_or(RebuildError::NotNow)?;
-    let root = reader.root_after(position)?.ok_or(RebuildError::NotNow)?;
+    let root = reader
+        .batch_root_at(position)?
+        .ok_or(RebuildError::NotNow)?;
     let mut failed = None;
     let events = Events {
         reader,
         next: 0,
         end: position + 1,
         failed: &mut failed,
-        is_stopping: || views.history.is_stopping(),
+        is_stopping: || views.history.is_rebuilding_stopped(),
     };
-    let applied = Applied { position, root };
+    let applied = HistoryProgress { position, root };
     views.history.rebuild(events.flatten(), applied)?;
     failed.map_or(Ok(()), Err)
 }
 
 /// Where the events of records are in the log; ends early where one cannot be read.
 struct Events<'a, S> {
-    reader: &'a Reader,
+    reader: &'a LogReader,
     next: u64,
     end: u64,
     failed: &'a mut Option<RebuildError>,

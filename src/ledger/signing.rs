@@ -127,7 +127,7 @@ impl Signers {
         let mut note: Option<String> = None;
         for (_, (signer, _)) in signing {
             note = Some(match note {
-                None => checkpoint.sign(signer)?,
+                None => checkpoint.sign_note(signer)?,
                 Some(note) => signer.cosign(&note)?,
             });
         }
@@ -181,7 +181,7 @@ impl Ledger {
     ) -> Result<Arc<Vec<LedgerKey>>, RotateError> {
         let known = self.ledger_keys().len();
         let number = u32::try_from(known).unwrap_or(u32::MAX).saturating_add(1);
-        let key = self.keys().signing_key_or_new(number, entropy)?;
+        let key = self.keys().signing_key_or_create(number, entropy)?;
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let origin = state.ledger().origin.clone();
         drop(state);

@@ -14,11 +14,11 @@ use super::stamp::{StampError, open_endpoint, open_means, open_member};
 use crate::degraded::{DegradedParts, Part};
 use crate::domain::pieces::{Piece, Taken};
 use crate::domain::state::State;
-use crate::log::StartFrom;
+use crate::log::ReplayStart;
 use crate::merkle::Frontier;
 use crate::private;
 use crate::seal::KeyStore;
-use crate::views::snapshot::{self, Head, SnapshotError, Writer};
+use crate::views::snapshot::{self, SnapshotError, SnapshotHead, SnapshotWriter};
 
 /// Events from one snapshot to the next, usually.
 pub(crate) const EVENTS_BETWEEN: NonZeroU64 = NonZeroU64::new(500_000).expect("it is not 0");
@@ -36,7 +36,7 @@ const PIECES_AT_STOP: usize = 16;
 pub(crate) fn run(
     folder: &Path,
     state: &Mutex<State>,
-    orders: &Receiver<Head>,
+    orders: &Receiver<SnapshotHead>,
     (degraded, is_stopping): (&DegradedParts, impl Fn() -> bool),
 ) {
     for head in orders {
@@ -61,7 +61,7 @@ pub(crate) fn set_aside_misplaced(folder: &Path, degraded: &DegradedParts) {
     if folder.symlink_metadata().is_ok() && !folder.is_dir() {
         put_aside(folder, "it should be a folder", degraded);
     }
-    for path in snapshot::list(folder).unwrap_or_default() {
+    for path in snapshot::list_snapshots(folder).unwrap_or_default() {
         if path.is_dir() {
             put_aside(&path, "it should be a file", degraded);
         }
@@ -89,10 +89,10 @@ pub(crate) enum Written {
 pub(crate) fn write(
     folder: &Path,
     state: &Mutex<State>,
-    head: Head,
+    head: SnapshotHead,
     (mut left_at_stop, is_stopping): (usize, impl Fn() -> bool),
 ) -> Result<Written, SnapshotError> {
-    let mut writer = Writer::begin(folder, head)?;
+    let mut writer = SnapshotWriter::begin(folder, head)?;
     let mut taken = Taken::Organizations(None);
     while !matches!(taken, Taken::All) {
         if is_stopping() {
@@ -104,10 +104,10 @@ pub(crate) fn write(
         let held = state.lock().unwrap_or_else(PoisonError::into_inner);
         let (pieces, after) = held.pieces(&taken, RECORDS_AT_ONCE);
         drop(held);
-        writer.add(pieces)?;
+        writer.add_records(pieces)?;
         taken = after;
     }
-    writer.finish()?;
+    writer.finish_and_prune()?;
     Ok(Written::Whole)
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn write(
 #[derive(Default)]
 pub(crate) struct Loaded {
     pub(crate) state: State,
-    pub(crate) start: StartFrom,
+    pub(crate) start: ReplayStart,
     /// The log must have so many events: a record shows the last of them.
     pub(crate) next_position_min: u64,
 }
@@ -128,7 +128,7 @@ pub(crate) fn load(
     keys: &KeyStore,
     (skip, degraded): (usize, &DegradedParts),
 ) -> Loaded {
-    let paths = snapshot::list(folder).unwrap_or_else(|why| {
+    let paths = snapshot::list_snapshots(folder).unwrap_or_else(|why| {
         let reason = format!(
             "{}: {}",
             folder.display(),
@@ -140,7 +140,7 @@ pub(crate) fn load(
     for path in paths.into_iter().skip(skip) {
         match load_one(&path, keys) {
             Ok(loaded) => return loaded,
-            Err(why @ SnapshotError::Foreign) => {
+            Err(why @ SnapshotError::OtherVersionOrLog) => {
                 tracing::info!(path = %path.display(), %why, "a snapshot was passed over");
             }
             Err(SnapshotError::File(why)) if private::is_denied(why.kind()) => {
@@ -161,9 +161,9 @@ pub(crate) fn load(
 fn load_one(path: &Path, keys: &KeyStore) -> Result<Loaded, SnapshotError> {
     let mut next_position_min = 0;
     let state = std::cell::RefCell::new(State::default());
-    let begin = |head: &Head| {
+    let begin = |head: &SnapshotHead| {
         let begun = State::from_once(head.once.clone());
-        *state.borrow_mut() = begun.map_err(|_why| SnapshotError::Unfit("its catalogue"))?;
+        *state.borrow_mut() = begun.map_err(|_why| SnapshotError::Malformed("its catalogue"))?;
         Ok(())
     };
     let take = |piece: Piece| {
@@ -192,14 +192,14 @@ fn load_one(path: &Path, keys: &KeyStore) -> Result<Loaded, SnapshotError> {
         state.borrow_mut().restore(piece);
         Ok(())
     };
-    let head = snapshot::read(path, keys.log_id(), begin, take)?;
+    let head = snapshot::read_snapshot(path, keys.log_id(), begin, take)?;
     let mut state = state.into_inner();
     state.restored();
     let frontier = Frontier::from_parts(head.position, head.frontier)
-        .map_err(|_why| SnapshotError::Unfit("its frontier"))?;
-    let start = StartFrom {
-        frontier,
-        ..StartFrom::default()
+        .map_err(|_why| SnapshotError::Malformed("its frontier"))?;
+    let start = ReplayStart {
+        snapshot_frontier: frontier,
+        ..ReplayStart::default()
     };
     Ok(Loaded {
         state,
@@ -213,6 +213,6 @@ fn unsealed(opened: Result<(), StampError>) -> Result<(), SnapshotError> {
     opened.map_err(|why| {
         let why = crate::error_chain::error_chain(&why);
         tracing::warn!(why, "a record's sealed values do not open");
-        SnapshotError::Unfit("a sealed value does not open")
+        SnapshotError::Malformed("a sealed value does not open")
     })
 }

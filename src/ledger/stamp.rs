@@ -23,8 +23,8 @@ use crate::domain::record::{Member, WebhookEndpoint};
 use crate::domain::sealed_values::{ENDPOINT_KEY_FIELD, PASSWORD_FIELD, values_of_person};
 use crate::domain::session::SignInMeans;
 use crate::domain::state::State;
-use crate::seal::{Context, KeyStore, Opened, Sealed};
-use crate::views::revocations::Entry;
+use crate::seal::{KeyStore, OpenedValue, SealContext, SealedValue};
+use crate::views::revocations::RevocationEntry;
 
 /// Why a decision could not become payloads.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +43,7 @@ const NETWORK_FIELD: &str = "actor.network";
 /// A decision whose values are sealed, with the sealed network of its first event.
 pub(crate) struct SealedDecision {
     decision: Decision,
-    network: Option<Sealed>,
+    network: Option<SealedValue>,
     idempotency: Option<Idempotency>,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Stamped {
     pub(crate) version: u32,
     pub(crate) kind: &'static str,
     /// What it adds to the revocation feed.
-    pub(crate) entry: Option<Entry>,
+    pub(crate) entry: Option<RevocationEntry>,
 }
 
 impl Stamper<'_> {
@@ -92,7 +92,7 @@ impl Stamper<'_> {
         };
         for holder in &new {
             self.keys
-                .new_data_key(holder.data_key(), self.entropy)
+                .create_data_key(holder.data_key(), self.entropy)
                 .map_err(SealRefusal::KeyNotWritten)?;
         }
         for (index, change) in decision.changes.iter_mut().enumerate() {
@@ -156,7 +156,7 @@ impl Stamper<'_> {
                 subject: event.subject,
                 version: event.subject_version,
                 kind: event.fact.name(),
-                entry: Entry::of(&event, live),
+                entry: RevocationEntry::from_event(&event, live),
             });
         }
         Ok(stamped)
@@ -192,7 +192,7 @@ impl Stamper<'_> {
             request_id: None,
             command_id: None,
             command_digest: None,
-            nonce: Nonce16(self.entropy.bytes()),
+            nonce: Nonce16(self.entropy.random_bytes()),
             fact: change.fact,
         }
     }
@@ -212,7 +212,7 @@ impl Stamper<'_> {
     /// a repetition of it is refused.
     fn command_digest(&mut self, digest: Digest32, member: Option<UserId>) -> Digest32 {
         let keyed = command_digest::keyed(self.keys, digest, member);
-        keyed.unwrap_or_else(|| Digest32(self.entropy.bytes()))
+        keyed.unwrap_or_else(|| Digest32(self.entropy.random_bytes()))
     }
 
     /// Whether a holder's key is there and can be read.
@@ -231,10 +231,10 @@ impl Stamper<'_> {
         plain: &[u8],
         id: EventId,
         field: &str,
-    ) -> Result<Sealed, SealRefusal> {
-        let nonce = self.entropy.bytes();
+    ) -> Result<SealedValue, SealRefusal> {
+        let nonce = self.entropy.random_bytes();
         let event_id = id.to_string();
-        let context = Context {
+        let context = SealContext {
             log_id: self.log_id,
             event_id: &event_id,
             field,
@@ -387,16 +387,16 @@ fn open_values<'a>(
 ) -> Result<(), StampError> {
     for (field, value) in values {
         if let Some(sealed) = value.sealed() {
-            let context = Context {
+            let context = SealContext {
                 log_id,
                 event_id,
                 field,
             };
             match keys.open_sealed(sealed, context) {
-                Ok(Opened::Text(text)) => value.open(Some(text.expose_str()?.to_owned())),
-                Ok(Opened::Erased) => value.open(None),
+                Ok(OpenedValue::Plain(text)) => value.open(Some(text.expose_str()?.to_owned())),
+                Ok(OpenedValue::Erased) => value.open(None),
                 // Damage to a key is no damage to the log; the start reports it.
-                Ok(Opened::Missing) | Err(_) => value.mark_unavailable(),
+                Ok(OpenedValue::KeyMissing) | Err(_) => value.mark_unavailable(),
             }
         }
     }
@@ -413,15 +413,15 @@ pub(crate) fn open_network(
         return Ok(PastNetwork::NotKept);
     };
     let event_id = event.id.to_string();
-    let context = Context {
+    let context = SealContext {
         log_id,
         event_id: &event_id,
         field: NETWORK_FIELD,
     };
     Ok(match keys.open_sealed(sealed, context) {
-        Ok(Opened::Text(text)) => PastNetwork::Shown(serde_json::from_slice(text.expose())?),
-        Ok(Opened::Erased) => PastNetwork::Erased,
-        Ok(Opened::Missing) | Err(_) => PastNetwork::Unavailable,
+        Ok(OpenedValue::Plain(text)) => PastNetwork::Shown(serde_json::from_slice(text.expose())?),
+        Ok(OpenedValue::Erased) => PastNetwork::Erased,
+        Ok(OpenedValue::KeyMissing) | Err(_) => PastNetwork::Unavailable,
     })
 }
 

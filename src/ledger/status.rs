@@ -62,7 +62,7 @@ impl Ledger {
                 .map(|(name, count)| (*name, count.load(Ordering::Relaxed)))
                 .collect(),
             unusable_keys: self.shared.unusable_keys.counts(),
-            secrets: count(self.views().index.secrets_len()),
+            secrets: count(self.views().index.secret_count()),
         }
     }
 }

@@ -50,7 +50,7 @@ impl TimeKeeper {
     }
 
     pub(super) fn store_if_ahead(&mut self, shared: &Shared) {
-        let ahead_ms = shared.time.ahead_ms(shared.clock.read());
+        let ahead_ms = shared.time.ahead_ms(shared.clock.read_both_clocks());
         let Some(time_ms) = ahead_ms.filter(|_| ahead_ms != self.stored_ms) else {
             return;
         };

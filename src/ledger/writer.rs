@@ -15,7 +15,7 @@ use super::lanes::Job;
 use super::quota::Quotas;
 use super::stamp::{StampError, Stamped, Stamper};
 use super::{Health, Record, Shared, Submission, SubmitError, command_digest, erasure};
-use crate::clock::{ClockGuard, Entropy, Suspicion};
+use crate::clock::{ClockGuard, ClockSuspicion, Entropy};
 use crate::domain::command::{Actor, Urgency};
 use crate::domain::decide::{Decision, Facts, decide};
 use crate::domain::endpoint_secret::EndpointSecretText;
@@ -25,10 +25,10 @@ use crate::domain::sign_in::OpaqueToken;
 use crate::domain::state::{Changes, State};
 use crate::domain::time::Timestamp;
 use crate::error_chain::error_chain;
-use crate::log::{AppendError, Lane, Log};
-use crate::views::Batch;
-use crate::views::revocations::Entry;
-use crate::views::snapshot::Head;
+use crate::log::{AppendError, AppendSpace, Log};
+use crate::views::CommittedBatch;
+use crate::views::revocations::RevocationEntry;
+use crate::views::snapshot::SnapshotHead;
 
 /// Most commands of one batch; those that make many events are held to the limits below.
 pub(super) const COMMANDS_PER_BATCH_MAX: usize = 1_024;
@@ -49,7 +49,7 @@ pub(crate) struct Writer {
     /// Held only while it is decided on or settled, so that a snapshot can be taken meanwhile.
     pub(crate) state: Arc<Mutex<State>>,
     /// Where snapshots are ordered, and the position from which the next one is due.
-    pub(crate) snapshots: SyncSender<Head>,
+    pub(crate) snapshots: SyncSender<SnapshotHead>,
     pub(crate) snapshot_due: u64,
     pub(crate) events_between_snapshots: u64,
     pub(crate) entropy: Entropy,
@@ -66,7 +66,7 @@ struct Pending {
     payloads: Vec<Vec<u8>>,
     bytes: usize,
     events: Vec<(Subject, u32, u64)>,
-    entries: Vec<Arc<Entry>>,
+    entries: Vec<Arc<RevocationEntry>>,
     kinds: Vec<&'static str>,
     decided: Vec<(Job, Result<Decided, SubmitError>)>,
 }
@@ -184,8 +184,8 @@ impl Writer {
             });
         }
         if self.shared.clock_accepted.swap(false, Ordering::AcqRel) {
-            let at = self.shared.clock.read();
-            self.guard.accept(at);
+            let at = self.shared.clock.read_both_clocks();
+            self.guard.accept_reading(at);
             self.shared.time.anchor(at);
         }
         if submission.request.command.urgency() == Urgency::Ordinary {
@@ -240,16 +240,18 @@ impl Writer {
 
     /// What may be refused is refused while the clock or the views cannot take it.
     fn check_ordinary(&self, actor: Actor) -> Result<(), SubmitError> {
-        let suspicion = self.guard.suspect(self.shared.clock.read());
+        let suspicion = self
+            .guard
+            .suspicion_at(self.shared.clock.read_both_clocks());
         report_clock(&self.shared.degraded, suspicion.as_ref());
         match suspicion {
             None => {}
             // The command line must be able to make the key with which to revoke. What it writes
             // takes the last event's time, so that a wrong clock moves nothing.
-            Some(Suspicion::BehindLastEvent { .. }) if actor == Actor::Operator => {}
+            Some(ClockSuspicion::BehindLastEvent { .. }) if actor == Actor::Operator => {}
             Some(_) => return Err(SubmitError::ClockSuspect),
         }
-        if self.shared.views.history.backlog_full() {
+        if self.shared.views.history.is_backlog_full() {
             return Err(SubmitError::ViewsBehind);
         }
         Ok(())
@@ -261,16 +263,16 @@ impl Writer {
 
     fn facts(&mut self) -> Facts {
         let last_ms = self.state().last_at().map_or(0, |at| at.0);
-        let at = self.shared.clock.read();
-        let now = self.guard.occurred_at(at, last_ms);
+        let at = self.shared.clock.read_both_clocks();
+        let now = self.guard.event_time_ms(at, last_ms);
         let now = now.max(self.shared.time.floor(at));
-        let ids = [(); 4].map(|()| self.entropy.ulid(now));
+        let ids = [(); 4].map(|()| self.entropy.next_ulid(now));
         Facts {
             now: Timestamp(now),
-            first_event: self.entropy.ulid(now),
+            first_event: self.entropy.next_ulid(now),
             ids,
-            random: self.entropy.bytes(),
-            link_random: self.entropy.bytes(),
+            random: self.entropy.random_bytes(),
+            link_random: self.entropy.random_bytes(),
         }
     }
 
@@ -294,7 +296,7 @@ impl Writer {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let stamped = stamper.stamp_and_stage(&mut state, sealed, place, position);
         drop(state);
-        self.entropy.ulids_after(last_event.0);
+        self.entropy.continue_ulids_after(last_event.0);
         // From here on the overlay holds part of the command: no way back but a restart.
         stamped.map_err(|why| self.fail(&why))
     }
@@ -338,9 +340,9 @@ impl Writer {
             .iter()
             .all(|(job, _)| job.urgency() == Urgency::Ends);
         let lane = if only_ends {
-            Lane::Ends
+            AppendSpace::WithReserve
         } else {
-            Lane::Ordinary
+            AppendSpace::Ordinary
         };
         match self.log.append(&pending.payloads, lane) {
             Ok(appended) => {
@@ -349,7 +351,7 @@ impl Writer {
                 self.destroy_keys(&changes, pending);
                 Ok(())
             }
-            Err(AppendError::Full(why)) => {
+            Err(AppendError::DiskFull(why)) => {
                 tracing::warn!(%why, "the log has no room");
                 self.state().abandon();
                 self.without_room(pending.decided, lane)
@@ -364,7 +366,7 @@ impl Writer {
                 Err(Poisoned)
             }
             Err(
-                why @ (AppendError::Empty
+                why @ (AppendError::EmptyBatch
                 | AppendError::TooManyEvents { .. }
                 | AppendError::PayloadTooLong { .. }
                 | AppendError::BatchTooLong { .. }),
@@ -406,10 +408,10 @@ impl Writer {
         if let Some(at) = last_at {
             self.shared.time.advance(at.0);
         }
-        self.shared.views.apply(&Batch {
+        self.shared.views.apply(&CommittedBatch {
             changes,
             events: &pending.events,
-            entries: &pending.entries,
+            revocation_entries: &pending.entries,
             position,
             root,
         });
@@ -426,10 +428,12 @@ impl Writer {
     /// Orders a snapshot as of now, unless one is still being written: then the next batch asks.
     fn order_snapshot(&mut self, root: [u8; 32]) {
         let position = self.log.next_position();
-        let frontier = self.log.frontier().hashes().to_vec();
-        let head = Head::new(
+        let frontier = self.log.frontier().subtree_roots().to_vec();
+        let head = SnapshotHead::new(
             self.shared.log_id,
-            (position, frontier, root),
+            position,
+            frontier,
+            root,
             self.state().once(),
         );
         if self.snapshots.try_send(head).is_ok() {
@@ -442,9 +446,9 @@ impl Writer {
     fn without_room(
         &mut self,
         decided: Vec<(Job, Result<Decided, SubmitError>)>,
-        lane: Lane,
+        lane: AppendSpace,
     ) -> Result<(), Poisoned> {
-        if lane == Lane::Ends {
+        if lane == AppendSpace::WithReserve {
             self.answer_all(decided, Err(SubmitError::DiskFull));
             return Ok(());
         }

@@ -5,22 +5,22 @@
 
 use std::sync::Arc;
 
-use super::error::{AppendError, FileError, FileIo};
-use super::index::{SegmentView, Shared, note_offset};
-use super::mend::make_segment;
-use super::record::{COMMIT_FRAME_BYTES, Commit, Frames, event_frame_bytes};
-use super::segment::{HEADER_BYTES, Header, capacity};
-use super::spares::{Spares, Taken};
-use super::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, Lane, LogSettings, PAYLOAD_BYTES_MAX};
+use super::error::{AppendError, FileError, FileErrorContext};
+use super::frame::{COMMIT_FRAME_BYTES, CommitPayload, FrameBuffer, event_frame_bytes};
+use super::repair::create_empty_segment;
+use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, batch_capacity};
+use super::shared_log::{SegmentView, SharedLog, push_if_indexed};
+use super::spares::{SpareSegments, TakenSpare};
+use super::{AppendSpace, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, LogSettings, PAYLOAD_BYTES_MAX};
 use crate::merkle::{Frontier, Hash};
 
 /// What a committed batch has become.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Appended {
+pub struct AppendedBatch {
     /// The position of its first event.
-    pub first: u64,
+    pub first_position: u64,
     /// The position of its last event.
-    pub last: u64,
+    pub last_position: u64,
     /// The size of the tree after it.
     pub tree_size: u64,
     /// The root after it: the one in its commit frame.
@@ -29,36 +29,36 @@ pub struct Appended {
 
 /// The writing end of the log.
 #[derive(Debug)]
-pub(crate) struct Writer {
-    shared: Arc<Shared>,
+pub(crate) struct LogWriter {
+    shared: Arc<SharedLog>,
     view: Arc<SegmentView>,
-    spares: Spares,
+    spares: SpareSegments,
     settings: LogSettings,
     /// The offset behind the last batch, and the stored CRC of its last head.
     end: u64,
     chain: u32,
     frontier: Frontier,
-    frames: Frames,
+    frames: FrameBuffer,
     /// The reserve is not known to be whole: ordinary batches wait for it.
-    in_reserve: bool,
+    may_lack_reserve: bool,
     poisoned: bool,
 }
 
 /// The place in a segment at which to write on.
 #[derive(Debug)]
-pub(crate) struct WriteFrom {
+pub(crate) struct AppendPoint {
     pub(crate) view: Arc<SegmentView>,
     pub(crate) end: u64,
     pub(crate) chain: u32,
     pub(crate) frontier: Frontier,
 }
 
-impl Writer {
+impl LogWriter {
     pub(crate) fn new(
-        shared: Arc<Shared>,
-        spares: Spares,
+        shared: Arc<SharedLog>,
+        spares: SpareSegments,
         settings: LogSettings,
-        from: WriteFrom,
+        from: AppendPoint,
     ) -> Self {
         Self {
             shared,
@@ -68,8 +68,8 @@ impl Writer {
             end: from.end,
             chain: from.chain,
             frontier: from.frontier,
-            frames: Frames::default(),
-            in_reserve: true,
+            frames: FrameBuffer::default(),
+            may_lack_reserve: true,
             poisoned: false,
         }
     }
@@ -83,40 +83,40 @@ impl Writer {
     }
 
     pub(crate) fn batch_bytes_max(&self) -> u64 {
-        BATCH_BYTES_MAX.min(capacity(self.settings.segment_bytes))
+        BATCH_BYTES_MAX.min(batch_capacity(self.settings.segment_bytes))
     }
 
-    pub(crate) fn prepare_spares(&self) -> Result<(), FileError> {
+    pub(crate) fn make_missing_spares(&self) -> Result<(), FileError> {
         self.spares
-            .fill()
+            .make_missing()
             .at("make a spare in", &self.shared.folder)
     }
 
     pub(crate) fn append<P: AsRef<[u8]>>(
         &mut self,
         payloads: &[P],
-        lane: Lane,
-    ) -> Result<Appended, AppendError> {
+        lane: AppendSpace,
+    ) -> Result<AppendedBatch, AppendError> {
         if self.poisoned {
             return Err(AppendError::Poisoned(None));
         }
         let lengths = payloads.iter().map(|payload| payload.as_ref().len());
-        let batch = check_batch(self.batch_bytes_max(), lengths)?;
+        let batch = check_batch_limits(self.batch_bytes_max(), lengths)?;
         self.make_room(batch.bytes, lane)?;
 
         let first = self.frontier.size();
         let mut frontier = self.frontier.clone();
         let mut offsets = Vec::new();
-        self.frames.restart(self.chain);
+        self.frames.restart_after_crc(self.chain);
         for payload in payloads {
             let position = frontier.size();
             let offset = self.end + self.frames.bytes.len() as u64;
-            note_offset(&mut offsets, self.view.first, position, offset);
+            push_if_indexed(&mut offsets, self.view.first, position, offset);
             let commitment = self.frames.push_event(position, payload.as_ref());
-            frontier.append(&commitment);
+            frontier.append_commitment(&commitment);
         }
         let root = frontier.root();
-        self.frames.push_commit(&Commit {
+        self.frames.push_commit(&CommitPayload {
             log_id: self.shared.log_id,
             first,
             count: batch.count,
@@ -133,51 +133,54 @@ impl Writer {
 
         self.frontier = frontier;
         let tree_size = self.frontier.size();
-        self.view.extend(&offsets);
-        self.shared.publish(tree_size);
-        Ok(Appended {
-            first,
-            last: tree_size - 1,
+        self.view.extend_offsets(&offsets);
+        self.shared.publish_committed(tree_size);
+        Ok(AppendedBatch {
+            first_position: first,
+            last_position: tree_size - 1,
             tree_size,
             root,
         })
     }
 
-    fn make_room(&mut self, bytes: u64, lane: Lane) -> Result<(), AppendError> {
-        if self.in_reserve && lane == Lane::Ordinary {
-            self.spares.await_reserve().map_err(AppendError::Full)?;
-            self.in_reserve = false;
+    fn make_room(&mut self, bytes: u64, lane: AppendSpace) -> Result<(), AppendError> {
+        if self.may_lack_reserve && lane == AppendSpace::Ordinary {
+            self.spares.await_reserve().map_err(AppendError::DiskFull)?;
+            self.may_lack_reserve = false;
         }
         let seal = COMMIT_FRAME_BYTES as u64;
         if self.end + bytes + seal <= self.view.segment_bytes {
             return Ok(());
         }
-        let taken = self.spares.take(lane).map_err(AppendError::Full)?;
-        self.roll(taken)
+        let taken = self
+            .spares
+            .take_spare(lane)
+            .map_err(AppendError::DiskFull)?;
+        self.seal_and_roll(taken)
     }
 
     /// Seals the segment in use and goes on in a new one.
-    fn roll(&mut self, taken: Taken) -> Result<(), AppendError> {
+    fn seal_and_roll(&mut self, taken: TakenSpare) -> Result<(), AppendError> {
         let first = self.frontier.size();
         let root = self.frontier.root();
-        self.frames.restart(self.chain);
+        self.frames.restart_after_crc(self.chain);
         self.frames.push_seal(self.shared.log_id, first, root);
         self.write_frames()?;
-        let header = Header {
+        let header = SegmentHeader {
             log_id: self.shared.log_id,
-            first,
+            first_position: first,
             segment_bytes: self.settings.segment_bytes,
             previous_chain: self.chain,
             root,
         };
         let (disk, folder) = (&self.shared.disk, &self.shared.folder);
-        let made = make_segment(disk, folder, &header, Some(taken.path));
+        let made = create_empty_segment(disk, folder, &header, Some(taken.path));
         let segment = self.or_poison(made)?;
         self.view = Arc::new(SegmentView::new(&segment, Some(Vec::new())));
-        self.shared.add(Arc::clone(&self.view));
-        self.end = HEADER_BYTES as u64;
+        self.shared.add_segment(Arc::clone(&self.view));
+        self.end = SEGMENT_HEADER_BYTES as u64;
         self.chain = segment.chain;
-        self.in_reserve = taken.broke_reserve;
+        self.may_lack_reserve = taken.broke_reserve;
         Ok(())
     }
 
@@ -186,7 +189,7 @@ impl Writer {
         let (file, path) = (&self.view.file, &self.view.path);
         let written = file.write_all_at(self.end, &self.frames.bytes);
         let written = written.at("write", path);
-        let synced = written.and_then(|()| file.sync().at("sync", path));
+        let synced = written.and_then(|()| file.sync_data().at("sync", path));
         self.or_poison(synced)?;
         self.end += self.frames.bytes.len() as u64;
         self.chain = self.frames.chain;
@@ -209,7 +212,7 @@ pub(crate) struct BatchSize {
 }
 
 /// Adds up a batch and holds it against the limits.
-pub(crate) fn check_batch(
+pub(crate) fn check_batch_limits(
     max: u64,
     lengths: impl IntoIterator<Item = usize>,
 ) -> Result<BatchSize, AppendError> {
@@ -230,7 +233,7 @@ pub(crate) fn check_batch(
         max: BATCH_EVENTS_MAX,
     };
     if events == 0 {
-        return Err(AppendError::Empty);
+        return Err(AppendError::EmptyBatch);
     }
     if events > BATCH_EVENTS_MAX {
         return Err(too_many);

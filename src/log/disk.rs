@@ -11,19 +11,19 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 #[cfg(test)]
-use super::memory::{MemoryDisk, MemoryFile};
+use super::memory_disk::{MemoryDisk, MemoryFile};
 
 /// The unit that a disk writes whole or not at all.
 pub const SECTOR_BYTES: usize = 512;
 /// Zeros are written, and files are read through, in pieces of this size.
-pub(crate) const PIECE_BYTES: usize = 1024 * 1024;
+pub(crate) const IO_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// Where the log's files are.
 #[derive(Clone, Debug)]
 pub enum Disk {
     /// The machine's file system.
     Real,
-    /// A disk in memory that forgets what was not synced and fails when told to.
+    /// A disk in memory that forgets what was not synced and fails where a test sets a fault.
     #[cfg(test)]
     Memory(MemoryDisk),
 }
@@ -35,7 +35,7 @@ pub(crate) fn free_bytes(path: &Path) -> io::Result<u64> {
 }
 
 impl Disk {
-    pub(crate) fn create_folder(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn create_folder_durably(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Real => {
                 fs::create_dir_all(path)?;
@@ -56,39 +56,39 @@ impl Disk {
         }
     }
 
-    /// Creates a file, empty even when something stood there.
-    pub(crate) fn create(&self, path: &Path) -> io::Result<File> {
+    /// Creates a file, or empties the one that is there.
+    pub(crate) fn create_or_truncate(&self, path: &Path) -> io::Result<DiskFile> {
         match self {
             Self::Real => {
                 let mut options = fs::OpenOptions::new();
                 options.read(true).write(true).create(true).truncate(true);
-                options.open(path).map(File::Real)
+                options.open(path).map(DiskFile::Real)
             }
             #[cfg(test)]
-            Self::Memory(disk) => disk.create(path).map(File::Memory),
+            Self::Memory(disk) => disk.create(path).map(DiskFile::Memory),
         }
     }
 
     /// Opens a file that exists, for reading and writing.
-    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+    pub(crate) fn open_to_write(&self, path: &Path) -> io::Result<DiskFile> {
         match self {
             Self::Real => {
                 let mut options = fs::OpenOptions::new();
                 options.read(true).write(true);
-                options.open(path).map(File::Real)
+                options.open(path).map(DiskFile::Real)
             }
             #[cfg(test)]
-            Self::Memory(disk) => disk.open(path).map(File::Memory),
+            Self::Memory(disk) => disk.open(path).map(DiskFile::Memory),
         }
     }
 
     /// Opens a file that exists, for reading alone: a copy on a medium that cannot be written to
     /// is read as well.
-    pub(crate) fn open_to_read(&self, path: &Path) -> io::Result<File> {
+    pub(crate) fn open_to_read(&self, path: &Path) -> io::Result<DiskFile> {
         match self {
-            Self::Real => fs::File::open(path).map(File::Real),
+            Self::Real => fs::File::open(path).map(DiskFile::Real),
             #[cfg(test)]
-            Self::Memory(disk) => disk.open(path).map(File::Memory),
+            Self::Memory(disk) => disk.open(path).map(DiskFile::Memory),
         }
     }
 
@@ -100,7 +100,7 @@ impl Disk {
         }
     }
 
-    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+    pub(crate) fn remove_file(&self, path: &Path) -> io::Result<()> {
         match self {
             Self::Real => fs::remove_file(path),
             #[cfg(test)]
@@ -118,8 +118,8 @@ impl Disk {
         }
     }
 
-    /// The names in a folder, in order. A name that is not text is none of ours.
-    pub(crate) fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+    /// The names in a folder, in order. Names that are not UTF-8 are left out.
+    pub(crate) fn list_names(&self, path: &Path) -> io::Result<Vec<String>> {
         match self {
             Self::Real => {
                 let mut names = Vec::new();
@@ -137,40 +137,41 @@ impl Disk {
     }
 
     /// Creates a file full of zeros and syncs it; the folder is not yet synced.
-    pub(crate) fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<File> {
-        let file = self.create(path)?;
-        let zeros = vec![0; PIECE_BYTES];
+    pub(crate) fn create_zeroed(&self, path: &Path, bytes: u64) -> io::Result<DiskFile> {
+        let file = self.create_or_truncate(path)?;
+        let zeros = vec![0; IO_CHUNK_BYTES];
         let mut at = 0;
         while at < bytes {
-            let piece = usize::try_from(bytes - at).map_or(PIECE_BYTES, |n| n.min(PIECE_BYTES));
+            let piece =
+                usize::try_from(bytes - at).map_or(IO_CHUNK_BYTES, |n| n.min(IO_CHUNK_BYTES));
             file.write_all_at(at, zeros.get(..piece).unwrap_or(&zeros))?;
             at += piece as u64;
         }
-        file.sync()?;
+        file.sync_data()?;
         Ok(file)
     }
 
     /// Gives a synced file its name, for good: rename, then sync of the folder.
-    pub(crate) fn install(&self, from: &Path, to: &Path) -> io::Result<()> {
+    pub(crate) fn rename_and_sync(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.rename(from, to)?;
         self.sync_folder(to.parent().unwrap_or_else(|| Path::new(".")))
     }
 
     /// Writes a small file whole: temporary name, sync, rename, sync of the folder.
-    pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write_file_atomically(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let temporary = path.with_added_extension("tmp");
-        let file = self.create(&temporary)?;
+        let file = self.create_or_truncate(&temporary)?;
         file.write_all_at(0, bytes)?;
-        file.sync()?;
-        self.install(&temporary, path)
+        file.sync_data()?;
+        self.rename_and_sync(&temporary, path)
     }
 
     /// Reads a small file whole.
-    pub(crate) fn read_whole(&self, path: &Path) -> io::Result<Vec<u8>> {
+    pub(crate) fn read_file(&self, path: &Path) -> io::Result<Vec<u8>> {
         let file = self.open_to_read(path)?;
         let length = usize::try_from(file.length()?).map_err(io::Error::other)?;
         let mut bytes = vec![0; length];
-        let read = file.read_at(0, &mut bytes)?;
+        let read = file.read_full_at(0, &mut bytes)?;
         bytes.truncate(read);
         Ok(bytes)
     }
@@ -178,13 +179,13 @@ impl Disk {
 
 /// An open file; reads and writes name their offset, so that one handle serves all threads.
 #[derive(Debug)]
-pub(crate) enum File {
+pub(crate) enum DiskFile {
     Real(fs::File),
     #[cfg(test)]
     Memory(MemoryFile),
 }
 
-impl File {
+impl DiskFile {
     pub(crate) fn write_all_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Real(file) => file.write_all_at(bytes, offset),
@@ -194,7 +195,7 @@ impl File {
     }
 
     /// Fills `buffer` as far as the file reaches and says how far that is.
-    pub(crate) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn read_full_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let file = match self {
             Self::Real(file) => file,
             #[cfg(test)]
@@ -213,7 +214,7 @@ impl File {
     }
 
     /// fdatasync: the content, and of the metadata what is needed to read it.
-    pub(crate) fn sync(&self) -> io::Result<()> {
+    pub(crate) fn sync_data(&self) -> io::Result<()> {
         match self {
             Self::Real(file) => file.sync_data(),
             #[cfg(test)]

@@ -24,12 +24,12 @@ pub struct FileError {
 /// Stored bytes that are not what was written.
 #[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{file} is damaged at offset {offset} (event position {position}): {what}. {way_out}")]
-pub struct Damage {
+pub struct LogDamage {
     /// The damaged file.
     pub file: PathBuf,
     /// The offset of the frame or field in it.
     pub offset: u64,
-    /// The position of the event that stands there, or would.
+    /// The position of the event at that offset, or of the one that should be there.
     pub position: u64,
     /// What is wrong.
     pub what: &'static str,
@@ -40,7 +40,7 @@ pub struct Damage {
 const WAY_OUT: &str = "Nothing has been changed. Keep a copy of the data folder as it is, then \
     restore this file, or the whole data folder, from a backup or another copy";
 
-impl Damage {
+impl LogDamage {
     pub(crate) fn new(file: &Path, offset: u64, position: u64, what: &'static str) -> Self {
         Self {
             file: file.to_owned(),
@@ -54,24 +54,24 @@ impl Damage {
 
 /// A call that failed, or damage.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum FileOrDamage {
     /// The system refused something.
     #[error(transparent)]
     File(#[from] FileError),
     /// Stored bytes are not what was written.
     #[error(transparent)]
-    Damaged(#[from] Damage),
+    Damaged(#[from] LogDamage),
 }
 
 /// Why a log could not be made.
 #[derive(Debug, thiserror::Error)]
-pub enum CreateError {
+pub enum LogCreateError {
     /// The settings are out of bounds.
-    #[error("segments of {0} bytes are not possible: 16 KiB to 1 GiB, a multiple of 4096")]
-    SegmentBytes(u64),
+    #[error("a segment size of {0} bytes is not allowed: use a multiple of 4096, 16 KiB to 1 GiB")]
+    InvalidSegmentBytes(u64),
     /// There is a log already.
     #[error("there is a log in {0} already")]
-    Exists(PathBuf),
+    LogExists(PathBuf),
     /// The system refused something.
     #[error(transparent)]
     File(#[from] FileError),
@@ -79,19 +79,19 @@ pub enum CreateError {
 
 /// Why a log could not be opened. `E` is what the replay itself may fail with.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError<E: std::error::Error + 'static> {
+pub enum LogOpenError<E: std::error::Error + 'static> {
     /// The settings are out of bounds.
-    #[error("segments of {0} bytes are not possible: 16 KiB to 1 GiB, a multiple of 4096")]
-    SegmentBytes(u64),
+    #[error("a segment size of {0} bytes is not allowed: use a multiple of 4096, 16 KiB to 1 GiB")]
+    InvalidSegmentBytes(u64),
     /// The folder holds no segment at all.
     #[error("there is no log in {0}")]
     NoLog(PathBuf),
     /// The log must not be written to: stored bytes are not what was written.
     #[error(transparent)]
-    Damaged(Damage),
+    Damaged(LogDamage),
     /// The snapshot from which to start is not one of this log; start from an older one.
     #[error("the snapshot at position {position} does not fit the log: {what}")]
-    Snapshot {
+    SnapshotMismatch {
         /// The snapshot's position.
         position: u64,
         /// What does not fit.
@@ -111,16 +111,16 @@ pub enum OpenError<E: std::error::Error + 'static> {
     File(FileError),
 }
 
-impl<E: std::error::Error + 'static> From<Trouble> for OpenError<E> {
-    fn from(trouble: Trouble) -> Self {
+impl<E: std::error::Error + 'static> From<FileOrDamage> for LogOpenError<E> {
+    fn from(trouble: FileOrDamage) -> Self {
         match trouble {
-            Trouble::File(error) => Self::File(error),
-            Trouble::Damaged(damage) => Self::Damaged(damage),
+            FileOrDamage::File(error) => Self::File(error),
+            FileOrDamage::Damaged(damage) => Self::Damaged(damage),
         }
     }
 }
 
-impl<E: std::error::Error + 'static> From<FileError> for OpenError<E> {
+impl<E: std::error::Error + 'static> From<FileError> for LogOpenError<E> {
     fn from(error: FileError) -> Self {
         Self::File(error)
     }
@@ -130,10 +130,10 @@ impl<E: std::error::Error + 'static> From<FileError> for OpenError<E> {
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
     /// A batch has at least one event.
-    #[error("a batch without events")]
-    Empty,
+    #[error("a batch must have at least one event")]
+    EmptyBatch,
     /// More than [`BATCH_EVENTS_MAX`](super::BATCH_EVENTS_MAX) events.
-    #[error("a batch of {events} events; at most {max} are possible")]
+    #[error("a batch of {events} events is too large: at most {max} are allowed")]
     TooManyEvents {
         /// The batch's events.
         events: usize,
@@ -141,7 +141,7 @@ pub enum AppendError {
         max: usize,
     },
     /// A payload over [`PAYLOAD_BYTES_MAX`](super::PAYLOAD_BYTES_MAX).
-    #[error("a payload of {bytes} bytes; at most {max} are possible")]
+    #[error("a payload of {bytes} bytes is too large: at most {max} are allowed")]
     PayloadTooLong {
         /// The payload's bytes.
         bytes: usize,
@@ -149,7 +149,7 @@ pub enum AppendError {
         max: usize,
     },
     /// The batch is over 8 MiB or over what a segment holds.
-    #[error("a batch of {bytes} bytes; at most {max} are possible")]
+    #[error("a batch of {bytes} bytes is too large: at most {max} are allowed")]
     BatchTooLong {
         /// The batch's bytes, heads and commit frame included.
         bytes: u64,
@@ -158,7 +158,7 @@ pub enum AppendError {
     },
     /// No room could be made. Nothing was written; the same batch may be sent again later.
     #[error("the log has no room")]
-    Full(#[source] io::Error),
+    DiskFull(#[source] io::Error),
     /// A write or sync of the log itself failed, now or before: whether the batch is there will
     /// be known after a restart. The process must end.
     #[error("the log's own write failed; the outcome is unknown until a restart")]
@@ -175,10 +175,10 @@ impl AppendError {
 
 /// Why an event could not be read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub enum LogReadError {
     /// The position is not (yet) committed.
     #[error("there is no event at position {position}; the next one will be {next}")]
-    Absent {
+    NotCommitted {
         /// The position asked for.
         position: u64,
         /// The position of the next event to come.
@@ -186,27 +186,27 @@ pub enum ReadError {
     },
     /// Stored bytes are not what was written.
     #[error(transparent)]
-    Damaged(#[from] Damage),
+    Damaged(#[from] LogDamage),
     /// The system refused something.
     #[error(transparent)]
     File(#[from] FileError),
 }
 
-impl From<Trouble> for ReadError {
-    fn from(trouble: Trouble) -> Self {
+impl From<FileOrDamage> for LogReadError {
+    fn from(trouble: FileOrDamage) -> Self {
         match trouble {
-            Trouble::File(error) => Self::File(error),
-            Trouble::Damaged(damage) => Self::Damaged(damage),
+            FileOrDamage::File(error) => Self::File(error),
+            FileOrDamage::Damaged(damage) => Self::Damaged(damage),
         }
     }
 }
 
 /// Names the file and the action in a system's error.
-pub(crate) trait FileIo<T> {
+pub(crate) trait FileErrorContext<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, FileError>;
 }
 
-impl<T> FileIo<T> for io::Result<T> {
+impl<T> FileErrorContext<T> for io::Result<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, FileError> {
         self.map_err(|source| FileError {
             action,

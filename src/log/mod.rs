@@ -10,7 +10,7 @@
 //! All integers are little-endian. A CRC is CRC-32C (Castagnoli). `DATA/log` holds segments
 //! `<first position, 20 digits>.seg`, written spares `<number, 20 digits>.spare` (zeros all
 //! through), torn tails that were copied aside (`.torn`) and, between a clean stop and the next
-//! start, `clean`. What ends in `.new` or `.tmp` was being made and is none of the log's.
+//! start, `clean`. Files that end in `.new` or `.tmp` are unfinished and not part of the log.
 //!
 //! A segment is its header, batches one after another, a seal if another segment follows, zeros.
 //!
@@ -59,28 +59,28 @@
 //! | 48 | 32 | root after the batch |
 //!
 //! `clean` is `KLCLEAN1`, log id 16, next position u64, root 32, CRC of these 64 bytes.
-//! The checkpoint files are described in [`floor`].
+//! The checkpoint files are described in [`checkpoint_store`].
 
 mod append;
-mod clean;
+pub mod checkpoint_store;
+mod clean_stop;
 mod disk;
 mod error;
-pub mod floor;
-mod follow;
-mod index;
+mod folder_lock;
+mod folder_survey;
+mod frame;
 pub mod inspect;
-mod lock;
 #[cfg(test)]
-mod memory;
-mod mend;
-mod notes;
+mod memory_disk;
+mod note_file;
 mod reader;
-mod record;
 mod recovery;
+mod repair;
 mod scrub;
 mod segment;
+mod shared_log;
 mod spares;
-mod survey;
+mod verifier;
 mod walk;
 
 #[cfg(test)]
@@ -89,35 +89,37 @@ mod tests;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use append::Appended;
-pub use disk::{Disk, SECTOR_BYTES};
-pub use error::{AppendError, CreateError, Damage, FileError, OpenError, ReadError, Trouble};
-pub use floor::{
-    CheckpointFile, FloorError, KeptCheckpoint, SignedCheckpoint, copied_from, kept_in,
-    newest_checkpoint_in,
+pub use append::AppendedBatch;
+pub use checkpoint_store::{
+    CheckpointStore, CheckpointStoreError, LocatedCheckpoint, SignedCheckpoint,
+    newest_checkpoint_size, read_checkpoints, read_intact_checkpoint_files,
 };
-pub use follow::{Failed, Followed};
-pub use inspect::{InspectError, Inspected, LogTail, inspect, log_id_in};
-pub use lock::{FolderLock, LockError};
-pub use reader::Reader;
-pub use scrub::Scrub;
+pub use disk::{Disk, SECTOR_BYTES};
+pub use error::{
+    AppendError, FileError, FileOrDamage, LogCreateError, LogDamage, LogOpenError, LogReadError,
+};
+pub use folder_lock::{DataFolderLock, DataFolderLockError};
+pub use inspect::{InspectError, LogInspection, LogTail, first_segment_log_id, inspect_log};
+pub use reader::LogReader;
+pub use scrub::LogScrub;
 pub use segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-pub use spares::SpareMaking;
+pub use spares::SpareMaker;
+pub use verifier::{FailedCheck, InspectedEvent};
 
 pub(crate) use disk::free_bytes;
 #[cfg(test)]
-pub(crate) use memory::{DiskFault, MemoryDisk};
-pub(crate) use spares::room_needed;
+pub(crate) use memory_disk::{DiskFault, MemoryDisk};
+pub(crate) use spares::initial_bytes_needed;
 
-use append::{WriteFrom, Writer};
-use clean::CleanMark;
-use error::FileIo;
-use index::{SegmentView, Shared};
-use mend::{make_segment, mend};
-use segment::{Header, Name};
-use spares::Spares;
+use append::{AppendPoint, LogWriter};
+use clean_stop::CleanStopMark;
+use error::FileErrorContext;
+use repair::{create_empty_segment, repair_log};
+use segment::{LogFileName, SegmentHeader};
+use shared_log::{SegmentView, SharedLog};
+use spares::SpareSegments;
 
-use crate::merkle::{Frontier, Hash};
+use crate::merkle::{Frontier, TreeHead};
 
 /// Bytes of a payload at most: what the length prefix of a C2SP entry can say (2^16 - 1).
 pub const PAYLOAD_BYTES_MAX: usize = 65_535;
@@ -131,7 +133,7 @@ pub const BATCH_EVENTS_MAX: usize = 10_000;
 pub const BATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Bytes of a segment by default.
-pub const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
 
 /// Free bytes that are left to others by default: two checkpoint files of 1 MiB that a start
 /// renews, and sled's buffers of 512 KiB several times over.
@@ -146,50 +148,41 @@ pub struct LogSettings {
     /// views go on where creations are refused already.
     pub headroom_bytes: u64,
     /// Who makes spare segments.
-    pub spares: SpareMaking,
+    pub spares: SpareMaker,
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
         Self {
-            segment_bytes: SEGMENT_BYTES,
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
             headroom_bytes: HEADROOM_BYTES,
-            spares: SpareMaking::Background,
+            spares: SpareMaker::Background,
         }
     }
 }
 
 /// Which room a batch may use when the disk is full.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Lane {
+pub enum AppendSpace {
     /// All that may be refused.
     Ordinary,
     /// What ends or narrows something: it may use the reserve.
-    Ends,
-}
-
-/// The newest signed checkpoint: nothing below it may be missing.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Floor {
-    /// The size that was signed.
-    pub size: u64,
-    /// The root that was signed.
-    pub root: Hash,
+    WithReserve,
 }
 
 /// What a start knows before it looks at the log.
 #[derive(Clone, Debug, Default)]
-pub struct StartFrom {
+pub struct ReplayStart {
     /// The newest signed checkpoint, if there is one.
-    pub floor: Option<Floor>,
+    pub newest_checkpoint: Option<TreeHead>,
     /// The frontier of the newest snapshot, or the empty one. Its size is the position of the
     /// first event to replay.
-    pub frontier: Frontier,
+    pub snapshot_frontier: Frontier,
 }
 
 /// What a start has found and done.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Recovered {
+pub struct RecoveryReport {
     /// The position of the next event.
     pub next_position: u64,
     /// The position from which every frame was checked.
@@ -200,7 +193,7 @@ pub struct Recovered {
     pub torn: Option<TornTail>,
 }
 
-/// A batch that a crash cut short, and that nobody was told of.
+/// A batch that a crash cut short, and that was never acknowledged.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct TornTail {
     /// The segment.
@@ -210,7 +203,7 @@ pub struct TornTail {
     /// The position that its first event would have had.
     pub position: u64,
     /// What was not whole.
-    pub what: &'static str,
+    pub fault: &'static str,
     /// Where its bytes were copied to.
     pub copy: PathBuf,
 }
@@ -218,8 +211,8 @@ pub struct TornTail {
 /// The log, open for writing. There is one per process, behind one lock file.
 #[derive(Debug)]
 pub struct Log {
-    writer: Writer,
-    shared: Arc<Shared>,
+    writer: LogWriter,
+    shared: Arc<SharedLog>,
 }
 
 impl Log {
@@ -232,39 +225,39 @@ impl Log {
         folder: &Path,
         log_id: [u8; 16],
         settings: LogSettings,
-    ) -> Result<Self, CreateError> {
+    ) -> Result<Self, LogCreateError> {
         let segment_bytes = settings.segment_bytes;
         if !segment::is_segment_size(segment_bytes) {
-            return Err(CreateError::SegmentBytes(segment_bytes));
+            return Err(LogCreateError::InvalidSegmentBytes(segment_bytes));
         }
-        disk.create_folder(folder).at("create", folder)?;
-        let names = disk.list(folder).at("list", folder)?;
+        disk.create_folder_durably(folder).at("create", folder)?;
+        let names = disk.list_names(folder).at("list", folder)?;
         if names
             .iter()
-            .any(|n| matches!(Name::parse(n), Name::Segment(_)))
+            .any(|n| matches!(LogFileName::parse(n), LogFileName::Segment(_)))
         {
-            return Err(CreateError::Exists(folder.to_owned()));
+            return Err(LogCreateError::LogExists(folder.to_owned()));
         }
         let frontier = Frontier::new();
-        let header = Header {
+        let header = SegmentHeader {
             log_id,
-            first: 0,
+            first_position: 0,
             segment_bytes,
             previous_chain: 0,
             root: frontier.root(),
         };
-        let segment = make_segment(&disk, folder, &header, None)?;
-        let shared = Arc::new(Shared::new(disk, folder.to_owned(), log_id));
+        let segment = create_empty_segment(&disk, folder, &header, None)?;
+        let shared = Arc::new(SharedLog::new(disk, folder.to_owned(), log_id));
         let view = Arc::new(SegmentView::new(&segment, Some(Vec::new())));
-        shared.add(Arc::clone(&view));
-        let from = WriteFrom {
+        shared.add_segment(Arc::clone(&view));
+        let from = AppendPoint {
             view,
-            end: segment::HEADER_BYTES as u64,
+            end: segment::SEGMENT_HEADER_BYTES as u64,
             chain: segment.chain,
             frontier,
         };
-        let spares = Spares::new(&shared, settings, Vec::new()).at("spawn", folder)?;
-        let writer = Writer::new(Arc::clone(&shared), spares, settings, from);
+        let spares = SpareSegments::new(&shared, settings, Vec::new()).at("spawn", folder)?;
+        let writer = LogWriter::new(Arc::clone(&shared), spares, settings, from);
         Ok(Self { writer, shared })
     }
 
@@ -275,42 +268,42 @@ impl Log {
     /// only for whole batches; when opening fails later, what was replayed must be thrown away.
     ///
     /// # Errors
-    /// [`OpenError::Damaged`] when stored bytes are not what was written: nothing was changed.
-    pub fn open<E, R>(
+    /// [`LogOpenError::Damaged`] when stored bytes are not what was written: nothing was changed.
+    pub fn recover_and_open<E, R>(
         disk: Disk,
         folder: &Path,
         settings: LogSettings,
-        start: StartFrom,
+        start: ReplayStart,
         replay: R,
-    ) -> Result<(Self, Recovered), OpenError<E>>
+    ) -> Result<(Self, RecoveryReport), LogOpenError<E>>
     where
         E: std::error::Error + 'static,
         R: FnMut(u64, &[u8]) -> Result<(), E>,
     {
         if !segment::is_segment_size(settings.segment_bytes) {
-            return Err(OpenError::SegmentBytes(settings.segment_bytes));
+            return Err(LogOpenError::InvalidSegmentBytes(settings.segment_bytes));
         }
-        let found = recovery::check(&disk, folder, start, replay)?;
-        let mended = mend(&disk, folder, settings.segment_bytes, found)?;
+        let found = recovery::check_and_replay(&disk, folder, start, replay)?;
+        let mended = repair_log(&disk, folder, settings.segment_bytes, found)?;
         let Some((last, _)) = mended.segments.last() else {
-            return Err(OpenError::NoLog(folder.to_owned()));
+            return Err(LogOpenError::NoLog(folder.to_owned()));
         };
-        let shared = Shared::new(disk, folder.to_owned(), last.header.log_id);
+        let shared = SharedLog::new(disk, folder.to_owned(), last.header.log_id);
         let shared = Arc::new(shared);
         let mut view = Arc::new(SegmentView::new(last, None));
         for (segment, offsets) in mended.segments {
             view = Arc::new(SegmentView::new(&segment, offsets));
-            shared.add(Arc::clone(&view));
+            shared.add_segment(Arc::clone(&view));
         }
-        shared.publish(mended.frontier.size());
-        let from = WriteFrom {
+        shared.publish_committed(mended.frontier.size());
+        let from = AppendPoint {
             view,
             end: mended.end,
             chain: mended.chain,
             frontier: mended.frontier,
         };
-        let spares = Spares::new(&shared, settings, mended.spares).at("spawn", folder)?;
-        let writer = Writer::new(Arc::clone(&shared), spares, settings, from);
+        let spares = SpareSegments::new(&shared, settings, mended.spares).at("spawn", folder)?;
+        let writer = LogWriter::new(Arc::clone(&shared), spares, settings, from);
         Ok((Self { writer, shared }, mended.recovered))
     }
 
@@ -322,8 +315,8 @@ impl Log {
     pub fn append<P: AsRef<[u8]>>(
         &mut self,
         payloads: &[P],
-        lane: Lane,
-    ) -> Result<Appended, AppendError> {
+        lane: AppendSpace,
+    ) -> Result<AppendedBatch, AppendError> {
         self.writer.append(payloads, lane)
     }
 
@@ -331,8 +324,11 @@ impl Log {
     ///
     /// # Errors
     /// The limit that it breaks.
-    pub fn check_batch(&self, lengths: impl IntoIterator<Item = usize>) -> Result<(), AppendError> {
-        append::check_batch(self.batch_bytes_max(), lengths).map(drop)
+    pub fn check_batch_lengths(
+        &self,
+        lengths: impl IntoIterator<Item = usize>,
+    ) -> Result<(), AppendError> {
+        append::check_batch_limits(self.batch_bytes_max(), lengths).map(drop)
     }
 
     /// Bytes of a batch at most, frames and commit included.
@@ -341,19 +337,19 @@ impl Log {
         self.writer.batch_bytes_max()
     }
 
-    /// Makes the spares that are missing; for a caller that chose [`SpareMaking::ByHand`], or
+    /// Makes the spares that are missing; for a caller that chose [`SpareMaker::ByCaller`], or
     /// that wants to know at once whether there is room again.
     ///
     /// # Errors
     /// What the system says, a full disk above all. It is a refusal, never poison.
-    pub fn prepare_spares(&self) -> Result<(), FileError> {
-        self.writer.prepare_spares()
+    pub fn make_missing_spares(&self) -> Result<(), FileError> {
+        self.writer.make_missing_spares()
     }
 
     /// A reader of what is committed.
     #[must_use]
-    pub fn reader(&self) -> Reader {
-        Reader::new(Arc::clone(&self.shared))
+    pub fn reader(&self) -> LogReader {
+        LogReader::new(Arc::clone(&self.shared))
     }
 
     /// The frontier of the tree over all committed events.
@@ -389,7 +385,7 @@ impl Log {
         if self.is_poisoned() {
             return Ok(());
         }
-        let mark = CleanMark {
+        let mark = CleanStopMark {
             log_id: self.log_id(),
             next: self.next_position(),
             root: self.frontier().root(),

@@ -7,12 +7,15 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
-use super::error::{Damage, FileIo, ReadError, Trouble};
-use super::index::{SegmentView, Shared, note_offset};
-use super::record::{COMMIT_FRAME_BYTES, HEAD_BYTES, Head, Kind, chain_after, event_frame_bytes};
-use super::scrub::Scrub;
-use super::segment::Opened;
-use super::walk::{Step, Walk};
+use super::error::{FileErrorContext, FileOrDamage, LogDamage, LogReadError};
+use super::frame::{
+    COMMIT_FRAME_BYTES, FRAME_HEAD_BYTES, FrameHead, FrameKind, event_frame_bytes,
+    expected_head_crc,
+};
+use super::scrub::LogScrub;
+use super::segment::OpenedSegment;
+use super::shared_log::{SegmentView, SharedLog, push_if_indexed};
+use super::walk::{SegmentWalk, WalkStep};
 use crate::merkle::Hash;
 
 /// One read fetches so much at once: a few dozen frames of usual size.
@@ -23,12 +26,12 @@ const SCAN_WINDOW_BYTES: usize = 1024 * 1024;
 
 /// A reader of committed events. Clones are cheap; all of them see what is committed at once.
 #[derive(Clone, Debug)]
-pub struct Reader {
-    shared: Arc<Shared>,
+pub struct LogReader {
+    shared: Arc<SharedLog>,
 }
 
-impl Reader {
-    pub(crate) const fn new(shared: Arc<Shared>) -> Self {
+impl LogReader {
+    pub(crate) const fn new(shared: Arc<SharedLog>) -> Self {
         Self { shared }
     }
 
@@ -41,7 +44,7 @@ impl Reader {
     /// The position of the next event to come: all before it can be read.
     #[must_use]
     pub fn next_position(&self) -> u64 {
-        self.shared.next()
+        self.shared.next_position()
     }
 
     /// The payload of one event.
@@ -50,13 +53,14 @@ impl Reader {
     /// and checks the segment once.
     ///
     /// # Errors
-    /// [`ReadError::Absent`] when the position is not committed, else damage or a failed call.
-    pub fn read(&self, position: u64) -> Result<Vec<u8>, ReadError> {
-        let next = self.shared.next();
+    /// [`LogReadError::NotCommitted`] when the position is not committed, else damage or a failed
+    /// call.
+    pub fn read_payload(&self, position: u64) -> Result<Vec<u8>, LogReadError> {
+        let next = self.shared.next_position();
         if position >= next {
-            return Err(ReadError::Absent { position, next });
+            return Err(LogReadError::NotCommitted { position, next });
         }
-        let view = self.view_of(position)?;
+        let view = self.indexed_segment(position)?;
         let mut cursor = Cursor::start(&view, position, READ_WINDOW_BYTES)?;
         cursor.skip_to(position)?;
         Ok(cursor.event(position)?.0.to_vec())
@@ -65,35 +69,35 @@ impl Reader {
     /// Visits the events from `from` up to but not including `to`, in order.
     ///
     /// # Errors
-    /// As [`Reader::read`]; what was visited before the error was whole.
+    /// As [`LogReader::read_payload`]; what was visited before the error was whole.
     pub fn scan(
         &self,
         from: u64,
         to: u64,
         mut visit: impl FnMut(u64, &[u8]),
-    ) -> Result<(), ReadError> {
-        self.scan_committed(from, to, |position, payload, _| visit(position, payload))
+    ) -> Result<(), LogReadError> {
+        self.scan_with_commitments(from, to, |position, payload, _| visit(position, payload))
     }
 
     /// The same, with the commitment that each payload has been checked against.
     ///
     /// # Errors
-    /// As [`Reader::read`]; what was visited before the error was whole.
-    pub fn scan_committed(
+    /// As [`LogReader::read_payload`]; what was visited before the error was whole.
+    pub fn scan_with_commitments(
         &self,
         from: u64,
         to: u64,
         mut visit: impl FnMut(u64, &[u8], &Hash),
-    ) -> Result<(), ReadError> {
-        let next = self.shared.next();
+    ) -> Result<(), LogReadError> {
+        let next = self.shared.next_position();
         if to > next {
             let position = from.max(next);
-            return Err(ReadError::Absent { position, next });
+            return Err(LogReadError::NotCommitted { position, next });
         }
         let mut position = from;
         while position < to {
-            let view = self.view_of(position)?;
-            let following = self.shared.segment_from(position + 1);
+            let view = self.indexed_segment(position)?;
+            let following = self.shared.first_segment_at_or_after(position + 1);
             let end = following.map_or(to, |following| following.first.min(to));
             let mut cursor = Cursor::start(&view, position, SCAN_WINDOW_BYTES)?;
             cursor.skip_to(position)?;
@@ -110,55 +114,56 @@ impl Reader {
     /// ends there.
     ///
     /// # Errors
-    /// As [`Reader::read`].
-    pub fn root_after(&self, position: u64) -> Result<Option<Hash>, ReadError> {
-        let next = self.shared.next();
+    /// As [`LogReader::read_payload`].
+    pub fn batch_root_at(&self, position: u64) -> Result<Option<Hash>, LogReadError> {
+        let next = self.shared.next_position();
         if position >= next {
-            return Err(ReadError::Absent { position, next });
+            return Err(LogReadError::NotCommitted { position, next });
         }
-        let view = self.view_of(position)?;
+        let view = self.indexed_segment(position)?;
         let mut cursor = Cursor::start(&view, position, READ_WINDOW_BYTES)?;
         cursor.skip_to(position + 1)?;
         Ok(cursor.commit_root()?)
     }
 
-    /// A check of all that stands in segments that are full, piece by piece.
+    /// Starts a check of all full segments, which then goes on one segment a step.
     #[must_use]
-    pub fn scrub(&self) -> Scrub {
-        Scrub::new(Arc::clone(&self.shared))
+    pub fn start_scrub(&self) -> LogScrub {
+        LogScrub::new(Arc::clone(&self.shared))
     }
 
-    fn view_of(&self, position: u64) -> Result<Arc<SegmentView>, ReadError> {
-        let absent = ReadError::Absent {
+    fn indexed_segment(&self, position: u64) -> Result<Arc<SegmentView>, LogReadError> {
+        let absent = LogReadError::NotCommitted {
             position,
-            next: self.shared.next(),
+            next: self.shared.next_position(),
         };
-        let view = self.shared.segment_of(position).ok_or(absent)?;
-        if view.nearest(position).is_none() {
-            let segment = Opened::open_to_read(&self.shared.disk, &self.shared.folder, view.first)?;
-            view.set_offsets(build_offsets(&segment)?);
+        let view = self.shared.segment_containing(position).ok_or(absent)?;
+        if view.nearest_indexed_event(position).is_none() {
+            let segment =
+                OpenedSegment::open_to_read(&self.shared.disk, &self.shared.folder, view.first)?;
+            view.set_offsets_if_missing(build_offsets(&segment)?);
         }
         Ok(view)
     }
 }
 
 /// Walks a full segment for the offsets of its events.
-fn build_offsets(segment: &Opened) -> Result<Vec<u32>, Trouble> {
-    let bytes = segment.load()?;
-    let mut walk = Walk::new(segment, &bytes);
+fn build_offsets(segment: &OpenedSegment) -> Result<Vec<u32>, FileOrDamage> {
+    let bytes = segment.load_zero_padded()?;
+    let mut walk = SegmentWalk::new(segment, &bytes);
     let mut offsets = Vec::new();
     loop {
         match walk.step() {
-            Step::Batch(_) => {
+            WalkStep::Batch(_) => {
                 for event in &walk.events {
-                    let (first, offset) = (segment.header.first, event.offset as u64);
-                    note_offset(&mut offsets, first, event.position, offset);
+                    let (first, offset) = (segment.header.first_position, event.offset as u64);
+                    push_if_indexed(&mut offsets, first, event.position, offset);
                 }
             }
-            Step::Sealed(..) | Step::End => return Ok(offsets),
-            Step::Fault(fault) => {
+            WalkStep::Sealed(..) | WalkStep::End => return Ok(offsets),
+            WalkStep::Fault(fault) => {
                 let offset = fault.offset as u64;
-                let damage = Damage::new(&segment.path, offset, fault.position, fault.what);
+                let damage = LogDamage::new(&segment.path, offset, fault.position, fault.what);
                 return Err(damage.into());
             }
         }
@@ -179,11 +184,11 @@ struct Cursor<'a> {
 }
 
 impl<'a> Cursor<'a> {
-    /// Stands at the nearest event before `position` whose offset is known.
-    fn start(view: &'a SegmentView, position: u64, window_bytes: usize) -> Result<Self, Damage> {
-        let (nearest, at) = view.nearest(position).ok_or_else(|| {
+    /// Starts at the nearest event at or before `position` whose offset is known.
+    fn start(view: &'a SegmentView, position: u64, window_bytes: usize) -> Result<Self, LogDamage> {
+        let (nearest, at) = view.nearest_indexed_event(position).ok_or_else(|| {
             let what = "the segment ends before this event";
-            Damage::new(&view.path, view.segment_bytes, position, what)
+            LogDamage::new(&view.path, view.segment_bytes, position, what)
         })?;
         Ok(Self {
             view,
@@ -197,7 +202,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Goes on until the next event is the one at `position`, by heads alone.
-    fn skip_to(&mut self, position: u64) -> Result<(), Trouble> {
+    fn skip_to(&mut self, position: u64) -> Result<(), FileOrDamage> {
         while self.position < position {
             let head = self.event_head()?;
             self.at += frame_bytes(&head);
@@ -207,16 +212,16 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next event's payload, which must be the one at `position`, and its commitment.
-    fn event(&mut self, position: u64) -> Result<(&[u8], Hash), Trouble> {
+    fn event(&mut self, position: u64) -> Result<(&[u8], Hash), FileOrDamage> {
         let head = self.event_head()?;
         let start = self.at;
-        let damage = |what| Damage::new(&self.view.path, start, position, what);
+        let damage = |what| LogDamage::new(&self.view.path, start, position, what);
         let wrong_crc = damage("a payload's checksum is wrong");
         let wrong_commitment = damage("a payload that is not the one committed to");
         self.at += frame_bytes(&head);
         self.position += 1;
         let length = usize::try_from(head.length).unwrap_or(usize::MAX);
-        let payload = self.bytes(start + HEAD_BYTES as u64, length)?;
+        let payload = self.bytes(start + FRAME_HEAD_BYTES as u64, length)?;
         if crc32c::crc32c(payload) != head.payload_crc {
             return Err(wrong_crc.into());
         }
@@ -227,42 +232,42 @@ impl<'a> Cursor<'a> {
     }
 
     /// The head of the next event; commit frames before it are passed over.
-    fn event_head(&mut self) -> Result<Head, Trouble> {
+    fn event_head(&mut self) -> Result<FrameHead, FileOrDamage> {
         loop {
             let at = self.at;
             let position = self.position;
             let view = self.view;
             let path = &view.path;
-            let damage = |what| Damage::new(path, at, position, what);
-            let mut bytes = [0; HEAD_BYTES];
-            bytes.copy_from_slice(self.bytes(at, HEAD_BYTES)?);
-            let expected = self.chain.map(|chain| chain_after(chain, &bytes));
-            let (head, crc) = Head::decode(&bytes).map_err(damage)?;
+            let damage = |what| LogDamage::new(path, at, position, what);
+            let mut bytes = [0; FRAME_HEAD_BYTES];
+            bytes.copy_from_slice(self.bytes(at, FRAME_HEAD_BYTES)?);
+            let expected = self.chain.map(|chain| expected_head_crc(chain, &bytes));
+            let (head, crc) = FrameHead::decode(&bytes).map_err(damage)?;
             if expected.is_some_and(|expected| expected != crc) {
                 return Err(damage("a head's checksum is wrong").into());
             }
             self.chain = Some(crc);
             match head.kind {
-                Kind::Event if head.position == position => return Ok(head),
-                Kind::Event => return Err(damage("an event with another position").into()),
-                Kind::Commit => self.at += COMMIT_FRAME_BYTES as u64,
-                Kind::Seal => return Err(damage("a seal where an event must stand").into()),
+                FrameKind::Event if head.position == position => return Ok(head),
+                FrameKind::Event => return Err(damage("an event with another position").into()),
+                FrameKind::Commit => self.at += COMMIT_FRAME_BYTES as u64,
+                FrameKind::Seal => return Err(damage("a seal where an event must stand").into()),
             }
         }
     }
 
-    /// The root in the commit frame that stands here, if one does.
-    fn commit_root(&mut self) -> Result<Option<Hash>, Trouble> {
+    /// The root in the commit frame at this offset, if there is one.
+    fn commit_root(&mut self) -> Result<Option<Hash>, FileOrDamage> {
         let (at, position) = (self.at, self.position);
-        let mut bytes = [0; HEAD_BYTES];
-        bytes.copy_from_slice(self.bytes(at, HEAD_BYTES)?);
-        let (head, _crc) = Head::decode(&bytes)
-            .map_err(|what| Damage::new(&self.view.path, at, position, what))?;
-        Ok((head.kind == Kind::Commit).then_some(head.commitment))
+        let mut bytes = [0; FRAME_HEAD_BYTES];
+        bytes.copy_from_slice(self.bytes(at, FRAME_HEAD_BYTES)?);
+        let (head, _crc) = FrameHead::decode(&bytes)
+            .map_err(|what| LogDamage::new(&self.view.path, at, position, what))?;
+        Ok((head.kind == FrameKind::Commit).then_some(head.commitment))
     }
 
     /// Bytes of the segment, from the window or after moving it.
-    fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8], Trouble> {
+    fn bytes(&mut self, offset: u64, length: usize) -> Result<&[u8], FileOrDamage> {
         let inside = offset
             .checked_sub(self.window_at)
             .and_then(|skip| usize::try_from(skip).ok())
@@ -271,7 +276,7 @@ impl<'a> Cursor<'a> {
             skip
         } else {
             self.window.resize(self.window_bytes.max(length), 0);
-            let read = self.view.file.read_at(offset, &mut self.window);
+            let read = self.view.file.read_full_at(offset, &mut self.window);
             let read = read.at("read", &self.view.path)?;
             self.window.truncate(read);
             self.window_at = offset;
@@ -280,12 +285,12 @@ impl<'a> Cursor<'a> {
         let position = self.position;
         self.window.get(skip..skip + length).ok_or_else(|| {
             let what = "the file ends before this event does";
-            Damage::new(&self.view.path, offset, position, what).into()
+            LogDamage::new(&self.view.path, offset, position, what).into()
         })
     }
 }
 
-fn frame_bytes(head: &Head) -> u64 {
+fn frame_bytes(head: &FrameHead) -> u64 {
     let length = usize::try_from(head.length).unwrap_or(usize::MAX / 2);
     event_frame_bytes(length) as u64
 }

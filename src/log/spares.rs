@@ -12,9 +12,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::disk::Disk;
-use super::index::Shared;
-use super::segment::{is_blank, spare_path};
-use super::{Lane, LogSettings};
+use super::segment::{is_zero_filled, spare_path};
+use super::shared_log::SharedLog;
+use super::{AppendSpace, LogSettings};
 
 /// Spares kept back for what ends or narrows something.
 const RESERVE: usize = 2;
@@ -31,24 +31,25 @@ const RETRY: Duration = Duration::from_secs(5);
 
 /// Bytes that must be free for the first files of a log: a segment, the spares, and what is left to
 /// others.
-pub(crate) const fn room_needed(settings: LogSettings) -> u64 {
+pub(crate) const fn initial_bytes_needed(settings: LogSettings) -> u64 {
     let files = settings.segment_bytes.saturating_mul(READY as u64 + 1);
     files.saturating_add(settings.headroom_bytes)
 }
 
 /// Who makes spares.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SpareMaking {
+pub enum SpareMaker {
     /// A thread that the log owns; it ends with the log.
     Background,
-    /// The caller, by [`Log::prepare_spares`](super::Log::prepare_spares). An append that finds
-    /// none makes what it needs, once; after a failure it is refused until the caller succeeds.
-    ByHand,
+    /// The caller, by [`Log::make_missing_spares`](super::Log::make_missing_spares). An append that
+    /// finds none makes what it needs, once; after a failure it is refused until the caller
+    /// succeeds.
+    ByCaller,
 }
 
 /// The shelf of spares, and its thread if it has one.
 #[derive(Debug)]
-pub(crate) struct Spares {
+pub(crate) struct SpareSegments {
     shelf: Arc<Shelf>,
     thread: Option<JoinHandle<()>>,
 }
@@ -76,14 +77,14 @@ struct State {
 
 /// A spare taken off the shelf.
 #[derive(Debug)]
-pub(crate) struct Taken {
+pub(crate) struct TakenSpare {
     pub(crate) path: PathBuf,
     /// Whether what is left is less than the reserve.
     pub(crate) broke_reserve: bool,
 }
 
-impl Spares {
-    pub(crate) fn new(log: &Shared, settings: LogSettings, found: Vec<u64>) -> io::Result<Self> {
+impl SpareSegments {
+    pub(crate) fn new(log: &SharedLog, settings: LogSettings, found: Vec<u64>) -> io::Result<Self> {
         let next_number = found.iter().max().map_or(1, |number| number + 1);
         let shelf = Arc::new(Shelf {
             disk: log.disk.clone(),
@@ -101,8 +102,8 @@ impl Spares {
             changed: Condvar::new(),
         });
         let thread = match settings.spares {
-            SpareMaking::ByHand => None,
-            SpareMaking::Background => {
+            SpareMaker::ByCaller => None,
+            SpareMaker::Background => {
                 let shelf = Arc::clone(&shelf);
                 let builder = std::thread::Builder::new().name("log-spares".to_owned());
                 Some(builder.spawn(move || shelf.keep_full())?)
@@ -112,21 +113,21 @@ impl Spares {
     }
 
     /// Makes all spares that are missing. A failure is remembered until this succeeds.
-    pub(crate) fn fill(&self) -> io::Result<()> {
+    pub(crate) fn make_missing(&self) -> io::Result<()> {
         self.shelf.lock().failed = None;
         self.shelf.await_ready(READY).map(drop)
     }
 
     /// Takes a spare; what the lane may not take, it waits for or is refused.
-    pub(crate) fn take(&self, lane: Lane) -> io::Result<Taken> {
+    pub(crate) fn take_spare(&self, lane: AppendSpace) -> io::Result<TakenSpare> {
         let needed = match lane {
-            Lane::Ordinary => READY,
-            Lane::Ends => RESTART + 1,
+            AppendSpace::Ordinary => READY,
+            AppendSpace::WithReserve => RESTART + 1,
         };
         let mut state = self.shelf.await_ready(needed)?;
         let number = state.ready.pop().ok_or(io::ErrorKind::StorageFull)?;
         self.shelf.changed.notify_all();
-        Ok(Taken {
+        Ok(TakenSpare {
             path: spare_path(&self.shelf.folder, number),
             broke_reserve: state.ready.len() < RESTART + RESERVE,
         })
@@ -138,7 +139,7 @@ impl Spares {
     }
 }
 
-impl Drop for Spares {
+impl Drop for SpareSegments {
     fn drop(&mut self) {
         self.shelf.lock().closed = true;
         self.shelf.changed.notify_all();
@@ -173,7 +174,7 @@ impl Shelf {
         }
     }
 
-    /// Waits for `needed` spares, making them if nobody else is.
+    /// Waits for `needed` spares, making them unless another thread is making one.
     fn await_ready(&self, needed: usize) -> io::Result<MutexGuard<'_, State>> {
         let mut state = self.lock();
         while state.ready.len() < needed && !state.closed {
@@ -211,9 +212,9 @@ impl Shelf {
     /// Whether a spare that was found is one; else it is removed.
     fn check(&self, number: u64) -> io::Result<bool> {
         let path = spare_path(&self.folder, number);
-        let blank = is_blank(&self.disk.open(&path)?, self.segment_bytes)?;
+        let blank = is_zero_filled(&self.disk.open_to_write(&path)?, self.segment_bytes)?;
         if !blank {
-            self.disk.remove(&path)?;
+            self.disk.remove_file(&path)?;
         }
         Ok(blank)
     }
@@ -226,10 +227,10 @@ impl Shelf {
         let path = spare_path(&self.folder, number);
         let temporary = path.with_added_extension("tmp");
         let made = self.disk.create_zeroed(&temporary, self.segment_bytes);
-        let made = made.and_then(|_file| self.disk.install(&temporary, &path));
+        let made = made.and_then(|_file| self.disk.rename_and_sync(&temporary, &path));
         if made.is_err() {
             // Gives back what a full disk lacks; a start removes what cannot be removed now.
-            drop(self.disk.remove(&temporary));
+            drop(self.disk.remove_file(&temporary));
         }
         made
     }

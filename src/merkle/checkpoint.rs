@@ -1,7 +1,7 @@
 //! C2SP checkpoints (v1.0.0): origin, size and root of the tree as the text of a signed note.
 //!
 //! Owns the form of that text. Must never sign anything itself without being handed the key, nor
-//! judge whether one checkpoint may follow another: that is for whoever keeps the last one.
+//! judge whether one checkpoint may follow another: that is for the store that holds the last one.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 
@@ -27,7 +27,7 @@ pub enum CheckpointError {
     Malformed(&'static str),
     /// The checkpoint is another log's.
     #[error("the checkpoint is of the log {found:?}, not of {expected:?}")]
-    Origin {
+    WrongOrigin {
         /// The origin asked for.
         expected: String,
         /// The origin in the text.
@@ -41,7 +41,7 @@ pub enum CheckpointError {
 impl Checkpoint {
     /// The note text: three lines.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn note_text(&self) -> String {
         let root = STANDARD.encode(self.root);
         format!("{}\n{}\n{root}\n", self.origin, self.size)
     }
@@ -50,7 +50,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`CheckpointError::Malformed`] with the rule that is broken.
-    pub fn parse(text: &str) -> Result<Self, CheckpointError> {
+    pub fn parse_note_text(text: &str) -> Result<Self, CheckpointError> {
         let refuse = CheckpointError::Malformed;
         let body = text
             .strip_suffix('\n')
@@ -85,21 +85,21 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`CheckpointError::Note`] when a note cannot carry the origin.
-    pub fn sign(&self, key: &NoteSigner) -> Result<String, CheckpointError> {
-        Self::parse(&self.text())?;
-        Ok(key.sign(&self.text())?)
+    pub fn sign_note(&self, key: &NoteSigner) -> Result<String, CheckpointError> {
+        Self::parse_note_text(&self.note_text())?;
+        Ok(key.sign(&self.note_text())?)
     }
 
     /// The same, signed by a second key too.
     ///
     /// # Errors
-    /// As [`Checkpoint::sign`].
-    pub fn sign_twice(
+    /// As [`Checkpoint::sign_note`].
+    pub fn sign_note_with_two_keys(
         &self,
         key: &NoteSigner,
         other: &NoteSigner,
     ) -> Result<String, CheckpointError> {
-        Ok(other.cosign(&self.sign(key)?)?)
+        Ok(other.cosign(&self.sign_note(key)?)?)
     }
 
     /// The checkpoint in a note that one of `keys` signed, under the name of the log itself: what
@@ -107,15 +107,18 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Any of [`CheckpointError`].
-    pub fn of_any_log(note: &str, keys: &[NoteVerifier]) -> Result<Self, CheckpointError> {
+    pub fn from_verified_note_of_any_log(
+        note: &str,
+        keys: &[NoteVerifier],
+    ) -> Result<Self, CheckpointError> {
         let note = Note::parse(note)?;
-        let checkpoint = Self::parse(note.verify(keys)?)?;
+        let checkpoint = Self::parse_note_text(note.verified_text(keys)?)?;
         let own: Vec<NoteVerifier> = keys
             .iter()
             .filter(|key| key.name() == checkpoint.origin)
             .cloned()
             .collect();
-        note.verify(&own)?;
+        note.verified_text(&own)?;
         Ok(checkpoint)
     }
 
@@ -123,17 +126,17 @@ impl Checkpoint {
     ///
     /// # Errors
     /// Any of [`CheckpointError`].
-    pub fn verify(
+    pub fn from_verified_note(
         note: &str,
         origin: &str,
         keys: &[NoteVerifier],
     ) -> Result<Self, CheckpointError> {
         let note = Note::parse(note)?;
-        let checkpoint = Self::parse(note.verify(keys)?)?;
+        let checkpoint = Self::parse_note_text(note.verified_text(keys)?)?;
         if checkpoint.origin == origin {
             Ok(checkpoint)
         } else {
-            Err(CheckpointError::Origin {
+            Err(CheckpointError::WrongOrigin {
                 expected: origin.to_owned(),
                 found: checkpoint.origin,
             })
@@ -153,10 +156,10 @@ mod tests {
             root: crate::merkle::Frontier::new().root(),
         };
         let text = "keyledger/00\n0\n47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n";
-        assert_eq!(checkpoint.text(), text);
-        assert_eq!(Checkpoint::parse(text), Ok(checkpoint.clone()));
+        assert_eq!(checkpoint.note_text(), text);
+        assert_eq!(Checkpoint::parse_note_text(text), Ok(checkpoint.clone()));
         assert_eq!(
-            Checkpoint::parse(&format!("{text}extension\n")),
+            Checkpoint::parse_note_text(&format!("{text}extension\n")),
             Ok(checkpoint)
         );
     }
@@ -176,7 +179,7 @@ mod tests {
             format!("o\n1\n{root}\n\n"),
             "o\n1\n".to_owned(),
         ] {
-            assert!(Checkpoint::parse(&text).is_err(), "{text:?}");
+            assert!(Checkpoint::parse_note_text(&text).is_err(), "{text:?}");
         }
     }
 
@@ -188,21 +191,24 @@ mod tests {
             size: 12,
             root: [9; 32],
         };
-        let note = checkpoint.sign(&key).unwrap();
+        let note = checkpoint.sign_note(&key).unwrap();
         let keys = [key.verifier().clone()];
         assert_eq!(
-            Checkpoint::verify(&note, "log.example/a", &keys),
+            Checkpoint::from_verified_note(&note, "log.example/a", &keys),
             Ok(checkpoint.clone())
         );
         assert!(matches!(
-            Checkpoint::verify(&note, "log.example/b", &keys),
-            Err(CheckpointError::Origin { .. })
+            Checkpoint::from_verified_note(&note, "log.example/b", &keys),
+            Err(CheckpointError::WrongOrigin { .. })
         ));
-        assert!(Checkpoint::verify(&note.replace("12", "13"), "log.example/a", &keys).is_err());
+        assert!(
+            Checkpoint::from_verified_note(&note.replace("12", "13"), "log.example/a", &keys)
+                .is_err()
+        );
         let two_lines = Checkpoint {
             origin: "a\nb".to_owned(),
             ..checkpoint
         };
-        assert!(two_lines.sign(&key).is_err());
+        assert!(two_lines.sign_note(&key).is_err());
     }
 }

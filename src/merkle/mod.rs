@@ -2,7 +2,7 @@
 //!
 //! This module owns the RFC 6962 hashing, the frontier from which a root is computed, C2SP signed
 //! notes and C2SP checkpoints. It must never read or write a file, a clock or a log: entries and
-//! keys come in as bytes, hashes and texts go out. The log feeds it commitments; whoever publishes
+//! keys come in as bytes, hashes and texts go out. The log feeds it commitments; the publisher
 //! takes roots and notes from it.
 //!
 //! Reading order: [`tree`] (hashing and the frontier), [`tile`] (the tree in pieces), [`proof`]
@@ -24,4 +24,4 @@ pub use note::{Note, NoteError, NoteSigner, NoteVerifier};
 pub use proof::{ProofError, Subtree};
 pub use receipt::{Receipt, ReceiptError};
 pub use tile::{TileId, TileKind};
-pub use tree::{Frontier, FrontierError, Hash, leaf_hash, node_hash};
+pub use tree::{Frontier, FrontierError, Hash, TreeHead, leaf_hash, node_hash};

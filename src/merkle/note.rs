@@ -15,7 +15,7 @@ const ED25519: u8 = 0x01;
 
 /// At most this many signature lines are read. The specification demands at least 16; a log key,
 /// its successor and a few dozen witnesses fit.
-pub const SIGNATURES_MAX: usize = 64;
+pub const NOTE_SIGNATURES_MAX: usize = 64;
 
 /// Why a note or a key was refused.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
@@ -25,10 +25,10 @@ pub enum NoteError {
     Malformed(&'static str),
     /// The name is empty or has a space or a plus sign.
     #[error("not a key name: it is empty or holds a space, a plus sign or a control character")]
-    KeyName,
+    InvalidKeyName,
     /// The verifier key is not `name+hash+base64` of an Ed25519 key.
     #[error("not an Ed25519 verifier key: {0}")]
-    VerifierKey(&'static str),
+    InvalidVerifierKey(&'static str),
     /// A signature that names a known key does not fit the text.
     #[error("a signature that names a known key does not fit the text")]
     BadSignature,
@@ -48,7 +48,7 @@ impl NoteSigner {
     /// A signer from a name and the 32 secret bytes of an Ed25519 key.
     ///
     /// # Errors
-    /// [`NoteError::KeyName`] when notes cannot carry the name.
+    /// [`NoteError::InvalidKeyName`] when notes cannot carry the name.
     pub fn new(name: &str, secret: &[u8; 32]) -> Result<Self, NoteError> {
         let key = SigningKey::from_bytes(secret);
         let verifier = NoteVerifier::new(name, key.verifying_key())?;
@@ -67,7 +67,7 @@ impl NoteSigner {
     /// [`NoteError::Malformed`] when the text does not end in a newline or holds control bytes.
     pub fn sign(&self, text: &str) -> Result<String, NoteError> {
         check_text(text)?;
-        Ok(format!("{text}\n{}", self.line(text)))
+        Ok(format!("{text}\n{}", self.signature_line(text)))
     }
 
     /// A note that others have signed, with a line of this key behind theirs.
@@ -76,10 +76,10 @@ impl NoteSigner {
     /// [`NoteError::Malformed`] when it is not a note.
     pub fn cosign(&self, note: &str) -> Result<String, NoteError> {
         let parsed = Note::parse(note)?;
-        Ok(format!("{note}{}", self.line(&parsed.text)))
+        Ok(format!("{note}{}", self.signature_line(&parsed.text)))
     }
 
-    fn line(&self, text: &str) -> String {
+    fn signature_line(&self, text: &str) -> String {
         let mut blob = self.verifier.key_id.to_vec();
         blob.extend_from_slice(&self.key.sign(text.as_bytes()).to_bytes());
         let (name, blob) = (&self.verifier.name, STANDARD.encode(blob));
@@ -105,7 +105,7 @@ impl NoteVerifier {
     fn new(name: &str, key: VerifyingKey) -> Result<Self, NoteError> {
         let bad = |c: char| c.is_whitespace() || c.is_control() || c == '+';
         if name.is_empty() || name.contains(bad) {
-            return Err(NoteError::KeyName);
+            return Err(NoteError::InvalidKeyName);
         }
         let digest: [u8; 32] = Sha256::new()
             .chain_update(name)
@@ -124,9 +124,9 @@ impl NoteVerifier {
     /// Reads a verifier key: `name+hash+base64`.
     ///
     /// # Errors
-    /// [`NoteError::VerifierKey`] or [`NoteError::KeyName`].
+    /// [`NoteError::InvalidVerifierKey`] or [`NoteError::InvalidKeyName`].
     pub fn parse(vkey: &str) -> Result<Self, NoteError> {
-        let refuse = NoteError::VerifierKey;
+        let refuse = NoteError::InvalidVerifierKey;
         let (name, rest) = vkey.split_once('+').ok_or_else(|| refuse("no plus sign"))?;
         let (id, key) = rest
             .split_once('+')
@@ -169,7 +169,7 @@ impl fmt::Display for NoteVerifier {
     }
 }
 
-/// A note taken apart, not yet verified.
+/// A parsed note, not yet verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Note {
     text: String,
@@ -187,7 +187,7 @@ pub struct NoteSignature {
 }
 
 impl Note {
-    /// Takes a note apart.
+    /// Parses a note.
     ///
     /// # Errors
     /// [`NoteError::Malformed`] with the rule that is broken.
@@ -202,7 +202,7 @@ impl Note {
             .ok_or_else(|| refuse("no signature, or no newline after the last"))?;
         let mut signatures = Vec::new();
         for line in lines.split('\n') {
-            if signatures.len() == SIGNATURES_MAX {
+            if signatures.len() == NOTE_SIGNATURES_MAX {
                 return Err(refuse("too many signatures"));
             }
             signatures.push(parse_signature(line)?);
@@ -218,7 +218,7 @@ impl Note {
     /// # Errors
     /// [`NoteError::BadSignature`] when a known key's signature does not fit,
     /// [`NoteError::NotSigned`] when there is none by a known key.
-    pub fn verify(&self, known: &[NoteVerifier]) -> Result<&str, NoteError> {
+    pub fn verified_text(&self, known: &[NoteVerifier]) -> Result<&str, NoteError> {
         let mut verified = false;
         for signature in &self.signatures {
             for key in known {
@@ -240,9 +240,9 @@ impl Note {
         }
     }
 
-    /// The text, whoever signed it: not to be believed.
+    /// The text without any check of its signatures: not to be trusted.
     #[must_use]
-    pub fn text(&self) -> &str {
+    pub fn unverified_text(&self) -> &str {
         &self.text
     }
 
@@ -270,7 +270,7 @@ fn parse_signature(line: &str) -> Result<NoteSignature, NoteError> {
         .ok_or_else(|| refuse("a signature line without its dash"))?;
     let (name, blob) = line.split_once(' ').ok_or_else(|| refuse("no signature"))?;
     if name.is_empty() || name.contains(|c: char| c.is_whitespace() || c == '+') {
-        return Err(NoteError::KeyName);
+        return Err(NoteError::InvalidKeyName);
     }
     let blob = STANDARD.decode(blob);
     let blob = blob.map_err(|_bad_base64| refuse("a signature that is not base64"))?;
@@ -300,7 +300,10 @@ mod tests {
         assert_eq!(hex::encode(key.key_id()), "530d903a");
         assert_eq!(key.to_string(), VKEY);
         let note = Note::parse(NOTE).unwrap();
-        assert_eq!(note.verify(&[key]), Ok("This is an example message.\n"));
+        assert_eq!(
+            note.verified_text(&[key]),
+            Ok("This is an example message.\n")
+        );
     }
 
     #[test]
@@ -314,7 +317,7 @@ mod tests {
                     continue;
                 };
                 let verified = Note::parse(&changed)
-                    .is_ok_and(|note| note.verify(std::slice::from_ref(&key)).is_ok());
+                    .is_ok_and(|note| note.verified_text(std::slice::from_ref(&key)).is_ok());
                 assert!(!verified, "bit {bit} of byte {at}");
             }
         }
@@ -327,9 +330,9 @@ mod tests {
         let note = signer.sign("one\n\ntwo\n").unwrap();
         let note = Note::parse(&note).unwrap();
         let known = [other.verifier().clone(), signer.verifier().clone()];
-        assert_eq!(note.verify(&known), Ok("one\n\ntwo\n"));
+        assert_eq!(note.verified_text(&known), Ok("one\n\ntwo\n"));
         assert_eq!(
-            note.verify(&[other.verifier().clone()]),
+            note.verified_text(&[other.verifier().clone()]),
             Err(NoteError::NotSigned)
         );
         let parsed = NoteVerifier::parse(&signer.verifier().to_string());
@@ -341,7 +344,7 @@ mod tests {
     fn malformed_notes_keys_and_names_are_refused() {
         for name in ["", "a b", "a+b", "a\nb"] {
             let refused = NoteSigner::new(name, &[1; 32]);
-            assert_eq!(refused.unwrap_err(), NoteError::KeyName, "{name:?}");
+            assert_eq!(refused.unwrap_err(), NoteError::InvalidKeyName, "{name:?}");
         }
         let signer = NoteSigner::new("n", &[1; 32]).unwrap();
         assert!(signer.sign("no newline").is_err());
@@ -358,8 +361,8 @@ mod tests {
         }
         let line = "\u{2014} witness AAAAAAAA\n";
         let many = |count| format!("text\n\n{}", line.repeat(count));
-        assert!(Note::parse(&many(SIGNATURES_MAX)).is_ok());
-        assert!(Note::parse(&many(SIGNATURES_MAX + 1)).is_err());
+        assert!(Note::parse(&many(NOTE_SIGNATURES_MAX)).is_ok());
+        assert!(Note::parse(&many(NOTE_SIGNATURES_MAX + 1)).is_err());
         for vkey in ["", "n+00000000+AAAA", &VKEY.replace("530d", "530e")] {
             assert!(NoteVerifier::parse(vkey).is_err(), "{vkey:?}");
         }

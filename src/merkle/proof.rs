@@ -1,10 +1,10 @@
 //! Inclusion and consistency proofs (RFC 6962 sections 2.1.1 and 2.1.2, RFC 9162 for checking).
 //!
 //! Owns which hashes a proof is made of and how it is checked. Must never know where hashes come
-//! from: whoever asks for a proof lends a function from a perfect subtree to its root. Checking
+//! from: the caller passes a function from a perfect subtree to its root. Checking
 //! needs nothing but the proof.
 
-use super::tree::{Hash, node_hash};
+use super::tree::{Hash, TreeHead, node_hash};
 
 /// Hashes of a proof at most: one a level of a tree of 2^63 leaves, and one for the old root.
 pub const PROOF_HASHES_MAX: usize = 64;
@@ -23,14 +23,14 @@ pub struct Subtree {
 pub enum ProofError {
     /// No tree of that size has that leaf.
     #[error("a tree of {size} leaves has no leaf {index}")]
-    Index {
+    IndexOutOfRange {
         /// The leaf.
         index: u64,
         size: u64,
     },
     /// A tree does not shrink.
     #[error("a tree of {from} leaves is not an older one of {to}")]
-    Order {
+    SizesReversed {
         /// The older size.
         from: u64,
         /// The newer size.
@@ -38,26 +38,26 @@ pub enum ProofError {
     },
     /// Too few or too many hashes.
     #[error("the proof has {found} hashes and is for another size or index")]
-    Length {
+    WrongLength {
         /// How many there are.
         found: usize,
     },
     /// It leads to another root.
-    #[error("the proof leads to another root")]
-    Root,
+    #[error("the proof does not lead to the expected root")]
+    RootMismatch,
 }
 
 /// A proof that a leaf is in a tree: the hashes beside its way up, from the leaf to the root.
 ///
 /// # Errors
-/// [`ProofError::Index`] as the inner one; outside of it what `root_of` fails with.
-pub fn inclusion<E>(
+/// [`ProofError::IndexOutOfRange`] as the inner one; outside of it what `root_of` fails with.
+pub fn prove_inclusion<E>(
     index: u64,
     size: u64,
     mut root_of: impl FnMut(Subtree) -> Result<Hash, E>,
 ) -> Result<Result<Vec<Hash>, ProofError>, E> {
     if index >= size {
-        return Ok(Err(ProofError::Index { index, size }));
+        return Ok(Err(ProofError::IndexOutOfRange { index, size }));
     }
     let mut hashes = Vec::new();
     let mut range = 0..size;
@@ -80,14 +80,14 @@ pub fn inclusion<E>(
 /// is from the empty tree, which is the beginning of any.
 ///
 /// # Errors
-/// [`ProofError::Order`] as the inner one; outside of it what `root_of` fails with.
-pub fn consistency<E>(
+/// [`ProofError::SizesReversed`] as the inner one; outside of it what `root_of` fails with.
+pub fn prove_consistency<E>(
     from: u64,
     to: u64,
     mut root_of: impl FnMut(Subtree) -> Result<Hash, E>,
 ) -> Result<Result<Vec<Hash>, ProofError>, E> {
     if from > to {
-        return Ok(Err(ProofError::Order { from, to }));
+        return Ok(Err(ProofError::SizesReversed { from, to }));
     }
     if from == 0 || from == to {
         return Ok(Ok(Vec::new()));
@@ -146,24 +146,29 @@ fn root_of_range<E>(
 ///
 /// # Errors
 /// What `root_of` fails with.
-pub fn root<E>(size: u64, mut root_of: impl FnMut(Subtree) -> Result<Hash, E>) -> Result<Hash, E> {
+pub fn tree_root<E>(
+    size: u64,
+    mut root_of: impl FnMut(Subtree) -> Result<Hash, E>,
+) -> Result<Hash, E> {
     if size == 0 {
         return Ok(super::Frontier::new().root());
     }
     root_of_range(0, size, &mut root_of)
 }
 
-/// Checks that `leaf` is the leaf `index` of the tree of `size` leaves with `root`.
+/// Checks that `leaf` is the leaf `index` of a tree.
 ///
 /// # Errors
 /// Any of [`ProofError`].
 pub fn check_inclusion(
     proof: &[Hash],
-    (index, leaf): (u64, Hash),
-    (size, root): (u64, Hash),
+    index: u64,
+    leaf: Hash,
+    tree: TreeHead,
 ) -> Result<(), ProofError> {
+    let TreeHead { size, root } = tree;
     if index >= size {
-        return Err(ProofError::Index { index, size });
+        return Err(ProofError::IndexOutOfRange { index, size });
     }
     let mut hash = leaf;
     let at_the_root = climb(index, size - 1, proof, |sibling, side| {
@@ -173,23 +178,21 @@ pub fn check_inclusion(
         };
     });
     if !at_the_root {
-        return Err(ProofError::Length { found: proof.len() });
+        return Err(ProofError::WrongLength { found: proof.len() });
     }
-    (hash == root).then_some(()).ok_or(ProofError::Root)
+    (hash == root).then_some(()).ok_or(ProofError::RootMismatch)
 }
 
-/// Checks that the tree `from` is the beginning of the tree `to`; each is a size and a root.
+/// Checks that the tree `old` is the beginning of the tree `new`.
 ///
 /// # Errors
 /// Any of [`ProofError`].
-pub fn check_consistency(
-    proof: &[Hash],
-    (from, old): (u64, Hash),
-    (to, new): (u64, Hash),
-) -> Result<(), ProofError> {
-    let wrong_length = ProofError::Length { found: proof.len() };
+pub fn check_consistency(proof: &[Hash], old: TreeHead, new: TreeHead) -> Result<(), ProofError> {
+    let (from, to) = (old.size, new.size);
+    let (old, new) = (old.root, new.root);
+    let wrong_length = ProofError::WrongLength { found: proof.len() };
     if from > to {
-        return Err(ProofError::Order { from, to });
+        return Err(ProofError::SizesReversed { from, to });
     }
     if from == to || from == 0 {
         if !proof.is_empty() {
@@ -197,9 +200,9 @@ pub fn check_consistency(
         }
         let empty = super::Frontier::new().root();
         let same = if from == to { old == new } else { old == empty };
-        return same.then_some(()).ok_or(ProofError::Root);
+        return same.then_some(()).ok_or(ProofError::RootMismatch);
     }
-    // A perfect old tree is a node of the new one, and its root stands for the first hash.
+    // A perfect old tree is a node of the new one, and its root replaces the first hash.
     let whole = [old];
     let first: &[Hash] = if from.is_power_of_two() { &whole } else { &[] };
     let mut hashes = first.iter().chain(proof);
@@ -223,10 +226,10 @@ pub fn check_consistency(
     }
     (old_root == old && new_root == new)
         .then_some(())
-        .ok_or(ProofError::Root)
+        .ok_or(ProofError::RootMismatch)
 }
 
-/// Where a sibling stands beside the node that is climbed from.
+/// On which side of the node the sibling is.
 #[derive(Clone, Copy)]
 enum Side {
     Left,

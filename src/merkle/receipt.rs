@@ -1,7 +1,7 @@
 //! Receipts: the C2SP `tlog-proof` file, which an auditor of one event keeps.
 //!
-//! Owns the form of that file. Must never believe a checkpoint by itself: who checks a receipt
-//! brings the keys. A receipt, a payload and a verifier key are all that a check needs:
+//! Owns the form of that file. Must never trust a checkpoint by itself: the caller that checks a
+//! receipt brings the keys. A receipt, a payload and a verifier key are all that a check needs:
 //!
 //! ```text
 //! c2sp.org/tlog-proof@v1
@@ -17,12 +17,12 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use super::checkpoint::{Checkpoint, CheckpointError};
 use super::note::NoteVerifier;
 use super::proof::{PROOF_HASHES_MAX, ProofError, check_inclusion};
-use super::tree::{Hash, leaf_hash};
+use super::tree::{Hash, TreeHead, leaf_hash};
 
 /// The first line.
 const HEAD: &str = "c2sp.org/tlog-proof@v1";
 
-/// A receipt, taken apart and not yet checked.
+/// A parsed receipt, not yet verified.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Receipt {
     /// The leaf: the event's position.
@@ -50,7 +50,7 @@ pub enum ReceiptError {
 impl Receipt {
     /// The file.
     #[must_use]
-    pub fn text(&self) -> String {
+    pub fn to_text(&self) -> String {
         let mut text = format!("{HEAD}\nindex {}\n", self.index);
         for hash in &self.hashes {
             text.push_str(&STANDARD.encode(hash));
@@ -106,16 +106,16 @@ impl Receipt {
         })
     }
 
-    /// Checks that `entry` stands at the receipt's index in the log whose key one of `keys` is,
+    /// Checks that `entry` is at the receipt's index in the log whose key one of `keys` is,
     /// and gives the checkpoint that says so.
     ///
     /// # Errors
     /// Any of [`ReceiptError`].
-    pub fn check(&self, entry: &[u8], keys: &[NoteVerifier]) -> Result<Checkpoint, ReceiptError> {
-        let checkpoint = Checkpoint::of_any_log(&self.checkpoint, keys)?;
+    pub fn verify(&self, entry: &[u8], keys: &[NoteVerifier]) -> Result<Checkpoint, ReceiptError> {
+        let checkpoint = Checkpoint::from_verified_note_of_any_log(&self.checkpoint, keys)?;
         let leaf = leaf_hash(entry);
-        let tree = (checkpoint.size, checkpoint.root);
-        check_inclusion(&self.hashes, (self.index, leaf), tree)?;
+        let tree = TreeHead::new(checkpoint.size, checkpoint.root);
+        check_inclusion(&self.hashes, self.index, leaf, tree)?;
         Ok(checkpoint)
     }
 }

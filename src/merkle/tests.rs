@@ -4,7 +4,9 @@ use std::convert::Infallible;
 
 use proptest::prelude::*;
 
-use super::proof::{check_consistency, check_inclusion, consistency, inclusion, root as root_over};
+use super::proof::{
+    check_consistency, check_inclusion, prove_consistency, prove_inclusion, tree_root as root_over,
+};
 use super::*;
 
 /// Leaves of a tree of the test.
@@ -70,12 +72,14 @@ fn lend(leaves: &[Hash]) -> impl FnMut(Subtree) -> Result<Hash, Infallible> {
 
 fn included(index: u64, leaves: &[Hash]) -> Vec<Hash> {
     let size = leaves.len() as u64;
-    inclusion(index, size, lend(leaves)).unwrap().unwrap()
+    prove_inclusion(index, size, lend(leaves)).unwrap().unwrap()
 }
 
 fn consistent(from: u64, leaves: &[Hash]) -> Vec<Hash> {
     let size = leaves.len() as u64;
-    consistency(from, size, lend(leaves)).unwrap().unwrap()
+    prove_consistency(from, size, lend(leaves))
+        .unwrap()
+        .unwrap()
 }
 
 #[test]
@@ -83,25 +87,25 @@ fn proofs_are_those_of_the_definition_and_verify() {
     let all = leaves(70);
     for size in 1..=all.len() {
         let leaves = &all[..size];
-        let tree = (size as u64, tree_hash(leaves));
-        assert_eq!(root_over(tree.0, lend(leaves)), Ok(tree.1));
+        let tree = TreeHead::new(size as u64, tree_hash(leaves));
+        assert_eq!(root_over(tree.size, lend(leaves)), Ok(tree.root));
         for index in 0..size {
             let proof = included(index as u64, leaves);
             assert_eq!(proof, path(index, leaves), "{index} in {size}");
-            let leaf = (index as u64, leaves[index]);
-            assert_eq!(check_inclusion(&proof, leaf, tree), Ok(()));
+            let leaf = leaves[index];
+            assert_eq!(check_inclusion(&proof, index as u64, leaf, tree), Ok(()));
         }
         for from in 1..=size {
             let proof = consistent(from as u64, leaves);
             assert_eq!(proof, subproof(from, leaves, true), "{from} in {size}");
-            let old = (from as u64, tree_hash(&leaves[..from]));
+            let old = TreeHead::new(from as u64, tree_hash(&leaves[..from]));
             assert_eq!(check_consistency(&proof, old, tree), Ok(()));
         }
-        let empty = (0, Frontier::new().root());
+        let empty = TreeHead::new(0, Frontier::new().root());
         assert_eq!(check_consistency(&[], empty, tree), Ok(()));
         assert_eq!(
-            check_consistency(&[], (0, tree.1), tree),
-            Err(ProofError::Root)
+            check_consistency(&[], TreeHead::new(0, tree.root), tree),
+            Err(ProofError::RootMismatch)
         );
     }
 }
@@ -115,7 +119,7 @@ fn a_checkpoint_is_read_by_another_implementation_of_notes() {
         size: 12,
         root: [9; 32],
     };
-    let note = checkpoint.sign_twice(&key, &next).unwrap();
+    let note = checkpoint.sign_note_with_two_keys(&key, &next).unwrap();
     let theirs = signed_note::Note::from_bytes(note.as_bytes()).unwrap();
     for signer in [&key, &next] {
         let vkey = signer.verifier().to_string();
@@ -124,7 +128,7 @@ fn a_checkpoint_is_read_by_another_implementation_of_notes() {
         let (verified, unknown) = theirs.verify(&known).unwrap();
         assert_eq!((verified.len(), unknown.len()), (1, 1));
     }
-    assert_eq!(theirs.text(), checkpoint.text().as_bytes());
+    assert_eq!(theirs.text(), checkpoint.note_text().as_bytes());
     let read = tlog_tiles::Checkpoint::from_bytes(theirs.text()).unwrap();
     assert_eq!((read.origin(), read.size()), ("log.example/a", 12));
     assert_eq!(read.hash().0, [9; 32]);
@@ -133,13 +137,16 @@ fn a_checkpoint_is_read_by_another_implementation_of_notes() {
 #[test]
 fn what_no_tree_has_is_not_proven() {
     let all = leaves(5);
-    let beyond = ProofError::Index { index: 5, size: 5 };
-    assert_eq!(inclusion(5, 5, lend(&all)), Ok(Err(beyond)));
-    assert_eq!(check_inclusion(&[], (5, all[0]), (5, all[0])), Err(beyond));
-    let shrunk = ProofError::Order { from: 6, to: 5 };
-    assert_eq!(consistency(6, 5, lend(&all)), Ok(Err(shrunk)));
+    let beyond = ProofError::IndexOutOfRange { index: 5, size: 5 };
+    assert_eq!(prove_inclusion(5, 5, lend(&all)), Ok(Err(beyond)));
     assert_eq!(
-        check_consistency(&[], (6, all[0]), (5, all[0])),
+        check_inclusion(&[], 5, all[0], TreeHead::new(5, all[0])),
+        Err(beyond)
+    );
+    let shrunk = ProofError::SizesReversed { from: 6, to: 5 };
+    assert_eq!(prove_consistency(6, 5, lend(&all)), Ok(Err(shrunk)));
+    assert_eq!(
+        check_consistency(&[], TreeHead::new(6, all[0]), TreeHead::new(5, all[0])),
         Err(shrunk)
     );
 }
@@ -156,30 +163,30 @@ fn a_receipt_is_read_as_it_is_written_and_holds_for_its_entry_alone() {
         size: 5,
         root: tree_hash(&leaves),
     };
-    let note = checkpoint.sign_twice(&key, &next).unwrap();
+    let note = checkpoint.sign_note_with_two_keys(&key, &next).unwrap();
     let receipt = Receipt {
         index: 3,
         hashes: included(3, &leaves),
         checkpoint: note,
     };
-    let text = receipt.text();
+    let text = receipt.to_text();
     assert!(text.starts_with("c2sp.org/tlog-proof@v1\nindex 3\n"));
     assert_eq!(Receipt::parse(&text), Ok(receipt.clone()));
     let extra = text.replace("@v1\n", "@v1\nextra AAAA\n");
     assert_eq!(Receipt::parse(&extra), Ok(receipt.clone()));
     for signer in [&key, &next] {
         let keys = [signer.verifier().clone()];
-        assert_eq!(receipt.check(&entries[3], &keys), Ok(checkpoint.clone()));
-        let other = receipt.check(&entries[2], &keys);
-        assert_eq!(other, Err(ReceiptError::Proof(ProofError::Root)));
+        assert_eq!(receipt.verify(&entries[3], &keys), Ok(checkpoint.clone()));
+        let other = receipt.verify(&entries[2], &keys);
+        assert_eq!(other, Err(ReceiptError::Proof(ProofError::RootMismatch)));
     }
     // What another signs alone is no statement of the log.
     let foreign = Receipt {
-        checkpoint: checkpoint.sign(&witness).unwrap(),
+        checkpoint: checkpoint.sign_note(&witness).unwrap(),
         ..receipt
     };
     let keys = [witness.verifier().clone(), key.verifier().clone()];
-    let refused = foreign.check(&entries[3], &keys);
+    let refused = foreign.verify(&entries[3], &keys);
     assert_eq!(
         refused,
         Err(CheckpointError::Note(NoteError::NotSigned).into())
@@ -226,29 +233,32 @@ proptest! {
         let index = place as u64;
         let (leaf, root) = (all[place], tree_hash(&all));
         let proof = included(index, &all);
-        prop_assert_eq!(check_inclusion(&proof, (index, leaf), (size, root)), Ok(()));
+        prop_assert_eq!(check_inclusion(&proof, index, leaf, TreeHead::new(size, root)), Ok(()));
         let from = index + 1;
         let old = tree_hash(&all[..=place]);
         let link = consistent(from, &all);
-        prop_assert_eq!(check_consistency(&link, (from, old), (size, root)), Ok(()));
+        let (old_tree, tree) = (TreeHead::new(from, old), TreeHead::new(size, root));
+        prop_assert_eq!(check_consistency(&link, old_tree, tree), Ok(()));
 
         let mut other = root;
         other[bit / 8] ^= 1 << (bit % 8);
-        prop_assert!(check_inclusion(&proof, (index, leaf), (size, other)).is_err());
-        prop_assert!(check_inclusion(&proof, (index, other), (size, root)).is_err());
-        prop_assert!(check_consistency(&link, (from, old), (size, other)).is_err());
+        prop_assert!(check_inclusion(&proof, index, leaf, TreeHead::new(size, other)).is_err());
+        prop_assert!(check_inclusion(&proof, index, other, TreeHead::new(size, root)).is_err());
+        let other_tree = TreeHead::new(size, other);
+        prop_assert!(check_consistency(&link, old_tree, other_tree).is_err());
         if from < size {
-            prop_assert!(check_consistency(&link, (from, other), (size, root)).is_err());
+            let other_old = TreeHead::new(from, other);
+            prop_assert!(check_consistency(&link, other_old, tree).is_err());
         }
         for wrong in mutations(&proof, (changed, bit)) {
-            prop_assert!(check_inclusion(&wrong, (index, leaf), (size, root)).is_err());
+            prop_assert!(check_inclusion(&wrong, index, leaf, TreeHead::new(size, root)).is_err());
         }
         for wrong in mutations(&link, (changed, bit)) {
-            prop_assert!(check_consistency(&wrong, (from, old), (size, root)).is_err());
+            prop_assert!(check_consistency(&wrong, old_tree, tree).is_err());
         }
         // Another place or another size asks for another proof.
         for wrong in [index.wrapping_sub(1), index + 1] {
-            prop_assert!(check_inclusion(&proof, (wrong, leaf), (size, root)).is_err());
+            prop_assert!(check_inclusion(&proof, wrong, leaf, TreeHead::new(size, root)).is_err());
         }
     }
 }

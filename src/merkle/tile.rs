@@ -1,4 +1,4 @@
-//! Tiles: the tree in pieces that anybody can fetch and cache (C2SP tlog-tiles v0.1.0).
+//! Tiles: the tree in pieces that clients can fetch and cache (C2SP tlog-tiles v0.1.0).
 //!
 //! Owns the names of tiles and the arithmetic of what is in them. Must never read or write one:
 //! coordinates and hashes come in, names and hashes go out. A tile of level 0 holds 256 leaf
@@ -18,11 +18,11 @@ pub const TILE_BYTES: usize = TILE_WIDTH * size_of::<Hash>();
 /// Levels of the binary tree that one level of tiles spans: 2^8 = 256.
 pub const TILE_HEIGHT: u32 = 8;
 /// The highest level of tiles that the specification knows.
-pub const LEVEL_MAX: u8 = 63;
+pub const TILE_LEVEL_MAX: u8 = 63;
 /// Levels of tiles that a tree of less than 2^64 leaves has: 256^8 = 2^64.
-pub const LEVELS: u8 = 8;
+pub const TILE_LEVELS: u8 = 8;
 /// Bytes of one of our entries in a bundle: its length as a `uint16`, and a commitment.
-pub const BUNDLED_BYTES: usize = 2 + size_of::<Hash>();
+pub const BUNDLE_ENTRY_BYTES: usize = 2 + size_of::<Hash>();
 
 /// What a tile holds.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
@@ -45,7 +45,7 @@ pub struct TileId {
 impl TileId {
     /// A full tile of hashes.
     #[must_use]
-    pub const fn full(level: u8, index: u64) -> Self {
+    pub const fn full_hash_tile(level: u8, index: u64) -> Self {
         Self {
             kind: TileKind::Hashes(level),
             index,
@@ -71,7 +71,7 @@ impl TileId {
 
     /// Whether a tree of `size` leaves has it: no tile reaches beyond what has been published.
     #[must_use]
-    pub fn is_within(self, size: u64) -> bool {
+    pub fn is_within_tree(self, size: u64) -> bool {
         let level = match self.kind {
             TileKind::Entries => 0,
             TileKind::Hashes(level) => level,
@@ -85,14 +85,14 @@ impl TileId {
     /// Reads a path below `tile/`: `<L>/<N>[.p/<W>]` or `entries/<N>[.p/<W>]`. Each tile has one
     /// spelling; any other is no tile's.
     #[must_use]
-    pub fn parse(path: &str) -> Option<Self> {
+    pub fn parse_path(path: &str) -> Option<Self> {
         let (level, rest) = path.split_once('/')?;
         let kind = match level {
             "entries" => TileKind::Entries,
             digits => {
                 let level = decimal(digits)?;
                 let level = u8::try_from(level).ok()?;
-                (level <= LEVEL_MAX).then_some(TileKind::Hashes(level))?
+                (level <= TILE_LEVEL_MAX).then_some(TileKind::Hashes(level))?
             }
         };
         let (index, width) = match rest.split_once(".p/") {
@@ -169,13 +169,13 @@ fn parse_index(path: &str) -> Option<u64> {
 
 /// The root over a power of two of neighboring hashes of one level.
 #[must_use]
-pub fn root_of(hashes: &[Hash]) -> Option<Hash> {
+pub fn root_of_hashes(hashes: &[Hash]) -> Option<Hash> {
     match hashes {
         [] => None,
         [one] => Some(*one),
         more if more.len().is_power_of_two() => {
             let (left, right) = more.split_at(more.len() / 2);
-            Some(node_hash(&root_of(left)?, &root_of(right)?))
+            Some(node_hash(&root_of_hashes(left)?, &root_of_hashes(right)?))
         }
         _ => None,
     }
@@ -183,16 +183,16 @@ pub fn root_of(hashes: &[Hash]) -> Option<Hash> {
 
 /// The hashes of a tile's bytes; `None` where they do not divide into hashes.
 #[must_use]
-pub fn hashes_of(bytes: &[u8]) -> Option<Vec<Hash>> {
+pub fn parse_tile_hashes(bytes: &[u8]) -> Option<Vec<Hash>> {
     let (hashes, rest) = bytes.as_chunks::<32>();
     rest.is_empty().then(|| hashes.to_vec())
 }
 
 /// A bundle of commitments: each with its length before it.
 #[must_use]
-pub fn bundle(commitments: &[Hash]) -> Vec<u8> {
+pub fn encode_bundle(commitments: &[Hash]) -> Vec<u8> {
     const LENGTH: [u8; 2] = 32_u16.to_be_bytes();
-    let mut bytes = Vec::with_capacity(commitments.len() * BUNDLED_BYTES);
+    let mut bytes = Vec::with_capacity(commitments.len() * BUNDLE_ENTRY_BYTES);
     for commitment in commitments {
         bytes.extend_from_slice(&LENGTH);
         bytes.extend_from_slice(commitment);
@@ -202,9 +202,9 @@ pub fn bundle(commitments: &[Hash]) -> Vec<u8> {
 
 /// The commitments in a bundle's bytes; `None` where they are not a bundle of such.
 #[must_use]
-pub fn commitments_of(bundled: &[u8]) -> Option<Vec<Hash>> {
-    let (entries, rest) = bundled.as_chunks::<BUNDLED_BYTES>();
-    let entry = |entry: &[u8; BUNDLED_BYTES]| {
+pub fn parse_bundle(bundled: &[u8]) -> Option<Vec<Hash>> {
+    let (entries, rest) = bundled.as_chunks::<BUNDLE_ENTRY_BYTES>();
+    let entry = |entry: &[u8; BUNDLE_ENTRY_BYTES]| {
         let (length, commitment) = entry.split_first_chunk::<2>()?;
         let commitment = Hash::try_from(commitment).ok()?;
         (*length == 32_u16.to_be_bytes()).then_some(commitment)
@@ -231,11 +231,11 @@ mod tests {
             ("entries/x001/234", tile(TileKind::Entries, 1_234, 256)),
             ("entries/273.p/112", tile(TileKind::Entries, 273, 112)),
         ] {
-            assert_eq!(TileId::parse(path), Some(expected));
+            assert_eq!(TileId::parse_path(path), Some(expected));
             assert_eq!(expected.to_string(), path);
         }
         let last = tile(TileKind::Hashes(0), u64::MAX, 256);
-        assert_eq!(TileId::parse(&last.to_string()), Some(last));
+        assert_eq!(TileId::parse_path(&last.to_string()), Some(last));
     }
 
     #[test]
@@ -269,13 +269,13 @@ mod tests {
             "8/0/000",
             "0/x018/x446/x744/x073/x709/x551/616",
         ] {
-            assert_eq!(TileId::parse(path), None, "{path:?}");
+            assert_eq!(TileId::parse_path(path), None, "{path:?}");
         }
     }
 
     #[test]
     fn a_tree_of_70_000_leaves_has_the_tiles_of_the_specification() {
-        let within = |kind, index, width| tile(kind, index, width).is_within(70_000);
+        let within = |kind, index, width| tile(kind, index, width).is_within_tree(70_000);
         let hashes = TileKind::Hashes;
         for (kind, index, width) in [
             (hashes(0), 272, 256),
@@ -296,19 +296,19 @@ mod tests {
         }
         assert!(!within(hashes(3), 0, 1));
         assert!(!within(hashes(63), 0, 1));
-        assert!(!tile(hashes(0), 0, 1).is_within(0));
+        assert!(!tile(hashes(0), 0, 1).is_within_tree(0));
     }
 
     #[test]
     fn bundles_are_read_as_they_are_made() {
         let commitments = [[1; 32], [2; 32]];
-        let bytes = bundle(&commitments);
+        let bytes = encode_bundle(&commitments);
         assert_eq!(bytes.len(), 68);
         assert_eq!(&bytes[..3], &[0, 32, 1]);
-        assert_eq!(commitments_of(&bytes), Some(commitments.to_vec()));
-        assert_eq!(commitments_of(&bytes[..67]), None);
+        assert_eq!(parse_bundle(&bytes), Some(commitments.to_vec()));
+        assert_eq!(parse_bundle(&bytes[..67]), None);
         let mut longer = bytes;
         longer[1] = 33;
-        assert_eq!(commitments_of(&longer), None);
+        assert_eq!(parse_bundle(&longer), None);
     }
 }

@@ -10,6 +10,20 @@ use super::proof::Subtree;
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];
 
+/// The size of a tree and the root over all its leaves.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct TreeHead {
+    pub size: u64,
+    pub root: Hash,
+}
+
+impl TreeHead {
+    #[must_use]
+    pub const fn new(size: u64, root: Hash) -> Self {
+        Self { size, root }
+    }
+}
+
 /// The hash of a leaf: `SHA-256(0x00 || entry)`.
 #[must_use]
 pub fn leaf_hash(entry: &[u8]) -> Hash {
@@ -61,7 +75,7 @@ impl Frontier {
         }
     }
 
-    /// Puts together what [`Frontier::size`] and [`Frontier::hashes`] gave.
+    /// Puts together what [`Frontier::size`] and [`Frontier::subtree_roots`] gave.
     ///
     /// # Errors
     /// When the number of hashes does not fit the size. That the hashes are the right ones can be
@@ -85,23 +99,23 @@ impl Frontier {
 
     /// The roots of the perfect subtrees, the largest first.
     #[must_use]
-    pub fn hashes(&self) -> &[Hash] {
+    pub fn subtree_roots(&self) -> &[Hash] {
         &self.hashes
     }
 
     /// Adds one leaf whose entry is a 32-byte commitment: amortized two hashes.
-    pub fn append(&mut self, commitment: &Hash) {
+    pub fn append_commitment(&mut self, commitment: &Hash) {
         self.append_leaf(leaf_hash(commitment));
     }
 
     /// Adds one leaf by its leaf hash.
     pub fn append_leaf(&mut self, leaf: Hash) {
-        self.append_leaf_showing(leaf, |_subtree, _root| {});
+        self.append_leaf_visiting(leaf, |_subtree, _root| {});
     }
 
     /// The same, showing the root of every perfect subtree that the leaf completes, the leaf itself
     /// first.
-    pub fn append_leaf_showing(&mut self, leaf: Hash, mut show: impl FnMut(Subtree, &Hash)) {
+    pub fn append_leaf_visiting(&mut self, leaf: Hash, mut show: impl FnMut(Subtree, &Hash)) {
         let mut root = leaf;
         let mut subtree = Subtree {
             level: 0,
@@ -109,7 +123,7 @@ impl Frontier {
         };
         show(subtree, &root);
         for _ in 0..self.size.trailing_ones() {
-            // One hash stands for each bit set, so the trailing ones are all there.
+            // There is one hash for each bit that is set, so the trailing ones are all there.
             let Some(left) = self.hashes.pop() else { break };
             root = node_hash(&left, &root);
             subtree.level += 1;
@@ -123,7 +137,7 @@ impl Frontier {
     /// Adds `2^level` leaves by the root of the perfect subtree over them. `false` where no such
     /// subtree begins at this size, or the tree would have too many leaves.
     #[must_use]
-    pub fn append_subtree(&mut self, level: u32, root: Hash) -> bool {
+    pub fn try_append_subtree(&mut self, level: u32, root: Hash) -> bool {
         let Some(leaves) = 1_u64.checked_shl(level) else {
             return false;
         };
@@ -199,9 +213,9 @@ mod tests {
     fn parts_must_fit_the_size() {
         let mut frontier = Frontier::new();
         for entry in 0..11_u8 {
-            frontier.append(&[entry; 32]);
+            frontier.append_commitment(&[entry; 32]);
         }
-        let parts = frontier.hashes().to_vec();
+        let parts = frontier.subtree_roots().to_vec();
         assert_eq!(Frontier::from_parts(11, parts.clone()), Ok(frontier));
         assert_eq!(
             Frontier::from_parts(12, parts),
@@ -217,10 +231,10 @@ mod tests {
             let mut frontier = Frontier::new();
             let leaves: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
             for entry in &entries {
-                frontier.append(entry);
+                frontier.append_commitment(entry);
             }
             prop_assert_eq!(frontier.root(), tree_hash(&leaves));
-            let parts = (frontier.size(), frontier.hashes().to_vec());
+            let parts = (frontier.size(), frontier.subtree_roots().to_vec());
             prop_assert_eq!(Frontier::from_parts(parts.0, parts.1), Ok(frontier));
         }
     }

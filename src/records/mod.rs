@@ -241,7 +241,7 @@ impl Makers<'_> {
 
     fn account(self, of: OrganizationId, id: ServiceAccountId) -> Option<Arc<ServiceAccount>> {
         match self {
-            Self::Views(views) => views.directory.account(of, id),
+            Self::Views(views) => views.directory.service_account(of, id),
             Self::Past(state) => state.account(id).cloned(),
         }
     }

@@ -4,22 +4,22 @@ use crate::domain::catalogue::Catalogue;
 use crate::domain::ids::{CredentialId, SecretId};
 use crate::domain::record::Credential;
 use crate::domain::time::Timestamp;
-use crate::usage::{KeyUsage, Usage};
+use crate::usage::{CredentialUsage, UsageHistory};
 
 /// What a record of a credential tells of its use.
 pub(crate) struct Use {
-    usage: KeyUsage,
+    usage: CredentialUsage,
     status: &'static str,
-    stream: Option<(Usage, CredentialId)>,
+    stream: Option<(UsageHistory, CredentialId)>,
 }
 
 impl Use {
     /// Of a credential as it is now.
-    pub(crate) fn of(stream: Option<&Usage>, credential: &Credential) -> Self {
+    pub(crate) fn of(stream: Option<&UsageHistory>, credential: &Credential) -> Self {
         let Some(stream) = stream else {
             return Self::untold();
         };
-        let usage = stream.of(credential.id());
+        let usage = stream.usage_of(credential.id());
         let used = usage.last_used_at.is_some() || usage.last_reported_at.is_some();
         let status = if used {
             "used"
@@ -38,7 +38,7 @@ impl Use {
     /// Of a credential as it was once: the past of its use is not in the ledger.
     pub(crate) fn untold() -> Self {
         Self {
-            usage: KeyUsage::default(),
+            usage: CredentialUsage::default(),
             status: NOT_TRACKED,
             stream: None,
         }
@@ -68,7 +68,7 @@ impl Use {
         let Some((stream, id)) = &self.stream else {
             return Vec::new();
         };
-        let exercised = stream.exercised(*id);
+        let exercised = stream.exercised_scopes(*id);
         let covers = |scope: &str| {
             let covered = catalogue.expand([scope]);
             let known = |used: &String| used == scope || catalogue.holds(covered, used);

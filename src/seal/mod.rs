@@ -1,21 +1,21 @@
 //! Sealed values and the keys that open them.
 //!
-//! This module owns `DATA/keys/`: nobody else reads
+//! This module owns `DATA/keys/`: no other module reads
 //! or writes there. It must never draw a nonce for a sealed value, append to the log, or let a
 //! key leave in a form that prints. Plain values flow in and sealed ones out on the way to the
 //! log; back on the way from it, as text or as erased.
 
-pub(crate) mod cursor;
-pub mod export;
-pub mod files;
-pub mod import;
-pub mod keys;
-pub mod sealed;
+pub(crate) mod cursor_key;
+pub mod data_key_files;
+pub mod key_export;
+pub mod key_import;
+pub mod key_store;
+pub mod sealed_value;
 pub mod secret;
 
-mod digests;
-mod folder;
-mod wrapped;
+mod command_digests;
+mod keys_folder;
+mod wrapped_key;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -25,12 +25,12 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
-pub use export::{EncryptFor, Exported, export_keys};
-pub use files::KeyFiles;
-pub use import::{DecryptWith, ImportTarget, Imported, import_keys};
-pub use keys::{KeyStore, Opened};
-pub use sealed::{Context, Sealed};
-pub use secret::{DataKey, DataKeyId, SecretBytes};
+pub use data_key_files::DataKeyFiles;
+pub use key_export::{ExportEncryption, KeyExportReport, export_keys};
+pub use key_import::{ExportDecryption, KeyImportReport, KeyImportTarget, import_keys};
+pub use key_store::{KeyStore, OpenedValue};
+pub use sealed_value::{SealContext, SealedValue};
+pub use secret::{DataKeyId, SecretBytes, SecretKey};
 
 /// Why the keys folder or a sealed value could not be used. Paths and ids, never a secret.
 #[derive(Debug, Error)]
@@ -46,13 +46,13 @@ pub enum SealError {
     },
     /// A keys folder is to be created where there is one.
     #[error("the keys folder {} exists and is not empty", path.display())]
-    FolderInUse {
+    FolderNotEmpty {
         /// The folder.
         path: PathBuf,
     },
     /// Others than the owner may read what only the owner may.
     #[error("{} has mode {mode:o}: others can reach it; run `chmod go=` on it", path.display())]
-    Exposed {
+    ModeTooOpen {
         /// The folder or file.
         path: PathBuf,
         /// Its permission bits.
@@ -73,7 +73,7 @@ pub enum SealError {
          the file of `--master-key-file`), or, if it is lost, run `keyledger keys import` with an \
          export of the keys", path.display()
     )]
-    WrongMaster {
+    WrongMasterKey {
         /// The first file that showed it.
         path: PathBuf,
     },
@@ -90,16 +90,16 @@ pub enum SealError {
     },
     /// A data key of this id exists; writing another would lose what the first one sealed.
     #[error("the data key {0} exists")]
-    KeyExists(DataKeyId),
+    DataKeyExists(DataKeyId),
     /// The data key is not there.
     #[error("the data key {0} is missing or erased")]
-    KeyErased(DataKeyId),
+    KeyUnavailable(DataKeyId),
     /// The data key is there and the text is not what it sealed in this place.
     #[error("a value sealed under {0} does not authenticate in its place")]
     NotAuthentic(DataKeyId),
     /// The value is longer than a sealed value may be.
     #[error("a value of {bytes} bytes is too long to be sealed")]
-    TooLong {
+    ValueTooLong {
         /// Its length.
         bytes: usize,
     },
@@ -116,16 +116,16 @@ pub enum SealError {
     #[error("the export could not be decrypted")]
     Decrypt(#[source] age::DecryptError),
     /// An export was decrypted and its text is not an export's.
-    #[error("the export does not read, line {line}: {what}")]
-    BadExport {
+    #[error("line {line} of the export is invalid: {what}")]
+    MalformedExport {
         /// The line, from 1.
         line: usize,
         /// What does not fit.
         what: &'static str,
     },
     /// The export is of another log than the keys folder or the data folder.
-    #[error("the export is of log {export}, the folder of log {folder}")]
-    OtherLog {
+    #[error("the export belongs to log {export}, the folder to log {folder}")]
+    WrongLog {
         /// The export's log id, hex.
         export: String,
         /// The folder's log id, hex.
@@ -153,7 +153,7 @@ pub enum SealError {
     },
     /// The export's own stream failed.
     #[error("cannot {doing} the export")]
-    Stream {
+    ExportStream {
         /// What was being done.
         doing: &'static str,
         /// What the system said.

@@ -67,9 +67,9 @@ impl<'de> Deserialize<'de> for DataKeyId {
 }
 
 /// A 32-byte key: a data key, the master key, a seed.
-pub struct DataKey(Zeroizing<[u8; 32]>);
+pub struct SecretKey(Zeroizing<[u8; 32]>);
 
-impl DataKey {
+impl SecretKey {
     /// Takes over the bytes of a key.
     pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
         Self(bytes)
@@ -81,9 +81,9 @@ impl DataKey {
     }
 }
 
-impl fmt::Debug for DataKey {
+impl fmt::Debug for SecretKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("DataKey(..)")
+        f.write_str("SecretKey(..)")
     }
 }
 

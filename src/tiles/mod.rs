@@ -4,11 +4,11 @@
 //! edge are in RAM with the newest checkpoint and are shown no further than that reaches. Files are
 //! not the truth: one that is missing is made again from the log, and so is one that differs from
 //! the log, which is set aside and reported. Must never sign anything. Commitments
-//! flow in from the log, checkpoints from whoever signs; tiles, notes and proofs flow out.
+//! flow in from the log, checkpoints from the signer; tiles, notes and proofs flow out.
 
-mod edge;
-mod files;
-mod growing;
+mod right_edge;
+mod tile_files;
+mod tree_grower;
 
 #[cfg(test)]
 mod tests;
@@ -22,14 +22,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::degraded::DegradedParts;
-use crate::log::{ReadError, Reader};
-use crate::merkle::tile::{TILE_ENTRIES, TILE_HEIGHT, commitments_of, hashes_of, root_of};
+use crate::log::{LogReadError, LogReader};
+use crate::merkle::tile::{
+    TILE_ENTRIES, TILE_HEIGHT, parse_bundle, parse_tile_hashes, root_of_hashes,
+};
 use crate::merkle::{Checkpoint, Hash, ProofError, Receipt, Subtree, TileId, TileKind, proof};
 use crate::merkle::{leaf_hash, tile};
-use edge::{Edge, FullTile, place};
-use files::Files;
+use right_edge::{FullTile, RightEdge, locate_subtree};
+use tile_files::TileFiles;
 
-pub(crate) use growing::Growing;
+pub(crate) use tree_grower::TreeGrower;
 
 /// Checkpoints of the last minutes that receipts can be asked against: 330 bytes each. Beyond, one
 /// an hour stays.
@@ -42,7 +44,7 @@ const HOUR_S: u64 = 3_600;
 pub enum TileError {
     /// The log cannot be read.
     #[error("the log cannot be read")]
-    Log(#[from] ReadError),
+    Log(#[from] LogReadError),
     /// The system refused something.
     #[error("cannot {action} {}", path.display())]
     File {
@@ -56,7 +58,7 @@ pub enum TileError {
     },
     /// A subtree that no tile holds.
     #[error("a part of the tree that is not there was asked for")]
-    Absent,
+    SubtreeMissing,
 }
 
 impl TileError {
@@ -72,16 +74,16 @@ impl TileError {
 
 /// Why there is no receipt.
 #[derive(Debug, thiserror::Error)]
-pub enum NoReceipt {
+pub enum ProofUnavailable {
     /// Nothing has been published yet, or not so far.
     #[error("the position is not covered by a published checkpoint yet")]
     NotPublished,
     /// No checkpoint of that size is kept.
     #[error("no checkpoint of {0} events is kept")]
-    NoCheckpoint(u64),
+    UnknownCheckpoint(u64),
     /// The position is not in the tree of that size.
     #[error(transparent)]
-    Beyond(#[from] ProofError),
+    OutOfRange(#[from] ProofError),
     /// The tree cannot be read.
     #[error(transparent)]
     Tree(#[from] TileError),
@@ -89,20 +91,20 @@ pub enum NoReceipt {
 
 /// A signed checkpoint that has been published, with its right edge.
 #[derive(Debug)]
-pub struct Published {
+pub struct PublishedCheckpoint {
     /// What was signed.
     pub checkpoint: Checkpoint,
     /// The signed note.
     pub note: Arc<str>,
-    edge: Edge,
+    edge: RightEdge,
 }
 
 /// The published tree of a log.
 #[derive(Debug)]
 pub struct Tiles {
-    files: Files,
-    reader: Reader,
-    newest: watch::Sender<Option<Arc<Published>>>,
+    files: TileFiles,
+    reader: LogReader,
+    newest: watch::Sender<Option<Arc<PublishedCheckpoint>>>,
     kept: RwLock<Kept>,
 }
 
@@ -137,9 +139,9 @@ impl Kept {
 impl Tiles {
     /// The tree of a log, with its files in `folder`. Nothing is published yet.
     #[must_use]
-    pub fn new(folder: PathBuf, reader: Reader, degraded: DegradedParts) -> Self {
+    pub fn new(folder: PathBuf, reader: LogReader, degraded: DegradedParts) -> Self {
         Self {
-            files: Files::new(folder, degraded),
+            files: TileFiles::new(folder, degraded),
             reader,
             newest: watch::Sender::new(None),
             kept: RwLock::default(),
@@ -148,14 +150,14 @@ impl Tiles {
 
     /// What has been published last.
     #[must_use]
-    pub fn published(&self) -> Option<Arc<Published>> {
+    pub fn newest_published(&self) -> Option<Arc<PublishedCheckpoint>> {
         self.newest.borrow().clone()
     }
 
     /// Waits until the event at a position is covered, for so long at most.
-    pub async fn wait_for(&self, position: u64, within: Duration) -> bool {
+    pub async fn wait_until_published(&self, position: u64, within: Duration) -> bool {
         let mut news = self.newest.subscribe();
-        let covered = |newest: &Option<Arc<Published>>| {
+        let covered = |newest: &Option<Arc<PublishedCheckpoint>>| {
             newest
                 .as_ref()
                 .is_some_and(|newest| newest.checkpoint.size > position)
@@ -165,12 +167,12 @@ impl Tiles {
     }
 
     /// Remembers a checkpoint that was signed before, for receipts against it.
-    pub(crate) fn remember(&self, size: u64, note: &str, seconds: u64) {
+    pub(crate) fn remember_checkpoint(&self, size: u64, note: &str, seconds: u64) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         kept.add(size, &Arc::from(note), seconds);
     }
 
-    fn publish(&self, published: Published, seconds: u64) {
+    fn publish_checkpoint(&self, published: PublishedCheckpoint, seconds: u64) {
         let mut kept = self.kept.write().unwrap_or_else(PoisonError::into_inner);
         kept.add(published.checkpoint.size, &published.note, seconds);
         drop(kept);
@@ -181,20 +183,20 @@ impl Tiles {
     ///
     /// # Errors
     /// When the tile's file or the log cannot be read.
-    pub fn tile(&self, id: TileId) -> Result<Option<Vec<u8>>, TileError> {
-        let Some(published) = self.published() else {
+    pub fn tile_bytes(&self, id: TileId) -> Result<Option<Vec<u8>>, TileError> {
+        let Some(published) = self.newest_published() else {
             return Ok(None);
         };
-        if !id.is_within(published.checkpoint.size) {
+        if !id.is_within_tree(published.checkpoint.size) {
             return Ok(None);
         }
-        if let Some(bytes) = published.edge.tile(id).filter(|_| !id.is_full()) {
+        if let Some(bytes) = published.edge.partial_tile(id).filter(|_| !id.is_full()) {
             return Ok(Some(bytes));
         }
         // What is behind the edge is full, whatever of it is asked for.
-        let mut bytes = self.full(TileId { width: 256, ..id })?;
+        let mut bytes = self.full_tile_bytes(TileId { width: 256, ..id })?;
         let each = match id.kind {
-            TileKind::Entries => tile::BUNDLED_BYTES,
+            TileKind::Entries => tile::BUNDLE_ENTRY_BYTES,
             TileKind::Hashes(_) => size_of::<Hash>(),
         };
         bytes.truncate(usize::from(id.width) * each);
@@ -202,10 +204,10 @@ impl Tiles {
     }
 
     /// A full tile: from its file, else from the log, and the file is made again.
-    fn full(&self, id: TileId) -> Result<Vec<u8>, TileError> {
-        if let Some(bytes) = self.files.read(id)? {
+    fn full_tile_bytes(&self, id: TileId) -> Result<Vec<u8>, TileError> {
+        if let Some(bytes) = self.files.read_or_set_aside(id)? {
             let each = match id.kind {
-                TileKind::Entries => tile::BUNDLED_BYTES,
+                TileKind::Entries => tile::BUNDLE_ENTRY_BYTES,
                 TileKind::Hashes(_) => size_of::<Hash>(),
             };
             if bytes.len() == each * tile::TILE_WIDTH {
@@ -214,22 +216,24 @@ impl Tiles {
             self.files.set_aside_differing(id)?;
         }
         let made = match id.kind {
-            TileKind::Entries => FullTile::of_entries(id.index, &self.entries(id.index)?),
+            TileKind::Entries => {
+                FullTile::from_commitments(id.index, &self.bundle_commitments(id.index)?)
+            }
             TileKind::Hashes(0) => {
-                let entries = self.entries(id.index)?;
+                let entries = self.bundle_commitments(id.index)?;
                 let hashes: Vec<Hash> = entries.iter().map(|entry| leaf_hash(entry)).collect();
-                FullTile::of_hashes(0, id.index, &hashes)
+                FullTile::from_hashes(0, id.index, &hashes)
             }
             TileKind::Hashes(level) => {
                 let first = id.index * TILE_ENTRIES;
                 let below = (first..first + TILE_ENTRIES)
                     .map(|below| self.root_of_tile(level - 1, below))
                     .collect::<Result<Vec<Hash>, _>>()?;
-                FullTile::of_hashes(level, id.index, &below)
+                FullTile::from_hashes(level, id.index, &below)
             }
         };
-        // Whoever asks for it gets it, also where it cannot be kept.
-        match self.files.write(std::slice::from_ref(&made)) {
+        // The tile is answered even where its file cannot be written.
+        match self.files.write_tiles(std::slice::from_ref(&made)) {
             Ok(()) => {}
             Err(why @ TileError::File { .. }) => {
                 tracing::warn!(%why, "a tile that was missing cannot be kept");
@@ -240,13 +244,13 @@ impl Tiles {
     }
 
     fn root_of_tile(&self, level: u8, index: u64) -> Result<Hash, TileError> {
-        let bytes = self.full(TileId::full(level, index))?;
-        let hashes = hashes_of(&bytes).ok_or(TileError::Absent)?;
-        root_of(&hashes).ok_or(TileError::Absent)
+        let bytes = self.full_tile_bytes(TileId::full_hash_tile(level, index))?;
+        let hashes = parse_tile_hashes(&bytes).ok_or(TileError::SubtreeMissing)?;
+        root_of_hashes(&hashes).ok_or(TileError::SubtreeMissing)
     }
 
     /// The commitments of a full bundle, from the log.
-    fn entries(&self, index: u64) -> Result<Vec<Hash>, TileError> {
+    fn bundle_commitments(&self, index: u64) -> Result<Vec<Hash>, TileError> {
         let first = index * TILE_ENTRIES;
         self.commitments(first, first + TILE_ENTRIES)
     }
@@ -254,16 +258,16 @@ impl Tiles {
     fn commitments(&self, from: u64, to: u64) -> Result<Vec<Hash>, TileError> {
         let mut commitments = Vec::new();
         let visit = |_, _: &[u8], commitment: &Hash| commitments.push(*commitment);
-        self.reader.scan_committed(from, to, visit)?;
+        self.reader.scan_with_commitments(from, to, visit)?;
         Ok(commitments)
     }
 
     /// The edge of the tree over the first `size` events, from files and the log.
-    fn edge(&self, size: u64) -> Result<Edge, TileError> {
+    fn right_edge(&self, size: u64) -> Result<RightEdge, TileError> {
         let commitments = self.commitments(size - size % TILE_ENTRIES, size)?;
         let mut levels = vec![commitments.iter().map(|entry| leaf_hash(entry)).collect()];
         let mut below = size >> TILE_HEIGHT;
-        for level in 1..tile::LEVELS {
+        for level in 1..tile::TILE_LEVELS {
             if below == 0 {
                 break;
             }
@@ -272,28 +276,36 @@ impl Tiles {
             levels.push(roots.collect::<Result<Vec<Hash>, _>>()?);
             below >>= TILE_HEIGHT;
         }
-        Ok(Edge::new(size, commitments, levels))
+        Ok(RightEdge::from_partial_tiles(size, commitments, levels))
     }
 
     /// The root of a perfect subtree that the published tree has.
-    fn root_of(&self, published: &Published, subtree: Subtree) -> Result<Hash, TileError> {
-        if let Some(root) = published.edge.root_of(subtree) {
+    fn subtree_root(
+        &self,
+        published: &PublishedCheckpoint,
+        subtree: Subtree,
+    ) -> Result<Hash, TileError> {
+        if let Some(root) = published.edge.subtree_root(subtree) {
             return Ok(root);
         }
-        let (level, at) = place(subtree).ok_or(TileError::Absent)?;
-        let bytes = self.full(TileId::full(level, at.tile))?;
-        let hashes = hashes_of(&bytes).ok_or(TileError::Absent)?;
-        let under = hashes.get(at.start..at.end).ok_or(TileError::Absent)?;
-        root_of(under).ok_or(TileError::Absent)
+        let (level, at) = locate_subtree(subtree).ok_or(TileError::SubtreeMissing)?;
+        let bytes = self.full_tile_bytes(TileId::full_hash_tile(level, at.tile_index))?;
+        let hashes = parse_tile_hashes(&bytes).ok_or(TileError::SubtreeMissing)?;
+        let under = hashes
+            .get(at.start..at.end)
+            .ok_or(TileError::SubtreeMissing)?;
+        root_of_hashes(under).ok_or(TileError::SubtreeMissing)
     }
 
     /// A receipt for the event at a position, against the newest checkpoint or one that is kept.
     /// Reads files: off the async threads.
     ///
     /// # Errors
-    /// Any of [`NoReceipt`].
-    pub fn receipt(&self, position: u64, size: Option<u64>) -> Result<Receipt, NoReceipt> {
-        let published = self.published().ok_or(NoReceipt::NotPublished)?;
+    /// Any of [`ProofUnavailable`].
+    pub fn receipt(&self, position: u64, size: Option<u64>) -> Result<Receipt, ProofUnavailable> {
+        let published = self
+            .newest_published()
+            .ok_or(ProofUnavailable::NotPublished)?;
         let (size, note) = match size {
             None => (published.checkpoint.size, Arc::clone(&published.note)),
             Some(size) => {
@@ -301,14 +313,14 @@ impl Tiles {
                 let note = kept
                     .note(size)
                     .filter(|_| size <= published.checkpoint.size);
-                (size, note.ok_or(NoReceipt::NoCheckpoint(size))?)
+                (size, note.ok_or(ProofUnavailable::UnknownCheckpoint(size))?)
             }
         };
         if position >= published.checkpoint.size {
-            return Err(NoReceipt::NotPublished);
+            return Err(ProofUnavailable::NotPublished);
         }
-        let roots = |subtree| self.root_of(&published, subtree);
-        let hashes = proof::inclusion(position, size, roots)??;
+        let roots = |subtree| self.subtree_root(&published, subtree);
+        let hashes = proof::prove_inclusion(position, size, roots)??;
         Ok(Receipt {
             index: position,
             hashes,
@@ -320,34 +332,39 @@ impl Tiles {
     /// been published. Reads files: off the async threads.
     ///
     /// # Errors
-    /// [`NoReceipt::NotPublished`], [`NoReceipt::Beyond`] or [`NoReceipt::Tree`].
-    pub fn consistency(&self, from: u64, to: u64) -> Result<Vec<Hash>, NoReceipt> {
-        let published = self.published().ok_or(NoReceipt::NotPublished)?;
+    /// [`ProofUnavailable::NotPublished`], [`ProofUnavailable::OutOfRange`] or
+    /// [`ProofUnavailable::Tree`].
+    pub fn consistency_proof(&self, from: u64, to: u64) -> Result<Vec<Hash>, ProofUnavailable> {
+        let published = self
+            .newest_published()
+            .ok_or(ProofUnavailable::NotPublished)?;
         if to > published.checkpoint.size {
-            return Err(NoReceipt::NotPublished);
+            return Err(ProofUnavailable::NotPublished);
         }
-        let roots = |subtree| self.root_of(&published, subtree);
-        Ok(proof::consistency(from, to, roots)??)
+        let roots = |subtree| self.subtree_root(&published, subtree);
+        Ok(proof::prove_consistency(from, to, roots)??)
     }
 
     /// The root over the first `size` events, which must have been published. Reads files: off the
     /// async threads.
     ///
     /// # Errors
-    /// [`NoReceipt::NotPublished`] or [`NoReceipt::Tree`].
-    pub fn root_at(&self, size: u64) -> Result<Hash, NoReceipt> {
-        let published = self.published().ok_or(NoReceipt::NotPublished)?;
+    /// [`ProofUnavailable::NotPublished`] or [`ProofUnavailable::Tree`].
+    pub fn root_at(&self, size: u64) -> Result<Hash, ProofUnavailable> {
+        let published = self
+            .newest_published()
+            .ok_or(ProofUnavailable::NotPublished)?;
         if size > published.checkpoint.size {
-            return Err(NoReceipt::NotPublished);
+            return Err(ProofUnavailable::NotPublished);
         }
-        let roots = |subtree| self.root_of(&published, subtree);
-        Ok(proof::root(size, roots)?)
+        let roots = |subtree| self.subtree_root(&published, subtree);
+        Ok(proof::tree_root(size, roots)?)
     }
 }
 
-/// The hashes of a level of a bundle's commitments, for who recomputes a tree from bundles.
+/// The leaf hashes of a bundle's commitments, for recomputing a tree from bundles.
 #[must_use]
-pub fn leaves_of(bundled: &[u8]) -> Option<Vec<Hash>> {
-    let commitments = commitments_of(bundled)?;
+pub fn bundle_leaf_hashes(bundled: &[u8]) -> Option<Vec<Hash>> {
+    let commitments = parse_bundle(bundled)?;
     Some(commitments.iter().map(|entry| leaf_hash(entry)).collect())
 }

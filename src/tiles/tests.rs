@@ -1,5 +1,5 @@
 //! The published tree against another maker's implementation, at every tile boundary; and its
-//! files when they are gone or somebody has touched them.
+//! files when they are gone or were changed from outside.
 
 use std::fs;
 
@@ -9,10 +9,10 @@ use tlog_tiles::{Error, HashReader};
 use super::*;
 use crate::clock::Clock;
 use crate::degraded::Part;
-use crate::log::{Disk, Lane, Log, LogSettings, SpareMaking};
+use crate::log::{AppendSpace, Disk, Log, LogSettings, SpareMaker};
 use crate::merkle::proof::{check_consistency, check_inclusion};
-use crate::merkle::tile::{LEVELS, bundle};
-use crate::merkle::{Frontier, NoteSigner};
+use crate::merkle::tile::{TILE_LEVELS, encode_bundle};
+use crate::merkle::{Frontier, NoteSigner, TreeHead};
 
 const ORIGIN: &str = "log.example/tiles";
 /// Sizes around all boundaries of tiles of the first two levels.
@@ -23,7 +23,7 @@ struct World {
     _dir: tempfile::TempDir,
     log: Log,
     tiles: Arc<Tiles>,
-    growing: Growing,
+    growing: TreeGrower,
     folder: PathBuf,
     degraded: DegradedParts,
     commitments: Vec<Hash>,
@@ -46,15 +46,15 @@ impl World {
         let settings = LogSettings {
             segment_bytes: 1024 * 1024,
             headroom_bytes: 0,
-            spares: SpareMaking::ByHand,
+            spares: SpareMaker::ByCaller,
         };
         let disk = Disk::Real;
         let log = Log::create(disk, &dir.path().join("log"), [7; 16], settings).unwrap();
         let folder = dir.path().join("tiles");
         let degraded = DegradedParts::new(Clock::system());
         let tiles = Arc::new(Tiles::new(folder.clone(), log.reader(), degraded.clone()));
-        let empty = (0, Frontier::new().root());
-        let growing = Growing::at(Arc::clone(&tiles), empty).unwrap();
+        let empty = TreeHead::new(0, Frontier::new().root());
+        let growing = TreeGrower::resume_at(Arc::clone(&tiles), empty).unwrap();
         Self {
             _dir: dir,
             log,
@@ -73,7 +73,7 @@ impl World {
             let next = self.log.next_position();
             let last = size.min(next + 5_000);
             let batch: Vec<String> = (next..last).map(|at| format!("event {at}")).collect();
-            self.log.append(&batch, Lane::Ordinary).unwrap();
+            self.log.append(&batch, AppendSpace::Ordinary).unwrap();
             for (at, payload) in (next..last).zip(&batch) {
                 let commitment = crate::domain::envelope::commitment(payload.as_bytes()).0;
                 self.commitments.push(commitment);
@@ -81,15 +81,17 @@ impl World {
                 self.theirs.0.extend(new);
             }
         }
-        let root = self.growing.grow(size).unwrap();
+        let root = self.growing.grow_to(size).unwrap();
         assert_eq!(root, self.log.frontier().root());
         let checkpoint = Checkpoint {
             origin: ORIGIN.to_owned(),
             size,
             root,
         };
-        let note = checkpoint.sign(&signer()).unwrap();
-        self.growing.publish(checkpoint, &note, size).unwrap();
+        let note = checkpoint.sign_note(&signer()).unwrap();
+        self.growing
+            .publish_checkpoint(checkpoint, &note, size)
+            .unwrap();
     }
 
     /// The hash of a perfect subtree, by the other implementation.
@@ -109,13 +111,13 @@ impl World {
         let expected = match kind {
             TileKind::Entries => {
                 let at = |place: u64| usize::try_from(place).unwrap();
-                bundle(&self.commitments[at(places.start)..at(places.end)])
+                encode_bundle(&self.commitments[at(places.start)..at(places.end)])
             }
             TileKind::Hashes(level) => places
                 .flat_map(|at| self.theirs(level * 8, at))
                 .collect::<Vec<u8>>(),
         };
-        assert_eq!(self.tiles.tile(id).unwrap(), Some(expected), "{id}");
+        assert_eq!(self.tiles.tile_bytes(id).unwrap(), Some(expected), "{id}");
     }
 }
 
@@ -126,7 +128,7 @@ fn signer() -> NoteSigner {
 /// The tiles of a tree that are looked at: the first, the last full one, the partial one in a few
 /// widths.
 fn check_tiles(world: &World, size: u64) {
-    for level in 0..LEVELS {
+    for level in 0..TILE_LEVELS {
         let at_level = size >> (8 * u32::from(level));
         let (full, partial) = (at_level / 256, u16::try_from(at_level % 256).unwrap());
         let kinds = [TileKind::Hashes(level), TileKind::Entries];
@@ -149,7 +151,7 @@ fn check_tiles(world: &World, size: u64) {
                 index: full,
                 width: partial + 1,
             };
-            assert_eq!(world.tiles.tile(beyond).unwrap(), None, "{beyond}");
+            assert_eq!(world.tiles.tile_bytes(beyond).unwrap(), None, "{beyond}");
         }
     }
 }
@@ -166,17 +168,17 @@ fn check_proofs(world: &World, size: u64) {
         let receipt = world.tiles.receipt(position, None).unwrap();
         let commitment = world.commitments[usize::try_from(position).unwrap()];
         let leaf = leaf_hash(&commitment);
-        check_inclusion(&receipt.hashes, (position, leaf), (size, root)).unwrap();
+        check_inclusion(&receipt.hashes, position, leaf, TreeHead::new(size, root)).unwrap();
         let their_proof = receipt.hashes.iter().map(|hash| tlog_tiles::Hash(*hash));
         let their_leaf = tlog_tiles::record_hash(&commitment);
         let their_proof = their_proof.collect();
         tlog_tiles::check_record(&their_proof, size, theirs, position, their_leaf).unwrap();
-        assert_eq!(receipt.check(&commitment, &keys).unwrap().size, size);
+        assert_eq!(receipt.verify(&commitment, &keys).unwrap().size, size);
     }
     for from in SIZES.into_iter().filter(|from| *from <= size) {
-        let proof = world.tiles.consistency(from, size).unwrap();
+        let proof = world.tiles.consistency_proof(from, size).unwrap();
         let old = world.tiles.root_at(from).unwrap();
-        check_consistency(&proof, (from, old), (size, root)).unwrap();
+        check_consistency(&proof, TreeHead::new(from, old), TreeHead::new(size, root)).unwrap();
         if from < size {
             let proof = proof.into_iter().map(tlog_tiles::Hash).collect();
             let old = world.their_root(from);
@@ -185,15 +187,15 @@ fn check_proofs(world: &World, size: u64) {
         // A checkpoint of then is as good for a receipt.
         let receipt = world.tiles.receipt(from - 1, Some(from)).unwrap();
         let commitment = world.commitments[usize::try_from(from - 1).unwrap()];
-        assert_eq!(receipt.check(&commitment, &keys).unwrap().size, from);
+        assert_eq!(receipt.verify(&commitment, &keys).unwrap().size, from);
     }
 }
 
 #[test]
 fn tiles_and_proofs_are_those_of_another_implementation_at_every_boundary() {
     let mut world = World::new();
-    assert_eq!(world.growing.grow(0).unwrap(), Frontier::new().root());
-    assert!(world.tiles.published().is_none());
+    assert_eq!(world.growing.grow_to(0).unwrap(), Frontier::new().root());
+    assert!(world.tiles.newest_published().is_none());
     assert!(world.tiles.receipt(0, None).is_err());
     for size in SIZES {
         world.publish(size);
@@ -207,26 +209,29 @@ fn nothing_is_shown_or_proven_beyond_what_is_published() {
     let mut world = World::new();
     world.publish(300);
     // Appended and not published.
-    world.log.append(&["event 300"], Lane::Ordinary).unwrap();
-    world.growing.grow(301).unwrap();
+    world
+        .log
+        .append(&["event 300"], AppendSpace::Ordinary)
+        .unwrap();
+    world.growing.grow_to(301).unwrap();
     let refused = |position, size| world.tiles.receipt(position, size).unwrap_err();
-    assert!(matches!(refused(300, None), NoReceipt::NotPublished));
+    assert!(matches!(refused(300, None), ProofUnavailable::NotPublished));
     assert!(matches!(
         refused(0, Some(301)),
-        NoReceipt::NoCheckpoint(301)
+        ProofUnavailable::UnknownCheckpoint(301)
     ));
     assert!(matches!(
         refused(0, Some(299)),
-        NoReceipt::NoCheckpoint(299)
+        ProofUnavailable::UnknownCheckpoint(299)
     ));
-    assert!(world.tiles.consistency(3, 301).is_err());
-    assert!(world.tiles.consistency(301, 300).is_err());
+    assert!(world.tiles.consistency_proof(3, 301).is_err());
+    assert!(world.tiles.consistency_proof(301, 300).is_err());
     let edge = TileId {
         kind: TileKind::Entries,
         index: 1,
         width: 45,
     };
-    assert_eq!(world.tiles.tile(edge).unwrap(), None);
+    assert_eq!(world.tiles.tile_bytes(edge).unwrap(), None);
 }
 
 #[test]
@@ -243,7 +248,8 @@ fn tiles_that_are_gone_are_made_again_from_the_log() {
     assert_eq!(fs::read(&file).unwrap(), before);
     fs::remove_dir_all(&world.folder).unwrap();
     let root = world.log.frontier().root();
-    let again = Growing::at(Arc::clone(&world.tiles), (66_000, root)).unwrap();
+    let again =
+        TreeGrower::resume_at(Arc::clone(&world.tiles), TreeHead::new(66_000, root)).unwrap();
     assert_eq!(again.edge, world.growing.edge);
     assert_eq!(fs::read(&file).unwrap(), before);
 }
@@ -267,7 +273,8 @@ fn a_file_that_differs_is_set_aside_and_made_again_when_the_tree_is_read() {
         let whole = fs::read(&file).unwrap();
         for changed in differing(&whole, byte) {
             fs::write(&file, &changed).unwrap();
-            let growing = Growing::at(Arc::clone(&world.tiles), (700, root)).unwrap();
+            let growing =
+                TreeGrower::resume_at(Arc::clone(&world.tiles), TreeHead::new(700, root)).unwrap();
             found += 1;
             assert_eq!(growing.edge, world.growing.edge);
             assert_eq!(fs::read(&file).unwrap(), whole, "{path}");
@@ -289,7 +296,10 @@ fn every_file_is_held_against_the_log() {
         let whole = fs::read(&file).unwrap();
         let changed = differing(&whole, whole.len() - 1)[number % 4].clone();
         fs::write(&file, changed).unwrap();
-        world.tiles.mend(66_000, || false).unwrap();
+        world
+            .tiles
+            .rewrite_differing_files(66_000, || false)
+            .unwrap();
         assert_eq!(fs::read(&file).unwrap(), whole, "{path}");
         assert_eq!(world.degraded.damage_found().len(), number + 1);
     }
@@ -299,7 +309,10 @@ fn every_file_is_held_against_the_log() {
     fs::create_dir(&file).unwrap();
     fs::remove_dir_all(&folder).unwrap();
     fs::write(&folder, "a file").unwrap();
-    world.tiles.mend(66_000, || false).unwrap();
+    world
+        .tiles
+        .rewrite_differing_files(66_000, || false)
+        .unwrap();
     check_tiles(&world, 66_000);
     assert_eq!(world.degraded.damage_found().len(), files.len() + 2);
     assert!(file.is_file());
@@ -328,7 +341,7 @@ fn an_edge_read_from_files_is_the_edge_that_grew() {
     let mut world = World::new();
     for size in [1, 2, 255, 256, 257, 511, 512, 700] {
         world.publish(size);
-        let read = world.tiles.edge(size).unwrap();
+        let read = world.tiles.right_edge(size).unwrap();
         assert_eq!(read, world.growing.edge, "{size}");
     }
 }
@@ -336,12 +349,13 @@ fn an_edge_read_from_files_is_the_edge_that_grew() {
 proptest! {
     #[test]
     fn the_edge_has_the_root_of_the_frontier(count in 0_u64..1_200) {
-        let (mut edge, mut frontier, mut full) = (Edge::default(), Frontier::new(), Vec::new());
+        let (mut edge, mut frontier) = (RightEdge::default(), Frontier::new());
+        let mut full = Vec::new();
         for at in 0..count {
             let mut commitment = [0; 32];
             commitment[..8].copy_from_slice(&at.to_le_bytes());
-            edge.append(&commitment, &mut full);
-            frontier.append(&commitment);
+            edge.append_commitment(&commitment, &mut full);
+            frontier.append_commitment(&commitment);
         }
         prop_assert_eq!(edge.root(), frontier.root());
         prop_assert_eq!(full.len() as u64, 2 * (count / 256));

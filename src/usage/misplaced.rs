@@ -1,4 +1,4 @@
-//! What stands where a file or folder of the usage history should be and is none: set aside.
+//! Sets aside what is in the place of a file or folder of the usage history and is not one.
 
 use std::fs;
 use std::io;

@@ -2,64 +2,66 @@
 //!
 //! A second stream beside the ledger's log, made for volume and not for proof: a call is recorded
 //! in well under a microsecond and never waits for a disk. Owns `DATA/usage`: segments of records
-//! (`stream`, `record`), hourly roll-ups of them (`tally`), what is known of each credential in RAM
-//! (`keys`) with its checkpoint. Must never stand in the way of a verification, and never decide
-//! anything.
+//! (`usage_stream`, `call_record`), hourly roll-ups of them (`hour_tally`), what is known of each
+//! credential in RAM (`usage_table`) with its checkpoint. Must never delay a verification, and
+//! never decide anything.
 //!
 //! **Shares.** Half of the room holds what is kept for certain: each organization and each
-//! credential has a share of it (`shares`), so that no one's calls push another's out. Accepted
-//! calls beyond go to the overflow, the other half, where the oldest of all go first; refused ones
-//! are counted (`collapsed`). A credential's records of both streams are read as one list.
+//! credential has a share of it (`retention_shares`), so that no one's calls push another's out.
+//! Accepted calls beyond go to the overflow, the other half, where the oldest of all go first;
+//! refused ones are counted (`collapsed_calls`). A credential's records of both streams are read as
+//! one list.
 //!
-//! Calls flow in by [`Usage::record`] into a bounded buffer (`pending`); one thread (`writer`)
-//! counts them (`sorting`), links each record to its credential's one before and appends them;
-//! readers (`read`) follow the links. `crate::workers` has the ledger record digests
-//! of sealed segments, and ended secrets that were presented.
+//! Calls flow in by [`UsageHistory::record_call`] into a bounded buffer (`pending_calls`); one
+//! thread (`usage_writer`) counts them (`call_sorter`), links each record to its credential's one
+//! before and appends them; readers (`read_calls`) follow the links. `crate::workers` has the
+//! ledger record digests of sealed segments, and ended secrets that were presented.
 //!
 //! **What can be lost.** While the process lives every count is exact, also of calls whose detail
 //! was shed since more came than could be written. A process that is killed loses at most what was
 //! recorded in its last 100 ms or so, a machine that loses power about a second: counts are then
-//! lower bounds, and [`Usage::gaps`] names the interval.
+//! lower bounds, and [`UsageHistory::gaps`] names the interval.
 //!
 //! **Anchors.** The digest of a segment is the SHA-256 of its whole file; that of several is the
 //! SHA-256 of their digests in their order. The ledger stores it in `usage.sealed`. The overflow is
 //! not anchored.
 
-mod blocks;
-mod call;
-mod checking;
-mod checkpoint;
-mod collapsed;
-mod ended;
-mod keys;
+mod call_record;
+mod call_report;
+mod call_sorter;
+mod call_texts;
+mod collapsed_calls;
+mod credential_call;
+mod ended_secret_usage;
+mod hour_tally;
 pub(crate) mod misplaced;
 mod open;
-mod outcome;
-mod pending;
-mod personal;
-mod read;
-mod record;
-mod reported;
+mod outcome_byte;
+mod pending_calls;
+mod personal_sealer;
+mod read_calls;
+mod retention_shares;
 mod roll_ups;
-mod secrets;
-mod settings;
-mod shares;
-mod sorting;
-mod stream;
-mod tally;
-mod texts;
-mod writer;
+mod secret_usage;
+mod segment_checker;
+mod stream_blocks;
+mod usage_checkpoint;
+mod usage_settings;
+mod usage_stream;
+mod usage_table;
+mod usage_writer;
 
 #[cfg(test)]
 mod tests;
 
-pub use crate::views::index::Code as Outcome;
-pub use call::{
-    Bucket, BucketSummary, Call, CallsAsk, CallsPage, Cursor, KeyUsage, PastCall, SummaryAsk,
+pub use crate::views::index::VerificationCode;
+pub use call_report::CallReport;
+pub use collapsed_calls::CollapsedCalls;
+pub use credential_call::{
+    BucketSize, BucketSummary, CallsCursor, CallsPage, CallsQuery, CredentialCall, CredentialUsage,
+    StoredCall, UsageSummaryQuery,
 };
-pub use collapsed::CollapsedCalls;
-pub use reported::Report;
-pub use settings::{Retention, UsageSettings};
+pub use usage_settings::{UsageRetention, UsageSettings};
 
 use std::io;
 use std::path::PathBuf;
@@ -75,16 +77,16 @@ use crate::clock::Clock;
 use crate::degraded::DegradedParts;
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
-use crate::seal::cursor::CursorKey;
-use ended::EndedUses;
-use keys::{Counting, Keys};
-use pending::{Pending, Waiter};
-use personal::PersonalSeal;
-use stream::{Segment, Stream};
+use crate::seal::cursor_key::CursorKey;
+use ended_secret_usage::EndedSecretUsages;
+use pending_calls::{PendingCalls, PendingWaiter};
+use personal_sealer::PersonalSealer;
+use usage_stream::{StreamSegment, UsageStream};
+use usage_table::{CountingState, UsageTable};
 
 /// An interval in which calls may be missing.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Gap {
+pub struct RecordingGap {
     /// The last instant that is there.
     pub from: Timestamp,
     /// When recording went on.
@@ -93,14 +95,14 @@ pub struct Gap {
 
 /// Ended secrets of a credential that were presented.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct EndedUse {
-    /// Whose the credential is.
+pub struct EndedSecretUsage {
+    /// The organization of the credential.
     pub organization: OrganizationId,
     pub credential: CredentialId,
     /// The secret that was presented last.
     pub secret: Option<SecretId>,
     /// Why it was not accepted.
-    pub outcome: Outcome,
+    pub outcome: VerificationCode,
     /// How often.
     pub count: u64,
     /// When for the first time.
@@ -111,7 +113,7 @@ pub struct EndedUse {
 
 /// Sealed segments that follow each other.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Sealed {
+pub struct SealedSegments {
     /// Address of their first byte.
     pub from: u64,
     /// The address after their last byte.
@@ -128,17 +130,17 @@ pub struct Sealed {
     pub digest: [u8; 32],
 }
 
-/// How the stream is doing.
+/// Counters and sizes, for metrics.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Numbers {
+pub struct UsageStats {
     /// Records written since the start.
     pub recorded: u64,
     /// Calls since the start that were counted and whose detail was shed.
     pub shed: u64,
     /// Bytes of all segments.
-    pub bytes: u64,
+    pub segment_bytes: u64,
     /// Bytes that wait to be written.
-    pub waiting: usize,
+    pub pending_bytes: usize,
     pub segments: usize,
     /// Credentials that were ever used.
     pub credentials: usize,
@@ -148,18 +150,18 @@ pub struct Numbers {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 pub enum UsageError {
     /// As much waits to be written as may wait.
-    #[error("too many calls wait to be written")]
-    Busy,
+    #[error("too many calls are waiting to be written; retry later")]
+    TooManyPending,
     /// There is no room on the disk.
     #[error("the disk has no room for usage")]
     DiskFull,
     /// The disk failed.
     #[error("the usage history cannot be read or written ({0})")]
-    Failed(io::ErrorKind),
+    Io(io::ErrorKind),
 }
 
 impl UsageError {
-    fn of(why: &io::Error) -> Self {
+    fn from_io(why: &io::Error) -> Self {
         let kind = why.kind();
         if matches!(
             kind,
@@ -167,14 +169,14 @@ impl UsageError {
         ) {
             Self::DiskFull
         } else {
-            Self::Failed(kind)
+            Self::Io(kind)
         }
     }
 }
 
 impl From<io::Error> for UsageError {
     fn from(why: io::Error) -> Self {
-        Self::of(&why)
+        Self::from_io(&why)
     }
 }
 
@@ -195,7 +197,7 @@ impl Counters {
     }
 }
 
-fn cursor_list(credential: CredentialId, restores: usize) -> Vec<u8> {
+fn cursor_list_id(credential: CredentialId, restores: usize) -> Vec<u8> {
     let credential = credential.ulid().0.to_le_bytes();
     [credential.as_slice(), &restores.to_le_bytes()].concat()
 }
@@ -205,23 +207,23 @@ fn cursor_list(credential: CredentialId, restores: usize) -> Vec<u8> {
 struct Shared {
     folder: PathBuf,
     clock: Clock,
-    retention: Retention,
+    retention: UsageRetention,
     flush_every: Duration,
     headroom_bytes: u64,
     tracked_since: Timestamp,
-    pending: Pending,
-    keys: Keys,
-    personal: PersonalSeal,
+    pending: PendingCalls,
+    keys: UsageTable,
+    personal: PersonalSealer,
     /// Calls that are kept for certain.
-    stream: Mutex<Stream>,
+    stream: Mutex<UsageStream>,
     /// Calls beyond their credentials' and organizations' shares.
-    overflow: Mutex<Stream>,
+    overflow: Mutex<UsageStream>,
     cursor_key: CursorKey,
-    roll_ups: Mutex<Stream>,
+    roll_ups: Mutex<UsageStream>,
     /// Roll-ups beyond the shares.
-    roll_ups_overflow: Mutex<Stream>,
-    gaps: Vec<Gap>,
-    ended_uses: Mutex<EndedUses>,
+    roll_ups_overflow: Mutex<UsageStream>,
+    gaps: Vec<RecordingGap>,
+    ended_uses: Mutex<EndedSecretUsages>,
     numbers: Counters,
     /// Whether the disk refused the newest records.
     full: AtomicBool,
@@ -229,48 +231,48 @@ struct Shared {
 }
 
 impl Shared {
-    fn stream(&self) -> MutexGuard<'_, Stream> {
+    fn stream(&self) -> MutexGuard<'_, UsageStream> {
         self.stream.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn overflow(&self) -> MutexGuard<'_, Stream> {
+    fn overflow(&self) -> MutexGuard<'_, UsageStream> {
         self.overflow.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn roll_ups(&self) -> MutexGuard<'_, Stream> {
+    fn roll_ups(&self) -> MutexGuard<'_, UsageStream> {
         self.roll_ups.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn roll_ups_overflow(&self) -> MutexGuard<'_, Stream> {
+    fn roll_ups_overflow(&self) -> MutexGuard<'_, UsageStream> {
         self.roll_ups_overflow
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn ended_uses(&self) -> MutexGuard<'_, EndedUses> {
+    fn ended_uses(&self) -> MutexGuard<'_, EndedSecretUsages> {
         self.ended_uses
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The file that stands while a process writes.
-    fn running(&self) -> PathBuf {
+    /// The file that exists while a process writes.
+    fn running_mark_path(&self) -> PathBuf {
         self.folder.join("running")
     }
 
-    fn checkpoint_head(&self, counting: &Counting) -> checkpoint::Head {
+    fn checkpoint_head(&self, counting: &CountingState) -> usage_checkpoint::UsageCheckpointHead {
         let (stream, roll_ups, overflow) = (self.stream(), self.roll_ups(), self.overflow());
         let roll_ups_overflow = self.roll_ups_overflow();
-        checkpoint::Head {
-            address: stream.end(),
-            roll_ups: roll_ups.end(),
+        usage_checkpoint::UsageCheckpointHead {
+            address: stream.end_address(),
+            roll_ups_end: roll_ups.end_address(),
             tracked_since: self.tracked_since,
             gaps: self.gaps.clone(),
             segments: stream.segments().to_vec(),
             roll_up_segments: roll_ups.segments().to_vec(),
-            overflow: overflow.end(),
+            overflow_end: overflow.end_address(),
             overflow_segments: overflow.segments().to_vec(),
-            roll_ups_overflow: roll_ups_overflow.end(),
+            roll_ups_overflow_end: roll_ups_overflow.end_address(),
             roll_ups_overflow_segments: roll_ups_overflow.segments().to_vec(),
             organizations: [
                 counting.shares.organizations.clone(),
@@ -283,53 +285,53 @@ impl Shared {
 
 /// The usage history, open. Clones are handles to the same one.
 #[derive(Clone, Debug)]
-pub struct Usage {
+pub struct UsageHistory {
     shared: Arc<Shared>,
     thread: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
-impl Usage {
+impl UsageHistory {
     /// Opens the history in a folder, or begins one: recovers, counts again what the checkpoint
     /// does not hold, starts the writing thread.
     pub fn open(settings: UsageSettings) -> Result<Self, UsageError> {
-        Ok(open::open(settings)?)
+        Ok(open::open_history(settings)?)
     }
 
     /// Records a call: never waits for a disk, never fails. When more calls come than can be
     /// written, the detail is shed and the count is kept.
-    pub fn record(&self, call: &Call<'_>) {
-        self.record_all([call.clone()].into_iter());
+    pub fn record_call(&self, call: &CredentialCall<'_>) {
+        self.record_calls([call.clone()].into_iter());
     }
 
     /// Records several calls, in their order.
-    pub fn record_all<'a>(&self, calls: impl Iterator<Item = Call<'a>>) {
-        self.shared.pending.record(calls);
+    pub fn record_calls<'a>(&self, calls: impl Iterator<Item = CredentialCall<'a>>) {
+        self.shared.pending.record_calls(calls);
     }
 
-    /// Records calls that somebody reports, all or none; done when they are on disk.
-    pub async fn report(&self, report: Report) -> Result<(), UsageError> {
+    /// Records reported calls, all or none; done when they are on disk.
+    pub async fn record_report(&self, report: CallReport) -> Result<(), UsageError> {
         if self.shared.full.load(Ordering::Acquire) {
             return Err(UsageError::DiskFull);
         }
-        let written = self.shared.pending.report(report)?;
-        written.await.unwrap_or(Err(UsageError::Busy))
+        let written = self.shared.pending.record_report(report)?;
+        written.await.unwrap_or(Err(UsageError::TooManyPending))
     }
 
     /// What is known of a credential's use.
     #[must_use]
-    pub fn of(&self, credential: CredentialId) -> KeyUsage {
+    pub fn usage_of(&self, credential: CredentialId) -> CredentialUsage {
         let key = self.shared.keys.get(credential);
-        key.map_or_else(KeyUsage::default, |key| key.usage())
+        key.map_or_else(CredentialUsage::default, |key| key.credential_usage())
     }
 
     /// The scopes that accepted calls of a credential have ever exercised.
     #[must_use]
-    pub fn exercised(&self, credential: CredentialId) -> Vec<String> {
+    pub fn exercised_scopes(&self, credential: CredentialId) -> Vec<String> {
         let Some(key) = self.shared.keys.get(credential) else {
             return Vec::new();
         };
-        let numbers = key.rest().scopes.clone();
-        let scopes = self.shared.keys.scopes();
+        let numbers = key.lock_usage().scopes.clone();
+        let scopes = self.shared.keys.lock_scope_names();
         let name = |number: u16| scopes.names.get(usize::from(number)).cloned();
         numbers.into_iter().filter_map(name).collect()
     }
@@ -342,56 +344,73 @@ impl Usage {
     }
 
     /// The last calls of a credential. Reads files: off the async threads.
-    pub fn calls(&self, credential: CredentialId, ask: &CallsAsk) -> Result<CallsPage, UsageError> {
-        self.settle();
-        read::calls(&self.shared, credential, ask)
+    pub fn last_calls(
+        &self,
+        credential: CredentialId,
+        ask: &CallsQuery,
+    ) -> Result<CallsPage, UsageError> {
+        self.wait_until_settled();
+        read_calls::read_calls(&self.shared, credential, ask)
     }
 
     /// The text of a cursor, for a client; `restores` is how often the ledger has been restored.
     #[must_use]
-    pub fn cursor_text(&self, credential: CredentialId, restores: usize, cursor: Cursor) -> String {
-        let numbers = [cursor.kept, cursor.overflow];
-        let list = cursor_list(credential, restores);
-        self.shared.cursor_key.seal(&list, numbers)
+    pub fn encode_cursor(
+        &self,
+        credential: CredentialId,
+        restores: usize,
+        cursor: CallsCursor,
+    ) -> String {
+        let numbers = [cursor.kept_address, cursor.overflow_address];
+        let list = cursor_list_id(credential, restores);
+        self.shared.cursor_key.seal_numbers(&list, numbers)
     }
 
     /// The cursor of a text, if it is one of this credential's that was made since the ledger was
     /// last restored: what an earlier one points to may be lost, and other records be there.
     #[must_use]
-    pub fn cursor(&self, credential: CredentialId, restores: usize, text: &str) -> Option<Cursor> {
-        let list = cursor_list(credential, restores);
-        let [kept, overflow] = self.shared.cursor_key.open(&list, text)?;
-        Some(Cursor { kept, overflow })
+    pub fn decode_cursor(
+        &self,
+        credential: CredentialId,
+        restores: usize,
+        text: &str,
+    ) -> Option<CallsCursor> {
+        let list = cursor_list_id(credential, restores);
+        let [kept, overflow] = self.shared.cursor_key.open_numbers(&list, text)?;
+        Some(CallsCursor {
+            kept_address: kept,
+            overflow_address: overflow,
+        })
     }
 
     /// Calls of a credential whose detail is not kept, by intervals.
     #[must_use]
-    pub fn collapsed(&self, credential: CredentialId) -> Vec<CollapsedCalls> {
+    pub fn collapsed_calls(&self, credential: CredentialId) -> Vec<CollapsedCalls> {
         let key = self.shared.keys.get(credential);
-        key.map(|key| key.rest().collapsed.clone())
+        key.map(|key| key.lock_usage().collapsed.clone())
             .unwrap_or_default()
     }
 
     /// How often a credential was used. Reads files: off the async threads.
-    pub fn summary(
+    pub fn usage_summary(
         &self,
         credential: CredentialId,
-        ask: &SummaryAsk,
+        ask: &UsageSummaryQuery,
     ) -> Result<Vec<BucketSummary>, UsageError> {
-        self.settle();
-        read::summary(&self.shared, credential, ask)
+        self.wait_until_settled();
+        read_calls::read_summary(&self.shared, credential, ask)
     }
 
     /// Intervals in which calls may be missing, oldest first.
     #[must_use]
-    pub fn gaps(&self) -> &[Gap] {
+    pub fn gaps(&self) -> &[RecordingGap] {
         &self.shared.gaps
     }
 
     /// Returns when everything recorded before is counted and can be read.
-    pub fn settle(&self) {
+    pub fn wait_until_settled(&self) {
         let (done, settled) = sync_channel(1);
-        if self.shared.pending.wait_for(Waiter::Settled(done)) {
+        if self.shared.pending.add_waiter(PendingWaiter::Settled(done)) {
             // A thread that has ended has written everything before.
             settled.recv().unwrap_or_default();
         }
@@ -399,18 +418,18 @@ impl Usage {
 
     /// Sealed segments from `address` on, for the ledger to anchor.
     #[must_use]
-    pub fn sealed_after(&self, address: u64) -> Option<Sealed> {
+    pub fn sealed_segments_from(&self, address: u64) -> Option<SealedSegments> {
         let stream = self.shared.stream();
         let (_, sealed) = stream.segments().split_last()?;
         let new = sealed.iter().skip_while(|one| one.first < address);
-        let new: Vec<(&Segment, [u8; 32])> =
+        let new: Vec<(&StreamSegment, [u8; 32])> =
             new.map_while(|one| Some((one, one.digest?))).collect();
         let mut digest = Sha256::new();
         for (_, one) in &new {
             digest.update(one);
         }
         let spans = || new.iter().filter_map(|(one, _)| one.span);
-        Some(Sealed {
+        Some(SealedSegments {
             from: new.first()?.0.first,
             to: new.last()?.0.end,
             segments: u32::try_from(new.len()).unwrap_or(u32::MAX),
@@ -424,12 +443,12 @@ impl Usage {
     /// Takes the uses of ended secrets that were noted since the last taking, one entry a
     /// credential, those of different organizations in turns.
     #[must_use]
-    pub fn take_ended_uses(&self) -> Vec<EndedUse> {
-        self.shared.ended_uses().take()
+    pub fn take_ended_secret_usages(&self) -> Vec<EndedSecretUsage> {
+        self.shared.ended_uses().take_all_in_turns()
     }
 
-    /// Gives back what could not be told yet.
-    pub fn put_back(&self, used: EndedUse) {
+    /// Gives back what could not be noted yet.
+    pub fn put_back_ended_secret_usage(&self, used: EndedSecretUsage) {
         self.shared.ended_uses().add(used);
     }
 
@@ -441,28 +460,28 @@ impl Usage {
         self.shared.full.store(false, Ordering::Release);
     }
 
-    /// How the stream is doing.
+    /// Counters and sizes, for metrics.
     #[must_use]
-    pub fn numbers(&self) -> Numbers {
+    pub fn stats(&self) -> UsageStats {
         let stream = self.shared.stream();
-        let (bytes, segments) = (stream.bytes(), stream.segments().len());
+        let (bytes, segments) = (stream.total_bytes(), stream.segments().len());
         drop(stream);
         let overflow = self.shared.overflow();
-        let bytes = bytes + overflow.bytes();
+        let bytes = bytes + overflow.total_bytes();
         let segments = segments + overflow.segments().len();
         drop(overflow);
-        Numbers {
+        UsageStats {
             recorded: self.shared.numbers.recorded.load(Ordering::Relaxed),
             shed: self.shared.numbers.shed.load(Ordering::Relaxed),
-            bytes,
-            waiting: self.shared.pending.waiting(),
+            segment_bytes: bytes,
+            pending_bytes: self.shared.pending.pending_bytes(),
             segments,
             credentials: self.shared.keys.len(),
         }
     }
 
     /// Writes what was recorded, and ends.
-    pub fn stop(&self) {
+    pub fn write_and_stop(&self) {
         self.shared.pending.stop();
         let thread = self
             .thread

@@ -9,37 +9,37 @@ use std::io;
 use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::blocks::{BLOCK_BYTES_MAX, Records};
-use super::keys::{Closed, Counting, Key};
-use super::stream::Stream;
-use super::{Shared, tally};
+use super::stream_blocks::{BLOCK_BYTES_MAX, BlockRecords};
+use super::usage_stream::UsageStream;
+use super::usage_table::{ClosedTally, CountingState, UsageEntry};
+use super::{Shared, hour_tally};
 use crate::domain::time::Timestamp;
 
 /// Roll-ups of one stream that are written together.
 #[derive(Default)]
-struct Block {
+struct RollUpBlock {
     bytes: Vec<u8>,
     /// The tallies, each with where its record begins.
-    tallies: Vec<(Closed, usize)>,
+    tallies: Vec<(ClosedTally, usize)>,
 }
 
 /// Writes tallies as roll-ups; those that are written are taken out.
-pub(super) fn write_roll_ups(shared: &Shared, counting: &mut Counting) -> io::Result<()> {
-    let mut waiting = mem::take(&mut counting.closed).into_iter();
+pub(super) fn write_roll_ups(shared: &Shared, counting: &mut CountingState) -> io::Result<()> {
+    let mut waiting = mem::take(&mut counting.closed_tallies).into_iter();
     let mut outcome = Ok(());
     while outcome.is_ok() && waiting.len() > 0 {
-        let (mut kept, mut beyond) = (Block::default(), Block::default());
+        let (mut kept, mut beyond) = (RollUpBlock::default(), RollUpBlock::default());
         while kept.bytes.len() + beyond.bytes.len() <= BLOCK_BYTES_MAX / 4
             && let Some((id, tally)) = waiting.next()
         {
             let mut record = Vec::new();
-            tally.put(&mut record, id, Some(&shared.personal));
-            let key = shared.keys.entry(id);
-            let own = &mut key.rest().roll_up_charge;
-            let charged = (own, tally.organization);
-            let is_kept = counting
-                .roll_up_shares
-                .take(charged, record.len() as u64, 1);
+            tally.put_roll_up(&mut record, id, Some(&shared.personal));
+            let key = shared.keys.get_or_insert(id);
+            let own = &mut key.lock_usage().roll_up_charge;
+            let is_kept =
+                counting
+                    .roll_up_shares
+                    .try_charge(own, tally.organization, record.len() as u64, 1);
             let block = if is_kept { &mut kept } else { &mut beyond };
             block.tallies.push(((id, tally), block.bytes.len()));
             block.bytes.extend_from_slice(&record);
@@ -47,35 +47,35 @@ pub(super) fn write_roll_ups(shared: &Shared, counting: &mut Counting) -> io::Re
         outcome = kept.append(shared, &mut shared.roll_ups(), |key| &key.newest_roll_up);
         if outcome.is_err() {
             give_back(shared, counting, &kept);
-            counting.closed.extend(kept.tallies());
+            counting.closed_tallies.extend(kept.tallies());
         } else {
             let mut stream = shared.roll_ups_overflow();
             outcome = beyond.append(shared, &mut stream, |key| &key.newest_roll_up_overflow);
         }
         if outcome.is_err() {
-            counting.closed.extend(beyond.tallies());
+            counting.closed_tallies.extend(beyond.tallies());
         }
     }
-    counting.closed.extend(waiting);
+    counting.closed_tallies.extend(waiting);
     outcome
 }
 
 /// Gives back what roll-ups that could not be written have taken of the shares.
-fn give_back(shared: &Shared, counting: &mut Counting, block: &Block) {
+fn give_back(shared: &Shared, counting: &mut CountingState, block: &RollUpBlock) {
     let ends = block.tallies.iter().skip(1).map(|(_, begin)| *begin);
     let ends = ends.chain([block.bytes.len()]);
     for (((id, tally), begin), end) in block.tallies.iter().zip(ends) {
-        let key = shared.keys.entry(*id);
-        let own = &mut key.rest().roll_up_charge;
+        let key = shared.keys.get_or_insert(*id);
+        let own = &mut key.lock_usage().roll_up_charge;
         let bytes = (end - begin) as u64;
         counting
             .roll_up_shares
-            .give_back(own, tally.organization, bytes);
+            .refund(own, tally.organization, bytes);
     }
 }
 
-impl Block {
-    fn tallies(self) -> impl Iterator<Item = Closed> {
+impl RollUpBlock {
+    fn tallies(self) -> impl Iterator<Item = ClosedTally> {
         self.tallies.into_iter().map(|(closed, _)| closed)
     }
 
@@ -83,24 +83,25 @@ impl Block {
     fn append(
         &mut self,
         shared: &Shared,
-        stream: &mut Stream,
-        newest: fn(&Key) -> &AtomicU64,
+        stream: &mut UsageStream,
+        newest: fn(&UsageEntry) -> &AtomicU64,
     ) -> io::Result<()> {
         let hours = self.tallies.iter();
-        let hours = hours.map(|((_, tally), _)| Timestamp(i64::from(tally.hour) * tally::HOUR_MS));
+        let hours =
+            hours.map(|((_, tally), _)| Timestamp(i64::from(tally.hour) * hour_tally::HOUR_MS));
         let span = (hours.clone().min(), hours.max());
         let (Some(earliest), Some(latest)) = span else {
             return Ok(());
         };
-        let begin = stream.prepare(self.bytes.len())?;
+        let begin = stream.make_room(self.bytes.len())?;
         let mut links = Vec::with_capacity(self.tallies.len());
         for ((id, _), at) in &self.tallies {
-            let key = shared.keys.entry(*id);
+            let key = shared.keys.get_or_insert(*id);
             let before = newest(&key).swap(begin + *at as u64, Ordering::AcqRel);
-            tally::set_previous(self.bytes.get_mut(*at..).unwrap_or_default(), before);
+            hour_tally::set_previous_roll_up(self.bytes.get_mut(*at..).unwrap_or_default(), before);
             links.push((key, before));
         }
-        let appended = stream.append(Records {
+        let appended = stream.append_block(BlockRecords {
             bytes: &self.bytes,
             count: u32::try_from(self.tallies.len()).unwrap_or(u32::MAX),
             span: (earliest, latest),

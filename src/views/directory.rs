@@ -15,19 +15,19 @@ use crate::domain::ids::{EndpointId, OrganizationId, ProjectId, ServiceAccountId
 use crate::domain::record::{Member, Organization, Project, ServiceAccount, WebhookEndpoint};
 use crate::domain::state::Changes;
 
-use super::page::{Cursor, Page, PageAsk, SCANNED_MAX};
+use super::list_page::{ListCursor, ListPage, PAGE_SCANNED_MAX, PageQuery};
 
 type Records<T> = BTreeMap<(OrganizationId, Ulid), Arc<T>>;
 
 /// Every record but credentials.
 #[derive(Debug, Default)]
 pub struct Directory {
-    shelves: RwLock<Shelves>,
+    shelves: RwLock<DirectoryShelves>,
     endpoint_changes: AtomicU64,
 }
 
 #[derive(Debug, Default)]
-struct Shelves {
+struct DirectoryShelves {
     organizations: BTreeMap<Ulid, Arc<Organization>>,
     projects: Records<Project>,
     members: Records<Member>,
@@ -91,13 +91,13 @@ impl Directory {
     #[must_use]
     pub fn organizations(
         &self,
-        ask: PageAsk,
+        ask: PageQuery,
         keep: impl Fn(&Organization) -> bool,
-    ) -> Page<Organization> {
+    ) -> ListPage<Organization> {
         let shelves = self.read();
-        let end = ask.end();
+        let end = ask.upper_bound();
         let records = shelves.organizations.range(..end).rev();
-        page(records.map(|(id, record)| (*id, record)), ask.limit, keep)
+        collect_page(records.map(|(id, record)| (*id, record)), ask.limit, keep)
     }
 
     #[must_use]
@@ -110,10 +110,10 @@ impl Directory {
     pub fn projects(
         &self,
         of: OrganizationId,
-        ask: PageAsk,
+        ask: PageQuery,
         keep: impl Fn(&Project) -> bool,
-    ) -> Page<Project> {
-        list(&self.read().projects, of, ask, keep)
+    ) -> ListPage<Project> {
+        list_page(&self.read().projects, of, ask, keep)
     }
 
     /// A member of the organization, a removed one too.
@@ -127,91 +127,99 @@ impl Directory {
     pub fn members(
         &self,
         of: OrganizationId,
-        ask: PageAsk,
+        ask: PageQuery,
         keep: impl Fn(&Member) -> bool,
-    ) -> Page<Member> {
-        list(&self.read().members, of, ask, keep)
+    ) -> ListPage<Member> {
+        list_page(&self.read().members, of, ask, keep)
     }
 
     /// A service account of the organization, a deleted one too.
     #[must_use]
-    pub fn account(&self, of: OrganizationId, id: ServiceAccountId) -> Option<Arc<ServiceAccount>> {
+    pub fn service_account(
+        &self,
+        of: OrganizationId,
+        id: ServiceAccountId,
+    ) -> Option<Arc<ServiceAccount>> {
         self.read().accounts.get(&(of, id.0)).cloned()
     }
 
     /// The organization's service accounts that `keep` keeps.
     #[must_use]
-    pub fn accounts(
+    pub fn service_accounts(
         &self,
         of: OrganizationId,
-        ask: PageAsk,
+        ask: PageQuery,
         keep: impl Fn(&ServiceAccount) -> bool,
-    ) -> Page<ServiceAccount> {
-        list(&self.read().accounts, of, ask, keep)
+    ) -> ListPage<ServiceAccount> {
+        list_page(&self.read().accounts, of, ask, keep)
     }
 
     /// A webhook endpoint of the organization, a deleted one too.
     #[must_use]
-    pub fn endpoint(&self, of: OrganizationId, id: EndpointId) -> Option<Arc<WebhookEndpoint>> {
+    pub fn webhook_endpoint(
+        &self,
+        of: OrganizationId,
+        id: EndpointId,
+    ) -> Option<Arc<WebhookEndpoint>> {
         self.read().endpoints.get(&(of, id.0)).cloned()
     }
 
     /// The organization's webhook endpoints that `keep` keeps.
     #[must_use]
-    pub fn endpoints(
+    pub fn webhook_endpoints(
         &self,
         of: OrganizationId,
-        ask: PageAsk,
+        ask: PageQuery,
         keep: impl Fn(&WebhookEndpoint) -> bool,
-    ) -> Page<WebhookEndpoint> {
-        list(&self.read().endpoints, of, ask, keep)
+    ) -> ListPage<WebhookEndpoint> {
+        list_page(&self.read().endpoints, of, ask, keep)
     }
 
     /// Counts the batches that changed webhook endpoints: as long as it is the same, so are they.
     #[must_use]
-    pub fn endpoint_changes(&self) -> u64 {
+    pub fn webhook_endpoint_change_count(&self) -> u64 {
         self.endpoint_changes.load(Ordering::Acquire)
     }
 
-    /// The webhook endpoints of all organizations, deleted ones too: for who delivers.
+    /// The webhook endpoints of all organizations, deleted ones too: for the delivery task.
     #[must_use]
-    pub fn all_endpoints(&self) -> Vec<Arc<WebhookEndpoint>> {
+    pub fn all_webhook_endpoints(&self) -> Vec<Arc<WebhookEndpoint>> {
         self.read().endpoints.values().cloned().collect()
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Shelves> {
+    fn read(&self) -> RwLockReadGuard<'_, DirectoryShelves> {
         // A panic between two inserts leaves whole records, so that a poisoned lock is still good.
         self.shelves.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn list<T>(
+fn list_page<T>(
     records: &Records<T>,
     of: OrganizationId,
-    ask: PageAsk,
+    ask: PageQuery,
     keep: impl Fn(&T) -> bool,
-) -> Page<T> {
-    let end = ask.end();
+) -> ListPage<T> {
+    let end = ask.upper_bound();
     let records = records.range((of, Ulid(0))..(of, end)).rev();
-    page(
+    collect_page(
         records.map(|((_, id), record)| (*id, record)),
         ask.limit,
         keep,
     )
 }
 
-fn page<'a, T: 'a>(
+fn collect_page<'a, T: 'a>(
     newest_first: impl Iterator<Item = (Ulid, &'a Arc<T>)>,
     limit: usize,
     keep: impl Fn(&T) -> bool,
-) -> Page<T> {
+) -> ListPage<T> {
     let mut records = Vec::new();
     let mut last = None;
     for (scanned, (id, record)) in newest_first.enumerate() {
-        if records.len() == limit || scanned == SCANNED_MAX {
-            return Page {
+        if records.len() == limit || scanned == PAGE_SCANNED_MAX {
+            return ListPage {
                 records,
-                next: last.map(Cursor),
+                next: last.map(ListCursor),
             };
         }
         if keep(record) {
@@ -219,7 +227,7 @@ fn page<'a, T: 'a>(
         }
         last = Some(id);
     }
-    Page {
+    ListPage {
         records,
         next: None,
     }
@@ -253,7 +261,7 @@ mod tests {
         let mut seen = Vec::new();
         let mut after = None;
         loop {
-            let ask = PageAsk { after, limit: 2 };
+            let ask = PageQuery { after, limit: 2 };
             let page = directory.projects(of, ask, |_| true);
             seen.extend(page.records.iter().map(|record| record.id.0.0));
             after = page.next;
@@ -262,7 +270,7 @@ mod tests {
             }
         }
         assert_eq!(seen, [7, 5, 3, 1]);
-        let ask = PageAsk {
+        let ask = PageQuery {
             after: None,
             limit: 10,
         };

@@ -12,7 +12,7 @@ use crate::domain::record::{Credential, Ended, Grant, Secret, Stamp, Unpacked};
 use crate::domain::secret::Token;
 use crate::domain::time::Timestamp;
 
-use super::index::{Ask, Index, Verdict};
+use super::index::{VerificationIndex, VerificationQuery, VerificationResult};
 
 pub(super) fn stamp(version: u32, at: Timestamp) -> Stamp {
     Stamp {
@@ -103,9 +103,9 @@ pub(super) fn ended(at: Timestamp) -> Arc<Ended> {
 }
 
 /// Verifies for the operator at 1, asking for nothing in particular.
-pub(super) fn whole(index: &Index, key: &str) -> Verdict {
+pub(super) fn verify_as_operator(index: &VerificationIndex, key: &str) -> VerificationResult {
     let authority = Authority::operator(&Catalogue::default());
-    let ask = Ask {
+    let ask = VerificationQuery {
         authority: &authority,
         key,
         required_scopes: &[],

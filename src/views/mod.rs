@@ -6,16 +6,16 @@
 //! [`Views::apply`], live and in replay alike, and out to readers; a view may be thrown away at
 //! will and folded again.
 
-pub mod calendar;
 pub mod credentials;
 pub mod directory;
+pub mod expiry_calendar;
 pub mod history;
 pub mod index;
-pub mod newest;
-pub mod page;
-mod position;
+pub mod list_page;
+pub mod newest_positions;
 pub mod revocations;
 pub mod sessions;
+mod shown_position;
 pub mod snapshot;
 
 #[cfg(test)]
@@ -29,25 +29,25 @@ use tokio::sync::watch;
 use crate::domain::ids::Subject;
 use crate::domain::state::Changes;
 
-use calendar::Calendar;
-use credentials::Credentials;
+use credentials::CredentialsView;
 use directory::Directory;
-use history::History;
-use index::Index;
-use newest::Newest;
-use position::Position;
-use revocations::{Entry, Revocations};
-use sessions::Sessions;
+use expiry_calendar::ExpiryCalendar;
+use history::HistoryIndex;
+use index::VerificationIndex;
+use newest_positions::NewestPositions;
+use revocations::{RecentRevocations, RevocationEntry};
+use sessions::SessionsView;
+use shown_position::ShownPosition;
 
 /// One committed batch as the views take it.
 #[derive(Clone, Copy, Debug)]
-pub struct Batch<'a> {
+pub struct CommittedBatch<'a> {
     /// The records that it changed, as they are after it.
     pub changes: &'a Changes,
     /// Its events: subject, the subject's version, position.
     pub events: &'a [(Subject, u32, u64)],
     /// What they add to the revocation feed, in order.
-    pub entries: &'a [Arc<Entry>],
+    pub revocation_entries: &'a [Arc<RevocationEntry>],
     /// Position of its last event.
     pub position: u64,
     /// Root of the tree after it.
@@ -58,62 +58,62 @@ pub struct Batch<'a> {
 #[derive(Debug)]
 pub struct Views {
     /// Which secrets are accepted, for verification.
-    pub index: Index,
+    pub index: VerificationIndex,
     /// Organizations, projects, members, service accounts and webhook endpoints.
     pub directory: Directory,
     /// Sessions, links and passwords.
-    pub sessions: Sessions,
+    pub sessions: SessionsView,
     /// Credentials as gets and lists show them.
-    pub credentials: Credentials,
+    pub credentials: CredentialsView,
     /// Where each record's events are in the log.
-    pub history: History,
+    pub history: HistoryIndex,
     /// What verifiers that keep answers must forget.
-    pub revocations: Revocations,
-    /// Which expiries are to be told of soon.
-    pub calendar: Calendar,
-    /// Where each organization's newest event stands.
-    pub newest: Newest,
-    position: Arc<Position>,
+    pub revocations: RecentRevocations,
+    /// Which expiry notices are due soon.
+    pub expiry_calendar: ExpiryCalendar,
+    /// The position of each organization's newest event.
+    pub newest_positions: NewestPositions,
+    position: Arc<ShownPosition>,
 }
 
 impl Views {
     /// Views of an empty log; `history` may already hold what it is going to be caught up from.
     #[must_use]
-    pub fn new(history: History) -> Self {
-        let position = Arc::new(Position::default());
+    pub fn new(history: HistoryIndex) -> Self {
+        let position = Arc::new(ShownPosition::default());
         Self {
-            index: Index::new(Arc::clone(&position)),
+            index: VerificationIndex::new(Arc::clone(&position)),
             directory: Directory::default(),
-            sessions: Sessions::default(),
-            credentials: Credentials::default(),
+            sessions: SessionsView::default(),
+            credentials: CredentialsView::default(),
             history,
-            revocations: Revocations::default(),
-            calendar: Calendar::default(),
-            newest: Newest::default(),
+            revocations: RecentRevocations::default(),
+            expiry_calendar: ExpiryCalendar::default(),
+            newest_positions: NewestPositions::default(),
             position,
         }
     }
 
     /// Takes a batch that is durable. Entries change first and the position is published last, so
-    /// that whoever reads a position sees everything up to it. Called by one thread at a time.
-    pub fn apply(&self, batch: &Batch<'_>) {
+    /// that a reader of a position sees everything up to it. Called by one thread at a time.
+    pub fn apply(&self, batch: &CommittedBatch<'_>) {
         self.index.apply(batch.changes);
         self.directory.apply(batch.changes);
         self.sessions.apply(batch.changes, &self.directory);
         self.credentials.apply(&batch.changes.credentials);
         self.history.apply(batch);
-        self.revocations.apply(batch.entries);
-        self.calendar.apply(batch.changes);
-        self.newest.apply(batch.changes);
-        self.newest.note(batch.events);
+        self.revocations.apply(batch.revocation_entries);
+        self.expiry_calendar.apply(batch.changes);
+        self.newest_positions.apply(batch.changes);
+        self.newest_positions.apply_ledger_events(batch.events);
         self.position.publish(batch.position);
-        self.revocations.announce(batch.entries);
+        self.revocations.wake_readers(batch.revocation_entries);
     }
 
     /// Publishes the position of a log whose records were loaded otherwise than by `apply`, for
     /// example from a snapshot, once all of them are in.
-    pub fn publish(&self, position: u64) {
-        self.revocations.begin(position + 1);
+    pub fn publish_position(&self, position: u64) {
+        self.revocations.restart_at(position + 1);
         self.position.publish(position);
     }
 
@@ -125,29 +125,29 @@ impl Views {
 
     /// Follows how many events all views show.
     #[must_use]
-    pub fn news(&self) -> watch::Receiver<u64> {
-        self.position.news()
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.position.subscribe()
     }
 
     /// Waits until the views show `position`; `false` if that took longer than `timeout`.
-    pub async fn wait_for(&self, position: u64, timeout: Duration) -> bool {
-        self.position.wait_for(position, timeout).await
+    pub async fn wait_until_shown(&self, position: u64, timeout: Duration) -> bool {
+        self.position.wait_until_shown(position, timeout).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::views::fixtures::{credential, packed, token, whole};
+    use crate::views::fixtures::{credential, packed, token, verify_as_operator};
 
     #[tokio::test]
     async fn the_position_is_published_with_everything_up_to_it() {
         let folder = tempfile::tempdir().unwrap();
-        let (history, applied) = History::open(folder.path()).unwrap();
+        let (history, applied) = HistoryIndex::open_or_reset(folder.path()).unwrap();
         assert_eq!(applied, None);
         let views = Views::new(history);
         assert_eq!(views.position(), None);
-        assert!(!views.wait_for(0, Duration::from_millis(1)).await);
+        assert!(!views.wait_until_shown(0, Duration::from_millis(1)).await);
 
         let record = credential(1, 1);
         let changes = Changes {
@@ -156,28 +156,28 @@ mod tests {
         };
         let events = [(Subject::Credential(record.id), 1, 7)];
         let (position, root) = (7, [9; 32]);
-        let waiting = views.wait_for(7, Duration::from_secs(60));
+        let waiting = views.wait_until_shown(7, Duration::from_secs(60));
         let applying = async {
-            views.apply(&Batch {
+            views.apply(&CommittedBatch {
                 changes: &changes,
                 events: &events,
-                entries: &[],
+                revocation_entries: &[],
                 position,
                 root,
             });
         };
         assert!(tokio::join!(waiting, applying).0);
         assert_eq!(views.position(), Some(7));
-        let verdict = whole(&views.index, &token(record.secrets[0].id));
+        let verdict = verify_as_operator(&views.index, &token(record.secrets[0].id));
         assert_eq!(verdict.position, 7);
         let shown = views.credentials.get(record.organization, record.id);
         assert_eq!(shown.as_deref(), Some(&*packed(&record)));
         let history = views
             .history
-            .positions(Subject::Credential(record.id), 0, 10);
+            .event_positions(Subject::Credential(record.id), 0, 10);
         assert_eq!(history.unwrap(), [7]);
-        assert!(views.wait_for(3, Duration::ZERO).await);
-        views.publish(8);
+        assert!(views.wait_until_shown(3, Duration::ZERO).await);
+        views.publish_position(8);
         assert_eq!(views.position(), Some(8));
     }
 }

@@ -1,9 +1,9 @@
-//! Sessions, links and passwords in RAM: who a cookie is of, what an address can sign in with.
+//! Sessions, links and passwords in RAM: the member behind a cookie, the means to sign in.
 //!
 //! Owns when each session was last used. That is kept nowhere else: after a restart a session
 //! counts as last used when it began, which the log can prove, so that a restart revives nothing.
-//! Must never let a cookie wait for the writer: sessions stand in a map that is read without locks.
-//! Records flow in from committed batches by [`Sessions::apply`], one thread at a time.
+//! Must never let a cookie wait for the writer: sessions are in a map that is read without locks.
+//! Records flow in from committed batches by [`SessionsView::apply`], one thread at a time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -29,32 +29,32 @@ use super::directory::Directory;
 const DEAD: i64 = i64::MAX;
 
 /// Every session that has not ended, and what each member can sign in with.
-pub struct Sessions {
-    by_hash: LockFreeMap<[u8; 32], Arc<Entry>>,
-    shelves: RwLock<Shelves>,
+pub struct SessionsView {
+    by_hash: LockFreeMap<[u8; 32], Arc<LiveSession>>,
+    shelves: RwLock<SignInShelves>,
 }
 
 /// A session with its member, whose role stays as it is: a change of it ends the session.
-struct Entry {
+struct LiveSession {
     session: Arc<Session>,
     member: Arc<Member>,
     last_seen_ms: AtomicI64,
 }
 
 #[derive(Default)]
-struct Shelves {
+struct SignInShelves {
     of_members: BTreeMap<(UserId, SessionId), [u8; 32]>,
     means: BTreeMap<UserId, Arc<SignInMeans>>,
     links: BTreeMap<[u8; 32], UserId>,
     /// Members by the key of their address.
     addresses: BTreeMap<String, BTreeSet<(OrganizationId, UserId)>>,
-    /// The same by the member: the record of who was erased no longer says under which.
+    /// The same by the member: the record of an erased member no longer holds it.
     address_of: BTreeMap<UserId, ComparedAddress>,
 }
 
 /// A session that is accepted.
 #[derive(Clone, Debug)]
-pub struct SignedIn {
+pub struct SignedInMember {
     pub session: Arc<Session>,
     /// What its member can do.
     pub authority: Authority,
@@ -62,21 +62,21 @@ pub struct SignedIn {
 
 /// A session as its member sees it.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct SessionLastSeen {
     pub session: Arc<Session>,
     /// When it was last used, as far as this process knows.
     pub last_seen_at: Timestamp,
 }
 
-impl fmt::Debug for Sessions {
+impl fmt::Debug for SessionsView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sessions")
+        f.debug_struct("SessionsView")
             .field("sessions", &self.by_hash.len())
             .finish_non_exhaustive()
     }
 }
 
-impl Default for Sessions {
+impl Default for SessionsView {
     fn default() -> Self {
         Self {
             by_hash: LockFreeMap::new(),
@@ -85,7 +85,7 @@ impl Default for Sessions {
     }
 }
 
-impl Entry {
+impl LiveSession {
     /// Whether the session can be used at `now`; one that was idle for too long never again, also
     /// if the clock is set back.
     fn is_live(&self, now: Timestamp) -> bool {
@@ -105,7 +105,7 @@ impl Entry {
     }
 }
 
-impl Sessions {
+impl SessionsView {
     /// Takes what a committed batch changed, after the directory has. When it returns, no request
     /// that starts later is let in by a session that the batch ended.
     pub fn apply(&self, changes: &Changes, directory: &Directory) {
@@ -125,7 +125,7 @@ impl Sessions {
         }
     }
 
-    fn put(&self, session: &Arc<Session>, directory: &Directory, shelves: &mut Shelves) {
+    fn put(&self, session: &Arc<Session>, directory: &Directory, shelves: &mut SignInShelves) {
         let key = (session.user, session.id);
         let member = directory.member(session.organization, session.user);
         let (None, Some(member)) = (session.ended, member) else {
@@ -134,7 +134,7 @@ impl Sessions {
             return;
         };
         shelves.of_members.insert(key, session.hash.0);
-        let entry = Entry {
+        let entry = LiveSession {
             session: Arc::clone(session),
             member,
             last_seen_ms: AtomicI64::new(session.stamp.created_at.0),
@@ -142,13 +142,13 @@ impl Sessions {
         self.by_hash.pin().insert(session.hash.0, Arc::new(entry));
     }
 
-    /// Whose session a presented token is, if it can be used at `now`; that counts as a use.
-    pub fn authenticate(
+    /// The member whose session a presented token is, if it can be used at `now`; counts as a use.
+    pub fn authenticate_and_touch(
         &self,
         token: &str,
         catalogue: &Catalogue,
         now: Timestamp,
-    ) -> Option<SignedIn> {
+    ) -> Option<SignedInMember> {
         let sessions = self.by_hash.pin();
         let entry = sessions.get(&presented(token)?.0)?;
         if !entry.is_live(now) {
@@ -157,21 +157,21 @@ impl Sessions {
         entry.touch(now);
         let session = Arc::clone(&entry.session);
         let authority = Authority::of_session(session.id, &entry.member, catalogue);
-        Some(SignedIn { session, authority })
+        Some(SignedInMember { session, authority })
     }
 
     /// The sessions of a member that can be used at `now`, newest first.
     #[must_use]
-    pub fn of_member(&self, member: UserId, now: Timestamp) -> Vec<Seen> {
+    pub fn live_sessions_of_member(&self, member: UserId, now: Timestamp) -> Vec<SessionLastSeen> {
         let shelves = self.read();
         let first = (member, SessionId(ulid::Ulid(0)));
         let of_member = shelves.of_members.range(first..);
         let of_member = of_member.take_while(|((of, _), _)| *of == member);
         let sessions = self.by_hash.pin();
-        let mut seen: Vec<Seen> = of_member
+        let mut seen: Vec<SessionLastSeen> = of_member
             .filter_map(|(_, hash)| sessions.get(hash))
             .filter(|entry| entry.is_live(now))
-            .map(|entry| Seen {
+            .map(|entry| SessionLastSeen {
                 session: Arc::clone(&entry.session),
                 last_seen_at: Timestamp(entry.last_seen_ms.load(Ordering::Acquire)),
             })
@@ -182,13 +182,17 @@ impl Sessions {
 
     /// What a member can sign in with.
     #[must_use]
-    pub fn means(&self, member: UserId) -> Option<Arc<SignInMeans>> {
+    pub fn sign_in_means_of_member(&self, member: UserId) -> Option<Arc<SignInMeans>> {
         self.read().means.get(&member).cloned()
     }
 
-    /// Whose link a hash is of, if it can be used at `now`.
+    /// The sign-in means of the member whose link has this hash, if it can be used at `now`.
     #[must_use]
-    pub fn of_link(&self, hash: SecretHash, now: Timestamp) -> Option<Arc<SignInMeans>> {
+    pub fn sign_in_means_by_link(
+        &self,
+        hash: SecretHash,
+        now: Timestamp,
+    ) -> Option<Arc<SignInMeans>> {
         let shelves = self.read();
         let means = shelves.means.get(shelves.links.get(&hash.0)?)?;
         means.takes_link(hash, now).then(|| Arc::clone(means))
@@ -198,7 +202,7 @@ impl Sessions {
     /// whose address is spelled so before the others, then those that have a password, then those
     /// that came first.
     #[must_use]
-    pub fn of_address(
+    pub fn members_by_address(
         &self,
         address: &str,
         organization: Option<OrganizationId>,
@@ -222,13 +226,13 @@ impl Sessions {
         members
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Shelves> {
+    fn read(&self) -> RwLockReadGuard<'_, SignInShelves> {
         // A panic between two inserts leaves whole records, so that a poisoned lock is still good.
         self.shelves.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Shelves {
+impl SignInShelves {
     fn put_means(&mut self, means: &Arc<SignInMeans>) {
         self.drop_means(means.user);
         if let Some(link) = &means.link {
@@ -314,8 +318,8 @@ mod tests {
     }
 
     /// Sessions of Ann, begun at 0.
-    fn of_ann(ids: &[u8]) -> (Sessions, Directory) {
-        let (sessions, directory) = (Sessions::default(), Directory::default());
+    fn of_ann(ids: &[u8]) -> (SessionsView, Directory) {
+        let (sessions, directory) = (SessionsView::default(), Directory::default());
         let changes = Changes {
             members: vec![member(OF, ANN, false)],
             sign_ins: SignInChanges {
@@ -329,9 +333,9 @@ mod tests {
         (sessions, directory)
     }
 
-    fn live(sessions: &Sessions, id: u8, ms: i64) -> bool {
+    fn live(sessions: &SessionsView, id: u8, ms: i64) -> bool {
         let catalogue = Catalogue::embedded().unwrap();
-        let found = sessions.authenticate(token(id).reveal(), &catalogue, Timestamp(ms));
+        let found = sessions.authenticate_and_touch(token(id).reveal(), &catalogue, Timestamp(ms));
         found.is_some()
     }
 
@@ -346,14 +350,14 @@ mod tests {
         assert!(!live(&sessions, 2, IDLE_MS));
         // The clock goes back.
         assert!(!live(&sessions, 2, 1));
-        assert!(sessions.of_member(ANN, Timestamp(1)).len() == 1);
+        assert!(sessions.live_sessions_of_member(ANN, Timestamp(1)).len() == 1);
         assert!(!live(&sessions, 3, 0));
     }
 
     #[test]
     fn an_ended_session_is_gone() {
         let (sessions, directory) = of_ann(&[1, 2]);
-        let seen = sessions.of_member(ANN, Timestamp(1));
+        let seen = sessions.live_sessions_of_member(ANN, Timestamp(1));
         let newest = seen.iter().map(|seen| seen.session.id.ulid().0);
         assert_eq!(newest.collect::<Vec<_>>(), [2, 1]);
         let ended = Session {
@@ -364,7 +368,7 @@ mod tests {
         changes.sign_ins.sessions.push(Arc::new(ended));
         sessions.apply(&changes, &directory);
         assert!(!live(&sessions, 1, 1) && live(&sessions, 2, 1));
-        assert_eq!(sessions.of_member(ANN, Timestamp(1)).len(), 1);
+        assert_eq!(sessions.live_sessions_of_member(ANN, Timestamp(1)).len(), 1);
     }
 
     #[test]
@@ -385,10 +389,18 @@ mod tests {
             changes.sign_ins.means.push(Arc::new(means));
             sessions.apply(&changes, &directory);
         };
-        let found = |id| sessions.of_link(token(id).hash(), Timestamp(9)).is_some();
+        let found = |id| {
+            sessions
+                .sign_in_means_by_link(token(id).hash(), Timestamp(9))
+                .is_some()
+        };
         put(means(7, 1));
         assert!(found(7));
-        assert!(sessions.of_link(token(7).hash(), Timestamp(10)).is_none());
+        assert!(
+            sessions
+                .sign_in_means_by_link(token(7).hash(), Timestamp(10))
+                .is_none()
+        );
         put(means(8, 2));
         assert!(found(8) && !found(7));
         let changes = Changes {
@@ -396,7 +408,7 @@ mod tests {
             ..Changes::default()
         };
         sessions.apply(&changes, &directory);
-        assert!(!found(8) && sessions.means(ANN).is_none());
+        assert!(!found(8) && sessions.sign_in_means_of_member(ANN).is_none());
     }
 
     #[test]
@@ -411,14 +423,14 @@ mod tests {
             sessions.apply(&changes, &directory);
         };
         let address = "ANN@acme.EXAMPLE";
-        let of = |organization| sessions.of_address(address, organization, 8);
+        let of = |organization| sessions.members_by_address(address, organization, 8);
         let (ann, other) = ((OF, ANN), (globex, UserId(Ulid(3))));
         assert_eq!(of(None), [ann]);
         put(false);
         let mut both = [ann, other];
         both.sort_by_key(|(_, member)| *member);
         assert_eq!(of(None), both);
-        assert_eq!(sessions.of_address(address, None, 1), both[..1]);
+        assert_eq!(sessions.members_by_address(address, None, 1), both[..1]);
         assert_eq!((of(Some(OF)), of(Some(globex))), (vec![ann], vec![other]));
         // A password comes before a member without one.
         let with_password = SignInMeans {
@@ -434,7 +446,7 @@ mod tests {
         let mut changes = Changes::default();
         changes.sign_ins.means = vec![Arc::new(with_password)];
         sessions.apply(&changes, &directory);
-        assert_eq!(sessions.of_address(address, None, 1), [other]);
+        assert_eq!(sessions.members_by_address(address, None, 1), [other]);
         put(true);
         assert_eq!(of(None), [ann]);
         assert_eq!(of(Some(globex)), []);
@@ -447,12 +459,12 @@ mod tests {
         };
         sessions.apply(&changes, &directory);
         assert_eq!(of(None), []);
-        assert_eq!(sessions.of_address("eve@acme.example", None, 8), []);
+        assert_eq!(sessions.members_by_address("eve@acme.example", None, 8), []);
     }
 
     #[test]
     fn an_address_is_found_in_whatever_form_it_was_stored() {
-        let (sessions, directory) = (Sessions::default(), Directory::default());
+        let (sessions, directory) = (SessionsView::default(), Directory::default());
         let older = [
             "jose\u{301}@b\u{fc}cher.example",
             "jos\u{e9}@b\u{fc}cher.example",
@@ -469,7 +481,7 @@ mod tests {
         directory.apply(&changes);
         sessions.apply(&changes, &directory);
         let found = |address: &str| {
-            let members = sessions.of_address(address, Some(OF), 8);
+            let members = sessions.members_by_address(address, Some(OF), 8);
             members
                 .into_iter()
                 .map(|(_, id)| id.ulid().0)

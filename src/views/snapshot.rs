@@ -37,9 +37,9 @@ const BLOCKS_AHEAD: usize = 4;
 /// Snapshots that are kept: the newest, and one for when that does not fit the log.
 const KEPT: usize = 2;
 
-/// What a snapshot is of.
+/// The head of a snapshot: which log, up to where.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
-pub struct Head {
+pub struct SnapshotHead {
     code_version: u32,
     pub log_id: [u8; 16],
     /// The position from which to replay: the tree's size then.
@@ -48,16 +48,18 @@ pub struct Head {
     pub frontier: Vec<Hash>,
     /// The root then.
     pub root: Hash,
-    /// What stands once in the ledger.
+    /// The records that exist once in the ledger.
     pub once: Once,
 }
 
-impl Head {
+impl SnapshotHead {
     /// The head of a snapshot by this version of the code.
     #[must_use]
     pub fn new(
         log_id: [u8; 16],
-        (position, frontier, root): (u64, Vec<Hash>, Hash),
+        position: u64,
+        frontier: Vec<Hash>,
+        root: Hash,
         once: Once,
     ) -> Self {
         Self {
@@ -72,8 +74,8 @@ impl Head {
 }
 
 #[derive(Deserialize, Serialize)]
-enum Block {
-    Head(Box<Head>),
+enum SnapshotBlock {
+    Head(Box<SnapshotHead>),
     Pieces(Vec<Piece>),
     End { blocks: u64 },
 }
@@ -89,15 +91,15 @@ pub enum SnapshotError {
     Encode(#[from] postcard::Error),
     /// Not a whole snapshot of this version.
     #[error("not a whole snapshot of this version: {0}")]
-    Unfit(&'static str),
+    Malformed(&'static str),
     /// A snapshot of another version of the program, or of another log.
     #[error("a snapshot of another version or log")]
-    Foreign,
+    OtherVersionOrLog,
 }
 
 /// A snapshot in the making.
 #[derive(Debug)]
-pub struct Writer {
+pub struct SnapshotWriter {
     folder: PathBuf,
     temporary: PathBuf,
     position: u64,
@@ -107,9 +109,9 @@ pub struct Writer {
     unsynced: usize,
 }
 
-impl Writer {
+impl SnapshotWriter {
     /// Begins a snapshot in `folder`, which is made if need be.
-    pub fn begin(folder: &Path, head: Head) -> Result<Self, SnapshotError> {
+    pub fn begin(folder: &Path, head: SnapshotHead) -> Result<Self, SnapshotError> {
         fs::create_dir_all(folder)?;
         let temporary = folder.join("new.tmp");
         let mut out = BufWriter::new(File::create(&temporary)?);
@@ -124,23 +126,23 @@ impl Writer {
             blocks: 0,
             unsynced: 0,
         };
-        writer.block(&Block::Head(Box::new(head)))?;
+        writer.write_block(&SnapshotBlock::Head(Box::new(head)))?;
         Ok(writer)
     }
 
     /// Adds records.
-    pub fn add(&mut self, pieces: Vec<Piece>) -> Result<(), SnapshotError> {
+    pub fn add_records(&mut self, pieces: Vec<Piece>) -> Result<(), SnapshotError> {
         self.add_below(pieces, BLOCK_BYTES_MAX)
     }
 
     /// Adds records in blocks of at most so many bytes.
     fn add_below(&mut self, pieces: Vec<Piece>, bytes: u32) -> Result<(), SnapshotError> {
         let second = pieces.len() / 2;
-        let block = Block::Pieces(pieces);
+        let block = SnapshotBlock::Pieces(pieces);
         let encoded = postcard::to_stdvec(&block)?;
         let fits = u32::try_from(encoded.len()).is_ok_and(|length| length <= bytes);
-        let (false, Block::Pieces(mut first)) = (fits || second == 0, block) else {
-            return self.put(&encoded);
+        let (false, SnapshotBlock::Pieces(mut first)) = (fits || second == 0, block) else {
+            return self.put_block(&encoded);
         };
         let second = first.split_off(second);
         self.add_below(first, bytes)?;
@@ -149,15 +151,15 @@ impl Writer {
 
     /// Ends the snapshot, durable under its name, and removes all others but the one before it.
     /// One that claims to be newer is not of this log, or the log has lost what it was of.
-    pub fn finish(mut self) -> Result<(), SnapshotError> {
+    pub fn finish_and_prune(mut self) -> Result<(), SnapshotError> {
         let blocks = self.blocks;
-        self.block(&Block::End { blocks })?;
+        self.write_block(&SnapshotBlock::End { blocks })?;
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
         let path = self.folder.join(format!("{:020}.snap", self.position));
         fs::rename(&self.temporary, &path)?;
         File::open(&self.folder)?.sync_all()?;
-        let (newer, older): (Vec<_>, Vec<_>) = list(&self.folder)?
+        let (newer, older): (Vec<_>, Vec<_>) = list_snapshots(&self.folder)?
             .into_iter()
             .filter(|other| *other != path)
             .partition(|other| *other > path);
@@ -167,15 +169,15 @@ impl Writer {
         Ok(())
     }
 
-    fn block(&mut self, block: &Block) -> Result<(), SnapshotError> {
-        self.put(&postcard::to_stdvec(block)?)
+    fn write_block(&mut self, block: &SnapshotBlock) -> Result<(), SnapshotError> {
+        self.put_block(&postcard::to_stdvec(block)?)
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
+    fn put_block(&mut self, bytes: &[u8]) -> Result<(), SnapshotError> {
         let length = u32::try_from(bytes.len())
             .ok()
             .filter(|length| *length <= BLOCK_BYTES_MAX);
-        let length = length.ok_or(SnapshotError::Unfit("a block is too long"))?;
+        let length = length.ok_or(SnapshotError::Malformed("a block is too long"))?;
         self.out.write_all(&length.to_le_bytes())?;
         self.out.write_all(&crc32c::crc32c(bytes).to_le_bytes())?;
         self.out.write_all(bytes)?;
@@ -190,7 +192,7 @@ impl Writer {
     }
 }
 
-impl Drop for Writer {
+impl Drop for SnapshotWriter {
     fn drop(&mut self) {
         // What was given up gives its room back; what was finished has another name by now.
         drop(fs::remove_file(&self.temporary));
@@ -198,7 +200,7 @@ impl Drop for Writer {
 }
 
 /// The snapshots of a folder, newest first; none where there is no folder.
-pub fn list(folder: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
+pub fn list_snapshots(folder: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
     let entries = match fs::read_dir(folder) {
         Ok(entries) => entries,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -221,12 +223,12 @@ pub fn list(folder: &Path) -> Result<Vec<PathBuf>, SnapshotError> {
 
 /// Reads a snapshot of the log `log_id`, calling `take` for each record. What it took before an
 /// error must be thrown away.
-pub fn read(
+pub fn read_snapshot(
     path: &Path,
     log_id: [u8; 16],
-    begin: impl FnOnce(&Head) -> Result<(), SnapshotError>,
+    begin: impl FnOnce(&SnapshotHead) -> Result<(), SnapshotError>,
     mut take: impl FnMut(Piece) -> Result<(), SnapshotError>,
-) -> Result<Head, SnapshotError> {
+) -> Result<SnapshotHead, SnapshotError> {
     let mut from = BufReader::with_capacity(1 << 20, File::open(path)?);
     let head = read_head(&mut from, log_id)?;
     begin(&head)?;
@@ -235,12 +237,12 @@ pub fn read(
         scope.spawn(move || decode(&mut from, &decoded));
         for (seen, block) in (1..).zip(blocks) {
             match block? {
-                Block::Pieces(pieces) => pieces.into_iter().try_for_each(&mut take)?,
-                Block::End { blocks } if blocks == seen => return Ok(*head),
-                Block::End { .. } | Block::Head(_) => break,
+                SnapshotBlock::Pieces(pieces) => pieces.into_iter().try_for_each(&mut take)?,
+                SnapshotBlock::End { blocks } if blocks == seen => return Ok(*head),
+                SnapshotBlock::End { .. } | SnapshotBlock::Head(_) => break,
             }
         }
-        Err(SnapshotError::Unfit("blocks are missing"))
+        Err(SnapshotError::Malformed("blocks are missing"))
     })
 }
 
@@ -255,8 +257,8 @@ pub struct SnapshotFile {
 
 /// The newest snapshot of a log by its head alone; what cannot be read is passed over.
 #[must_use]
-pub fn newest_of(folder: &Path, log_id: [u8; 16]) -> Option<SnapshotFile> {
-    let paths = list(folder).unwrap_or_default();
+pub fn newest_snapshot(folder: &Path, log_id: [u8; 16]) -> Option<SnapshotFile> {
+    let paths = list_snapshots(folder).unwrap_or_default();
     paths.into_iter().find_map(|path| {
         let head = read_head(&mut File::open(&path).ok()?, log_id).ok()?;
         let position = head.position;
@@ -264,45 +266,45 @@ pub fn newest_of(folder: &Path, log_id: [u8; 16]) -> Option<SnapshotFile> {
     })
 }
 
-fn read_head(from: &mut impl Read, log_id: [u8; 16]) -> Result<Box<Head>, SnapshotError> {
+fn read_head(from: &mut impl Read, log_id: [u8; 16]) -> Result<Box<SnapshotHead>, SnapshotError> {
     let mut magic = [0; 8];
     from.read_exact(&mut magic)?;
     if magic != *MAGIC {
-        return Err(SnapshotError::Unfit("another magic"));
+        return Err(SnapshotError::Malformed("another magic"));
     }
-    let Block::Head(head) = next(from)? else {
-        return Err(SnapshotError::Unfit("no head"));
+    let SnapshotBlock::Head(head) = read_block(from)? else {
+        return Err(SnapshotError::Malformed("no head"));
     };
     if head.code_version != CODE_VERSION || head.log_id != log_id {
-        return Err(SnapshotError::Foreign);
+        return Err(SnapshotError::OtherVersionOrLog);
     }
     Ok(head)
 }
 
 /// Decodes blocks up to the last one or the first that cannot be read, while those before are
 /// taken.
-fn decode(from: &mut impl Read, decoded: &SyncSender<Result<Block, SnapshotError>>) {
+fn decode(from: &mut impl Read, decoded: &SyncSender<Result<SnapshotBlock, SnapshotError>>) {
     loop {
-        let block = next(from);
-        let more = matches!(block, Ok(Block::Pieces(_)));
+        let block = read_block(from);
+        let more = matches!(block, Ok(SnapshotBlock::Pieces(_)));
         if decoded.send(block).is_err() || !more {
             return;
         }
     }
 }
 
-fn next<T: DeserializeOwned>(from: &mut impl Read) -> Result<T, SnapshotError> {
+fn read_block<T: DeserializeOwned>(from: &mut impl Read) -> Result<T, SnapshotError> {
     let mut word = [0; 4];
     from.read_exact(&mut word)?;
     let length = u32::from_le_bytes(word);
     from.read_exact(&mut word)?;
     if length > BLOCK_BYTES_MAX {
-        return Err(SnapshotError::Unfit("a block is too long"));
+        return Err(SnapshotError::Malformed("a block is too long"));
     }
     let mut bytes = vec![0; usize::try_from(length).unwrap_or(usize::MAX)];
     from.read_exact(&mut bytes)?;
     if crc32c::crc32c(&bytes) != u32::from_le_bytes(word) {
-        return Err(SnapshotError::Unfit("a block's checksum is wrong"));
+        return Err(SnapshotError::Malformed("a block's checksum is wrong"));
     }
     Ok(postcard::from_bytes(&bytes)?)
 }
@@ -315,9 +317,9 @@ mod tests {
 
     const LOG_ID: [u8; 16] = [7; 16];
 
-    fn head(log_id: [u8; 16], position: u64) -> Head {
-        let tree = (position, vec![[1; 32]], [2; 32]);
-        Head::new(log_id, tree, State::default().once())
+    fn head(log_id: [u8; 16], position: u64) -> SnapshotHead {
+        let frontier = vec![[1; 32]];
+        SnapshotHead::new(log_id, position, frontier, [2; 32], State::default().once())
     }
 
     fn pieces(count: u128) -> Vec<Piece> {
@@ -326,11 +328,11 @@ mod tests {
     }
 
     /// Writes a snapshot of some records in blocks of at most so many bytes.
-    fn write(folder: &Path, head: Head, bytes: u32) -> PathBuf {
+    fn write(folder: &Path, head: SnapshotHead, bytes: u32) -> PathBuf {
         let path = folder.join(format!("{:020}.snap", head.position));
-        let mut writer = Writer::begin(folder, head).unwrap();
+        let mut writer = SnapshotWriter::begin(folder, head).unwrap();
         writer.add_below(pieces(9), bytes).unwrap();
-        writer.finish().unwrap();
+        writer.finish_and_prune().unwrap();
         path
     }
 
@@ -340,7 +342,7 @@ mod tests {
             taken.push(piece);
             Ok(())
         };
-        read(path, LOG_ID, |_| Ok(()), take)?;
+        read_snapshot(path, LOG_ID, |_| Ok(()), take)?;
         Ok(taken)
     }
 
@@ -358,7 +360,7 @@ mod tests {
     fn two_snapshots_are_kept_and_none_that_claims_to_be_newer() {
         let folder = tempfile::tempdir().unwrap();
         let names = || {
-            let paths = list(folder.path()).unwrap();
+            let paths = list_snapshots(folder.path()).unwrap();
             let stem = |path: &PathBuf| path.file_stem()?.to_str()?.parse::<u64>().ok();
             paths.iter().filter_map(stem).collect::<Vec<_>>()
         };
@@ -372,8 +374,8 @@ mod tests {
             assert_eq!(names(), kept);
         }
         // What is given up leaves nothing.
-        let mut writer = Writer::begin(folder.path(), head(LOG_ID, 20)).unwrap();
-        writer.add(pieces(2)).unwrap();
+        let mut writer = SnapshotWriter::begin(folder.path(), head(LOG_ID, 20)).unwrap();
+        writer.add_records(pieces(2)).unwrap();
         drop(writer);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
@@ -383,7 +385,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let foreign = write(folder.path(), head([8; 16], 3), 500);
         assert!(taken(&foreign).is_err());
-        let old = Head {
+        let old = SnapshotHead {
             code_version: CODE_VERSION - 1,
             ..head(LOG_ID, 4)
         };

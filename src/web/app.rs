@@ -18,7 +18,7 @@ use crate::api::webhooks::pull::Pull;
 use crate::clock::Entropy;
 use crate::config::{LedgerPrefix, PublicUrl};
 use crate::ledger::Ledger;
-use crate::usage::Usage;
+use crate::usage::UsageHistory;
 use crate::web::budget::Budget;
 use crate::web::load::Load;
 use crate::web::spans::{RequestTracer, Spans};
@@ -35,7 +35,7 @@ pub struct HttpSettings {
     /// What clients call this server: where links lead and sessions are used from.
     pub public_url: PublicUrl,
     /// Where the use of credentials is recorded; `None`: nowhere.
-    pub usage: Option<Usage>,
+    pub usage: Option<UsageHistory>,
     /// Something in front forwards the requests of others.
     pub behind_proxy: bool,
     /// Where webhooks may be delivered to.
@@ -58,7 +58,7 @@ pub(crate) struct App(pub(crate) Arc<Service>);
 
 pub(crate) struct Service {
     pub(crate) ledger: Ledger,
-    pub(crate) usage: Option<Usage>,
+    pub(crate) usage: Option<UsageHistory>,
     pub(crate) metrics: Metrics,
     pub(crate) spans: Option<Spans>,
     pub(crate) load: Load,
@@ -118,7 +118,7 @@ impl App {
     pub(crate) fn new_request_id(&self) -> HeaderValue {
         let now = self.ledger.now().0;
         let ids = self.request_ids.lock();
-        let id = ids.unwrap_or_else(PoisonError::into_inner).ulid(now);
+        let id = ids.unwrap_or_else(PoisonError::into_inner).next_ulid(now);
         let mut text = *b"req_00000000000000000000000000";
         if let Some(digits) = text.last_chunk_mut() {
             id.array_to_str(digits);
@@ -131,6 +131,6 @@ impl App {
             .request_ids
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        entropy.bytes()
+        entropy.random_bytes()
     }
 }

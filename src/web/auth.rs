@@ -15,7 +15,7 @@ use crate::domain::command::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::rejection::Rejection;
 use crate::domain::session::Session;
-use crate::views::index::Code;
+use crate::views::index::VerificationCode;
 use crate::web::app::App;
 use crate::web::authorization::{NoToken, presented_token};
 use crate::web::context::single;
@@ -61,7 +61,12 @@ impl FromRequestParts<App> for Caller {
         let views = app.ledger.views();
         match views.index.authenticate(&token, app.ledger.now()) {
             Ok(caller) => {
-                record_usage::tell(parts, app, caller.found(), Code::Valid);
+                record_usage::tell(
+                    parts,
+                    app,
+                    caller.presented_secret(),
+                    VerificationCode::Valid,
+                );
                 Ok(Self {
                     actor: caller.actor,
                     authority: caller.authority,
@@ -85,7 +90,7 @@ fn by_session(parts: &Parts, app: &App, token: &str) -> Result<Caller, Problem> 
     let catalogue = views.index.catalogue();
     let found = views
         .sessions
-        .authenticate(token, &catalogue, app.ledger.now());
+        .authenticate_and_touch(token, &catalogue, app.ledger.now());
     // A cookie that is good for nothing goes, lest it stand in the way of a credential.
     let refused = || {
         let gone = cookie::clear(&app.settings.public_url);

@@ -249,7 +249,7 @@ impl Context {
             command.update((part.len() as u64).to_le_bytes());
             command.update(part);
         }
-        let digest = Digest32(app.ledger.keys().digest(body));
+        let digest = Digest32(app.ledger.keys().command_digest(body));
         Ok(Some(Idempotency {
             command: Digest32(command.finalize().into()),
             digest,
@@ -272,7 +272,12 @@ impl Context {
             return Ok(());
         };
         app.ledger.check_position(position)?;
-        if app.ledger.views().wait_for(position, POSITION_WAIT).await {
+        if app
+            .ledger
+            .views()
+            .wait_until_shown(position, POSITION_WAIT)
+            .await
+        {
             Ok(())
         } else {
             Err(Problem::position_not_reached())

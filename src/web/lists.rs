@@ -11,8 +11,8 @@ use axum::response::{IntoResponse, Response};
 use serde::de::{DeserializeOwned, Deserializer, Error as _};
 use serde::{Deserialize, Serialize};
 
-use crate::seal::cursor::CursorKey;
-use crate::views::page::{InvalidCursor, Page, PageAsk};
+use crate::seal::cursor_key::CursorKey;
+use crate::views::list_page::{InvalidCursor, ListPage, PageQuery};
 use crate::web::app::App;
 use crate::web::body::{ShapeError, Tree, one_of};
 use crate::web::list_cursor;
@@ -83,7 +83,7 @@ pub(crate) struct Pages {
 }
 
 impl Pages {
-    pub(crate) fn ask(&self) -> Result<PageAsk, Problem> {
+    pub(crate) fn ask(&self) -> Result<PageQuery, Problem> {
         ask(self.limit, self.cursor.as_deref())
     }
 }
@@ -100,7 +100,7 @@ pub(crate) struct StatusPages {
 }
 
 impl StatusPages {
-    pub(crate) fn ask(&self) -> Result<PageAsk, Problem> {
+    pub(crate) fn ask(&self) -> Result<PageQuery, Problem> {
         ask(self.limit, self.cursor.as_deref())
     }
 
@@ -129,9 +129,9 @@ pub(crate) fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>
 }
 
 /// Where a list begins and how long it may be.
-pub(crate) fn ask(limit: Option<usize>, cursor: Option<&str>) -> Result<PageAsk, Problem> {
+pub(crate) fn ask(limit: Option<usize>, cursor: Option<&str>) -> Result<PageQuery, Problem> {
     let after = cursor.map(str::parse).transpose()?;
-    Ok(PageAsk {
+    Ok(PageQuery {
         after,
         limit: self::limit(limit)?,
     })
@@ -168,7 +168,7 @@ pub(crate) fn first_after(app: &App, after: Option<&str>) -> Result<Option<u64>,
 /// A cursor that was opened from a text, if it could be: each says of its own what it was made for.
 pub(crate) fn opened<T>(app: &App, text: &str, cursor: Option<T>) -> Result<T, Problem> {
     let is_restored = !app.ledger.restores().is_empty();
-    cursor.ok_or_else(|| match is_restored && CursorKey::is_cursor(text) {
+    cursor.ok_or_else(|| match is_restored && CursorKey::has_cursor_form(text) {
         true => Problem::gone(
             "ledger_restored",
             "this cursor is from before the ledger was restored from a backup; read the list \
@@ -182,7 +182,7 @@ pub(crate) fn opened<T>(app: &App, text: &str, cursor: Option<T>) -> Result<T, P
 /// A page of records as clients see them.
 pub(crate) fn page<R, T: Serialize>(
     uri: &Uri,
-    found: &Page<R>,
+    found: &ListPage<R>,
     show: impl Fn(&Arc<R>) -> T,
 ) -> Response {
     let records: Vec<T> = found.records.iter().map(show).collect();

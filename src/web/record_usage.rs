@@ -14,8 +14,8 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderValue, Method, StatusCode, Uri, header};
 
 use crate::domain::blot::without_secrets;
-use crate::usage::{Call, Outcome};
-use crate::views::index::{FoundSecret, Verdict};
+use crate::usage::{CredentialCall, VerificationCode};
+use crate::views::index::{PresentedSecret, VerificationResult};
 use crate::web::app::App;
 use crate::web::context;
 use crate::web::frame::RequestId;
@@ -26,8 +26,8 @@ const BLOT: &str = "[secret]";
 /// What a call was made with.
 #[derive(Debug)]
 struct Used {
-    found: FoundSecret,
-    outcome: Outcome,
+    found: PresentedSecret,
+    outcome: VerificationCode,
     method: Method,
     uri: Uri,
     ip: Option<IpAddr>,
@@ -48,7 +48,7 @@ struct Slot {
 }
 
 /// Says which credential a call is made with, and whether it was accepted.
-pub(crate) fn tell(parts: &Parts, app: &App, secret: FoundSecret, outcome: Outcome) {
+pub(crate) fn tell(parts: &Parts, app: &App, secret: PresentedSecret, outcome: VerificationCode) {
     let address = context::address(parts, app);
     keep(parts, (secret, outcome), (address, false));
 }
@@ -58,15 +58,15 @@ pub(crate) fn tell(parts: &Parts, app: &App, secret: FoundSecret, outcome: Outco
 pub(crate) fn tell_of_gateway(
     parts: &Parts,
     peer: Option<IpAddr>,
-    secret: FoundSecret,
-    outcome: Outcome,
+    secret: PresentedSecret,
+    outcome: VerificationCode,
 ) {
     keep(parts, (secret, outcome), (peer, true));
 }
 
 fn keep(
     parts: &Parts,
-    (found, outcome): (FoundSecret, Outcome),
+    (found, outcome): (PresentedSecret, VerificationCode),
     (ip, asks_for_another): (Option<IpAddr>, bool),
 ) {
     let Some(UsedSlot(slot)) = parts.extensions.get::<UsedSlot>() else {
@@ -110,15 +110,15 @@ impl UsedSlot {
             return;
         };
         let outcome = match (used.outcome, status) {
-            (Outcome::Valid, StatusCode::FORBIDDEN) if !used.asks_for_another => {
-                Outcome::InsufficientScope
+            (VerificationCode::Valid, StatusCode::FORBIDDEN) if !used.asks_for_another => {
+                VerificationCode::InsufficientScope
             }
             (outcome, _) => outcome,
         };
         let scope = self.0.scope.get().map(std::slice::from_ref);
         let scope = scope.unwrap_or_default();
         let user_agent = used.user_agent.as_ref().map(context::recorded);
-        usage.record(&Call {
+        usage.record_call(&CredentialCall {
             organization: used.found.organization,
             person: used.found.owner.person(),
             credential: used.found.credential,
@@ -133,7 +133,7 @@ impl UsedSlot {
             ip: used.ip,
             user_agent: user_agent.as_deref().map(without_secrets).as_deref(),
             reporter: None,
-            scopes: if outcome == Outcome::Valid {
+            scopes: if outcome == VerificationCode::Valid {
                 scope
             } else {
                 &[]
@@ -156,32 +156,32 @@ pub(crate) struct Presented<'a> {
 }
 
 /// Counts a verification that is not recorded.
-pub(crate) fn count(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
+pub(crate) fn count(app: &App, verdict: &VerificationResult, presented: &Presented<'_>) {
     app.metrics.verified(verdict.code, presented.took);
 }
 
 /// Counts a verification, and records it in the history of the credential that it was of, if it
 /// was of any.
-pub(crate) fn record(app: &App, verdict: &Verdict, presented: &Presented<'_>) {
+pub(crate) fn record(app: &App, verdict: &VerificationResult, presented: &Presented<'_>) {
     count(app, verdict, presented);
     let (Some(usage), Some(key)) = (&app.usage, &verdict.key) else {
         return;
     };
-    let found = key.found();
+    let found = key.presented_secret();
     let clean = |text| without(presented.token, without_secrets(text));
-    let exercised = match verdict.code == Outcome::Valid {
+    let exercised = match verdict.code == VerificationCode::Valid {
         true => presented.required_scopes,
         false => &[],
     };
     let scopes: Vec<&str> = exercised.iter().map(String::as_str).collect();
-    usage.record(&Call {
+    usage.record_call(&CredentialCall {
         organization: found.organization,
         person: found.owner.person(),
         credential: found.credential,
         secret: Some(found.secret),
         at: app.ledger.now(),
         outcome: verdict.code,
-        status: verdict.code.status(),
+        status: verdict.code.http_status(),
         duration_us: u32::try_from(presented.took.as_micros()).unwrap_or(u32::MAX),
         endpoint: &clean(path_of(presented.endpoint)),
         method: &clean(presented.method),

@@ -127,7 +127,7 @@ impl Bodies {
         let erased = |person| {
             self.ledger
                 .keys()
-                .is_destroyed(KeyHolder::Member(person).data_key())
+                .is_data_key_destroyed(KeyHolder::Member(person).data_key())
         };
         (!body.person.is_some_and(erased)).then(|| Arc::clone(body))
     }
@@ -252,12 +252,12 @@ fn record_after(
             found.map(Record::Member)
         }
         Subject::ServiceAccount(id) => {
-            let found = directory.account(organization, id);
+            let found = directory.service_account(organization, id);
             let found = found.filter(|found| at_event(found.stamp.position));
             found.map(Record::ServiceAccount)
         }
         Subject::WebhookEndpoint(id) => {
-            let found = directory.endpoint(organization, id);
+            let found = directory.webhook_endpoint(organization, id);
             let found = found.filter(|found| at_event(found.stamp.position));
             found.map(Record::WebhookEndpoint)
         }

@@ -100,7 +100,7 @@ impl Webhooks {
         runtime: &Handle,
     ) -> Result<Self, StartError> {
         let store = Store::closed(folder, ledger.degraded().clone());
-        let deliver_to = ledger.views().directory.all_endpoints();
+        let deliver_to = ledger.views().directory.all_webhook_endpoints();
         if !deliver_to.is_empty() && store.path().try_exists().is_ok_and(|there| !there) {
             let why = "it is missing; a new one is made, and receivers get again what has happened \
                 since their endpoint was created";

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::ids::{EventId, UserId};
 use crate::ledger::key_holder::KeyHolder;
-use crate::seal::keys::Opened;
-use crate::seal::sealed::NONCE_BYTES;
-use crate::seal::{Context, DataKeyId, KeyStore, Sealed};
+use crate::seal::key_store::OpenedValue;
+use crate::seal::sealed_value::SEAL_NONCE_BYTES;
+use crate::seal::{DataKeyId, KeyStore, SealContext, SealedValue};
 
 /// The first byte of a sealed text: no UTF-8 begins with it.
 const SEALED: u8 = 0xff;
@@ -38,7 +38,7 @@ impl StoredResponse {
         keys: &KeyStore,
         (person, event): (UserId, EventId),
         text: &str,
-        nonce: [u8; NONCE_BYTES],
+        nonce: [u8; SEAL_NONCE_BYTES],
     ) -> Self {
         if text.is_empty() {
             return Self::default();
@@ -47,8 +47,8 @@ impl StoredResponse {
         let event = event.to_string();
         let sealed = keys.seal(key, text.as_bytes(), nonce, place(keys, &event));
         let sealed = sealed.map(|sealed| {
-            let id = sealed.key.ulid().0.to_be_bytes();
-            [&[SEALED], id.as_slice(), &sealed.nonce, &sealed.text].concat()
+            let id = sealed.key_id.ulid().0.to_be_bytes();
+            [&[SEALED], id.as_slice(), &sealed.nonce, &sealed.ciphertext].concat()
         });
         Self(sealed.unwrap_or_default())
     }
@@ -61,8 +61,8 @@ impl StoredResponse {
         };
         let event = event.to_string();
         match keys.open_sealed(&sealed, place(keys, &event)) {
-            Ok(Opened::Text(text)) => text.expose_str().unwrap_or_default().to_owned(),
-            Ok(Opened::Erased | Opened::Missing) | Err(_) => String::new(),
+            Ok(OpenedValue::Plain(text)) => text.expose_str().unwrap_or_default().to_owned(),
+            Ok(OpenedValue::Erased | OpenedValue::KeyMissing) | Err(_) => String::new(),
         }
     }
 
@@ -72,20 +72,20 @@ impl StoredResponse {
         self.0.is_empty()
     }
 
-    fn sealed(&self) -> Option<Sealed> {
+    fn sealed(&self) -> Option<SealedValue> {
         let sealed = self.0.strip_prefix(&[SEALED])?;
         let (key, sealed) = sealed.split_first_chunk::<KEY_BYTES>()?;
-        let (nonce, text) = sealed.split_first_chunk::<NONCE_BYTES>()?;
-        Some(Sealed {
-            key: DataKeyId::new(ulid::Ulid(u128::from_be_bytes(*key))),
+        let (nonce, text) = sealed.split_first_chunk::<SEAL_NONCE_BYTES>()?;
+        Some(SealedValue {
+            key_id: DataKeyId::new(ulid::Ulid(u128::from_be_bytes(*key))),
             nonce: *nonce,
-            text: text.to_vec(),
+            ciphertext: text.to_vec(),
         })
     }
 }
 
-fn place<'a>(keys: &KeyStore, event_id: &'a str) -> Context<'a> {
-    Context {
+fn place<'a>(keys: &KeyStore, event_id: &'a str) -> SealContext<'a> {
+    SealContext {
         log_id: keys.log_id(),
         event_id,
         field: FIELD,
@@ -111,13 +111,13 @@ mod tests {
         let key = KeyHolder::Member(dora).data_key();
         let about = |text| StoredResponse::about_person(&keys, (dora, event), text, [3; 24]);
         assert!(about(TEXT).is_empty());
-        keys.new_data_key(key, &mut entropy).unwrap();
+        keys.create_data_key(key, &mut entropy).unwrap();
         let stored = about(TEXT);
         assert!(!stored.0.windows(4).any(|bytes| bytes == b"acme"));
         assert_eq!(stored.text(&keys, event), TEXT);
         assert_eq!(stored.text(&keys, EventId(Ulid(7))), "");
         assert!(about("").is_empty());
-        keys.destroy(key).unwrap();
+        keys.destroy_data_key(key).unwrap();
         assert_eq!(stored.text(&keys, event), "");
         assert!(about(TEXT).is_empty());
         let plain = StoredResponse::plain(TEXT);

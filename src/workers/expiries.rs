@@ -25,7 +25,7 @@ use crate::domain::command::{Command, NoteExpiries};
 use crate::domain::expiry::{Leads, Notice, Seen};
 use crate::domain::time::Timestamp;
 use crate::ledger::{Ledger, SubmitError};
-use crate::views::calendar::Due;
+use crate::views::expiry_calendar::CalendarAnswer;
 
 /// Notices of one command: at some 800 bytes each, a fifth of the smallest segment, 1 MiB.
 pub(crate) const NOTICES_MAX: usize = 256;
@@ -44,7 +44,10 @@ pub(crate) struct ExpiryAnnouncer {
 
 impl ExpiryAnnouncer {
     pub(crate) fn new(ledger: Ledger, leads: Leads, entries_max: usize) -> Self {
-        ledger.views().calendar.begin(leads, entries_max);
+        ledger
+            .views()
+            .expiry_calendar
+            .start_notices(leads, entries_max);
         Self {
             ledger,
             again_at_ms: 0,
@@ -58,12 +61,19 @@ impl ExpiryAnnouncer {
         }
         for _ in 0..COMMANDS_MAX {
             let now = self.ledger.now();
-            match self.ledger.views().calendar.due(now, NOTICES_MAX) {
-                Due::Gather => self.gather(now),
-                Due::Give { notices, more, .. } if notices.is_empty() && !more => return false,
+            match self
+                .ledger
+                .views()
+                .expiry_calendar
+                .due_notices(now, NOTICES_MAX)
+            {
+                CalendarAnswer::NeedsGathering => self.gather(now),
+                CalendarAnswer::DueNotices { notices, more, .. } if notices.is_empty() && !more => {
+                    return false;
+                }
                 // Entries were moved to where they belong by now.
-                Due::Give { notices, .. } if notices.is_empty() => {}
-                Due::Give { notices, seen, .. } => {
+                CalendarAnswer::DueNotices { notices, .. } if notices.is_empty() => {}
+                CalendarAnswer::DueNotices { notices, seen, .. } => {
                     if let Err(why) = self.give(notices, seen, now) {
                         self.refused(&why);
                         return false;
@@ -109,7 +119,10 @@ impl ExpiryAnnouncer {
     }
 
     fn gather(&self, now: Timestamp) {
-        self.ledger.views().calendar.clear(now);
+        self.ledger
+            .views()
+            .expiry_calendar
+            .clear_before_gathering(now);
         let mut after = self.ledger.gather_expiries(None);
         while after.is_some() && !self.ledger.is_closed() {
             thread::sleep(PIECE_PAUSE);

@@ -18,8 +18,8 @@ use std::time::Duration;
 use crate::domain::command::{Actor, Command, Request};
 use crate::domain::expiry::Leads;
 use crate::ledger::{Ledger, Submission};
-use crate::usage::Usage;
-use crate::views::calendar::ENTRIES_MAX;
+use crate::usage::UsageHistory;
+use crate::views::expiry_calendar::CALENDAR_ENTRIES_MAX;
 use checkpoints::CheckpointAnnouncer;
 use expiries::ExpiryAnnouncer;
 use usage::UsageRecorder;
@@ -39,13 +39,13 @@ impl Workers {
     ///
     /// # Errors
     /// When there can be no thread.
-    pub fn start(ledger: Ledger, leads: Leads, usage: Option<Usage>) -> io::Result<Self> {
+    pub fn start(ledger: Ledger, leads: Leads, usage: Option<UsageHistory>) -> io::Result<Self> {
         let (stop, stopped) = sync_channel(0);
         let thread = Builder::new().name("workers".to_owned());
         let thread = thread.spawn(move || {
             let mut checkpoints = CheckpointAnnouncer::new(ledger.clone());
             let mut usage = usage.map(|usage| UsageRecorder::new(ledger.clone(), usage));
-            let mut expiries = ExpiryAnnouncer::new(ledger, leads, ENTRIES_MAX);
+            let mut expiries = ExpiryAnnouncer::new(ledger, leads, CALENDAR_ENTRIES_MAX);
             let mut more = true;
             while goes_on(&stopped, more) {
                 checkpoints.announce_due();

@@ -12,7 +12,7 @@ use crate::domain::ids::CredentialId;
 use crate::domain::rejection::Rejection;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Ledger, SubmitError};
-use crate::usage::{EndedUse, Outcome, Usage};
+use crate::usage::{EndedSecretUsage, UsageHistory, VerificationCode};
 
 /// Segments are anchored at most so often.
 const SEAL_EVERY_MS: i64 = 60_000;
@@ -23,7 +23,7 @@ const TRY_AGAIN_MS: i64 = 60_000;
 /// What has been recorded, and what must wait.
 pub(crate) struct UsageRecorder {
     ledger: Ledger,
-    usage: Usage,
+    usage: UsageHistory,
     /// Up to where the stream is anchored.
     sealed_to: u64,
     seal_after_ms: i64,
@@ -32,7 +32,7 @@ pub(crate) struct UsageRecorder {
 }
 
 impl UsageRecorder {
-    pub(crate) fn new(ledger: Ledger, usage: Usage) -> Self {
+    pub(crate) fn new(ledger: Ledger, usage: UsageHistory) -> Self {
         Self {
             sealed_to: ledger.usage_sealed_to(),
             seal_after_ms: ledger.monotonic_ms(),
@@ -46,7 +46,7 @@ impl UsageRecorder {
     pub(crate) fn record_due(&mut self) {
         let now = self.ledger.now();
         self.noted.retain(|_, again| now < *again);
-        for used in self.usage.take_ended_uses() {
+        for used in self.usage.take_ended_secret_usages() {
             self.note(used, now);
         }
         if self.ledger.monotonic_ms() >= self.seal_after_ms {
@@ -54,12 +54,12 @@ impl UsageRecorder {
         }
     }
 
-    fn note(&mut self, used: EndedUse, now: Timestamp) {
+    fn note(&mut self, used: EndedSecretUsage, now: Timestamp) {
         let (Some(secret), Some(code)) = (used.secret, ended(used.outcome)) else {
             return;
         };
         if self.noted.contains_key(&used.credential) {
-            self.usage.put_back(used);
+            self.usage.put_back_ended_secret_usage(used);
             return;
         }
         let command = Command::NoteEndedSecretUse(EndedSecretUse {
@@ -79,17 +79,17 @@ impl UsageRecorder {
             Err(SubmitError::Rejected(Rejection::EndedUseAlreadyRecorded)) => {
                 self.noted
                     .insert(used.credential, now.plus_ms(TRY_AGAIN_MS));
-                self.usage.put_back(used);
+                self.usage.put_back_ended_secret_usage(used);
             }
             Err(SubmitError::Rejected(why)) => {
                 tracing::warn!(%why, "the use of an ended secret cannot be noted");
             }
-            Err(_later) => self.usage.put_back(used),
+            Err(_later) => self.usage.put_back_ended_secret_usage(used),
         }
     }
 
     fn seal(&mut self) {
-        let Some(sealed) = self.usage.sealed_after(self.sealed_to) else {
+        let Some(sealed) = self.usage.sealed_segments_from(self.sealed_to) else {
             return;
         };
         let command = Command::SealUsage(SealUsage {
@@ -115,18 +115,18 @@ impl UsageRecorder {
     }
 }
 
-fn ended(outcome: Outcome) -> Option<EndedCode> {
+fn ended(outcome: VerificationCode) -> Option<EndedCode> {
     match outcome {
-        Outcome::Revoked => Some(EndedCode::Revoked),
-        Outcome::Rotated => Some(EndedCode::Rotated),
-        Outcome::Expired => Some(EndedCode::Expired),
-        Outcome::Malformed
-        | Outcome::NotFound
-        | Outcome::Disabled
-        | Outcome::OwnerInactive
-        | Outcome::WrongOrganization
-        | Outcome::WrongProject
-        | Outcome::InsufficientScope
-        | Outcome::Valid => None,
+        VerificationCode::Revoked => Some(EndedCode::Revoked),
+        VerificationCode::Rotated => Some(EndedCode::Rotated),
+        VerificationCode::Expired => Some(EndedCode::Expired),
+        VerificationCode::Malformed
+        | VerificationCode::NotFound
+        | VerificationCode::Disabled
+        | VerificationCode::OwnerInactive
+        | VerificationCode::WrongOrganization
+        | VerificationCode::WrongProject
+        | VerificationCode::InsufficientScope
+        | VerificationCode::Valid => None,
     }
 }

@@ -13,8 +13,8 @@ use crate::domain::ids::{Owner, ProjectId};
 use crate::domain::kind::Kind;
 use crate::domain::record::Status;
 use crate::domain::time::Timestamp;
-use crate::views::credentials::Filter;
-use crate::views::page::PageAsk;
+use crate::views::credentials::CredentialFilter;
+use crate::views::list_page::PageQuery;
 use crate::web::body::one_of;
 use crate::web::lists::{ask, number};
 use crate::web::problem::Problem;
@@ -45,12 +45,16 @@ pub(crate) struct Filters {
 
 impl Filters {
     /// Which page.
-    pub(crate) fn ask(&self) -> Result<PageAsk, Problem> {
+    pub(crate) fn ask(&self) -> Result<PageQuery, Problem> {
         ask(self.limit, self.cursor.as_deref())
     }
 
     /// The filter in a place; `None` if nothing of the place can pass it.
-    pub(crate) fn read(&self, place: Place, now: Timestamp) -> Result<Option<Filter<'_>>, Problem> {
+    pub(crate) fn read(
+        &self,
+        place: Place,
+        now: Timestamp,
+    ) -> Result<Option<CredentialFilter<'_>>, Problem> {
         let kind = parsed(self.kind.as_deref(), Kind::from_name);
         let kinds = || one_of(Kind::ALL.map(Kind::name));
         let kind = kind.ok_or_else(|| Problem::invalid_query("kind", kinds()))?;
@@ -75,7 +79,7 @@ impl Filters {
             return Ok(None);
         };
         let q = self.q.as_deref();
-        Ok(Some(Filter {
+        Ok(Some(CredentialFilter {
             kind,
             status,
             owner,

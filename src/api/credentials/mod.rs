@@ -41,8 +41,8 @@ use crate::domain::record::{Credential, Grant, Metadata, Secret, Status};
 use crate::domain::rejection::Rejection;
 use crate::ledger::{Answer, Ledger, Record};
 use crate::records::{IssuedKey, KeyRecord, Use};
-use crate::views::credentials::Filter;
-use crate::views::page::{Page, PageAsk};
+use crate::views::credentials::CredentialFilter;
+use crate::views::list_page::{ListPage, PageQuery};
 use crate::web::answer::{mismatch, shown, written};
 use crate::web::body::{Body, NoFields};
 use crate::web::call::Call;
@@ -146,8 +146,8 @@ impl Surface {
             return off_thread(&surface.call, read).await?;
         };
         let select = move |all: &[Arc<Credential>]| match filters.read(place, now) {
-            Ok(Some(filter)) => filter.page(all, ask),
-            Ok(None) | Err(_) => Page::default(),
+            Ok(Some(filter)) => filter.page_of(all, ask),
+            Ok(None) | Err(_) => ListPage::default(),
         };
         let found = moment.credentials(&self.call, organization, select).await?;
         let show = |key: &Arc<Credential>| self.record_then(key, moment);
@@ -160,16 +160,16 @@ impl Surface {
     pub(crate) async fn review<T: Serialize>(
         &self,
         uri: &Uri,
-        ask: PageAsk,
+        ask: PageQuery,
         show: impl Fn(&Credential) -> T + Send + 'static,
     ) -> Result<Response, Problem> {
         let (organization, place, now) = (self.organization, self.place, self.call.now());
         let uri = uri.clone();
         let read = move |ledger: &Ledger| {
-            let filter = Filter {
+            let filter = CredentialFilter {
                 kind: place.kind,
                 project: place.project,
-                ..Filter::all(now)
+                ..CredentialFilter::match_all(now)
             };
             let all = &ledger.views().credentials;
             let mut found = all.list(organization, &filter, ask);
@@ -336,7 +336,8 @@ impl Found {
                 return None;
             }
             let newest = record.secret();
-            let unpresented = usage.is_unpresented(target.key, newest.id, newest.created_at);
+            let unpresented =
+                usage.is_secret_known_unpresented(target.key, newest.id, newest.created_at);
             unpresented.then_some(newest.id)
         };
         tokio::task::spawn_blocking(ask).await.ok()?

@@ -40,7 +40,11 @@ pub(crate) struct AccountTokenCreate {
 /// The tokens of an account of the caller's organization.
 fn surface(call: Call, account: ServiceAccountId) -> Result<Surface, Problem> {
     let organization = call.home()?;
-    match call.views().directory.account(organization, account) {
+    match call
+        .views()
+        .directory
+        .service_account(organization, account)
+    {
         Some(_) => {
             let place = Place::of(Kind::ServiceAccount).owned_by(Owner::ServiceAccount(account));
             Ok(Surface::new(call, organization, place))

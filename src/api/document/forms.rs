@@ -196,7 +196,7 @@ mod tests {
     use crate::api::document::vocabulary;
     use crate::degraded::Part;
     use crate::domain::kind::Kind;
-    use crate::views::index::Code;
+    use crate::views::index::VerificationCode;
 
     #[test]
     fn the_vocabulary_knows_every_text() {
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn sets_of_names_are_those_of_the_code() {
         assert_eq!(vocabulary::KINDS, Kind::ALL.map(Kind::name));
-        let codes = Code::ALL.map(Code::name);
+        let codes = VerificationCode::ALL.map(VerificationCode::wire_name);
         assert_eq!(vocabulary::CODES_OF_VERIFICATION, codes);
         assert_eq!(vocabulary::PARTS, Part::ALL.map(Part::name));
     }

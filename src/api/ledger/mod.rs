@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::domain::access::Action;
 use crate::domain::ids::OrganizationId;
-use crate::tiles::NoReceipt;
+use crate::tiles::ProofUnavailable;
 use crate::web::app::App;
 use crate::web::auth::Caller;
 use crate::web::call::Call;
@@ -38,25 +38,27 @@ fn not_published() -> Problem {
 /// Waits until a published checkpoint covers the event at a position.
 async fn covered(call: &Call, position: u64) -> Result<(), Problem> {
     let tiles = call.app.ledger.tiles();
-    let size = tiles.published().map_or(0, |newest| newest.checkpoint.size);
+    let size = tiles
+        .newest_published()
+        .map_or(0, |newest| newest.checkpoint.size);
     if size > position {
         return Ok(());
     }
     let _waiting = call.app.past.wait_for_checkpoint(call)?;
-    match tiles.wait_for(position, WITHIN).await {
+    match tiles.wait_until_published(position, WITHIN).await {
         true => Ok(()),
         false => Err(not_published()),
     }
 }
 
-impl From<NoReceipt> for Problem {
-    fn from(why: NoReceipt) -> Self {
+impl From<ProofUnavailable> for Problem {
+    fn from(why: ProofUnavailable) -> Self {
         match why {
-            NoReceipt::NotPublished => not_published(),
-            NoReceipt::NoCheckpoint(_) | NoReceipt::Beyond(_) => {
+            ProofUnavailable::NotPublished => not_published(),
+            ProofUnavailable::UnknownCheckpoint(_) | ProofUnavailable::OutOfRange(_) => {
                 Self::invalid_query("size", why.to_string())
             }
-            NoReceipt::Tree(why) => Self::internal("the tree could not be read", &why),
+            ProofUnavailable::Tree(why) => Self::internal("the tree could not be read", &why),
         }
     }
 }

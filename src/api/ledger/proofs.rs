@@ -15,7 +15,7 @@ use crate::domain::ids::{EventId, OrganizationId, ProjectId, Subject};
 use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
 use crate::ledger::turns::Turn;
-use crate::tiles::NoReceipt;
+use crate::tiles::ProofUnavailable;
 use crate::web::call::Call;
 use crate::web::lists::Query;
 use crate::web::path::Path;
@@ -88,7 +88,7 @@ pub(crate) async fn receipt(
         (header::CONTENT_DISPOSITION, file),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     ];
-    Ok((headers, receipt.text()).into_response())
+    Ok((headers, receipt.to_text()).into_response())
 }
 
 /// The project whose record an event changed.
@@ -108,7 +108,7 @@ fn project_of(
             found.and_then(|key| key.project())
         }
         Subject::WebhookEndpoint(id) => {
-            let found = views.directory.endpoint(organization, id);
+            let found = views.directory.webhook_endpoint(organization, id);
             found.and_then(|endpoint| endpoint.project)
         }
         Subject::Ledger(_)
@@ -130,7 +130,7 @@ pub(crate) async fn receipts(call: &Call, positions: Vec<u64>) -> Result<Vec<Str
         let texts = positions.iter().map(|position| {
             turn.go_on().map_err(HistoryError::from)?;
             let receipt = tiles.receipt(*position, None)?;
-            Ok::<_, Problem>(receipt.text())
+            Ok::<_, Problem>(receipt.to_text())
         });
         texts.collect::<Result<Vec<String>, _>>()
     };
@@ -171,7 +171,11 @@ pub(crate) async fn consistency(
     let from = size("from", asked.from.as_deref())?;
     let from = from.ok_or_else(|| Problem::invalid_query("from", "is missing"))?;
     let tiles = call.app.ledger.tiles();
-    let published = tiles.published().ok_or_else(not_published)?.checkpoint.size;
+    let published = tiles
+        .newest_published()
+        .ok_or_else(not_published)?
+        .checkpoint
+        .size;
     let to = size("to", asked.to.as_deref())?.unwrap_or(published);
     if to > call.app.ledger.reader().next_position() {
         return Err(Problem::position_unknown());
@@ -179,10 +183,15 @@ pub(crate) async fn consistency(
     if to > published {
         covered(&call, to - 1).await?;
     }
-    let proof = off_thread(&call, move |ledger| ledger.tiles().consistency(from, to)).await?;
+    let proof = off_thread(&call, move |ledger| {
+        ledger.tiles().consistency_proof(from, to)
+    })
+    .await?;
     let hashes = proof.map_err(|why| match why {
-        NoReceipt::Beyond(why) => Problem::invalid_query("from", why.to_string()),
-        NoReceipt::NotPublished | NoReceipt::NoCheckpoint(_) | NoReceipt::Tree(_) => why.into(),
+        ProofUnavailable::OutOfRange(why) => Problem::invalid_query("from", why.to_string()),
+        ProofUnavailable::NotPublished
+        | ProofUnavailable::UnknownCheckpoint(_)
+        | ProofUnavailable::Tree(_) => why.into(),
     })?;
     let hashes = hashes.iter().map(|hash| STANDARD.encode(hash)).collect();
     Ok(Json(Consistency { from, to, hashes }))

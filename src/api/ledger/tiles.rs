@@ -63,7 +63,11 @@ pub(crate) async fn checkpoint(
     _admitted: Admitted,
     State(app): State<App>,
 ) -> Result<Response, Problem> {
-    let published = app.ledger.tiles().published().ok_or_else(not_published)?;
+    let published = app
+        .ledger
+        .tiles()
+        .newest_published()
+        .ok_or_else(not_published)?;
     Ok(cached(TEXT, FOR_A_MOMENT, published.note.to_string()))
 }
 
@@ -100,9 +104,9 @@ pub(crate) async fn tile(
     let no_tile = || Problem::not_found("tile");
     // Not decoded: each tile has one name.
     let (_, path) = uri.path().split_once("/tile/").ok_or_else(no_tile)?;
-    let id = TileId::parse(path).ok_or_else(no_tile)?;
+    let id = TileId::parse_path(path).ok_or_else(no_tile)?;
     let address = context.address(&app);
-    let read = moment::published(&app, address, move |tiles| tiles.tile(id)).await?;
+    let read = moment::published(&app, address, move |tiles| tiles.tile_bytes(id)).await?;
     let bytes = read.map_err(|why| Problem::internal("a tile could not be read", &why))?;
     Ok(cached(BYTES, FOR_EVER, bytes.ok_or_else(no_tile)?))
 }

@@ -28,8 +28,8 @@ use tracing_appender::non_blocking::ErrorCounter;
 use crate::api::SpanCounts;
 use crate::domain::access::Action;
 use crate::ledger::Ledger;
-use crate::usage::{Numbers, Usage};
-use crate::views::index::Code;
+use crate::usage::{UsageHistory, UsageStats};
+use crate::views::index::VerificationCode;
 use crate::web::app::{App, HttpSettings};
 use crate::web::auth::Caller;
 use crate::web::method_name::method_name;
@@ -122,7 +122,7 @@ impl EncodeLabelValue for Template {
 /// What is counted while it happens, and the registry that shows it.
 pub(crate) struct Metrics {
     registry: Registry,
-    /// In the order of [`Code::ALL`].
+    /// In the order of [`VerificationCode::ALL`].
     verifications: [Counter; 11],
     verification_seconds: Histogram,
     requests: Family<RequestLabels, Histogram, fn() -> Histogram>,
@@ -135,9 +135,9 @@ impl Metrics {
         let (usage, webhooks) = (settings.usage.clone(), settings.webhooks.clone());
         let mut registry = Registry::with_prefix("keyledger");
         let by_outcome = Family::<OutcomeLabel, Counter>::default();
-        let verifications = Code::ALL.map(|code| {
+        let verifications = VerificationCode::ALL.map(|code| {
             let label = OutcomeLabel {
-                outcome: code.name(),
+                outcome: code.wire_name(),
             };
             by_outcome.get_or_create_owned(&label)
         });
@@ -205,8 +205,8 @@ impl Metrics {
     }
 
     /// Counts a verification.
-    pub(crate) fn verified(&self, code: Code, took: Duration) {
-        let counters = Code::ALL.iter().zip(&self.verifications);
+    pub(crate) fn verified(&self, code: VerificationCode, took: Duration) {
+        let counters = VerificationCode::ALL.iter().zip(&self.verifications);
         for (_, counter) in counters.filter(|(known, _)| **known == code) {
             counter.inc();
         }
@@ -265,7 +265,7 @@ fn seconds(us: u64) -> f64 {
 /// What others count, read when it is asked for.
 struct Told {
     ledger: Ledger,
-    usage: Option<Usage>,
+    usage: Option<UsageHistory>,
     webhooks: Option<Webhooks>,
     spans: Option<Arc<SpanCounts>>,
     dropped_lines: Option<ErrorCounter>,
@@ -330,7 +330,7 @@ impl Collector for Told {
         )?;
         degraded::encode(&mut to, self.ledger.degraded())?;
         if let Some(usage) = &self.usage {
-            encode_usage(&mut to, &usage.numbers())?;
+            encode_usage(&mut to, &usage.stats())?;
         }
         if let Some(spans) = &self.spans {
             let (name, help) = ("otlp_spans", "Spans of requests, by outcome");
@@ -381,13 +381,18 @@ fn encode_webhooks(
     gauge(to, "webhook_oldest_pending_seconds", age, age_s)
 }
 
-fn encode_usage(to: &mut DescriptorEncoder<'_>, numbers: &Numbers) -> Result<(), fmt::Error> {
+fn encode_usage(to: &mut DescriptorEncoder<'_>, numbers: &UsageStats) -> Result<(), fmt::Error> {
     counter(to, "usage_recorded", "Calls recorded", numbers.recorded)?;
     let shed = "Calls counted without their detail";
     counter(to, "usage_shed", shed, numbers.shed)?;
-    gauge(to, "usage_stored_bytes", "Bytes of usage", numbers.bytes)?;
+    gauge(
+        to,
+        "usage_stored_bytes",
+        "Bytes of usage",
+        numbers.segment_bytes,
+    )?;
     let pending = "Bytes of usage that wait to be written";
-    let waiting = u64::try_from(numbers.waiting).unwrap_or(u64::MAX);
+    let waiting = u64::try_from(numbers.pending_bytes).unwrap_or(u64::MAX);
     gauge(to, "usage_pending_bytes", pending, waiting)
 }
 

@@ -33,7 +33,7 @@ pub(crate) async fn list(
     let then = Then::all(call, Some(organization), asked.as_of.as_deref()).await?;
     let found = then
         .directory()
-        .accounts(organization, asked.ask()?, |record| {
+        .service_accounts(organization, asked.ask()?, |record| {
             status.is_none_or(|status| status == account_status(record))
         });
     Ok(then.stamped(page(&query.uri, &found, |record| {
@@ -51,7 +51,7 @@ pub(crate) async fn show(
     call.may_read(action, organization).await?;
     let as_of = query.read()?.as_of;
     let then = Then::one(call, Subject::ServiceAccount(id), as_of.as_deref()).await?;
-    let record = then.directory().account(organization, id);
+    let record = then.directory().service_account(organization, id);
     let record = record.ok_or_else(|| Problem::not_found("service account"))?;
     let body = ServiceAccountRecord::from(&record);
     Ok(then.stamped(shown(record.stamp.version, &body)))
@@ -120,7 +120,11 @@ fn known(
     account: ServiceAccountId,
 ) -> Result<(), Problem> {
     call.may(action, organization)?;
-    match call.views().directory.account(organization, account) {
+    match call
+        .views()
+        .directory
+        .service_account(organization, account)
+    {
         Some(_) => Ok(()),
         None => Err(Problem::not_found("service account")),
     }

@@ -47,7 +47,7 @@ impl Account {
         let sessions = &app.ledger.views().sessions;
         let key = address_key(address);
         Self {
-            members: sessions.of_address(address, organization, MEMBERS_MAX),
+            members: sessions.members_by_address(address, organization, MEMBERS_MAX),
             name: match organization {
                 Some(organization) => format!("{organization} {key}"),
                 None => key,
@@ -138,7 +138,7 @@ pub(crate) async fn compare(
 fn known(app: &App, members: &[(OrganizationId, UserId)]) -> (Vec<Fitting>, Vec<Option<String>>) {
     let sessions = &app.ledger.views().sessions;
     let known = members.iter().filter_map(|(organization, member)| {
-        let means = sessions.means(*member)?;
+        let means = sessions.sign_in_means_of_member(*member)?;
         let password = means.password.as_ref()?;
         let known = Fitting {
             organization: *organization,

@@ -100,7 +100,7 @@ fn show_session(call: &Call, session: &Session) -> Result<Response, Problem> {
     let (Some(member), Some(organization)) = (member, organization) else {
         return Err(mismatch());
     };
-    let means = call.views().sessions.means(session.user);
+    let means = call.views().sessions.sign_in_means_of_member(session.user);
     let me = MeRecord {
         member: Some(MemberRecord::from(&member)),
         organization: Some(OrganizationRecord::from(&organization)),
@@ -117,7 +117,10 @@ fn show_session(call: &Call, session: &Session) -> Result<Response, Problem> {
 pub(crate) async fn list(call: Call) -> Result<Response, Problem> {
     let own = call.session()?;
     call.context.wait(&call.app).await?;
-    let seen = call.views().sessions.of_member(own.user, call.now());
+    let seen = call
+        .views()
+        .sessions
+        .live_sessions_of_member(own.user, call.now());
     let records = seen
         .iter()
         .map(|seen| SessionRecord::new(&seen.session, own.id, Some(seen.last_seen_at)));

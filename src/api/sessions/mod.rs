@@ -112,7 +112,11 @@ fn by_link(app: &App, context: &Context, token: &PresentedToken) -> Result<SignI
     let admitted = app.attempts.admit(address, app.ledger.monotonic_ms());
     admitted.map_err(Problem::too_many_attempts)?;
     let hash = token.hash().ok_or(Rejection::SignInRefused)?;
-    let means = app.ledger.views().sessions.of_link(hash, app.ledger.now());
+    let means = app
+        .ledger
+        .views()
+        .sessions
+        .sign_in_means_by_link(hash, app.ledger.now());
     let means = means.ok_or(Rejection::SignInRefused)?;
     app.attempts.take_back(address);
     Ok(SignIn {

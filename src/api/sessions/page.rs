@@ -42,7 +42,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let hash = presented(&token);
     let now = app.ledger.now();
-    let link = hash.and_then(|hash| app.ledger.views().sessions.of_link(hash, now));
+    let link = hash.and_then(|hash| app.ledger.views().sessions.sign_in_means_by_link(hash, now));
     let (status, content) = match link {
         Some(_) => (StatusCode::OK, READY),
         // People get a page, programs a problem.

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::api::sessions::hash_turns::HashTurns;
-use crate::api::sessions::password_hash::{self, HashError, SALT_BYTES};
+use crate::api::sessions::password_hash::{self, PASSWORD_SALT_BYTES, PasswordHashError};
 use crate::domain::ids::OrganizationId;
 use crate::domain::sign_in::Password;
 use crate::web::network::ClientNetwork;
@@ -66,11 +66,13 @@ impl Passwords {
         &self,
         client: HashClient,
         password: Password,
-        salt: [u8; SALT_BYTES],
+        salt: [u8; PASSWORD_SALT_BYTES],
     ) -> Result<String, Problem> {
         let _place = self.place(client)?;
-        self.run(client, move || password_hash::hash(&password, &salt))
-            .await
+        self.run(client, move || {
+            password_hash::hash_password(&password, &salt)
+        })
+        .await
     }
 
     /// Which hashes a password is behind. A place without a hash takes as long and is not.
@@ -85,7 +87,7 @@ impl Passwords {
         let mut fits = Vec::with_capacity(stored.len());
         for stored in stored {
             let password = Arc::clone(&password);
-            let compare = move || password_hash::is_behind(&password, stored.as_deref());
+            let compare = move || password_hash::verify_password(&password, stored.as_deref());
             fits.push(self.run(client, compare).await?);
         }
         Ok(fits)
@@ -99,7 +101,7 @@ impl Passwords {
     async fn run<T: Send + 'static>(
         &self,
         client: HashClient,
-        work: impl FnOnce() -> Result<T, HashError> + Send + 'static,
+        work: impl FnOnce() -> Result<T, PasswordHashError> + Send + 'static,
     ) -> Result<T, Problem> {
         let turn = self.turns.next(client.network()).await;
         let turn = turn.map_err(|why| Problem::internal("no turn for a hash", &why))?;
@@ -136,7 +138,9 @@ mod tests {
             .collect();
         let refused = passwords.is_behind(guesser, password(), vec![None]).await;
         assert_eq!(refused.unwrap_err().code(), "queue_full");
-        let hash = passwords.hash(other, password(), [1; SALT_BYTES]).await;
+        let hash = passwords
+            .hash(other, password(), [1; PASSWORD_SALT_BYTES])
+            .await;
         let hash = hash.unwrap();
         drop(taken);
         let stored = vec![None, Some(hash), None];

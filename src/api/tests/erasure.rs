@@ -176,8 +176,8 @@ fn no_file_of_the_usage_history_says_where_an_erased_person_was() {
         .post(&world.acme.admin, &erase, &json!({"reason": "x"}))
         .expect(200);
     use_token();
-    assert_eq!(world.usage.of(key.parse().unwrap()).denied, 2 + 2);
-    world.usage.stop();
+    assert_eq!(world.usage.usage_of(key.parse().unwrap()).denied, 2 + 2);
+    world.usage.write_and_stop();
     let usage = world.folder.path().join("data/usage");
     for text in ["joes", "Joes", "198.51.100.9", "2001:db8::99"] {
         assert_eq!(holding(&usage, text.as_bytes()), [""; 0], "{text}");

@@ -163,7 +163,7 @@ fn a_gateway_that_asks_has_a_history_of_its_own() {
     assert_eq!(each(&seen, "user_agent"), vec![Value::Null; 4]);
     assert_eq!(each(&seen, "ip_address"), vec![PEER.ip().to_string(); 4]);
     assert_eq!(record(&world, &gateway)["last_used_at"], START);
-    let exercised = world.usage.exercised(gateway.parse().unwrap());
+    let exercised = world.usage.exercised_scopes(gateway.parse().unwrap());
     assert_eq!(exercised, ["keys:verify"]);
 }
 

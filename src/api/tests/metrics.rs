@@ -54,7 +54,7 @@ fn the_numbers_count_what_happened() {
     world
         .post(&world.acme.admin, "/v1/verify/batch", &batch)
         .expect(200);
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let reply = world.send(from("127.0.0.1:9", "/metrics"));
     assert_eq!(reply.status, 200);
     let samples = samples(&reply.text);

@@ -144,7 +144,7 @@ fn no_token_is_in_the_folder_wherever_a_client_puts_it() {
         let report = report.with("content-type", "application/x-ndjson");
         world.send(report).expect(201);
     }
-    world.usage.stop();
+    world.usage.write_and_stop();
     world.ledger.stop();
     let files = bytes_below(&world.folder.path().join("data"));
     let random = token.rsplit('_').next().unwrap();

@@ -69,7 +69,7 @@ use crate::domain::record::{Grant, Metadata};
 use crate::ledger::boot::{self, Folder, Settings};
 use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;
-use crate::usage::{Usage, UsageSettings};
+use crate::usage::{UsageHistory, UsageSettings};
 use crate::web::app::HttpSettings;
 use crate::webhooks::address::Guard;
 use crate::webhooks::client;
@@ -85,7 +85,7 @@ const PEER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1
 /// A ledger with two tenants and a router over it.
 struct World {
     ledger: Ledger,
-    usage: Usage,
+    usage: UsageHistory,
     webhooks: Option<Webhooks>,
     router: Router,
     runtime: Runtime,
@@ -145,10 +145,10 @@ impl World {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         runtime.enable_all().max_blocking_threads(BLOCKING_THREADS);
         let runtime = runtime.build().unwrap();
-        let usage = Usage::open(UsageSettings {
+        let usage = UsageHistory::open(UsageSettings {
             headroom_bytes: 0,
             keys: Some(Arc::clone(ledger.keys())),
-            ..UsageSettings::usual(
+            ..UsageSettings::with_defaults(
                 folder.path().join("data/usage"),
                 ledger.log_id(),
                 ledger.clock().clone(),
@@ -393,7 +393,7 @@ impl Drop for World {
         if let Some(webhooks) = &self.webhooks {
             self.runtime.block_on(webhooks.stop());
         }
-        self.usage.stop();
+        self.usage.write_and_stop();
         self.ledger.stop();
     }
 }

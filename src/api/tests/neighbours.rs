@@ -202,7 +202,7 @@ fn reads_of_tiles_from_one_address_leave_places_for_others() {
         request
     };
     in_time(&world, async {
-        let published = world.ledger.tiles().wait_for(0, PATIENCE).await;
+        let published = world.ledger.tiles().wait_until_published(0, PATIENCE).await;
         assert!(published);
         let mut held = Held::default();
         held.read_without_end(&world, None).await;

@@ -182,10 +182,10 @@ fn nothing_that_begins_after_the_answer_of_an_end_is_accepted() {
         "{accepted} accepted, {refused} refused"
     );
     // What was recorded is what was answered: each of the ways leaves one call.
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let calls = targets.iter().map(|target| {
         let id = text(&json!(target.path.rsplit('/').next().unwrap()));
-        let usage = world.usage.of(id.parse().unwrap());
+        let usage = world.usage.usage_of(id.parse().unwrap());
         usize::try_from(usage.accepted + usage.denied).unwrap()
     });
     assert_eq!(calls.sum::<usize>(), accepted + refused);

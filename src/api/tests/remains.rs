@@ -93,11 +93,11 @@ fn opened(world: &World) -> Vec<u8> {
 /// Whether a command of the log is the one that added Carla, as a holder of the keys can try.
 fn is_guessed(world: &World) -> bool {
     let keys = world.ledger.keys();
-    let digest = keys.digest(added().to_string().as_bytes());
+    let digest = keys.command_digest(added().to_string().as_bytes());
     (0..world.next_position()).any(|position| {
         let event = world.ledger.event(position).unwrap().event;
         let known = event.command_digest;
-        known.is_some_and(|known| keys.is_same_digest(known.0, digest).unwrap())
+        known.is_some_and(|known| keys.matches_command_digest(known.0, digest).unwrap())
     })
 }
 
@@ -162,7 +162,7 @@ fn nothing_of_an_erased_person_is_found_in_the_folder_with_all_keys_that_are_lef
     assert!(memchr::memmem::find(&opened(&world), b"ann@acme.example").is_some());
 
     world.runtime.block_on(world.webhooks().stop());
-    world.usage.stop();
+    world.usage.write_and_stop();
     world.ledger.stop();
     let files = bytes_below(&world.folder.path().join("data"));
     assert_eq!(found_in(&files), [""; 0]);

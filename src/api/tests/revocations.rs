@@ -167,7 +167,10 @@ fn the_log_says_the_same_as_the_ring() {
     let from_ring = world.get(&world.platform, FEED).expect(200);
     assert_eq!(from_ring, json!(whole));
     // As after a restart: all of it stands in the log alone.
-    world.ledger.views().publish(world.next_position() - 1);
+    world
+        .ledger
+        .views()
+        .publish_position(world.next_position() - 1);
     let from_log = world.get(&world.platform, FEED).expect(200);
     // What has ended since has an entry of its own: of an owner, those are named that live still.
     let blank = |list: &Value| {
@@ -200,7 +203,7 @@ fn a_new_catalogue_reaches_everybody() {
     for by in [&world.acme.admin, &world.globex.admin, &world.platform] {
         assert_eq!(world.get(by, &path).expect(200), expected);
     }
-    world.ledger.views().publish(position);
+    world.ledger.views().publish_position(position);
     for by in [&world.acme.admin, &world.platform] {
         assert_eq!(world.get(by, &path).expect(200), expected, "from the log");
     }

@@ -26,7 +26,7 @@ pub(super) fn each(calls: &[Value], field: &str) -> Vec<Value> {
 }
 
 pub(super) fn record(world: &World, key: &str) -> Value {
-    world.usage.settle();
+    world.usage.wait_until_settled();
     world.get(&world.acme.admin, &path(world, key)).expect(200)
 }
 
@@ -59,7 +59,7 @@ fn a_verification_is_the_last_call_of_the_key_with_the_request_that_it_was_prese
     assert_eq!(shown["secrets"][0]["last_used_at"], START);
     assert_eq!(shown["usage_status"], "used");
     assert_eq!(
-        world.usage.exercised(key.parse().unwrap()),
+        world.usage.exercised_scopes(key.parse().unwrap()),
         ["analysis:run"]
     );
 }
@@ -136,7 +136,10 @@ fn our_own_interface_is_used_with_credentials_too() {
     );
     assert_eq!(each(&seen, "status_code"), [401, 403, 200]);
     assert_eq!(each(&seen, "method"), ["GET", "POST", "GET"]);
-    assert_eq!(world.usage.exercised(key.parse().unwrap()), ["keys:read"]);
+    assert_eq!(
+        world.usage.exercised_scopes(key.parse().unwrap()),
+        ["keys:read"]
+    );
     let first = seen.last().unwrap();
     let shown = ["endpoint", "request_id", "user_agent", "ip_address"].map(|name| &first[name]);
     let address = PEER.ip().to_string();
@@ -334,7 +337,7 @@ fn an_ended_secret_that_is_presented_is_an_event_once_an_hour_with_its_count() {
             world.post(&world.acme.admin, "/v1/verify", &json!({"key": old}));
         }
         assert_eq!(world.get(&old, &world.acme.path).status, 401);
-        world.usage.settle();
+        world.usage.wait_until_settled();
     };
     let told = || {
         let events = format!("{}/events", path(&world, &key));

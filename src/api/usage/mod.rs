@@ -21,8 +21,8 @@ use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::ledger::SubmitError;
 use crate::usage::{
-    Bucket, BucketSummary, CallsAsk, CollapsedCalls, Gap, Outcome, PastCall, SummaryAsk, Usage,
-    UsageError,
+    BucketSize, BucketSummary, CallsQuery, CollapsedCalls, RecordingGap, StoredCall, UsageError,
+    UsageHistory, UsageSummaryQuery, VerificationCode,
 };
 use crate::web::body::one_of;
 use crate::web::call::Call;
@@ -175,14 +175,14 @@ pub(crate) async fn calls(
     let restores = call.app.ledger.restores().len();
     if let Some(text) = &pages.cursor {
         let cursor = usage.as_ref();
-        let cursor = cursor.and_then(|usage| usage.cursor(id, restores, text));
+        let cursor = cursor.and_then(|usage| usage.decode_cursor(id, restores, text));
         ask.before = Some(opened(&call.app, text, cursor)?);
     }
     let Some(usage) = usage else {
         return Ok(array::<()>(&query.uri, &[], None));
     };
     let cursors = usage.clone();
-    let page = off_thread(call, usage, move |usage| usage.calls(id, &ask)).await?;
+    let page = off_thread(call, usage, move |usage| usage.last_calls(id, &ask)).await?;
     let mut records: Vec<UsageRecord> = page.calls.into_iter().map(UsageRecord::from).collect();
     // Looked at after the reading: who is erased meanwhile is not shown either.
     if is_of_erased(call, key) {
@@ -195,7 +195,7 @@ pub(crate) async fn calls(
         }
     }
     let next = page.next;
-    let next = next.map(|cursor| cursors.cursor_text(id, restores, cursor));
+    let next = next.map(|cursor| cursors.encode_cursor(id, restores, cursor));
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 
@@ -224,9 +224,12 @@ pub(crate) async fn summary(
         return Ok(shown_now(&summary));
     };
     let id = key.id();
-    let buckets = off_thread(call, usage.clone(), move |usage| usage.summary(id, &ask)).await?;
+    let buckets = off_thread(call, usage.clone(), move |usage| {
+        usage.usage_summary(id, &ask)
+    })
+    .await?;
     // After the reading, which has settled what was recorded before.
-    let known = usage.of(id);
+    let known = usage.usage_of(id);
     let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
     summary.tracked_since = Some(usage.tracked_since().to_string());
     summary.last_used_at = text(known.last_used_at);
@@ -239,7 +242,7 @@ pub(crate) async fn summary(
     let gaps = usage.gaps().iter().copied();
     let gaps = gaps.filter(|gap| gap.from < to && gap.to >= from);
     summary.gaps = gaps.map(GapRecord::from).collect();
-    let collapsed = usage.collapsed(id).into_iter();
+    let collapsed = usage.collapsed_calls(id).into_iter();
     summary.collapsed = collapsed.map(CollapsedRecord::from).collect();
     summary.buckets = buckets.into_iter().map(BucketRecord::from).collect();
     if is_of_erased(call, key) {
@@ -274,14 +277,14 @@ fn shown_now(body: &UsageSummary) -> Response {
 /// Reads of files are off the async threads, in the turn of the caller's organization.
 async fn off_thread<T: Send + 'static>(
     call: &Call,
-    usage: Usage,
-    read: impl FnOnce(&Usage) -> Result<T, UsageError> + Send + 'static,
+    usage: UsageHistory,
+    read: impl FnOnce(&UsageHistory) -> Result<T, UsageError> + Send + 'static,
 ) -> Result<T, Problem> {
     Ok(in_turn(call, move |_ledger, _turn| read(&usage)).await??)
 }
 
 impl UsagePages {
-    fn ask(&self) -> Result<CallsAsk, Problem> {
+    fn ask(&self) -> Result<CallsQuery, Problem> {
         let limit = match self.limit {
             None => CALLS_USUAL,
             Some(limit @ 1..=CALLS_MAX) => limit,
@@ -291,7 +294,7 @@ impl UsagePages {
             }
         };
         let outcome = self.outcome.as_deref().map(outcome_named).transpose()?;
-        Ok(CallsAsk {
+        Ok(CallsQuery {
             limit,
             before: None,
             from: instant("from", self.from.as_deref())?,
@@ -302,10 +305,15 @@ impl UsagePages {
 }
 
 impl SummaryPages {
-    fn ask(&self, now: Timestamp) -> Result<(&'static str, SummaryAsk), Problem> {
+    fn ask(&self, now: Timestamp) -> Result<(&'static str, UsageSummaryQuery), Problem> {
         let (name, bucket, usual, max) = match self.bucket.as_deref().unwrap_or("hour") {
-            "hour" => ("hour", Bucket::Hour, HOURS_SPAN_MS_USUAL, HOURS_SPAN_MS_MAX),
-            "day" => ("day", Bucket::Day, DAYS_SPAN_MS_USUAL, DAYS_SPAN_MS_MAX),
+            "hour" => (
+                "hour",
+                BucketSize::Hour,
+                HOURS_SPAN_MS_USUAL,
+                HOURS_SPAN_MS_MAX,
+            ),
+            "day" => ("day", BucketSize::Day, DAYS_SPAN_MS_USUAL, DAYS_SPAN_MS_MAX),
             _ => {
                 return Err(Problem::invalid_query(
                     "bucket",
@@ -321,7 +329,7 @@ impl SummaryPages {
             let message = format!("must lie at most {} days before to", max / DAY_MS);
             return Err(Problem::invalid_query("from", message));
         }
-        Ok((name, SummaryAsk { bucket, from, to }))
+        Ok((name, UsageSummaryQuery { bucket, from, to }))
     }
 }
 
@@ -330,16 +338,20 @@ fn instant(name: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, 
     instant.map_err(|why| Problem::invalid_query(name, why.to_string()))
 }
 
-fn outcome_named(name: &str) -> Result<Outcome, Problem> {
-    let mut all = Outcome::ALL.into_iter();
-    all.find(|outcome| outcome.name() == name).ok_or_else(|| {
-        let names: Vec<_> = Outcome::ALL.iter().map(|known| known.name()).collect();
-        Problem::invalid_query("outcome", one_of(names))
-    })
+fn outcome_named(name: &str) -> Result<VerificationCode, Problem> {
+    let mut all = VerificationCode::ALL.into_iter();
+    all.find(|outcome| outcome.wire_name() == name)
+        .ok_or_else(|| {
+            let names: Vec<_> = VerificationCode::ALL
+                .iter()
+                .map(|known| known.wire_name())
+                .collect();
+            Problem::invalid_query("outcome", one_of(names))
+        })
 }
 
-impl From<PastCall> for UsageRecord {
-    fn from(call: PastCall) -> Self {
+impl From<StoredCall> for UsageRecord {
+    fn from(call: StoredCall) -> Self {
         Self {
             id: call.id.to_string(),
             key_id: call.credential.to_string(),
@@ -351,7 +363,7 @@ impl From<PastCall> for UsageRecord {
             ip_address: call.ip.map(|ip| ip.to_string()),
             user_agent: call.user_agent,
             created_at: call.at.to_string(),
-            outcome: call.outcome.name(),
+            outcome: call.outcome.wire_name(),
             secret_id: call.secret.map(|id| id.to_string()),
             reported: call.reporter.is_some(),
             reported_by: call.reporter.map(|id| id.to_string()),
@@ -359,8 +371,8 @@ impl From<PastCall> for UsageRecord {
     }
 }
 
-impl From<Gap> for GapRecord {
-    fn from(gap: Gap) -> Self {
+impl From<RecordingGap> for GapRecord {
+    fn from(gap: RecordingGap) -> Self {
         Self {
             from: gap.from.to_string(),
             to: gap.to.to_string(),
@@ -371,7 +383,7 @@ impl From<Gap> for GapRecord {
 impl From<CollapsedCalls> for CollapsedRecord {
     fn from(calls: CollapsedCalls) -> Self {
         Self {
-            outcome: calls.outcome.name(),
+            outcome: calls.outcome.wire_name(),
             secret_id: calls.secret.map(|id| id.to_string()),
             reported: calls.reported,
             calls: calls.calls,
@@ -389,7 +401,7 @@ impl From<BucketSummary> for BucketRecord {
             start: bucket.start.to_string(),
             calls: bucket.calls,
             outcomes: outcomes
-                .map(|(outcome, calls)| counted((outcome.name().to_owned(), calls)))
+                .map(|(outcome, calls)| counted((outcome.wire_name().to_owned(), calls)))
                 .collect(),
             endpoints: bucket.endpoints.into_iter().map(counted).collect(),
             addresses: bucket.addresses.into_iter().map(counted).collect(),
@@ -401,7 +413,7 @@ impl From<BucketSummary> for BucketRecord {
 impl From<UsageError> for Problem {
     fn from(why: UsageError) -> Self {
         match why {
-            UsageError::Busy => Self::unavailable(
+            UsageError::TooManyPending => Self::unavailable(
                 "usage_busy",
                 "as many calls as may wait to be recorded are waiting already",
             ),

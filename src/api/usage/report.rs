@@ -23,7 +23,7 @@ use crate::domain::ids::{CredentialId, InvalidId, OrganizationId, SecretId, User
 use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
 use crate::ledger::turns::{NoTurn, Tenant, Turn};
-use crate::usage::{self, Outcome, UsageError};
+use crate::usage::{self, UsageError, VerificationCode};
 use crate::web::body;
 use crate::web::call::Call;
 use crate::web::problem::{Problem, ProblemBody};
@@ -100,8 +100,8 @@ pub(crate) async fn report(call: Call, request: Request) -> Result<Response, Pro
     let turns = call.app.ledger.turns().clone();
     let checked = turns.run(tenant, move |turn| checked(&call, &access, &bytes, turn));
     let report = checked.await.map_err(no_turn)??;
-    let recorded = report.calls();
-    stream.report(report).await?;
+    let recorded = report.call_count();
+    stream.record_report(report).await?;
     let mut response = (StatusCode::CREATED, axum::Json(Reported { recorded })).into_response();
     let no_store = axum::http::HeaderValue::from_static("no-store");
     response
@@ -121,7 +121,7 @@ fn charge(call: &Call, of: Tenant, bytes: usize) -> Result<(), Problem> {
 
 fn no_turn(why: NoTurn) -> Problem {
     match why {
-        NoTurn::Busy => UsageError::Busy.into(),
+        NoTurn::Busy => UsageError::TooManyPending.into(),
         NoTurn::Panicked(why) => Problem::internal("the reading of a report panicked", &why),
     }
 }
@@ -133,24 +133,25 @@ fn checked(
     access: &Access,
     bytes: &[u8],
     turn: &mut Turn,
-) -> Result<usage::Report, Problem> {
+) -> Result<usage::CallReport, Problem> {
     let known = BTreeMap::new();
     let mut keys = Keys {
         call,
         access,
         known,
     };
-    let mut report = usage::Report::default();
+    let mut report = usage::CallReport::default();
     let (mut index, mut wrong) = (0, None);
     for line in bytes.split(|byte| *byte == b'\n') {
-        turn.go_on().map_err(|_interrupted| UsageError::Busy)?;
+        turn.go_on()
+            .map_err(|_interrupted| UsageError::TooManyPending)?;
         if line.iter().all(u8::is_ascii_whitespace) {
             continue;
         }
         let line = parsed(line, index)?;
         if wrong.is_none() {
             match keys.report(&line) {
-                Ok(line) => report.add(&line.call()),
+                Ok(line) => report.add_call(&line.call()),
                 Err(refused) => wrong = Some((index, refused)),
             }
         }
@@ -190,7 +191,7 @@ struct Report<'a> {
     credential: CredentialId,
     secret: Option<SecretId>,
     at: Timestamp,
-    outcome: Outcome,
+    outcome: VerificationCode,
     ip: Option<IpAddr>,
     endpoint: Cow<'a, str>,
     method: Cow<'a, str>,
@@ -199,8 +200,8 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn call(&self) -> usage::Call<'_> {
-        usage::Call {
+    fn call(&self) -> usage::CredentialCall<'_> {
+        usage::CredentialCall {
             organization: self.organization,
             person: self.person,
             credential: self.credential,
@@ -273,7 +274,7 @@ impl Keys<'_> {
             (
                 "outcome",
                 "field_invalid",
-                body::one_of(Outcome::ALL.map(|known| known.name())),
+                body::one_of(VerificationCode::ALL.map(|known| known.wire_name())),
             )
         })?;
         let clean = |text: &'l Option<String>| text.as_deref().map(without_secrets);
@@ -285,7 +286,7 @@ impl Keys<'_> {
             credential: key,
             secret,
             at: instant(line.created_at.as_deref(), self.call.now())?,
-            outcome: outcome.unwrap_or(Outcome::Valid),
+            outcome: outcome.unwrap_or(VerificationCode::Valid),
             ip,
             endpoint: without_secrets(path_of(&line.endpoint)),
             method: without_secrets(&line.method),

@@ -15,7 +15,9 @@ use crate::domain::ids::{OrganizationId, Owner, ProjectId};
 use crate::domain::record::Metadata;
 use crate::domain::time::Timestamp;
 use crate::records::{MetadataPairs, OwnerRecord};
-use crate::views::index::{Ask, Code, Shown, Verdict};
+use crate::views::index::{
+    ShownCredential, VerificationCode, VerificationQuery, VerificationResult,
+};
 use crate::web::body;
 use crate::web::call::Call;
 use crate::web::context::Context;
@@ -134,9 +136,9 @@ pub(crate) async fn verify(call: Call, request: Request) -> Result<Response, Pro
     let asked: VerifyRequest = read(request, &call.context, VERIFY_BYTES_MAX).await?;
     call.wait().await?;
     let ask = ask(access.authority(), &asked).map_err(|wrong| wrong.of(""))?;
-    let began = call.app.ledger.clock().monotonic();
+    let began = call.app.ledger.clock().monotonic_duration();
     let verdict = call.views().index.verify(&ask, call.now());
-    let took = call.app.ledger.clock().since(began);
+    let took = call.app.ledger.clock().elapsed_since(began);
     record_usage::record(&call.app, &verdict, &asked.presented(took));
     answer(&shown(&verdict))
 }
@@ -161,10 +163,10 @@ pub(crate) async fn batch(call: Call, request: Request) -> Result<Response, Prob
     let mut verdicts = Vec::with_capacity(asks.len());
     for (keys, asks) in asked.keys.chunks(AT_ONCE_MAX).zip(asks.chunks(AT_ONCE_MAX)) {
         tokio::task::yield_now().await;
-        let began = call.app.ledger.clock().monotonic();
-        let found = call.views().index.verify_all(asks, call.now());
+        let began = call.app.ledger.clock().monotonic_duration();
+        let found = call.views().index.verify_many(asks, call.now());
         // Their look-ups overlap: each takes its share.
-        let took = call.app.ledger.clock().since(began);
+        let took = call.app.ledger.clock().elapsed_since(began);
         let took = took / u32::try_from(found.len().max(1)).unwrap_or(1);
         for (asked, verdict) in keys.iter().zip(&found) {
             record_usage::record(&call.app, verdict, &asked.presented(took));
@@ -254,13 +256,16 @@ impl VerifyRequest {
 }
 
 /// What is asked, or the field that is wrong.
-fn ask<'a>(authority: &'a Authority, asked: &'a VerifyRequest) -> Result<Ask<'a>, Wrong> {
+fn ask<'a>(
+    authority: &'a Authority,
+    asked: &'a VerifyRequest,
+) -> Result<VerificationQuery<'a>, Wrong> {
     if let Some(with) = &asked.request {
         with.check()?;
     }
     let project = asked.project_id.as_deref().map(str::parse).transpose();
     let organization = asked.organization_id.as_deref().map(str::parse).transpose();
-    Ok(Ask {
+    Ok(VerificationQuery {
         authority,
         key: &asked.key,
         required_scopes: &asked.required_scopes,
@@ -270,20 +275,20 @@ fn ask<'a>(authority: &'a Authority, asked: &'a VerifyRequest) -> Result<Ask<'a>
     })
 }
 
-fn shown(verdict: &Verdict) -> VerifyResponse<'_> {
+fn shown(verdict: &VerificationResult) -> VerifyResponse<'_> {
     VerifyResponse {
-        valid: verdict.code == Code::Valid,
-        code: verdict.code.name(),
+        valid: verdict.code == VerificationCode::Valid,
+        code: verdict.code.wire_name(),
         position: verdict.position,
         valid_until: verdict.valid_until,
         key: verdict.key.as_ref().map(shown_key),
     }
 }
 
-fn shown_key(key: &Shown) -> VerifiedKey<'_> {
+fn shown_key(key: &ShownCredential) -> VerifiedKey<'_> {
     static NO_METADATA: Metadata = Metadata::new();
     match key {
-        Shown::Ended {
+        ShownCredential::Ended {
             id,
             kind,
             organization,
@@ -302,7 +307,7 @@ fn shown_key(key: &Shown) -> VerifiedKey<'_> {
             expires_at: None,
             metadata: None,
         },
-        Shown::Whole {
+        ShownCredential::Full {
             credential, secret, ..
         } => VerifiedKey {
             id: credential.id(),
@@ -310,7 +315,7 @@ fn shown_key(key: &Shown) -> VerifiedKey<'_> {
             organization_id: credential.organization(),
             project_id: credential.project(),
             name: Some(credential.name()),
-            scopes: Some(key.scopes()),
+            scopes: Some(key.granted_scopes()),
             role: credential.grant().role.as_deref(),
             owner: Some(credential.owner()),
             secret_id: *secret,

@@ -171,7 +171,7 @@ pub(crate) async fn list(
     let then = Then::all(&call, Some(organization), asked.as_of.as_deref()).await?;
     let found = then
         .directory()
-        .endpoints(organization, asked.ask()?, |record| {
+        .webhook_endpoints(organization, asked.ask()?, |record| {
             access.authority().reaches(record.project)
                 && status.is_none_or(|status| status == record.status.name())
         });
@@ -200,7 +200,7 @@ pub(crate) async fn show(
     found_to_read(&call, target).await?;
     let as_of = query.read()?.as_of;
     let then = Then::one(&call, Subject::WebhookEndpoint(endpoint), as_of.as_deref()).await?;
-    let record = then.directory().endpoint(organization, endpoint);
+    let record = then.directory().webhook_endpoint(organization, endpoint);
     let record = record.ok_or_else(|| Problem::not_found("webhook endpoint"))?;
     let body = WebhookEndpointRecord::from(&record);
     Ok(then.stamped(shown(record.stamp.version, &body)))
@@ -366,7 +366,7 @@ fn found(
     target: EndpointTarget,
 ) -> Result<Arc<WebhookEndpoint>, Problem> {
     let directory = &call.views().directory;
-    let record = directory.endpoint(target.organization, target.endpoint);
+    let record = directory.webhook_endpoint(target.organization, target.endpoint);
     let record = record.filter(|record| access.authority().reaches(record.project));
     record.ok_or_else(|| Problem::not_found("webhook endpoint"))
 }

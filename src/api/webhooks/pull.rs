@@ -203,7 +203,7 @@ async fn poll(
     deadline: Instant,
 ) -> Result<Page, Problem> {
     let app = &caller.app;
-    let mut news = app.ledger.views().news();
+    let mut news = app.ledger.views().subscribe();
     let mut page = Page::at(from);
     // Whoever may see something else than when it began is to ask again.
     while caller.check_again().await? {
@@ -266,8 +266,11 @@ pub(crate) async fn read(
         // Asked after what is shown, so that it has at least all of that.
         let views = app.ledger.views();
         let of_ledger = wanted.is_told_of_ledger();
-        let of_ledger = of_ledger.then(|| views.newest.of_ledger());
-        let newest = views.newest.of(wanted.organization).max(of_ledger);
+        let of_ledger = of_ledger.then(|| views.newest_positions.newest_of_ledger());
+        let newest = views
+            .newest_positions
+            .newest_of_organization(wanted.organization)
+            .max(of_ledger);
         let Some(newest) = newest.filter(|newest| *newest >= page.next) else {
             page.next = shown;
             break;

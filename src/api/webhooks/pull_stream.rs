@@ -92,7 +92,7 @@ impl Follower {
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let mut news = self.line.app().ledger.views().news();
+        let mut news = self.line.app().ledger.views().subscribe();
         let mut beat = Instant::now();
         loop {
             self.line.check().await?;

@@ -19,7 +19,7 @@ use crate::audit::archive::{Archive, ArchiveError, SUMS};
 use crate::audit::keys::{Named, checkpoint_of, claimed};
 use crate::audit::verdict::{Finding, Kind, Verdict};
 use crate::merkle::proof::check_consistency;
-use crate::merkle::{Checkpoint, Hash, NoteVerifier};
+use crate::merkle::{Checkpoint, Hash, NoteVerifier, TreeHead};
 
 /// What was found in a bundle.
 #[derive(Debug)]
@@ -211,8 +211,12 @@ fn read_checkpoints(archive: &Archive, newest: &Checkpoint) -> Result<Vec<String
             let what = "a hash that is not 32 bytes of base64";
             here(Kind::BundleConsistency, what.to_owned())
         })?;
-        check_consistency(&hashes, (size, root), (newest.size, newest.root))
-            .map_err(|why| here(Kind::BundleConsistency, why.to_string()))?;
+        check_consistency(
+            &hashes,
+            TreeHead::new(size, root),
+            TreeHead::new(newest.size, newest.root),
+        )
+        .map_err(|why| here(Kind::BundleConsistency, why.to_string()))?;
         last = Some(checkpoint);
         notes.push(read.checkpoint);
     }

@@ -148,7 +148,7 @@ impl<R: Read> Hashes<R> {
             self.from.read_exact(&mut root)?;
             self.left -= 32;
             self.taken += 1;
-            if !tree.append_subtree(part.level, root) {
+            if !tree.try_append_subtree(part.level, root) {
                 let what = "the tree would have too many leaves";
                 return Err(bundle_finding(Kind::BundleProof, HASHES, what));
             }

@@ -24,9 +24,9 @@ use crate::audit::subtrees::Subtrees;
 use crate::domain::event_schemas::event_schemas;
 use crate::domain::heading::Whereabouts;
 use crate::ledger::boot::Folder;
-use crate::log::{Disk, FloorError, ReadError, SignedCheckpoint, kept_in};
+use crate::log::{CheckpointStoreError, Disk, LogReadError, SignedCheckpoint, read_checkpoints};
 use crate::merkle::leaf_hash;
-use crate::merkle::proof::consistency;
+use crate::merkle::proof::prove_consistency;
 use crate::seal::{DataKeyId, SealError};
 
 /// Why nothing was exported.
@@ -37,10 +37,10 @@ pub enum ExportError {
     Io(#[from] io::Error),
     /// The log cannot be read.
     #[error("the log cannot be read")]
-    Read(#[from] ReadError),
+    Read(#[from] LogReadError),
     /// The checkpoints cannot be read.
     #[error("the checkpoints cannot be read")]
-    Floor(#[from] FloorError),
+    Floor(#[from] CheckpointStoreError),
     /// Nothing is signed.
     #[error("the folder holds no signed checkpoint to prove anything against")]
     NotSigned,
@@ -86,9 +86,9 @@ pub fn export(
     out: impl Write,
 ) -> Result<Manifest, ExportError> {
     let mut kept: Vec<SignedCheckpoint> =
-        kept_in(Disk::Real, &folder.checkpoints(), reading.log_id())?
+        read_checkpoints(Disk::Real, &folder.checkpoints(), reading.log_id())?
             .into_iter()
-            .map(|kept| kept.signed)
+            .map(|kept| kept.checkpoint)
             .filter(|signed| signed.size <= reading.size())
             .collect();
     kept.sort_by_key(|signed| signed.size);
@@ -174,7 +174,7 @@ fn measure(
     let mut measured = Measured::default();
     for one in kept {
         let subtrees = &mut measured.subtrees;
-        let Ok(wanted) = consistency(one.size, size, |subtree| subtrees.want(subtree));
+        let Ok(wanted) = prove_consistency(one.size, size, |subtree| subtrees.want(subtree));
         wanted.map_err(|_order| ExportError::Unfit)?;
     }
     let sealed = Finder::new(SEALED);
@@ -241,7 +241,7 @@ fn proven(kept: &[SignedCheckpoint], subtrees: &Subtrees) -> Result<Vec<u8>, Exp
     let mut lines = Vec::new();
     let size = kept.last().map_or(0, |newest| newest.size);
     for one in kept {
-        let hashes = consistency(one.size, size, |subtree| subtrees.root(subtree));
+        let hashes = prove_consistency(one.size, size, |subtree| subtrees.root(subtree));
         let Ok(Ok(hashes)) = hashes else {
             return Err(ExportError::Unfit);
         };

@@ -41,8 +41,8 @@ fn a_backup_beside_a_server_is_restored_and_goes_on_with_its_keys() {
     // Its first opening skips the positions that events after the backup may have had.
     assert_eq!(ledger.reader().next_position(), events + 10_001);
     for position in 0..events {
-        let payload = ledger.reader().read(position).unwrap();
-        assert_eq!(payload, before.read(position).unwrap());
+        let payload = ledger.reader().read_payload(position).unwrap();
+        assert_eq!(payload, before.read_payload(position).unwrap());
     }
     ledger.stop();
 }

@@ -355,7 +355,7 @@ fn a_bundle_is_a_continuation_of_what_was_kept_or_not() {
     );
     let mut tree = crate::merkle::Frontier::new();
     for payload in &shorter[..5] {
-        tree.append(&crate::domain::envelope::commitment(payload).0);
+        tree.append_commitment(&crate::domain::envelope::commitment(payload).0);
     }
     check(&note(5, tree.root()), "whole");
     let other = NoteSigner::new(&original.origin, &[9; 32]).unwrap();

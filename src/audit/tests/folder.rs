@@ -10,7 +10,7 @@ use crate::domain::ids::Subject;
 use crate::ledger::tests::{World, found};
 use crate::log::LogTail;
 use crate::merkle::NoteSigner;
-use crate::views::history::History;
+use crate::views::history::HistoryIndex;
 
 #[test]
 fn a_folder_that_nobody_touched_is_whole() {
@@ -250,10 +250,10 @@ fn a_history_index_that_is_not_what_the_log_gives_is_reported() {
     }
     let folder = data(&original.dir).views();
     let check = |events: &[(Subject, u32, u64)], expected: &str| {
-        let (history, applied) = History::open(&folder).unwrap();
+        let (history, applied) = HistoryIndex::open_or_reset(&folder).unwrap();
         history.clear().unwrap();
         let events = events.iter().copied();
-        history.load(events, applied.unwrap()).unwrap();
+        history.fill_cleared(events, applied.unwrap()).unwrap();
         history.close().unwrap();
         let report = audited(&original.dir, None, None);
         assert_eq!(code(&report.verdict), expected, "{:#?}", report.verdict);

@@ -10,7 +10,8 @@ use crate::audit::verdict::Verdict;
 use crate::ledger::boot::Folder;
 use crate::ledger::tests::{World, found};
 use crate::log::{
-    CheckpointFile, Disk, Lane, Log, LogSettings, SignedCheckpoint, SpareMaking, inspect, kept_in,
+    AppendSpace, CheckpointStore, Disk, Log, LogSettings, SignedCheckpoint, SpareMaker,
+    inspect_log, read_checkpoints,
 };
 use crate::merkle::{Checkpoint, NoteSigner, NoteVerifier};
 use crate::seal::KeyStore;
@@ -41,12 +42,12 @@ impl Original {
     fn of(dir: TempDir) -> Self {
         let folder = data(&dir);
         let mut payloads = Vec::new();
-        let inspected = inspect(&Disk::Real, &folder.log(), |event| {
+        let inspected = inspect_log(&Disk::Real, &folder.log(), |event| {
             payloads.push(event.payload.to_vec());
         });
         let log_id = inspected.unwrap().log_id;
-        let kept = kept_in(Disk::Real, &folder.checkpoints(), log_id).unwrap();
-        let last = kept.last().unwrap().signed.clone();
+        let kept = read_checkpoints(Disk::Real, &folder.checkpoints(), log_id).unwrap();
+        let last = kept.last().unwrap().checkpoint.clone();
         let newest = last.note.clone();
         let origin = newest.lines().next().unwrap().to_owned();
         let signer = signer(&folder, &origin);
@@ -71,21 +72,21 @@ impl Original {
         let settings = LogSettings {
             segment_bytes: 64 * 1024,
             headroom_bytes: 0,
-            spares: SpareMaking::ByHand,
+            spares: SpareMaker::ByCaller,
         };
         let mut log = Log::create(Disk::Real, &folder.log(), self.log_id, settings).unwrap();
         let third = (payloads.len() / 3).max(1);
         let mut roots = Vec::new();
         for (number, payload) in (1..).zip(payloads) {
-            log.prepare_spares().unwrap();
-            let appended = log.append(&[payload], Lane::Ordinary).unwrap();
+            log.make_missing_spares().unwrap();
+            let appended = log.append(&[payload], AppendSpace::Ordinary).unwrap();
             if number % third == 0 || number == payloads.len() {
                 roots.push((appended.tree_size, appended.root));
             }
         }
         log.close().unwrap();
         let notes = folder.checkpoints();
-        let mut file = CheckpointFile::create(Disk::Real, &notes, self.log_id).unwrap();
+        let mut file = CheckpointStore::create(Disk::Real, &notes, self.log_id).unwrap();
         let Some(signer) = signer else {
             file.append(self.last.clone()).unwrap();
             return dir;
@@ -123,13 +124,13 @@ pub(super) fn signed(
         size,
         root,
         seconds: size * 3_600,
-        note: checkpoint.sign(signer).unwrap(),
+        note: checkpoint.sign_note(signer).unwrap(),
     }
 }
 
 fn signer(folder: &Folder, origin: &str) -> NoteSigner {
     let keys = KeyStore::open(&folder.keys(), None).unwrap();
-    NoteSigner::new(origin, &keys.signing_key().to_bytes()).unwrap()
+    NoteSigner::new(origin, &keys.first_signing_key().to_bytes()).unwrap()
 }
 
 pub(super) fn copy(from: &Path, to: &Path) {

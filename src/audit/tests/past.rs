@@ -12,7 +12,7 @@ use crate::domain::record::Credential;
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::tests::{World, found};
-use crate::views::index::{Ask, Code};
+use crate::views::index::{VerificationCode, VerificationQuery};
 
 /// Shows the payloads from `from` on, before `to`.
 fn payloads(ledger: &Ledger, from: u64, to: u64, mut visit: impl FnMut(&[u8])) {
@@ -67,7 +67,7 @@ fn who_could_are_those_whose_secrets_are_accepted() {
     let check = |scopes: &[&str], expected_some: bool| {
         let scopes: Vec<String> = scopes.iter().map(|&scope| scope.to_owned()).collect();
         let verdicts = tokens.iter().map(|(_, token)| {
-            let ask = Ask {
+            let ask = VerificationQuery {
                 authority: &authority,
                 key: token,
                 required_scopes: &scopes,
@@ -77,8 +77,10 @@ fn who_could_are_those_whose_secrets_are_accepted() {
             };
             world.ledger.views().index.verify(&ask, now)
         });
-        let accepted = verdicts.filter(|verdict| verdict.code == Code::Valid);
-        let accepted: BTreeSet<_> = accepted.map(|v| v.key.unwrap().ids()).collect();
+        let accepted = verdicts.filter(|verdict| verdict.code == VerificationCode::Valid);
+        let accepted: BTreeSet<_> = accepted
+            .map(|v| v.key.unwrap().credential_and_secret_ids())
+            .collect();
         let asked = Asked {
             scopes: scopes.clone(),
             ..Asked::default()

@@ -6,7 +6,7 @@ use std::convert::Infallible;
 
 use super::forger::{code, signed};
 use crate::audit::published::{Fetched, verify};
-use crate::merkle::tile::bundle;
+use crate::merkle::tile::encode_bundle;
 use crate::merkle::{Frontier, Hash, NoteSigner, TileId, TileKind, leaf_hash, node_hash};
 
 const ORIGIN: &str = "keyledger.example/log";
@@ -48,7 +48,7 @@ fn served(entries: &[Hash], signer: &NoteSigner) -> Served {
             served.insert(format!("tile/{id}"), bytes(tile));
         }
     };
-    put(TileKind::Entries, entries, &bundle);
+    put(TileKind::Entries, entries, &encode_bundle);
     let mut level = leaves.clone();
     for number in 0.. {
         if level.is_empty() {

@@ -37,7 +37,7 @@ impl Prove {
             ProveError::Read(_) | ProveError::Floor(_) | ProveError::Checkpoint(_) => cannot(why),
         })?;
         // A receipt ends in a line end of its own.
-        print(receipt.text().trim_end_matches('\n'))?;
+        print(receipt.to_text().trim_end_matches('\n'))?;
         Ok(Outcome::Whole)
     }
 }

@@ -181,7 +181,7 @@ impl Listen {
     /// What bodies are signed with, and its text if it is new.
     fn key(&self) -> Result<(SigningKey, Option<Zeroizing<String>>), Stop> {
         let Some(file) = &self.secret_file else {
-            let key = SigningKey::v1(&Zeroizing::new(Entropy::system().bytes()));
+            let key = SigningKey::v1(&Zeroizing::new(Entropy::system().random_bytes()));
             let text = key.secret_text();
             return Ok((key, Some(text)));
         };
@@ -224,7 +224,7 @@ impl Listening {
             }
             say(&format!("{why}; trying again"));
             // Many clients of one server do not come back all at once.
-            let [part] = dice.bytes();
+            let [part] = dice.random_bytes();
             tokio::time::sleep(pause / 2 + pause * u32::from(part) / 512).await;
             pause = pause.saturating_mul(2).min(PAUSE_MAX);
         }

@@ -43,7 +43,7 @@ use crate::config::{Network, PublicUrl, TlsFiles};
 use crate::ledger::boot::{self, Folder};
 use crate::ledger::{Health, Ledger};
 use crate::private;
-use crate::usage::Usage;
+use crate::usage::UsageHistory;
 use crate::web::app::HttpSettings;
 use crate::webhooks::Webhooks;
 use crate::webhooks::address::Guard;
@@ -343,7 +343,7 @@ fn bind(listen: SocketAddr) -> Result<StdListener, Stop> {
 struct Serving<'a> {
     ledger: &'a Ledger,
     network: &'a Network,
-    usage: Option<Usage>,
+    usage: Option<UsageHistory>,
     /// How webhooks are delivered, where what has been delivered is kept, and whom they trust.
     webhooks: (&'a WebhookArgs, Folder, Vec<Vec<u8>>),
     tree: TreeArgs,

@@ -16,7 +16,7 @@ use crate::cli::exit::Stop;
 use crate::cli::otlp::Otlp;
 use crate::cli::signals::{Hangups, Signals};
 use crate::ledger::{Health, Ledger};
-use crate::usage::Usage;
+use crate::usage::UsageHistory;
 use crate::workers::Workers;
 
 /// From the signal to the end of what serves: of 8 seconds, one is left for the last lines of a log
@@ -94,7 +94,7 @@ impl<'a> Opening<'a> {
 /// What works beside the server.
 pub(super) struct Background {
     pub(super) workers: Workers,
-    pub(super) usage: Option<Usage>,
+    pub(super) usage: Option<UsageHistory>,
     pub(super) otlp: Option<Otlp>,
 }
 
@@ -122,7 +122,7 @@ impl Background {
             ledger.close();
             workers.stop();
             if let Some(usage) = usage {
-                usage.stop();
+                usage.write_and_stop();
             }
             if is_good {
                 ledger.stop();

@@ -56,7 +56,7 @@ use super::secret::Token;
 use super::sign_in::OpaqueToken;
 use super::state::State;
 use super::time::Timestamp;
-use crate::seal::{DataKeyId, Sealed};
+use crate::seal::{DataKeyId, SealedValue};
 
 /// 2026-04-24T15:30:00.000Z, when every test begins.
 const START: Timestamp = Timestamp(1_777_044_600_000);
@@ -267,7 +267,11 @@ fn seal(event: &mut Event) {
     for (_, value) in event.fact.personal_mut() {
         let text = [value.text().unwrap().as_bytes(), &TAG].concat();
         let nonce = [9; 24];
-        value.seal(Sealed { key, nonce, text });
+        value.seal(SealedValue {
+            key_id: key,
+            nonce,
+            ciphertext: text,
+        });
     }
 }
 
@@ -275,7 +279,7 @@ fn seal(event: &mut Event) {
 fn read(payload: &[u8]) -> Event {
     let mut event = Event::from_payload(payload).unwrap();
     for (_, value) in event.fact.personal_mut() {
-        let text = value.sealed().unwrap().text.strip_suffix(&TAG);
+        let text = value.sealed().unwrap().ciphertext.strip_suffix(&TAG);
         let text = String::from_utf8(text.unwrap().to_vec()).unwrap();
         value.open(Some(text));
     }

@@ -28,7 +28,7 @@ use crate::domain::kind::Kind;
 use crate::domain::personal::Personal;
 use crate::domain::record::{Grant, Metadata};
 use crate::domain::unreadable::UnreadableEvent;
-use crate::seal::{DataKeyId, Sealed};
+use crate::seal::{DataKeyId, SealedValue};
 
 const PINNED: &str = include_str!("payloads_v11.ndjson");
 /// Before credentials could replace each other; before usage was told of; before webhooks; before
@@ -349,10 +349,10 @@ fn full() -> Event {
             kind: ActorType::ServiceAccount,
             id: Some(Principal::ServiceAccount(ServiceAccountId(Ulid(3)))),
             via: Some(Via::Credential(CredentialId(Ulid(4)))),
-            network: Some(Sealed {
-                key: DataKeyId::new(Ulid(5)),
+            network: Some(SealedValue {
+                key_id: DataKeyId::new(Ulid(5)),
                 nonce: [1; 24],
-                text: vec![2; 16],
+                ciphertext: vec![2; 16],
             }),
         },
         request_id: Some(String::from("req-1")),

@@ -56,7 +56,12 @@ impl Snapshot {
                     .flatten()
                     .filter(|_| member.erased_at.is_none())
                 {
-                    let text = value.sealed().unwrap().text.strip_suffix(&TAG).unwrap();
+                    let text = value
+                        .sealed()
+                        .unwrap()
+                        .ciphertext
+                        .strip_suffix(&TAG)
+                        .unwrap();
                     let text = String::from_utf8(text.to_vec()).unwrap();
                     value.open(Some(text));
                 }
@@ -68,7 +73,7 @@ impl Snapshot {
                     .hash
                     .sealed()
                     .unwrap()
-                    .text
+                    .ciphertext
                     .strip_suffix(&TAG)
                     .unwrap();
                 let text = String::from_utf8(text.to_vec()).unwrap();
@@ -76,7 +81,7 @@ impl Snapshot {
             }
             if let Piece::Endpoint(endpoint) = &mut piece {
                 for secret in &mut std::sync::Arc::make_mut(endpoint).secrets {
-                    let text = secret.key.sealed().unwrap().text.strip_suffix(&TAG);
+                    let text = secret.key.sealed().unwrap().ciphertext.strip_suffix(&TAG);
                     let text = String::from_utf8(text.unwrap().to_vec()).unwrap();
                     secret.key.open(Some(text));
                 }

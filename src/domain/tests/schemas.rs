@@ -25,7 +25,7 @@ use crate::domain::personal::Personal;
 use crate::domain::record::EventFilter;
 use crate::domain::secret::{KeyHint, SecretHash};
 use crate::domain::time::Timestamp;
-use crate::seal::{DataKeyId, Sealed};
+use crate::seal::{DataKeyId, SealedValue};
 use crate::webhooks::tests::bodies::pinned;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -210,7 +210,7 @@ texts! {
     Timestamp = text("^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\\.[0-9]{3}Z$"),
 }
 
-impl PartialSchema for Sealed {
+impl PartialSchema for SealedValue {
     fn schema() -> RefOr<Schema> {
         let version = ObjectBuilder::new().schema_type(Type::Integer);
         let sealed = ObjectBuilder::new()
@@ -226,12 +226,17 @@ impl PartialSchema for Sealed {
     }
 }
 
-impl ToSchema for Sealed {}
+/// The name in the published schemas.
+impl ToSchema for SealedValue {
+    fn name() -> std::borrow::Cow<'static, str> {
+        "Sealed".into()
+    }
+}
 
 /// In a payload it is its sealed form.
 impl PartialSchema for Personal {
     fn schema() -> RefOr<Schema> {
-        Sealed::schema()
+        SealedValue::schema()
     }
 }
 

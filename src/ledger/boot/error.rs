@@ -8,11 +8,14 @@ use crate::domain::catalogue::InvalidText;
 use crate::domain::unreadable::UnreadableEvent;
 use crate::ledger::SubmitError;
 use crate::ledger::signing::SignersError;
-use crate::log::{CreateError, FileError, FloorError, LockError, OpenError, ReadError};
+use crate::log::{
+    CheckpointStoreError, DataFolderLockError, FileError, LogCreateError, LogOpenError,
+    LogReadError,
+};
 use crate::merkle::{CheckpointError, NoteError};
 use crate::private;
 use crate::seal::SealError;
-use crate::views::history::OpenError as HistoryError;
+use crate::views::history::HistoryOpenError;
 
 /// Why a ledger could not be made or opened.
 #[derive(Debug, thiserror::Error)]
@@ -110,18 +113,18 @@ pub enum BootError {
     Owner(#[from] private::OwnedByAnother),
     /// Another process has it.
     #[error(transparent)]
-    Lock(#[from] LockError),
+    Lock(#[from] DataFolderLockError),
     #[error("the keys cannot be used")]
     Keys(#[from] SealError),
     /// The log could not be made.
     #[error("the log cannot be made")]
-    Create(#[from] CreateError),
+    Create(#[from] LogCreateError),
     /// The log could not be opened.
     #[error(transparent)]
-    Open(#[from] OpenError<ReplayError>),
+    Open(#[from] LogOpenError<ReplayError>),
     /// The log could not be read.
     #[error("the log cannot be read")]
-    Read(#[from] ReadError),
+    Read(#[from] LogReadError),
     /// A file of the log.
     #[error(transparent)]
     File(#[from] FileError),
@@ -129,7 +132,7 @@ pub enum BootError {
         "the checkpoints cannot be used: put the file back from a copy of the same age, or restore \
          a backup with `keyledger restore`"
     )]
-    Floor(#[source] FloorError),
+    Floor(#[source] CheckpointStoreError),
     /// A checkpoint is not ours.
     #[error(
         "the newest checkpoint does not verify: the folder's checkpoints or keys are damaged or \
@@ -143,7 +146,7 @@ pub enum BootError {
     #[error(transparent)]
     Signers(#[from] SignersError),
     #[error("the history index cannot be opened")]
-    History(#[from] HistoryError),
+    History(#[from] HistoryOpenError),
     /// The embedded catalogue.
     #[error("the catalogue is not valid")]
     Catalogue(#[from] InvalidText),
@@ -170,10 +173,10 @@ pub enum ReplayError {
     Misfit(#[from] crate::domain::Misfit),
 }
 
-impl From<FloorError> for BootError {
-    fn from(why: FloorError) -> Self {
+impl From<CheckpointStoreError> for BootError {
+    fn from(why: CheckpointStoreError) -> Self {
         // What the system refused is no damage: the file is not to be replaced.
-        if let FloorError::File(why) = why {
+        if let CheckpointStoreError::File(why) = why {
             Self::File(why)
         } else {
             Self::Floor(why)

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::Folder;
-use crate::log::{Disk, InspectError, LogTail, inspect, newest_checkpoint_in};
+use crate::log::{Disk, InspectError, LogTail, inspect_log, newest_checkpoint_size};
 
 /// Events of a ledger that was founded: the ledger, the organization, its owner, the first key and
 /// a sign-in link, and as many again.
@@ -43,7 +43,7 @@ pub(super) fn sign_of_use(folder: &Folder) -> io::Result<Option<PathBuf>> {
 
 fn has_more_events(log: &Path) -> io::Result<bool> {
     let mut events = 0;
-    match inspect(&Disk::Real, log, |_event| events += 1) {
+    match inspect_log(&Disk::Real, log, |_event| events += 1) {
         Ok(found) => {
             let is_damaged = matches!(found.tail, LogTail::Damaged(_, _));
             Ok(is_damaged || events > FOUNDING_EVENTS_MAX)
@@ -54,7 +54,7 @@ fn has_more_events(log: &Path) -> io::Result<bool> {
 }
 
 fn has_later(checkpoints: &Path) -> io::Result<bool> {
-    let newest = newest_checkpoint_in(Disk::Real, checkpoints);
+    let newest = newest_checkpoint_size(Disk::Real, checkpoints);
     Ok(newest.map_or(true, |size| size > FOUNDING_EVENTS_MAX))
 }
 

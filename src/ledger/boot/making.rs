@@ -13,7 +13,7 @@ use super::in_use::sign_of_use;
 use super::{BootError, Folder, Settings, make, new_origin, unusable};
 use crate::domain::catalogue::Catalogue;
 use crate::ledger::Ledger;
-use crate::log::{FolderLock, room_needed};
+use crate::log::{DataFolderLock, initial_bytes_needed};
 use crate::private::{self, LOST_AND_FOUND};
 
 /// The marker's name.
@@ -64,7 +64,7 @@ pub fn create_with<T, E: From<BootError>>(
     fs::create_dir_all(folder.path()).map_err(failed)?;
     private::check_access(folder.path()).map_err(failed)?;
     folder.check_owner().map_err(BootError::from)?;
-    let lock = FolderLock::take(&folder.lock()).map_err(BootError::from)?;
+    let lock = DataFolderLock::try_acquire(&folder.lock()).map_err(BootError::from)?;
     private::restrict(folder.path()).map_err(failed)?;
     begin(&folder)?;
     check_room(&settings)
@@ -108,7 +108,7 @@ fn begin(folder: &Folder) -> Result<(), BootError> {
 /// Removes what a making that failed has left, unless another process has the folder by now. What
 /// cannot be removed is left to the next one.
 fn abandon(folder: &Folder) {
-    let Ok(lock) = FolderLock::take(&folder.lock()) else {
+    let Ok(lock) = DataFolderLock::try_acquire(&folder.lock()) else {
         return;
     };
     let is_cleared =
@@ -165,7 +165,7 @@ fn check_room(settings: &Settings) -> Result<(), BootError> {
         .disk
         .free_bytes(path)
         .map_err(|source| unusable(&settings.folder, source))?;
-    let needed = room_needed(settings.log);
+    let needed = initial_bytes_needed(settings.log);
     if free < needed {
         return Err(BootError::NoRoom {
             path: path.to_owned(),

@@ -23,12 +23,14 @@ use crate::domain::command::{Actor, Command, OpenLedger, Request};
 use crate::domain::envelope::{Event, commitment};
 use crate::domain::ids::LogId;
 use crate::domain::state::State;
-use crate::log::{CheckpointFile, Floor, FolderLock, Log, OpenError, Reader, Recovered, StartFrom};
-use crate::merkle::{Checkpoint, NoteSigner};
+use crate::log::{
+    CheckpointStore, DataFolderLock, Log, LogOpenError, LogReader, RecoveryReport, ReplayStart,
+};
+use crate::merkle::{Checkpoint, NoteSigner, TreeHead};
 use crate::private;
 use crate::seal::KeyStore;
 use crate::views::Views;
-use crate::views::history::{Applied, History};
+use crate::views::history::{HistoryIndex, HistoryProgress};
 use error::unusable;
 use restored::Pending;
 use start::{Parts, start};
@@ -58,7 +60,7 @@ fn new_origin(
     settings: &mut Settings,
     origin: Option<String>,
 ) -> Result<(String, [u8; 16]), BootError> {
-    let log_id: [u8; 16] = settings.entropy.bytes();
+    let log_id: [u8; 16] = settings.entropy.random_bytes();
     let origin = origin.unwrap_or_else(|| format!("keyledger/{}", LogId(log_id)));
     if origin.len() > ORIGIN_BYTES_MAX {
         return Err(BootError::OriginInvalid);
@@ -73,7 +75,7 @@ fn make(
     catalogue: Catalogue,
     mut settings: Settings,
     (origin, log_id): (String, [u8; 16]),
-    lock: FolderLock,
+    lock: DataFolderLock,
 ) -> Result<Ledger, BootError> {
     let folder = settings.folder.clone();
     let master = settings.master_key_file.clone();
@@ -83,14 +85,15 @@ fn make(
         log_id,
         &mut settings.entropy,
     )?;
-    let signer = NoteSigner::new(&origin, &keys.signing_key().to_bytes())?;
+    let signer = NoteSigner::new(&origin, &keys.first_signing_key().to_bytes())?;
     let vkey = signer.verifier().to_string();
     let signers = Signers::first(signer);
     let disk = settings.disk.clone();
-    let file = CheckpointFile::create(disk.clone(), &folder.checkpoints(), log_id)?;
+    let file = CheckpointStore::create(disk.clone(), &folder.checkpoints(), log_id)?;
     let log = Log::create(disk, &folder.log(), log_id, settings.log)?;
     let degraded = DegradedParts::new(settings.clock.clone());
-    let (history, _nothing) = History::open_reporting(&folder.views(), degraded.clone())?;
+    let (history, _nothing) =
+        HistoryIndex::open_or_reset_with_degraded(&folder.views(), degraded.clone())?;
     let views = Views::new(history);
     let parts = Parts {
         keys,
@@ -134,17 +137,17 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let folder = settings.folder.clone();
     check_holds_ledger(&folder)?;
     folder.check_owner()?;
-    let lock = FolderLock::take(&folder.lock())?;
+    let lock = DataFolderLock::try_acquire(&folder.lock())?;
     private::restrict(folder.path()).map_err(|source| unusable(&folder, source))?;
     let degraded = DegradedParts::new(settings.clock.clone());
     let keys = KeyStore::open(&folder.keys(), settings.master_key_file.as_deref())?;
     keys.remove_leftovers()?;
     let log_id = keys.log_id();
     let disk = settings.disk.clone();
-    let file = CheckpointFile::open(disk, &folder.checkpoints(), log_id)?;
+    let file = CheckpointStore::open_and_resync(disk, &folder.checkpoints(), log_id)?;
     let floor = file
         .newest()
-        .map(|newest| floor_of(&newest.note, &keys))
+        .map(|newest| tree_head_of_note(&newest.note, &keys))
         .transpose()?;
     let Recovery {
         log,
@@ -166,7 +169,8 @@ pub fn open(settings: Settings) -> Result<Ledger, BootError> {
     let unusable_keys = UnusableKeys::new(degraded.clone());
     erasure::finish(&keys, &unusable_keys, &state)?;
     unusable_keys.check(&keys, &state);
-    let (history, applied) = History::open_reporting(&folder.views(), degraded.clone())?;
+    let (history, applied) =
+        HistoryIndex::open_or_reset_with_degraded(&folder.views(), degraded.clone())?;
     let beyond = beyond(&folder, log.next_position(), applied, snapshot_ahead);
     let pending = acknowledged(&settings, &state, beyond)?;
     let views = Views::new(history);
@@ -258,7 +262,7 @@ fn restore_mark(settings: &Settings, size: u64) -> Result<Option<RestoreMark>, B
 fn beyond(
     folder: &Folder,
     next: u64,
-    applied: Option<Applied>,
+    applied: Option<HistoryProgress>,
     snapshot_ahead: Option<u64>,
 ) -> Option<SeenBeyond> {
     let seen = |path, position| SeenBeyond { path, position };
@@ -275,7 +279,7 @@ fn beyond(
 struct Recovery {
     log: Log,
     state: State,
-    recovered: Recovered,
+    recovered: RecoveryReport,
     /// The newest event that a snapshot knows of which did not fit the log.
     snapshot_ahead: Option<u64>,
 }
@@ -284,7 +288,7 @@ struct Recovery {
 fn recover(
     settings: &Settings,
     keys: &KeyStore,
-    floor: Option<Floor>,
+    floor: Option<TreeHead>,
     degraded: &DegradedParts,
 ) -> Result<Recovery, BootError> {
     let folder = &settings.folder;
@@ -296,10 +300,13 @@ fn recover(
             start,
             next_position_min,
         } = snapshots::load(&folder.snapshots(), keys, (skipped, degraded));
-        let start = StartFrom { floor, ..start };
+        let start = ReplayStart {
+            newest_checkpoint: floor,
+            ..start
+        };
         let replay = |position, payload: &[u8]| replay(&mut state, keys, position, payload);
         let disk = settings.disk.clone();
-        match Log::open(disk, &folder.log(), settings.log, start, replay) {
+        match Log::recover_and_open(disk, &folder.log(), settings.log, start, replay) {
             // Its records go on changing while a snapshot is taken: this log lacks their events.
             Ok((log, _)) if log.next_position() < next_position_min => {
                 let position = log.next_position();
@@ -314,7 +321,7 @@ fn recover(
                     snapshot_ahead,
                 });
             }
-            Err(OpenError::Snapshot { position, what }) => {
+            Err(LogOpenError::SnapshotMismatch { position, what }) => {
                 let newest = next_position_min.max(position).checked_sub(1);
                 snapshot_ahead = snapshot_ahead.max(newest);
                 tracing::warn!(position, what, "a snapshot does not fit the log");
@@ -327,10 +334,10 @@ fn recover(
 
 /// The newest checkpoint, which must be signed by a key of our own under its origin: whichever
 /// signed when it was made.
-fn floor_of(note: &str, keys: &KeyStore) -> Result<Floor, BootError> {
+fn tree_head_of_note(note: &str, keys: &KeyStore) -> Result<TreeHead, BootError> {
     let origin = note.lines().next().unwrap_or_default();
-    let checkpoint = Checkpoint::verify(note, origin, &verifiers(origin, keys)?)?;
-    Ok(Floor {
+    let checkpoint = Checkpoint::from_verified_note(note, origin, &verifiers(origin, keys)?)?;
+    Ok(TreeHead {
         size: checkpoint.size,
         root: checkpoint.root,
     })
@@ -362,7 +369,7 @@ fn catch_up(
     views: &Views,
     state: &State,
     log: &Log,
-    applied: Option<Applied>,
+    applied: Option<HistoryProgress>,
 ) -> Result<(), BootError> {
     let next = log.next_position();
     let reader = log.reader();
@@ -381,43 +388,43 @@ fn catch_up(
     })?;
     if let Some((position, source)) = unreadable {
         let source = ReplayError::Unreadable { position, source };
-        return Err(OpenError::Replay { position, source }.into());
+        return Err(LogOpenError::Replay { position, source }.into());
     }
     let (position, root) = (next.saturating_sub(1), log.frontier().root());
     let changes = state.everything();
     views.index.apply(&changes);
     views.directory.apply(&changes);
     views.sessions.apply(&changes, &views.directory);
-    views.credentials.load(&changes.credentials);
-    views.calendar.apply(&changes);
-    views.newest.apply(&changes);
-    views.newest.begin(next);
-    let (history, applied) = (&views.history, Applied { position, root });
+    views.credentials.load_all(&changes.credentials);
+    views.expiry_calendar.apply(&changes);
+    views.newest_positions.apply(&changes);
+    views.newest_positions.assume_unknown_before(next);
+    let (history, applied) = (&views.history, HistoryProgress { position, root });
     if history.is_broken() {
         // It is rebuilt once everything runs.
         tracing::debug!("the history index is broken already");
     } else if kept.is_some() {
-        history.go_on(&events, applied);
+        history.apply_events(&events, applied);
     } else {
         if next > 1 {
-            let folder = history.folder().display();
+            let folder = history.folder_path().display();
             let what = "the history index is missing, or of another log: it is made anew";
             tracing::warn!(%folder, what);
         }
         let loaded = history
             .clear()
-            .and_then(|()| history.load(events.into_iter(), applied));
+            .and_then(|()| history.fill_cleared(events.into_iter(), applied));
         // One that cannot be loaded now has been reported, and is rebuilt once everything runs.
         drop(loaded);
     }
-    views.publish(position);
+    views.publish_position(position);
     Ok(())
 }
 
 /// Whether the history index is one of this log: the same root at the position that it took last.
-fn stands_in(reader: &Reader, applied: Applied) -> Result<bool, BootError> {
+fn stands_in(reader: &LogReader, applied: HistoryProgress) -> Result<bool, BootError> {
     if applied.position >= reader.next_position() {
         return Ok(false);
     }
-    Ok(reader.root_after(applied.position)? == Some(applied.root))
+    Ok(reader.batch_root_at(applied.position)? == Some(applied.root))
 }

@@ -22,7 +22,7 @@ use crate::domain::decide::POSITIONS_GIVEN_UP_MAX;
 use crate::domain::envelope::Event;
 use crate::domain::event::ledger::LedgerRestored;
 use crate::ledger::{Ledger, Submission};
-use crate::log::{OpenError, Reader};
+use crate::log::{LogOpenError, LogReader};
 use crate::merkle::TileId;
 use crate::merkle::tile::TILE_WIDTH;
 
@@ -91,7 +91,7 @@ impl RestoreMark {
 pub fn tile_beyond(tiles: &Path, next_position: u64) -> Option<SeenBeyond> {
     let width = TILE_WIDTH as u64;
     let index = next_position / width;
-    let path = tiles.join(TileId::full(0, index).to_string());
+    let path = tiles.join(TileId::full_hash_tile(0, index).to_string());
     path.is_file().then(|| SeenBeyond {
         path,
         position: (index + 1) * width - 1,
@@ -198,7 +198,7 @@ fn give_up(ledger: &Ledger, positions: u64, at_once: u64) -> Result<(), BootErro
 
 /// How many events may have been lost: the usual rate over the time since the newest event, and as
 /// much again.
-fn usual_loss(reader: &Reader, clock: &Clock) -> Result<u64, BootError> {
+fn usual_loss(reader: &LogReader, clock: &Clock) -> Result<u64, BootError> {
     let Some(newest) = reader.next_position().checked_sub(1) else {
         return Ok(POSITIONS_MIN);
     };
@@ -212,10 +212,10 @@ fn usual_loss(reader: &Reader, clock: &Clock) -> Result<u64, BootError> {
     Ok(lost.clamp(POSITIONS_MIN, POSITIONS_GIVEN_UP_MAX))
 }
 
-fn happened_ms(reader: &Reader, position: u64) -> Result<i64, BootError> {
-    let event = Event::from_payload(&reader.read(position)?).map_err(|source| {
+fn happened_ms(reader: &LogReader, position: u64) -> Result<i64, BootError> {
+    let event = Event::from_payload(&reader.read_payload(position)?).map_err(|source| {
         let source = ReplayError::Unreadable { position, source };
-        OpenError::Replay { position, source }
+        LogOpenError::Replay { position, source }
     })?;
     Ok(event.occurred_at.0)
 }

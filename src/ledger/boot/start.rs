@@ -25,12 +25,12 @@ use crate::ledger::unusable_keys::UnusableKeys;
 use crate::ledger::writer::Writer;
 use crate::ledger::{Health, Ledger, Shared};
 use crate::ledger::{rebuild, snapshots};
-use crate::log::{FolderLock, Log, Reader};
+use crate::log::{DataFolderLock, Log, LogReader};
 use crate::priority::lower_thread_priority;
 use crate::seal::KeyStore;
 use crate::tiles::Tiles;
 use crate::views::Views;
-use crate::views::snapshot::Head;
+use crate::views::snapshot::SnapshotHead;
 
 /// What a thread does.
 type Work = Box<dyn FnOnce() + Send>;
@@ -42,7 +42,7 @@ pub(super) struct Parts {
     pub(super) log: Log,
     pub(super) views: Views,
     pub(super) state: State,
-    pub(super) lock: FolderLock,
+    pub(super) lock: DataFolderLock,
     pub(super) degraded: DegradedParts,
 }
 
@@ -64,7 +64,7 @@ pub(super) fn start(
     let guard = guard(&settings, last_ms, &degraded);
     let mut entropy = settings.entropy;
     // Ids go on behind those of the newest event, whatever the clock says now.
-    entropy.ulids_after(state.last_id().map_or(ulid::Ulid::nil(), |id| id.0));
+    entropy.continue_ulids_after(state.last_id().map_or(ulid::Ulid::nil(), |id| id.0));
     let reader = log.reader();
     let tiles = tiles(
         (settings.folder.tiles(), degraded.clone()),
@@ -126,7 +126,7 @@ pub(super) fn start(
 
 /// Threads that write to the folder. The lock goes with the last of them: the folder is free when
 /// nothing does.
-fn spawn_locked(lock: FolderLock, works: [(&str, Work); 4]) -> Vec<io::Result<JoinHandle<()>>> {
+fn spawn_locked(lock: DataFolderLock, works: [(&str, Work); 4]) -> Vec<io::Result<JoinHandle<()>>> {
     let lock = Arc::new(lock);
     let spawned = works.into_iter().map(|(name, work)| {
         let lock = Arc::clone(&lock);
@@ -141,7 +141,7 @@ fn spawn_locked(lock: FolderLock, works: [(&str, Work); 4]) -> Vec<io::Result<Jo
 /// Threads that rebuild the history index, and hold log and tiles against what they should be.
 fn spawn_menders(
     shared: &Arc<Shared>,
-    reader: &Reader,
+    reader: &LogReader,
     tiles: &Arc<Tiles>,
 ) -> [io::Result<JoinHandle<()>>; 2] {
     let (views_of, events) = (Arc::clone(shared), reader.clone());
@@ -172,7 +172,7 @@ fn shared(
         views,
         keys: Arc::new(keys),
         unusable_keys,
-        time: LedgerTime::start(clock.read(), reached_ms),
+        time: LedgerTime::start(clock.read_both_clocks(), reached_ms),
         clock,
         clock_accepted: AtomicBool::new(false),
         health: watch::Sender::new(Health::Good),
@@ -186,12 +186,12 @@ fn shared(
 /// The tree, with the checkpoints that were signed before.
 fn tiles(
     (folder, degraded): (PathBuf, DegradedParts),
-    reader: &Reader,
+    reader: &LogReader,
     signing: &Signing,
 ) -> Result<Arc<Tiles>, BootError> {
     let tiles = Tiles::new(folder, reader.clone(), degraded);
-    for kept in signing.file.hourly()? {
-        tiles.remember(kept.size, &kept.note, kept.seconds);
+    for kept in signing.file.hourly_checkpoints()? {
+        tiles.remember_checkpoint(kept.size, &kept.note, kept.seconds);
     }
     Ok(Arc::new(tiles))
 }
@@ -224,7 +224,7 @@ fn time_keeper(path: PathBuf, shared: &Arc<Shared>) -> (mpsc::Sender<()>, impl F
 /// The work of the thread that writes snapshots.
 fn snapshotter(
     folder: PathBuf,
-    (state, orders): (Arc<Mutex<State>>, mpsc::Receiver<Head>),
+    (state, orders): (Arc<Mutex<State>>, mpsc::Receiver<SnapshotHead>),
     shared: &Arc<Shared>,
 ) -> impl FnOnce() + use<> {
     let shared = Arc::clone(shared);
@@ -245,11 +245,16 @@ fn announced(log: &Log) -> Signed {
 }
 
 fn guard(settings: &Settings, last_ms: Option<i64>, degraded: &DegradedParts) -> ClockGuard {
-    let mut guard = ClockGuard::start(settings.clock.read(), last_ms);
+    let mut guard = ClockGuard::anchor_at_start(settings.clock.read_both_clocks(), last_ms);
     if settings.accept_clock {
-        guard.accept(settings.clock.read());
+        guard.accept_reading(settings.clock.read_both_clocks());
     }
-    report_clock(degraded, guard.suspect(settings.clock.read()).as_ref());
+    report_clock(
+        degraded,
+        guard
+            .suspicion_at(settings.clock.read_both_clocks())
+            .as_ref(),
+    );
     guard
 }
 
@@ -258,10 +263,10 @@ fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHand
 }
 
 /// Checks what the start did not; damage stops writes and signing. Whether the log is whole.
-fn scrub(reader: &Reader, shared: &Shared) -> bool {
-    let mut scrub = reader.scrub();
+fn scrub(reader: &LogReader, shared: &Shared) -> bool {
+    let mut scrub = reader.start_scrub();
     loop {
-        match scrub.step() {
+        match scrub.check_next_segment() {
             Ok(true) if !shared.lanes.is_closed() => {}
             Ok(_) => return true,
             Err(why) => {
@@ -275,9 +280,9 @@ fn scrub(reader: &Reader, shared: &Shared) -> bool {
 }
 
 /// Holds every file of a tile against the log, and makes those again that differ.
-fn mend_tiles(reader: &Reader, shared: &Shared, tiles: &Tiles) {
+fn mend_tiles(reader: &LogReader, shared: &Shared, tiles: &Tiles) {
     let size = reader.next_position();
-    if let Err(why) = tiles.mend(size, || shared.lanes.is_closed()) {
+    if let Err(why) = tiles.rewrite_differing_files(size, || shared.lanes.is_closed()) {
         let why = error_chain(&why);
         tracing::error!(why, "the tiles cannot be held against the log");
     }

@@ -20,8 +20,8 @@ impl Company<'_> {
     pub(super) fn audited(&mut self) {
         let ledger = &self.world.ledger;
         let size = self.world.events();
-        let root = ledger.reader().root_after(size - 1).unwrap().unwrap();
-        let signer = NoteSigner::new(ORIGIN, &ledger.keys().signing_key().to_bytes());
+        let root = ledger.reader().batch_root_at(size - 1).unwrap().unwrap();
+        let signer = NoteSigner::new(ORIGIN, &ledger.keys().first_signing_key().to_bytes());
         let checkpoint = Checkpoint {
             origin: ORIGIN.to_owned(),
             size,
@@ -30,7 +30,7 @@ impl Company<'_> {
         let told = NoteCheckpoint {
             size,
             root: Digest32(root),
-            checkpoint: checkpoint.sign(&signer.unwrap()).unwrap(),
+            checkpoint: checkpoint.sign_note(&signer.unwrap()).unwrap(),
         };
         self.run(Actor::System, Command::NoteCheckpoint(told));
         let read = NoteLedgerRead {
@@ -49,7 +49,9 @@ impl Company<'_> {
 
     fn another_signing_key(&mut self) {
         let keys = self.world.ledger.keys();
-        let key = keys.signing_key_or_new(2, &mut Entropy::seeded(7)).unwrap();
+        let key = keys
+            .signing_key_or_create(2, &mut Entropy::seeded(7))
+            .unwrap();
         let signer = NoteSigner::new(ORIGIN, &key.to_bytes()).unwrap();
         let rotate = RotateSigningKey {
             vkey: signer.verifier().to_string(),

@@ -11,8 +11,8 @@ use crate::domain::command::{Actor, CreateKey, Expiry};
 use crate::domain::ids::OrganizationId;
 use crate::ledger::Answer;
 use crate::ledger::time_file::TimeKeeper;
-use crate::views::credentials::Filter;
-use crate::views::index::Code;
+use crate::views::credentials::CredentialFilter;
+use crate::views::index::VerificationCode;
 
 fn new(seed: u64) -> (World, OrganizationId) {
     let world = World::new(seed);
@@ -41,10 +41,10 @@ fn short(of: OrganizationId) -> CreateKey {
 fn a_clock_set_back_dates_nothing_backwards_and_revives_nothing() {
     let (mut world, of) = new(1);
     let expiring = super::token(&world.run(short(of)));
-    assert_eq!(code(&world, &expiring), Code::Valid);
+    assert_eq!(code(&world, &expiring), VerificationCode::Valid);
     world.later(2 * DAY_MS);
     let last = world.run(api_key(of, "after two days"));
-    assert_eq!(code(&world, &expiring), Code::Expired);
+    assert_eq!(code(&world, &expiring), VerificationCode::Expired);
     let date = at(&world, &last);
     assert_eq!(date, START_MS + 2 * DAY_MS);
 
@@ -59,7 +59,7 @@ fn a_clock_set_back_dates_nothing_backwards_and_revives_nothing() {
     setup.now_ms = START_MS;
     let world = setup.open();
     assert_eq!(world.ledger.now().0, date);
-    assert_eq!(code(&world, &expiring), Code::Expired);
+    assert_eq!(code(&world, &expiring), VerificationCode::Expired);
     assert_eq!(
         at(&world, &world.run(api_key(of, "two days earlier"))),
         date
@@ -85,7 +85,7 @@ fn records_stay_in_the_order_of_their_making_over_starts_with_a_clock_set_back()
         world = setup.open();
         made.push(world.key(of, &format!("{number}")).0.id());
     }
-    let filter = Filter::all(world.ledger.now());
+    let filter = CredentialFilter::match_all(world.ledger.now());
     let credentials = &world.ledger.views().credentials;
     let listed = all(|ask| credentials.list(of, &filter, ask));
     let mut listed: Vec<_> = listed.iter().map(|record| record.id()).collect();
@@ -154,18 +154,18 @@ fn what_expired_at_half_speed_stays_expired_over_starts_and_crashes() {
     // The clock was ahead by ten days, and is right now.
     let mut setup = world.stopped();
     setup.now_ms = START_MS;
-    let check = |world: &World, passed_ms: i64, expected: Code| {
+    let check = |world: &World, passed_ms: i64, expected: VerificationCode| {
         assert_eq!(world.ledger.now().0, written + passed_ms);
         assert_eq!(code(world, &expiring), expected);
     };
     let mut world = setup.open();
-    check(&world, 0, Code::Valid);
+    check(&world, 0, VerificationCode::Valid);
     world.later(3 * DAY_MS);
-    check(&world, 3 * DAY_MS / 2, Code::Expired);
+    check(&world, 3 * DAY_MS / 2, VerificationCode::Expired);
     let mut world = world.restarted();
-    check(&world, 3 * DAY_MS / 2, Code::Expired);
+    check(&world, 3 * DAY_MS / 2, VerificationCode::Expired);
     world.later(DAY_MS);
-    check(&world, 2 * DAY_MS, Code::Expired);
+    check(&world, 2 * DAY_MS, VerificationCode::Expired);
 
     // As the thread does every few seconds.
     let path = world.folder().time();
@@ -175,7 +175,7 @@ fn what_expired_at_half_speed_stays_expired_over_starts_and_crashes() {
     world.later(10_000);
     let setup = world.crashed();
     let world = setup.open();
-    check(&world, 2 * DAY_MS, Code::Expired);
+    check(&world, 2 * DAY_MS, VerificationCode::Expired);
 
     // An event is dated by it, and a clock that has caught up rules again.
     let mut setup = world.stopped();

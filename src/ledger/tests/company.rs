@@ -327,7 +327,13 @@ impl Company<'_> {
             failures: 2,
         });
         self.run(Actor::System, failed);
-        let means = self.world.ledger.views().sessions.means(dora).unwrap();
+        let means = self
+            .world
+            .ledger
+            .views()
+            .sessions
+            .sign_in_means_of_member(dora)
+            .unwrap();
         let set_by = means.password.as_ref().unwrap().set_by;
         let by_password = self.sign_in(dora, SignInProof::Password(set_by));
         let out = self.session(dora);

@@ -113,9 +113,9 @@ impl Company<'_> {
 /// What the directory has of an endpoint's secrets, newest first.
 fn secrets(world: &World, target: EndpointTarget) -> Vec<Option<String>> {
     let directory = &world.ledger.views().directory;
-    let record = directory.endpoint(target.organization, target.endpoint);
+    let record = directory.webhook_endpoint(target.organization, target.endpoint);
     let record = record.unwrap();
-    let all = directory.all_endpoints();
+    let all = directory.all_webhook_endpoints();
     assert!(all.iter().any(|endpoint| Arc::ptr_eq(endpoint, &record)));
     let secrets = record.secrets.iter();
     secrets
@@ -147,7 +147,7 @@ fn a_secret_opens_after_every_start_and_is_blank_without_its_own_data_key() {
         let old = record(&made).secrets[0].id;
         let keys = world.ledger.keys();
         assert!(keys.data_key(data_key(old.0)).unwrap().is_some());
-        keys.destroy(data_key(old.0)).unwrap();
+        keys.destroy_data_key(data_key(old.0)).unwrap();
         let world = world.restarted();
         let [newest, _] = expected;
         assert_eq!(secrets(&world, target), [newest, None]);
@@ -174,7 +174,7 @@ fn each_secret_is_sealed_under_a_data_key_of_its_own_in_its_own_event() {
     let rotated = record(&world.run(rotation(target(&endpoint))));
     for held in &rotated.secrets {
         let sealed = held.key.sealed().unwrap();
-        assert_eq!(sealed.key, data_key(held.id.0));
+        assert_eq!(sealed.key_id, data_key(held.id.0));
     }
     assert_ne!(rotated.secrets[0].sealed_by, rotated.secrets[1].sealed_by);
 }

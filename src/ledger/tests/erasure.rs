@@ -46,7 +46,9 @@ fn key_file(setup: &Setup, member: UserId) -> PathBuf {
 fn payloads(world: &World) -> Vec<Vec<u8>> {
     let reader = world.ledger.reader();
     let positions = 0..reader.next_position();
-    positions.map(|at| reader.read(at).unwrap()).collect()
+    positions
+        .map(|at| reader.read_payload(at).unwrap())
+        .collect()
 }
 
 #[track_caller]
@@ -59,7 +61,7 @@ fn blank(world: &World, of: OrganizationId, member: UserId) {
     let keys = world.ledger.keys();
     assert!(keys.data_key(data_key(member.0)).unwrap().is_none());
     let sessions = &world.ledger.views().sessions;
-    assert_eq!(sessions.of_address("dee@acme.example", None, 8), []);
+    assert_eq!(sessions.members_by_address("dee@acme.example", None, 8), []);
 }
 
 #[test]
@@ -79,7 +81,7 @@ fn the_key_is_gone_when_the_answer_comes_and_nothing_that_was_proved_changes() {
     let before = payloads(&world);
     let root = |world: &World| {
         let reader = world.ledger.reader();
-        reader.root_after(before.len() as u64 - 1).unwrap()
+        reader.batch_root_at(before.len() as u64 - 1).unwrap()
     };
     let (root_before, now) = (root(&world), world.ledger.now());
     let accepted = verdicts(&world.ledger, &tokens, now);

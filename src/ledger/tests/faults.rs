@@ -8,8 +8,8 @@ use super::{Setup, World, api_key, credential, refusal, revoke, submission, toke
 use crate::domain::command::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::ledger::{Health, SubmitError};
-use crate::log::{Disk, DiskFault, MemoryDisk, SpareMaking};
-use crate::views::index::Code;
+use crate::log::{Disk, DiskFault, MemoryDisk, SpareMaker};
+use crate::views::index::VerificationCode;
 
 /// Tries of 100 milliseconds: a full disk is looked at again after five seconds.
 const TRIES_MAX: usize = 300;
@@ -32,7 +32,7 @@ fn a_full_disk_takes_ends_alone_until_there_is_room() {
     let disk = MemoryDisk::new(1);
     let mut setup = on(&disk, 1);
     setup.log.segment_bytes = 32 * 1024;
-    setup.log.spares = SpareMaking::Background;
+    setup.log.spares = SpareMaker::Background;
     let (world, of) = founded(setup);
     let (first, first_token) = world.key(of, "first");
     let (second, second_token) = world.key(of, "second");
@@ -53,7 +53,7 @@ fn a_full_disk_takes_ends_alone_until_there_is_room() {
     );
     let events = world.events();
     world.run(revoke(of, first.id()));
-    assert_eq!(code(&world, &first_token), Code::Revoked);
+    assert_eq!(code(&world, &first_token), VerificationCode::Revoked);
     assert_eq!(
         refusal(world.try_submit(Actor::Operator, api_key(of, "no"))),
         "DiskFull"
@@ -75,7 +75,7 @@ fn a_full_disk_takes_ends_alone_until_there_is_room() {
     assert!(matches!(lone, Err(SubmitError::DiskFull)));
     assert!(matches!(creation, Err(SubmitError::DiskFull)));
     assert!(end.unwrap().blocking_recv().unwrap().is_ok());
-    assert_eq!(code(&world, &second_token), Code::Revoked);
+    assert_eq!(code(&world, &second_token), VerificationCode::Revoked);
     assert_eq!(world.events(), events + 2);
     assert_eq!(*world.ledger.health().borrow(), Health::Good);
 
@@ -105,7 +105,7 @@ fn a_failed_sync_leaves_the_outcome_unknown_and_ends_the_ledger() {
         })
         .collect();
     // The batch's sync, unless a signature comes between; then nothing of the batch is synced.
-    disk.fail_after(1, DiskFault::Crash);
+    disk.inject_fault_after(1, DiskFault::Crash);
     drop(held);
     for (number, answer) in waiting.into_iter().enumerate() {
         // Those who were in no batch yet are told so.
@@ -122,14 +122,14 @@ fn a_failed_sync_leaves_the_outcome_unknown_and_ends_the_ledger() {
         "{refused}"
     );
     // What is read meanwhile is what was durable before.
-    assert_eq!(code(&world, &kept_token), Code::Valid);
+    assert_eq!(code(&world, &kept_token), VerificationCode::Valid);
 
     let mut setup = world.stopped();
     setup.disk = Disk::Memory(disk.after_crash(2));
     let world = setup.open();
-    assert_eq!(code(&world, &kept_token), Code::Valid);
+    assert_eq!(code(&world, &kept_token), VerificationCode::Valid);
     world.run(revoke(of, kept.id()));
-    assert_eq!(code(&world, &kept_token), Code::Revoked);
+    assert_eq!(code(&world, &kept_token), VerificationCode::Revoked);
 }
 
 /// What was answered before a crash.
@@ -177,7 +177,7 @@ fn everything_answered_is_there_after_a_crash() {
         } else {
             DiskFault::Error
         };
-        disk.fail_after(seed * 3 % 101, fault);
+        disk.inject_fault_after(seed * 3 % 101, fault);
         let mut answered = Answered::default();
         work(&world, of, 40, &mut answered);
 
@@ -194,7 +194,11 @@ fn everything_answered_is_there_after_a_crash() {
         };
         assert!(world.events() > answered.last, "seed {seed}");
         for (token, revoked) in &answered.tokens {
-            let expected = if *revoked { Code::Revoked } else { Code::Valid };
+            let expected = if *revoked {
+                VerificationCode::Revoked
+            } else {
+                VerificationCode::Valid
+            };
             assert_eq!(code(&world, token), expected, "seed {seed}");
         }
         world.run(api_key(of, "and on it goes"));

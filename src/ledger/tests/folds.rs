@@ -18,7 +18,7 @@ fn folded_at_once(ledger: &Ledger, subject: Subject) -> Vec<(u64, String)> {
     let mut state = State::default();
     let mut versions = Vec::new();
     for past in ledger.events_of(subject, 0, usize::MAX).unwrap() {
-        let payload = ledger.reader().read(past.event.position).unwrap();
+        let payload = ledger.reader().read_payload(past.event.position).unwrap();
         state.apply(&past.event, commitment(&payload)).unwrap();
         let shown = match subject {
             Subject::Ledger(_) => continue,

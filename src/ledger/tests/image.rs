@@ -17,9 +17,9 @@ use crate::domain::tests::fingerprint;
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::history::PastNetwork;
-use crate::views::credentials::Filter;
-use crate::views::index::{Ask, Code};
-use crate::views::page::{Page, PageAsk};
+use crate::views::credentials::CredentialFilter;
+use crate::views::index::{VerificationCode, VerificationQuery};
+use crate::views::list_page::{ListPage, PageQuery};
 
 /// Everything of a world: what is decided on, what is shown, what is accepted.
 pub(super) fn image(world: &World, tokens: &[(String, String)]) -> String {
@@ -57,16 +57,16 @@ fn belongings(text: &mut String, ledger: &Ledger, of: OrganizationId) {
         history(text, ledger, Subject::Member(record.id));
         signing_in(text, ledger, record.id);
     }
-    for record in all(|ask| directory.accounts(of, ask, |_| true)) {
+    for record in all(|ask| directory.service_accounts(of, ask, |_| true)) {
         line(text, &account(&record));
         history(text, ledger, Subject::ServiceAccount(record.id));
     }
-    for record in all(|ask| directory.endpoints(of, ask, |_| true)) {
+    for record in all(|ask| directory.webhook_endpoints(of, ask, |_| true)) {
         line(text, &endpoint(&record));
         history(text, ledger, Subject::WebhookEndpoint(record.id));
     }
     let credentials = &ledger.views().credentials;
-    let filter = Filter::all(Timestamp(0));
+    let filter = CredentialFilter::match_all(Timestamp(0));
     for record in all(|ask| credentials.list(of, &filter, ask)) {
         line(text, &key(&record));
         history(text, ledger, Subject::Credential(record.id()));
@@ -76,11 +76,11 @@ fn belongings(text: &mut String, ledger: &Ledger, of: OrganizationId) {
 }
 
 /// All pages of a list.
-pub(super) fn all<T>(list: impl Fn(PageAsk) -> Page<T>) -> Vec<Arc<T>> {
+pub(super) fn all<T>(list: impl Fn(PageQuery) -> ListPage<T>) -> Vec<Arc<T>> {
     let mut records = Vec::new();
     let mut after = None;
     loop {
-        let page = list(PageAsk { after, limit: 3 });
+        let page = list(PageQuery { after, limit: 3 });
         records.extend(page.records);
         after = page.next;
         if after.is_none() {
@@ -153,7 +153,7 @@ fn member(record: &Member) -> String {
 /// A member's sessions, link and password; nothing of who has none.
 fn signing_in(text: &mut String, ledger: &Ledger, of: UserId) {
     let sessions = &ledger.views().sessions;
-    for seen in sessions.of_member(of, ledger.now()) {
+    for seen in sessions.live_sessions_of_member(of, ledger.now()) {
         let session = &seen.session;
         let words = format!(
             "session {} by {} hash {} until {} {}",
@@ -166,7 +166,7 @@ fn signing_in(text: &mut String, ledger: &Ledger, of: UserId) {
         line(text, &words);
         history(text, ledger, Subject::Session(session.id));
     }
-    if let Some(means) = sessions.means(of) {
+    if let Some(means) = sessions.sign_in_means_of_member(of) {
         let link = means.link.as_ref();
         let link = link.map(|link| (hex::encode(link.hash.0), link.expires_at.0));
         let password = means.password.as_ref();
@@ -266,7 +266,7 @@ fn key(record: &Credential) -> String {
 fn heads(ledger: &Ledger) -> String {
     let reader = ledger.reader();
     let next = reader.next_position();
-    let root = reader.root_after(next - 1).unwrap().unwrap();
+    let root = reader.batch_root_at(next - 1).unwrap().unwrap();
     let mut heads = std::collections::BTreeMap::new();
     let scanned = reader.scan(0, next, |position, payload| {
         let event = Event::from_payload(payload).unwrap();
@@ -285,7 +285,7 @@ fn heads(ledger: &Ledger) -> String {
     scanned.unwrap();
     let mut text = format!("log {next} {}", hex::encode(root));
     for (id, (sequence, commitment, position)) in heads {
-        let newest = ledger.views().newest.of(id);
+        let newest = ledger.views().newest_positions.newest_of_organization(id);
         assert_eq!(newest, Some(position), "the view has the end of the chain");
         write!(text, "\nhead {id} {sequence} {commitment}").unwrap();
     }
@@ -297,9 +297,12 @@ pub(super) fn verdicts(ledger: &Ledger, tokens: &[(String, String)], now: Timest
     let mut text = String::new();
     for (name, token) in tokens {
         let verdict = ledger.views().index.verify(&ask(&platform(), token), now);
-        let scopes = verdict.key.as_ref().map(|key| key.scopes().to_vec());
+        let scopes = verdict
+            .key
+            .as_ref()
+            .map(|key| key.granted_scopes().to_vec());
         let until = verdict.valid_until.map(|at| at.0);
-        let code = verdict.code.name();
+        let code = verdict.code.wire_name();
         line(
             &mut text,
             &format!("{name} at {}: {code} until {until:?} {scopes:?}", now.0),
@@ -309,7 +312,7 @@ pub(super) fn verdicts(ledger: &Ledger, tokens: &[(String, String)], now: Timest
 }
 
 /// The code of one token, now.
-pub(super) fn code(world: &World, token: &str) -> Code {
+pub(super) fn code(world: &World, token: &str) -> VerificationCode {
     let ledger = &world.ledger;
     let verdict = ledger
         .views()
@@ -322,8 +325,8 @@ fn platform() -> Authority {
     Authority::operator(&Catalogue::default())
 }
 
-fn ask<'a>(authority: &'a Authority, key: &'a str) -> Ask<'a> {
-    Ask {
+fn ask<'a>(authority: &'a Authority, key: &'a str) -> VerificationQuery<'a> {
+    VerificationQuery {
         authority,
         key,
         required_scopes: &[],

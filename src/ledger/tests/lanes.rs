@@ -172,7 +172,7 @@ fn those_who_wait_together_share_one_sync_and_are_answered_after_it() {
     };
     let world = setup.create();
     let of = organization(&world.run(create_organization("Acme", "ann@acme.example")));
-    let (events, operations) = (world.events(), disk.operations());
+    let (events, operations) = (world.events(), disk.operation_count());
 
     // Whoever holds the state holds the writer.
     let held = world.ledger.state.lock().unwrap();
@@ -188,7 +188,7 @@ fn those_who_wait_together_share_one_sync_and_are_answered_after_it() {
     assert_eq!(world.events(), events + WAITING as u64);
     // A batch is a write and a sync. The first to come may have a batch of its own, a segment may
     // end, and a checkpoint may be written meanwhile.
-    let operations = disk.operations() - operations;
+    let operations = disk.operation_count() - operations;
     assert!(operations < WAITING as u64, "{operations}");
 
     // All that was answered is there after a crash.
@@ -205,10 +205,10 @@ fn those_who_wait_together_share_one_sync_and_are_answered_after_it() {
 /// The same disk with its files in another folder.
 pub(super) fn moved(disk: &MemoryDisk, from: &Setup, to: &Setup) -> MemoryDisk {
     let other = MemoryDisk::new(1);
-    for path in disk.paths() {
+    for path in disk.file_paths() {
         let inner = path.strip_prefix(from.folder().path()).unwrap();
-        let content = disk.content(&path).unwrap();
-        other.put(&to.folder().path().join(inner), content);
+        let content = disk.file_content(&path).unwrap();
+        other.put_synced_file(&to.folder().path().join(inner), content);
     }
     other
 }

@@ -47,7 +47,7 @@ use crate::domain::digest::Digest32;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Credential, Grant, Metadata};
-use crate::log::{Disk, LogSettings, SpareMaking};
+use crate::log::{Disk, LogSettings, SpareMaker};
 
 /// 2026-04-24T15:30:00.000Z.
 const START_MS: i64 = 1_777_044_600_000;
@@ -80,7 +80,7 @@ impl Setup {
             log: LogSettings {
                 segment_bytes: 64 * 1024,
                 headroom_bytes: 0,
-                spares: SpareMaking::ByHand,
+                spares: SpareMaker::ByCaller,
             },
             events_between_snapshots: 500_000,
             now_ms: START_MS,

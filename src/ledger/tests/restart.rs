@@ -14,8 +14,8 @@ use crate::domain::pieces::Taken;
 use crate::ledger::boot::{BootError, Restored};
 use crate::ledger::snapshots::{self, Written};
 use crate::merkle::Frontier;
-use crate::views::index::Code;
-use crate::views::snapshot::{Head, Writer};
+use crate::views::index::VerificationCode;
+use crate::views::snapshot::{SnapshotHead, SnapshotWriter};
 
 fn remove(setup: &Setup, part: &str) {
     let path = setup.folder().path().join(part);
@@ -28,7 +28,7 @@ fn remove(setup: &Setup, part: &str) {
 fn snapshot_position(world: &World) -> u64 {
     let folder = world.setup.folder().path().join("snapshots");
     let loaded = snapshots::load(&folder, world.ledger.keys(), (0, world.ledger.degraded()));
-    loaded.start.frontier.size()
+    loaded.start.snapshot_frontier.size()
 }
 
 #[test]
@@ -165,20 +165,21 @@ fn snapshot_begun_at(world: &World, position: u64, folder: &std::path::Path) {
     let reader = world.ledger.reader();
     let mut frontier = Frontier::new();
     let scanned = reader.scan(0, position, |_, payload| {
-        frontier.append(&commitment(payload).0);
+        frontier.append_commitment(&commitment(payload).0);
     });
     scanned.unwrap();
     let state = world.ledger.state.lock().unwrap();
-    let tree = (position, frontier.hashes().to_vec(), frontier.root());
-    let head = Head::new(world.ledger.log_id(), tree, state.once());
-    let mut writer = Writer::begin(folder, head).unwrap();
+    let log_id = world.ledger.log_id();
+    let roots = frontier.subtree_roots().to_vec();
+    let head = SnapshotHead::new(log_id, position, roots, frontier.root(), state.once());
+    let mut writer = SnapshotWriter::begin(folder, head).unwrap();
     let mut taken = Taken::Organizations(None);
     while !matches!(taken, Taken::All) {
         let (pieces, after) = state.pieces(&taken, 2);
-        writer.add(pieces).unwrap();
+        writer.add_records(pieces).unwrap();
         taken = after;
     }
-    writer.finish().unwrap();
+    writer.finish_and_prune().unwrap();
 }
 
 #[test]
@@ -192,9 +193,8 @@ fn a_snapshot_that_is_long_is_given_up_at_a_stop_and_leaves_nothing() {
         (100, true, Written::Whole),
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let tree = (1, Vec::new(), [0; 32]);
         let once = world.ledger.state.lock().unwrap().once();
-        let head = Head::new(world.ledger.log_id(), tree, once);
+        let head = SnapshotHead::new(world.ledger.log_id(), 1, Vec::new(), [0; 32], once);
         let at_stop = (left_at_stop, || is_stopping);
         let written = snapshots::write(folder.path(), &world.ledger.state, head, at_stop);
         assert_eq!(written.unwrap(), expected);
@@ -258,7 +258,7 @@ fn a_snapshot_ahead_of_the_log_is_refused_until_the_operator_knows_of_the_rollba
     setup.restored = None;
     let other = setup.open();
     for (_, token) in &tokens {
-        assert_eq!(super::image::code(&other, token), Code::Valid);
+        assert_eq!(super::image::code(&other, token), VerificationCode::Valid);
     }
     for number in 0..6 {
         other.key(of, &format!("more {number}"));

@@ -12,7 +12,7 @@ use crate::domain::event::ledger::LedgerRestored;
 use crate::domain::ids::OrganizationId;
 use crate::ledger::PositionError;
 use crate::ledger::boot::{BootError, RestoreMark, Restored};
-use crate::views::index::Code;
+use crate::views::index::VerificationCode;
 
 /// What a copy of a folder by files takes along.
 const TRUTH: [&str; 3] = ["log", "checkpoints", "keys"];
@@ -172,7 +172,7 @@ fn an_older_log_beside_newer_views_is_refused_until_the_operator_acknowledges_it
     let world = newer.open();
     // At least as far as is known of lost events.
     assert!(world.events() > last + 1);
-    assert_eq!(code(&world, &token), Code::Valid);
+    assert_eq!(code(&world, &token), VerificationCode::Valid);
     let lost = world.ledger.check_position(last);
     assert!(matches!(lost, Err(PositionError::Lost(_))));
     // Views and tiles are made anew.

@@ -10,7 +10,7 @@ use crate::domain::event::Fact;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::ledger::key_holder::data_key;
 use crate::ledger::{Record, Submission};
-use crate::seal::{Context, Opened};
+use crate::seal::{OpenedValue, SealContext};
 
 /// Every byte below a folder.
 fn bytes_below(path: &std::path::Path) -> Vec<u8> {
@@ -87,38 +87,38 @@ fn a_sealed_value_opens_under_its_own_key_in_its_own_place_alone() {
         ..submission(Actor::Operator, api_key(acme, "key"))
     };
     let answer = world.ledger.submit_blocking(submission).unwrap();
-    let payload = world.ledger.reader().read(answer.position).unwrap();
+    let payload = world.ledger.reader().read_payload(answer.position).unwrap();
     let event = Event::from_payload(&payload).unwrap();
     let sealed = event.actor.network.clone().unwrap();
-    assert_eq!(sealed.key, data_key(acme.0));
+    assert_eq!(sealed.key_id, data_key(acme.0));
     let (keys, log_id, id) = (
         world.ledger.keys(),
         world.ledger.log_id(),
         event.id.to_string(),
     );
-    let context = Context {
+    let context = SealContext {
         log_id,
         event_id: &id,
         field: "actor.network",
     };
     assert!(matches!(
         keys.open_sealed(&sealed, context),
-        Ok(Opened::Text(_))
+        Ok(OpenedValue::Plain(_))
     ));
     let mut foreign = sealed.clone();
-    foreign.key = data_key(globex.0);
+    foreign.key_id = data_key(globex.0);
     assert!(keys.open_sealed(&foreign, context).is_err());
     let other = crate::domain::ids::EventId(ulid::Ulid(5)).to_string();
     for elsewhere in [
-        Context {
+        SealContext {
             field: "data.email",
             ..context
         },
-        Context {
+        SealContext {
             event_id: &other,
             ..context
         },
-        Context {
+        SealContext {
             log_id: [0; 16],
             ..context
         },
@@ -139,11 +139,18 @@ fn a_member_whose_key_is_destroyed_is_blank_at_the_next_start_and_frees_the_addr
         assert_eq!(taken, "Rejected(EmailTaken)");
         world.key(of, "one more");
         let events = world.events();
-        let root = world.ledger.reader().root_after(events - 1).unwrap();
-        world.ledger.keys().destroy(data_key(dora.0)).unwrap();
+        let root = world.ledger.reader().batch_root_at(events - 1).unwrap();
+        world
+            .ledger
+            .keys()
+            .destroy_data_key(data_key(dora.0))
+            .unwrap();
 
         let world = world.restarted();
-        assert_eq!(world.ledger.reader().root_after(events - 1).unwrap(), root);
+        assert_eq!(
+            world.ledger.reader().batch_root_at(events - 1).unwrap(),
+            root
+        );
         let record = world.ledger.views().directory.member(of, dora).unwrap();
         assert_eq!(record.email.text(), None);
         assert_eq!(record.name.as_ref().unwrap().text(), None);

@@ -40,9 +40,10 @@ fn sign_in(world: &World, of: (OrganizationId, UserId)) -> OpaqueToken {
 fn accepted(world: &World, token: &OpaqueToken) -> bool {
     let views = world.ledger.views();
     let catalogue = views.index.catalogue();
-    let found = views
-        .sessions
-        .authenticate(token.reveal(), &catalogue, world.ledger.now());
+    let found =
+        views
+            .sessions
+            .authenticate_and_touch(token.reveal(), &catalogue, world.ledger.now());
     found.is_some()
 }
 
@@ -80,7 +81,7 @@ fn what_has_ended_is_not_in_a_snapshot_either() {
             .ledger
             .views()
             .sessions
-            .of_member(ann.1, world.ledger.now());
+            .live_sessions_of_member(ann.1, world.ledger.now());
         let ids: Vec<_> = session.iter().map(|seen| seen.session.id).collect();
         let command = Command::SignOut(SignOut {
             organization: ann.0,
@@ -93,8 +94,8 @@ fn what_has_ended_is_not_in_a_snapshot_either() {
         assert!(!accepted(&world, &out) && accepted(&world, &stays));
         let sessions = &world.ledger.views().sessions;
         let now = world.ledger.now();
-        assert!(sessions.of_link(unused.hash(), now).is_some());
-        assert!(sessions.of_link(out.hash(), now).is_none());
+        assert!(sessions.sign_in_means_by_link(unused.hash(), now).is_some());
+        assert!(sessions.sign_in_means_by_link(out.hash(), now).is_none());
     }
 }
 

@@ -23,7 +23,7 @@ fn rotate(world: &World, overlap_days: u32) -> Vec<String> {
 fn note(world: &World) -> String {
     let tiles = world.ledger.tiles();
     loop {
-        match tiles.published() {
+        match tiles.newest_published() {
             Some(newest) if newest.checkpoint.size == world.events() => {
                 return newest.note.to_string();
             }
@@ -36,8 +36,9 @@ fn note(world: &World) -> String {
 fn signed_by(note: &str, vkeys: &[String]) -> Vec<usize> {
     let signatures = Note::parse(note).unwrap().signatures().len();
     let keys = vkeys.iter().map(|vkey| NoteVerifier::parse(vkey).unwrap());
-    let verifies =
-        |key: &NoteVerifier| Checkpoint::verify(note, ORIGIN, std::slice::from_ref(key)).is_ok();
+    let verifies = |key: &NoteVerifier| {
+        Checkpoint::from_verified_note(note, ORIGIN, std::slice::from_ref(key)).is_ok()
+    };
     let found = keys.enumerate().filter(|(_, key)| verifies(key));
     let found: Vec<usize> = found.map(|(index, _)| index).collect();
     assert_eq!(found.len(), signatures, "{note}");
@@ -92,7 +93,9 @@ fn both_keys_sign_until_the_overlap_is_over_and_then_the_new_one_alone() {
 fn a_key_whose_event_a_crash_prevented_signs_nothing_and_is_the_next_one() {
     let world = World::new(2);
     let keys = world.ledger.keys();
-    let made = keys.signing_key_or_new(2, &mut Entropy::seeded(9)).unwrap();
+    let made = keys
+        .signing_key_or_create(2, &mut Entropy::seeded(9))
+        .unwrap();
     let world = world.restarted();
     world.run(create_organization("Acme", "ann@acme.example"));
     let old = world.ledger.vkeys()[0].to_owned();

@@ -24,7 +24,7 @@ pub(super) fn published(world: &World) {
     while world
         .ledger
         .tiles()
-        .published()
+        .newest_published()
         .is_none_or(|p| p.checkpoint.size < next)
     {
         std::thread::yield_now();

@@ -254,7 +254,7 @@ fn what_no_export_holds_is_renewed_rotated_or_erased_and_added_again() {
     world
         .ledger
         .keys()
-        .renew_data_key(id, &mut Entropy::seeded(9))
+        .replace_unusable_data_key(id, &mut Entropy::seeded(9))
         .unwrap();
     let rotate = Command::RotateEndpointSecret(RotateEndpointSecret {
         target: of.endpoint_target(),

@@ -16,16 +16,16 @@ fn what_was_appended_is_read_and_replayed() {
                     .into_bytes()
             })
             .collect();
-        let appended = log.append(&batch, Lane::Ordinary).unwrap();
-        assert_eq!(appended.first, expected.len() as u64);
+        let appended = log.append(&batch, AppendSpace::Ordinary).unwrap();
+        assert_eq!(appended.first_position, expected.len() as u64);
         expected.extend(batch);
-        assert_eq!(appended.last + 1, expected.len() as u64);
+        assert_eq!(appended.last_position + 1, expected.len() as u64);
         assert_eq!(appended.root, log.frontier().root());
     }
     let reader = log.reader();
-    let check = |reader: &Reader| {
+    let check = |reader: &LogReader| {
         for (position, payload) in expected.iter().enumerate() {
-            assert_eq!(&reader.read(position as u64).unwrap(), payload);
+            assert_eq!(&reader.read_payload(position as u64).unwrap(), payload);
         }
         let mut seen = Vec::new();
         reader
@@ -38,8 +38,8 @@ fn what_was_appended_is_read_and_replayed() {
             .collect();
         assert_eq!(seen, wanted);
         assert!(matches!(
-            reader.read(expected.len() as u64),
-            Err(ReadError::Absent {
+            reader.read_payload(expected.len() as u64),
+            Err(LogReadError::NotCommitted {
                 position: 600,
                 next: 600
             })
@@ -54,9 +54,9 @@ fn what_was_appended_is_read_and_replayed() {
         assert_eq!(events, expected);
         assert_eq!(log.frontier().root(), root);
         check(&log.reader());
-        let mut scrub = log.reader().scrub();
-        while scrub.step().unwrap() {}
-        assert!(scrub.checked() > 500);
+        let mut scrub = log.reader().start_scrub();
+        while scrub.check_next_segment().unwrap() {}
+        assert!(scrub.checked_to() > 500);
         if !clean {
             log.close().unwrap();
         }
@@ -70,7 +70,9 @@ fn the_bytes_of_a_segment_are_those_of_format_1() {
     let mut log = create(&disk);
     append(&mut log, &[b"{}".to_vec(), b"12345678".to_vec()]);
     append(&mut log, &[b"{\"third\":3}".to_vec()]);
-    let bytes = disk.content(&segment::segment_path(&folder(), 0)).unwrap();
+    let bytes = disk
+        .file_content(&segment::segment_path(&folder(), 0))
+        .unwrap();
     assert_eq!(bytes.len(), 16 * 1024);
     insta::assert_snapshot!(golden(&bytes), @r"
        0 magic: 4b45594c45444731
@@ -187,19 +189,19 @@ fn a_start_from_a_snapshot_replays_what_follows_it() {
         append(&mut log, &[number.to_le_bytes().repeat(20)]);
         frontiers.push(log.frontier().clone());
     }
-    let floor = Floor {
+    let floor = TreeHead {
         size: 300,
         root: log.frontier().root(),
     };
     drop(log);
     for (position, frontier) in frontiers.iter().enumerate().step_by(7) {
         let mut replayed = Vec::new();
-        let start = StartFrom {
-            floor: Some(floor),
-            frontier: frontier.clone(),
+        let start = ReplayStart {
+            newest_checkpoint: Some(floor),
+            snapshot_frontier: frontier.clone(),
         };
         let disk = Disk::Memory(disk.after_restart());
-        let opened = Log::open(disk, &folder(), SETTINGS, start, |at, _| {
+        let opened = Log::recover_and_open(disk, &folder(), SETTINGS, start, |at, _| {
             replayed.push(at);
             Ok::<_, Infallible>(())
         });
@@ -209,23 +211,23 @@ fn a_start_from_a_snapshot_replays_what_follows_it() {
         assert_eq!(log.frontier().root(), floor.root);
         // Segments that start left alone are read all the same.
         assert_eq!(
-            log.reader().read(3).unwrap(),
+            log.reader().read_payload(3).unwrap(),
             3_u32.to_le_bytes().repeat(20)
         );
     }
-    // An old floor is looked for where it stands.
+    // An old checkpoint is looked for in its own segment.
     for (size, frontier) in frontiers.iter().enumerate().step_by(11) {
         for (root, fits) in [(frontier.root(), true), ([1; 32], false)] {
-            let floor = Some(Floor {
+            let floor = Some(TreeHead {
                 size: size as u64,
                 root,
             });
-            let start = StartFrom {
-                floor,
-                frontier: frontiers[300].clone(),
+            let start = ReplayStart {
+                newest_checkpoint: floor,
+                snapshot_frontier: frontiers[300].clone(),
             };
             let disk = Disk::Memory(disk.after_restart());
-            let opened = Log::open(disk, &folder(), SETTINGS, start, |_, _| {
+            let opened = Log::recover_and_open(disk, &folder(), SETTINGS, start, |_, _| {
                 Ok::<_, Infallible>(())
             });
             assert_eq!(opened.is_ok(), fits, "floor {size}");
@@ -241,17 +243,17 @@ fn a_snapshot_of_another_log_is_refused() {
     drop(log);
     for size in 1..5 {
         let mut frontier = Frontier::new();
-        (0..size).for_each(|_| frontier.append(&[9; 32]));
-        let start = StartFrom {
-            floor: None,
-            frontier,
+        (0..size).for_each(|_| frontier.append_commitment(&[9; 32]));
+        let start = ReplayStart {
+            newest_checkpoint: None,
+            snapshot_frontier: frontier,
         };
         let disk = Disk::Memory(disk.after_restart());
-        let opened = Log::open(disk, &folder(), SETTINGS, start, |_, _| {
+        let opened = Log::recover_and_open(disk, &folder(), SETTINGS, start, |_, _| {
             Ok::<_, Infallible>(())
         });
         assert!(
-            matches!(opened, Err(OpenError::Snapshot { .. })),
+            matches!(opened, Err(LogOpenError::SnapshotMismatch { .. })),
             "size {size}"
         );
     }
@@ -263,9 +265,9 @@ fn limits_are_refusals() {
     let mut log = create(&disk);
     let max = log.batch_bytes_max();
     assert_eq!(max, 16 * 1024 - 4096 - 144);
-    let operations = disk.operations();
-    let mut refused = |batch: &[Vec<u8>]| log.append(batch, Lane::Ends).unwrap_err();
-    assert!(matches!(refused(&[]), AppendError::Empty));
+    let operations = disk.operation_count();
+    let mut refused = |batch: &[Vec<u8>]| log.append(batch, AppendSpace::WithReserve).unwrap_err();
+    assert!(matches!(refused(&[]), AppendError::EmptyBatch));
     assert!(matches!(
         refused(&[vec![1; PAYLOAD_BYTES_MAX + 1]]),
         AppendError::PayloadTooLong {
@@ -282,14 +284,14 @@ fn limits_are_refusals() {
         refused(&[vec![1; fits + 1]]),
         AppendError::BatchTooLong { .. }
     ));
-    assert_eq!(disk.operations(), operations);
-    assert!(log.check_batch([fits]).is_ok());
+    assert_eq!(disk.operation_count(), operations);
+    assert!(log.check_batch_lengths([fits]).is_ok());
     append(&mut log, &[vec![1; fits]]);
     append(&mut log, &[vec![2; fits]]);
-    assert_eq!(log.reader().read(1).unwrap(), vec![2; fits]);
+    assert_eq!(log.reader().read_payload(1).unwrap(), vec![2; fits]);
     assert!(matches!(
         Log::create(Disk::Memory(disk.clone()), &folder(), LOG_ID, SETTINGS),
-        Err(CreateError::Exists(_))
+        Err(LogCreateError::LogExists(_))
     ));
     let odd = LogSettings {
         segment_bytes: 20_000,
@@ -297,5 +299,8 @@ fn limits_are_refusals() {
         ..SETTINGS
     };
     let made = Log::create(Disk::Memory(disk), Path::new("/other"), LOG_ID, odd);
-    assert!(matches!(made, Err(CreateError::SegmentBytes(20_000))));
+    assert!(matches!(
+        made,
+        Err(LogCreateError::InvalidSegmentBytes(20_000))
+    ));
 }

@@ -1,14 +1,14 @@
 //! The checkpoint files: the floor holds through faults, cuts and changed bits.
 
-use super::super::floor::*;
-use super::super::notes::Place;
+use super::super::checkpoint_store::*;
+use super::super::note_file::CheckpointFolder;
 use super::*;
 
 const FILE_BYTES: u64 = 4096;
 
-fn place(disk: &MemoryDisk) -> Place {
+fn place(disk: &MemoryDisk) -> CheckpointFolder {
     let folder = Path::new("/data/checkpoints");
-    Place::new(Disk::Memory(disk.clone()), folder, LOG_ID, FILE_BYTES)
+    CheckpointFolder::new(Disk::Memory(disk.clone()), folder, LOG_ID, FILE_BYTES)
 }
 
 fn checkpoint(size: u64) -> SignedCheckpoint {
@@ -20,8 +20,8 @@ fn checkpoint(size: u64) -> SignedCheckpoint {
     }
 }
 
-fn fill(disk: &MemoryDisk, until: u64) -> CheckpointFile {
-    let mut file = CheckpointFile::create_in(place(disk)).unwrap();
+fn fill(disk: &MemoryDisk, until: u64) -> CheckpointStore {
+    let mut file = CheckpointStore::create_with_folder(place(disk)).unwrap();
     for size in 1..=until {
         file.append(checkpoint(size)).unwrap();
         assert_eq!(file.newest(), Some(&checkpoint(size)));
@@ -33,18 +33,23 @@ fn fill(disk: &MemoryDisk, until: u64) -> CheckpointFile {
 fn the_newest_and_one_per_hour_are_kept() {
     let disk = MemoryDisk::new(1);
     fill(&disk, 200);
-    let opened = CheckpointFile::open_in(place(&disk)).unwrap();
+    let opened = CheckpointStore::open_with_folder(place(&disk)).unwrap();
     assert_eq!(opened.newest(), Some(&checkpoint(200)));
-    let sizes: Vec<u64> = opened.hourly().unwrap().iter().map(|c| c.size).collect();
+    let sizes: Vec<u64> = opened
+        .hourly_checkpoints()
+        .unwrap()
+        .iter()
+        .map(|c| c.size)
+        .collect();
     let expected: Vec<u64> = std::iter::once(1).chain((6..=200).step_by(6)).collect();
     assert_eq!(sizes, expected);
     assert!(matches!(
-        CheckpointFile::create_in(place(&disk)),
-        Err(FloorError::Exists(_))
+        CheckpointStore::create_with_folder(place(&disk)),
+        Err(CheckpointStoreError::AlreadyExists(_))
     ));
     assert!(matches!(
-        CheckpointFile::open(Disk::Memory(disk), Path::new("/none"), LOG_ID),
-        Err(FloorError::Missing(_))
+        CheckpointStore::open_and_resync(Disk::Memory(disk), Path::new("/none"), LOG_ID),
+        Err(CheckpointStoreError::Missing(_))
     ));
 }
 
@@ -54,18 +59,21 @@ fn a_lost_file_is_damage_and_no_new_beginning() {
     drop(fill(&disk, 3));
     disk.remove(Path::new("/data/checkpoints/recent.notes"))
         .unwrap();
-    let opened = CheckpointFile::open_in(place(&disk));
-    assert!(matches!(opened, Err(FloorError::Damaged(_))));
-    let created = CheckpointFile::create_in(place(&disk));
-    assert!(matches!(created, Err(FloorError::Exists(_))));
+    let opened = CheckpointStore::open_with_folder(place(&disk));
+    assert!(matches!(opened, Err(CheckpointStoreError::Damaged(_))));
+    let created = CheckpointStore::create_with_folder(place(&disk));
+    assert!(matches!(
+        created,
+        Err(CheckpointStoreError::AlreadyExists(_))
+    ));
     // A creation that was cut short may be repeated.
     let disk = MemoryDisk::new(1);
     drop(fill(&disk, 0));
     disk.remove(Path::new("/data/checkpoints/recent.notes"))
         .unwrap();
-    let opened = CheckpointFile::open_in(place(&disk));
-    assert!(matches!(opened, Err(FloorError::Missing(_))));
-    CheckpointFile::create_in(place(&disk)).unwrap();
+    let opened = CheckpointStore::open_with_folder(place(&disk));
+    assert!(matches!(opened, Err(CheckpointStoreError::Missing(_))));
+    CheckpointStore::create_with_folder(place(&disk)).unwrap();
 }
 
 #[test]
@@ -79,11 +87,11 @@ fn what_contradicts_the_last_is_refused() {
     };
     assert!(matches!(
         file.append(other),
-        Err(FloorError::Contradiction { size: 9 })
+        Err(CheckpointStoreError::ConflictingRoots { size: 9 })
     ));
     assert!(matches!(
         file.append(checkpoint(8)),
-        Err(FloorError::Smaller { size: 8, newest: 9 })
+        Err(CheckpointStoreError::SizeShrinks { size: 8, newest: 9 })
     ));
     let empty = SignedCheckpoint {
         note: String::new(),
@@ -91,7 +99,7 @@ fn what_contradicts_the_last_is_refused() {
     };
     assert!(matches!(
         file.append(empty),
-        Err(FloorError::NoteLength { bytes: 0 })
+        Err(CheckpointStoreError::InvalidNoteLength { bytes: 0 })
     ));
     file.append(checkpoint(10)).unwrap();
 }
@@ -100,10 +108,10 @@ fn what_contradicts_the_last_is_refused() {
 fn without_room_signing_stops_and_goes_on_later() {
     let disk = MemoryDisk::new(1);
     let mut file = fill(&disk, 1);
-    disk.set_capacity(Some(disk.used() + 1000));
+    disk.set_capacity(Some(disk.used_bytes() + 1000));
     let stopped = (2..100).find_map(|size| Some((size, file.append(checkpoint(size)).err()?)));
     let (size, error) = stopped.unwrap();
-    assert!(size > 5 && matches!(error, FloorError::Full(_)));
+    assert!(size > 5 && matches!(error, CheckpointStoreError::DiskFull(_)));
     disk.set_capacity(None);
     file.append(checkpoint(size)).unwrap();
 }
@@ -114,20 +122,22 @@ fn after_a_failed_write_the_next_checkpoint_is_stored_in_a_new_file() {
     for seed in 0..40 {
         let disk = MemoryDisk::new(seed);
         let mut file = fill(&disk, 3);
-        disk.fail_after(seed % 8, DiskFault::Error);
+        disk.inject_fault_after(seed % 8, DiskFault::Error);
         let mut stored = 3;
         for size in 4..12 {
             match file.append(checkpoint(size)) {
                 Ok(()) => stored = size,
-                Err(FloorError::Full(_) | FloorError::Poisoned(_)) => failed += 1,
+                Err(CheckpointStoreError::DiskFull(_) | CheckpointStoreError::Poisoned(_)) => {
+                    failed += 1;
+                }
                 Err(error) => panic!("seed {seed}: {error}"),
             }
         }
         assert_eq!(stored, 11, "seed {seed}");
-        file.hourly().unwrap();
-        let opened = CheckpointFile::open_in(place(&disk.after_crash(seed))).unwrap();
+        file.hourly_checkpoints().unwrap();
+        let opened = CheckpointStore::open_with_folder(place(&disk.after_crash(seed))).unwrap();
         assert_eq!(opened.newest(), Some(&checkpoint(11)), "seed {seed}");
-        opened.hourly().unwrap();
+        opened.hourly_checkpoints().unwrap();
     }
     assert!(failed > 20, "only {failed} writes failed");
 }
@@ -137,17 +147,20 @@ fn without_room_the_folder_is_opened_and_nothing_is_appended_until_there_is_some
     let disk = MemoryDisk::new(1);
     drop(fill(&disk, 8));
     let disk = disk.after_restart();
-    disk.set_capacity(Some(disk.used()));
-    let mut file = CheckpointFile::open_in(place(&disk)).unwrap();
+    disk.set_capacity(Some(disk.used_bytes()));
+    let mut file = CheckpointStore::open_with_folder(place(&disk)).unwrap();
     assert_eq!(file.newest(), Some(&checkpoint(8)));
     for _ in 0..2 {
         let refused = file.append(checkpoint(9)).unwrap_err();
-        assert!(matches!(refused, FloorError::Full(_)), "{refused}");
+        assert!(
+            matches!(refused, CheckpointStoreError::DiskFull(_)),
+            "{refused}"
+        );
     }
     assert_eq!(file.newest(), Some(&checkpoint(8)));
     disk.set_capacity(None);
     file.append(checkpoint(9)).unwrap();
-    let opened = CheckpointFile::open_in(place(&disk.after_crash(3))).unwrap();
+    let opened = CheckpointStore::open_with_folder(place(&disk.after_crash(3))).unwrap();
     assert_eq!(opened.newest(), Some(&checkpoint(9)));
 }
 
@@ -157,20 +170,20 @@ fn every_changed_bit_is_refused_or_a_hole() {
     fill(&disk, 8);
     for name in ["recent.notes", "hourly-000000.notes"] {
         let path = Path::new("/data/checkpoints").join(name);
-        let bytes = disk.content(&path).unwrap();
+        let bytes = disk.file_content(&path).unwrap();
         let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
         for at in 0..bytes.len() {
             for bit in 0..8 {
                 let mut changed = bytes.clone();
                 changed[at] ^= 1 << bit;
                 let disk = disk.after_restart();
-                disk.put(&path, changed);
-                match CheckpointFile::open_in(place(&disk)) {
+                disk.put_synced_file(&path, changed);
+                match CheckpointStore::open_with_folder(place(&disk)) {
                     Ok(opened) => {
                         assert!(at >= used, "bit {bit} of byte {at} of {name}");
                         assert_eq!(opened.newest(), Some(&checkpoint(8)));
                     }
-                    Err(FloorError::Damaged(_)) => {}
+                    Err(CheckpointStoreError::Damaged(_)) => {}
                     Err(error) => panic!("{error}"),
                 }
             }
@@ -191,8 +204,8 @@ fn what_was_stored_survives_every_fault() {
             } else {
                 DiskFault::Error
             };
-            disk.fail_after((seed * 7 + round * 13) % 60, fault);
-            match CheckpointFile::open_in(place(&disk)) {
+            disk.inject_fault_after((seed * 7 + round * 13) % 60, fault);
+            match CheckpointStore::open_with_folder(place(&disk)) {
                 Ok(mut file) => {
                     let newest = file.newest().unwrap().clone();
                     assert!(newest.size >= stored && newest.size <= tried, "seed {seed}");
@@ -203,12 +216,15 @@ fn what_was_stored_survives_every_fault() {
                         match file.append(checkpoint(size)) {
                             Ok(()) => stored = size,
                             // The next one begins a new file, unless the machine is gone.
-                            Err(FloorError::Full(_) | FloorError::Poisoned(_)) => {}
+                            Err(
+                                CheckpointStoreError::DiskFull(_)
+                                | CheckpointStoreError::Poisoned(_),
+                            ) => {}
                             Err(error) => panic!("seed {seed}: {error}"),
                         }
                     }
                 }
-                Err(FloorError::File(_)) => {}
+                Err(CheckpointStoreError::File(_)) => {}
                 Err(error) => panic!("seed {seed}, round {round}: {error}"),
             }
             disk = if (seed + round) % 3 == 0 {
@@ -217,7 +233,7 @@ fn what_was_stored_survives_every_fault() {
                 disk.after_crash(seed)
             };
         }
-        let file = CheckpointFile::open_in(place(&disk)).unwrap();
+        let file = CheckpointStore::open_with_folder(place(&disk)).unwrap();
         assert!(file.newest().unwrap().size >= stored, "seed {seed}");
     }
 }

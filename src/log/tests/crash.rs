@@ -8,10 +8,10 @@ struct Model {
     acknowledged: Events,
     /// The batch whose outcome is unknown.
     unknown: Events,
-    floor: Option<Floor>,
+    floor: Option<TreeHead>,
 }
 
-/// A small generator, so that a seed tells everything.
+/// A small generator, so that a seed determines everything.
 struct Dice(u64);
 
 impl Dice {
@@ -52,23 +52,23 @@ impl Model {
     fn run(&mut self, log: &mut Log, dice: &mut Dice) {
         for number in 0..25 {
             let batch = dice.batch(number);
-            match log.append(&batch, Lane::Ordinary) {
+            match log.append(&batch, AppendSpace::Ordinary) {
                 Ok(appended) => {
                     self.acknowledged.extend(batch);
                     assert_eq!(appended.tree_size, self.acknowledged.len() as u64);
                     if dice.below(4) == 0 {
                         let (size, root) = (appended.tree_size, appended.root);
-                        self.floor = Some(Floor { size, root });
+                        self.floor = Some(TreeHead { size, root });
                     }
                 }
                 Err(error) if error.is_poisoned() => {
                     self.unknown = batch.clone();
-                    let again = log.append(&batch, Lane::Ends);
+                    let again = log.append(&batch, AppendSpace::WithReserve);
                     assert!(matches!(again, Err(AppendError::Poisoned(None))));
                     return;
                 }
                 // A spare could not be made: nothing was written.
-                Err(AppendError::Full(_)) => return,
+                Err(AppendError::DiskFull(_)) => return,
                 Err(error) => panic!("{error}"),
             }
         }
@@ -87,7 +87,7 @@ fn one_history(seed: u64) {
         } else {
             DiskFault::Error
         };
-        disk.fail_after(dice.below(90), fault);
+        disk.inject_fault_after(dice.below(90), fault);
         // A fault may also hit the start itself, even again and again.
         match open(&Disk::Memory(disk.clone()), &folder(), model.floor) {
             Ok((mut log, _, events)) => {
@@ -97,7 +97,7 @@ fn one_history(seed: u64) {
                     drop(log.close());
                 }
             }
-            Err(OpenError::File(_)) => {}
+            Err(LogOpenError::File(_)) => {}
             Err(error) => panic!("{what}: {error}"),
         }
         disk = match dice.below(3) {
@@ -109,8 +109,8 @@ fn one_history(seed: u64) {
     let (log, _, events) = open(&Disk::Memory(disk), &folder(), model.floor)
         .unwrap_or_else(|error| panic!("seed {seed}, at the end: {error}"));
     model.check(events, &format!("seed {seed}, at the end"));
-    let mut scrub = log.reader().scrub();
-    while scrub.step().unwrap() {}
+    let mut scrub = log.reader().start_scrub();
+    while scrub.check_next_segment().unwrap() {}
 }
 
 #[test]
@@ -126,13 +126,13 @@ fn a_fault_at_any_operation_loses_nothing() {
     let history = |disk: &MemoryDisk, model: &mut Model| -> Option<()> {
         let disk = Disk::Memory(disk.clone());
         let mut log = Log::create(disk, &folder(), LOG_ID, SETTINGS).ok()?;
-        model.floor = Some(Floor {
+        model.floor = Some(TreeHead {
             size: 0,
             root: log.frontier().root(),
         });
         for number in 0..8_u8 {
             let batch = vec![vec![number; 2500], vec![number; 700]];
-            match log.append(&batch, Lane::Ordinary) {
+            match log.append(&batch, AppendSpace::Ordinary) {
                 Ok(_) => model.acknowledged.extend(batch),
                 Err(error) => {
                     model.unknown = if error.is_poisoned() {
@@ -148,13 +148,13 @@ fn a_fault_at_any_operation_loses_nothing() {
     };
     let whole = MemoryDisk::new(0);
     history(&whole, &mut Model::default()).unwrap();
-    for at in 0..whole.operations() {
+    for at in 0..whole.operation_count() {
         for fault in [DiskFault::Crash, DiskFault::Error] {
             for seed in 0..4 {
                 let what = format!("{fault:?} at {at}, seed {seed}");
                 let disk = MemoryDisk::new(seed);
                 let mut model = Model::default();
-                disk.fail_after(at, fault);
+                disk.inject_fault_after(at, fault);
                 let _finished = history(&disk, &mut model);
                 let left = match seed {
                     0 => disk.after_restart(),
@@ -168,7 +168,7 @@ fn a_fault_at_any_operation_loses_nothing() {
                         let (_, _, events) = open(&crashed, &folder(), model.floor).unwrap();
                         assert_eq!(events, model.acknowledged, "{what}");
                     }
-                    Err(OpenError::NoLog(_)) => {
+                    Err(LogOpenError::NoLog(_)) => {
                         assert!(model.floor.is_none(), "{what}");
                         drop(create(&left));
                     }
@@ -186,23 +186,28 @@ fn a_start_after_a_failed_sync_does_not_believe_the_cache() {
         let disk = MemoryDisk::new(seed);
         let mut log = create(&disk);
         append(&mut log, &[b"first".to_vec()]);
-        disk.fail_after(1, DiskFault::Error);
+        disk.inject_fault_after(1, DiskFault::Error);
         let batch = [vec![7; 3000]];
-        let Err(AppendError::Poisoned(Some(error))) = log.append(&batch, Lane::Ordinary) else {
+        let Err(AppendError::Poisoned(Some(error))) = log.append(&batch, AppendSpace::Ordinary)
+        else {
             panic!("the sync did not fail");
         };
         assert_eq!(error.action, "sync");
-        let operations = disk.operations();
-        assert!(log.append(&batch, Lane::Ends).unwrap_err().is_poisoned());
+        let operations = disk.operation_count();
+        assert!(
+            log.append(&batch, AppendSpace::WithReserve)
+                .unwrap_err()
+                .is_poisoned()
+        );
         assert_eq!(
-            disk.operations(),
+            disk.operation_count(),
             operations,
             "a failed sync is never repeated"
         );
         drop(log);
         let restarted = disk.after_restart();
         let (log, _, served) = open(&Disk::Memory(restarted.clone()), &folder(), None).unwrap();
-        let floor = Floor {
+        let floor = TreeHead {
             size: log.next_position(),
             root: log.frontier().root(),
         };

@@ -5,18 +5,18 @@ use super::*;
 struct Sample {
     disk: MemoryDisk,
     /// The events after each batch, and the floor that it would be.
-    whole: Vec<(usize, Floor)>,
+    whole: Vec<(usize, TreeHead)>,
     events: Events,
 }
 
-/// A log of a few batches; `segments` says in how many segments they stand.
+/// A log of a few batches; `segments` is the number of segments that hold them.
 fn sample(batches: &[Vec<Vec<u8>>]) -> Sample {
     let disk = MemoryDisk::new(7);
     let mut log = create(&disk);
     let mut events = Events::new();
     let mut whole = vec![(
         0,
-        Floor {
+        TreeHead {
             size: 0,
             root: log.frontier().root(),
         },
@@ -46,7 +46,7 @@ fn small_batches() -> Vec<Vec<Vec<u8>>> {
     ]
 }
 
-fn opened(disk: &MemoryDisk, floor: Option<Floor>) -> Opening {
+fn opened(disk: &MemoryDisk, floor: Option<TreeHead>) -> Opening {
     open(&Disk::Memory(disk.clone()), &folder(), floor)
 }
 
@@ -54,7 +54,7 @@ fn opened(disk: &MemoryDisk, floor: Option<Floor>) -> Opening {
 fn a_cut_at_any_byte_leaves_the_batches_before_it() {
     let sample = sample(&small_batches());
     let path = segment::segment_path(&folder(), 0);
-    let bytes = sample.disk.content(&path).unwrap();
+    let bytes = sample.disk.file_content(&path).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     let mut ends = vec![4096];
     for batch in small_batches() {
@@ -66,7 +66,7 @@ fn a_cut_at_any_byte_leaves_the_batches_before_it() {
     }
     for cut in 0..=used + 8 {
         let disk = sample.disk.after_restart();
-        disk.put(&path, bytes[..cut].to_vec());
+        disk.put_synced_file(&path, bytes[..cut].to_vec());
         // Zeros that are missing are no loss.
         let last = bytes[..cut]
             .iter()
@@ -86,7 +86,10 @@ fn a_cut_at_any_byte_leaves_the_batches_before_it() {
         for (floor_at, (_, floor)) in floors {
             let outcome = opened(&disk.after_restart(), Some(*floor));
             if batches == 0 || floor_at >= batches {
-                assert!(matches!(outcome, Err(OpenError::Damaged(_))), "cut {cut}");
+                assert!(
+                    matches!(outcome, Err(LogOpenError::Damaged(_))),
+                    "cut {cut}"
+                );
                 continue;
             }
             let (log, recovered, events) = outcome.unwrap_or_else(|e| panic!("cut {cut}: {e}"));
@@ -106,12 +109,12 @@ fn a_cut_at_any_byte_leaves_the_batches_before_it() {
 
 /// Opens the sample after changing one file; it must be refused or give what is expected.
 fn flip(sample: &Sample, path: &Path, at: usize, bit: u8, is_tail: bool) {
-    let mut bytes = sample.disk.content(path).unwrap();
+    let mut bytes = sample.disk.file_content(path).unwrap();
     bytes[at] ^= 1 << bit;
     let disk = sample.disk.after_restart();
-    disk.put(path, bytes);
+    disk.put_synced_file(path, bytes);
     match opened(&disk, None) {
-        Err(OpenError::Damaged(damage)) => {
+        Err(LogOpenError::Damaged(damage)) => {
             assert!(damage.file == path || !is_tail, "{damage}");
         }
         Ok((_, recovered, events)) => {
@@ -133,7 +136,7 @@ fn exhaustive() -> bool {
 fn every_changed_bit_of_a_small_log_is_refused() {
     let sample = sample(&small_batches());
     let path = segment::segment_path(&folder(), 0);
-    let bytes = sample.disk.content(&path).unwrap();
+    let bytes = sample.disk.file_content(&path).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     // Behind the end, zeros that became something else are refused or set aside. Of such zeros, and
     // of the reserved ones in the header, one bit of every 13th byte is enough for every day.
@@ -154,7 +157,7 @@ fn every_changed_bit_of_a_full_segment_is_refused() {
     let big = vec![vec![b'x'; 5000]];
     let sample = sample(&[big.clone(), big.clone(), big.clone(), big]);
     let path = segment::segment_path(&folder(), 0);
-    let bytes = sample.disk.content(&path).unwrap();
+    let bytes = sample.disk.file_content(&path).unwrap();
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
     assert_eq!(used.next_multiple_of(8), 4096 + 2 * (64 + 5000 + 144) + 144);
     // The header's reserved bytes and long payloads are alike: every seventh byte, a bit of it. The
@@ -186,16 +189,16 @@ fn missing_and_foreign_segments_are_refused() {
         let disk = sample.disk.after_restart();
         disk.remove(path).unwrap();
         let outcome = opened(&disk, Some(newest));
-        let Err(OpenError::Damaged(damage)) = outcome else {
+        let Err(LogOpenError::Damaged(damage)) = outcome else {
             panic!("segment {number} was missing: {outcome:?}");
         };
         assert!(number == 4 || damage.file == *path, "{damage}");
         // A segment cut short is refused when another follows, or by the floor.
         let disk = sample.disk.after_restart();
-        disk.put(path, disk.content(path).unwrap()[..8192].to_vec());
+        disk.put_synced_file(path, disk.file_content(path).unwrap()[..8192].to_vec());
         assert!(matches!(
             opened(&disk, Some(newest)),
-            Err(OpenError::Damaged(_))
+            Err(LogOpenError::Damaged(_))
         ));
         // The same position of another log.
         let disk = sample.disk.after_restart();
@@ -205,15 +208,15 @@ fn missing_and_foreign_segments_are_refused() {
         for _ in 0..5 {
             append(&mut log, &[vec![b'x'; 9000]]);
         }
-        disk.put(path, foreign.content(path).unwrap());
+        disk.put_synced_file(path, foreign.file_content(path).unwrap());
         assert!(
-            matches!(opened(&disk, None), Err(OpenError::Damaged(_))),
+            matches!(opened(&disk, None), Err(LogOpenError::Damaged(_))),
             "{number}"
         );
     }
     let disk = sample.disk.after_restart();
     paths.iter().for_each(|path| disk.remove(path).unwrap());
-    assert!(matches!(opened(&disk, None), Err(OpenError::NoLog(_))));
+    assert!(matches!(opened(&disk, None), Err(LogOpenError::NoLog(_))));
 }
 
 /// Every header and every seal is checked, of segments too whose frames start leaves alone.
@@ -224,7 +227,7 @@ fn every_changed_bit_of_an_old_header_or_seal_is_refused() {
     let (log, _, _) = opened(&sample.disk.after_restart(), None).unwrap();
     let frontier = log.frontier().clone();
     let path = segment::segment_path(&folder(), 1);
-    let bytes = sample.disk.content(&path).unwrap();
+    let bytes = sample.disk.file_content(&path).unwrap();
     let seal = 4096 + (64 + 9000) + 144;
     assert_eq!(bytes[seal + 8], 3);
     for at in (0..96).chain(4092..4096).chain(seal..seal + 144) {
@@ -232,15 +235,16 @@ fn every_changed_bit_of_an_old_header_or_seal_is_refused() {
             let mut changed = bytes.clone();
             changed[at] ^= 1 << bit;
             let disk = sample.disk.after_restart();
-            disk.put(&path, changed);
-            let start = StartFrom {
-                floor: None,
-                frontier: frontier.clone(),
+            disk.put_synced_file(&path, changed);
+            let start = ReplayStart {
+                newest_checkpoint: None,
+                snapshot_frontier: frontier.clone(),
             };
-            let opened = Log::open(Disk::Memory(disk), &folder(), SETTINGS, start, |_, _| {
-                Ok::<_, Infallible>(())
-            });
-            let refused = matches!(opened, Err(OpenError::Damaged(_)));
+            let opened =
+                Log::recover_and_open(Disk::Memory(disk), &folder(), SETTINGS, start, |_, _| {
+                    Ok::<_, Infallible>(())
+                });
+            let refused = matches!(opened, Err(LogOpenError::Damaged(_)));
             assert!(refused, "bit {bit} of byte {at}");
         }
     }
@@ -252,34 +256,37 @@ fn scrub_finds_what_start_leaves_out() {
     let sample = sample(&vec![big; 6]);
     let (_, _, _) = opened(&sample.disk.after_restart(), None).unwrap();
     let path = segment::segment_path(&folder(), 2);
-    let mut bytes = sample.disk.content(&path).unwrap();
+    let mut bytes = sample.disk.file_content(&path).unwrap();
     bytes[6000] ^= 1;
     let disk = sample.disk.after_restart();
     let mut frontier = Frontier::new();
     for event in &sample.events {
-        frontier.append(
+        frontier.append_commitment(
             &sha2::Digest::finalize(<sha2::Sha256 as sha2::Digest>::new_with_prefix(event)).into(),
         );
     }
-    disk.put(&path, bytes);
-    let start = StartFrom {
-        floor: None,
-        frontier,
+    disk.put_synced_file(&path, bytes);
+    let start = ReplayStart {
+        newest_checkpoint: None,
+        snapshot_frontier: frontier,
     };
-    let opened = Log::open(Disk::Memory(disk), &folder(), SETTINGS, start, |_, _| {
+    let opened = Log::recover_and_open(Disk::Memory(disk), &folder(), SETTINGS, start, |_, _| {
         Ok::<_, Infallible>(())
     });
     let (log, recovered) = opened.unwrap();
     assert_eq!(recovered.checked_from, 4);
-    let mut scrub = log.reader().scrub();
-    assert!(scrub.step().unwrap() && scrub.step().unwrap());
-    assert_eq!(scrub.checked(), 2);
-    let Err(Trouble::Damaged(damage)) = scrub.step() else {
+    let mut scrub = log.reader().start_scrub();
+    assert!(scrub.check_next_segment().unwrap() && scrub.check_next_segment().unwrap());
+    assert_eq!(scrub.checked_to(), 2);
+    let Err(FileOrDamage::Damaged(damage)) = scrub.check_next_segment() else {
         panic!("not found")
     };
     assert_eq!((damage.file, damage.position), (path, 2));
-    assert!(matches!(log.reader().read(2), Err(ReadError::Damaged(_))));
-    assert!(log.reader().read(1).is_ok() && log.reader().read(3).is_ok());
+    assert!(matches!(
+        log.reader().read_payload(2),
+        Err(LogReadError::Damaged(_))
+    ));
+    assert!(log.reader().read_payload(1).is_ok() && log.reader().read_payload(3).is_ok());
 }
 
 /// A tear is a sector that was not written; these are the tears of the last batch, all of them.
@@ -289,7 +296,7 @@ fn every_set_of_lost_sectors_is_a_torn_tail() {
     batches.push(vec![vec![b'y'; 900], vec![b'z'; 1200], vec![b'w'; 40]]);
     let sample = sample(&batches);
     let path = segment::segment_path(&folder(), 0);
-    let bytes = sample.disk.content(&path).unwrap();
+    let bytes = sample.disk.file_content(&path).unwrap();
     let before = &sample.whole[4];
     let tail = {
         let disk = MemoryDisk::new(7);
@@ -297,7 +304,7 @@ fn every_set_of_lost_sectors_is_a_torn_tail() {
         for batch in small_batches() {
             append(&mut log, &batch);
         }
-        let content = disk.content(&path).unwrap();
+        let content = disk.file_content(&path).unwrap();
         content.iter().rposition(|byte| *byte != 0).unwrap() / 8 * 8 + 8
     };
     let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;
@@ -311,7 +318,7 @@ fn every_set_of_lost_sectors_is_a_torn_tail() {
             }
         }
         let disk = sample.disk.after_restart();
-        disk.put(&path, torn.clone());
+        disk.put_synced_file(&path, torn.clone());
         let (log, recovered, events) = opened(&disk, Some(before.1)).unwrap();
         assert_eq!(events, sample.events[..before.0], "lost {lost:b}");
         let Some(cut) = recovered.torn else {
@@ -319,19 +326,19 @@ fn every_set_of_lost_sectors_is_a_torn_tail() {
             continue;
         };
         assert_eq!((cut.offset, cut.position), (tail as u64, before.1.size));
-        let copy = disk.content(&cut.copy).unwrap();
+        let copy = disk.file_content(&cut.copy).unwrap();
         assert!(
             torn[tail..].starts_with(&copy) && torn[tail + copy.len()..].iter().all(|b| *b == 0)
         );
         drop(log);
         // Below the newest checkpoint, and before a later batch's commit, nothing is cut.
         let disk = sample.disk.after_restart();
-        disk.put(&path, torn.clone());
+        disk.put_synced_file(&path, torn.clone());
         assert!(matches!(
             opened(&disk, Some(sample.whole[5].1)),
-            Err(OpenError::Damaged(_))
+            Err(LogOpenError::Damaged(_))
         ));
-        let later = record::Commit {
+        let later = frame::CommitPayload {
             log_id: LOG_ID,
             first: sample.whole[5].1.size,
             count: 1,
@@ -341,10 +348,10 @@ fn every_set_of_lost_sectors_is_a_torn_tail() {
         };
         let at = used.next_multiple_of(512) + 512;
         torn[at..at + 80].copy_from_slice(&later.encode());
-        disk.put(&path, torn);
+        disk.put_synced_file(&path, torn);
         assert!(matches!(
             opened(&disk, Some(before.1)),
-            Err(OpenError::Damaged(_))
+            Err(LogOpenError::Damaged(_))
         ));
     }
 }

@@ -3,9 +3,9 @@
 use super::*;
 
 fn paths(disk: &MemoryDisk) -> Vec<(PathBuf, Option<Vec<u8>>)> {
-    let paths = disk.paths().into_iter();
+    let paths = disk.file_paths().into_iter();
     paths
-        .map(|path| (path.clone(), disk.content(&path)))
+        .map(|path| (path.clone(), disk.file_content(&path)))
         .collect()
 }
 
@@ -15,7 +15,7 @@ fn a_log_in_use_is_read_beside_its_writer_and_left_as_it_is() {
     let mut log = create(&disk);
     let payloads: Events = (0..40_u8).map(|n| vec![n; 900]).collect();
     for batch in payloads.chunks(3) {
-        log.prepare_spares().unwrap();
+        log.make_missing_spares().unwrap();
         append(&mut log, batch);
         let before = paths(&disk);
         let (inspected, shown) = look(&Disk::Memory(disk.clone()), &folder()).unwrap();
@@ -24,10 +24,15 @@ fn a_log_in_use_is_read_beside_its_writer_and_left_as_it_is() {
         assert!(matches!(inspected.tail, LogTail::Clean { .. }));
         assert_eq!(paths(&disk), before);
         for position in 0..inspected.frontier.size() {
-            let payload = inspected.reader.read(position).unwrap();
-            assert_eq!(payload, log.reader().read(position).unwrap());
+            let payload = inspected.reader.read_payload(position).unwrap();
+            assert_eq!(payload, log.reader().read_payload(position).unwrap());
         }
-        assert!(inspected.reader.read(inspected.frontier.size()).is_err());
+        assert!(
+            inspected
+                .reader
+                .read_payload(inspected.frontier.size())
+                .is_err()
+        );
     }
     log.close().unwrap();
     let disk = Disk::Memory(disk);
@@ -40,12 +45,12 @@ fn a_segment_that_is_missing_foreign_or_cut_is_named() {
     let disk = MemoryDisk::new(3);
     let mut log = create(&disk);
     for n in 0..40_u8 {
-        log.prepare_spares().unwrap();
+        log.make_missing_spares().unwrap();
         append(&mut log, &[vec![n; 900]]);
     }
     log.close().unwrap();
     let segments = || {
-        let all = disk.paths().into_iter();
+        let all = disk.file_paths().into_iter();
         let mut all: Vec<_> = all
             .filter(|p| p.extension().is_some_and(|e| e == "seg"))
             .collect();
@@ -55,7 +60,7 @@ fn a_segment_that_is_missing_foreign_or_cut_is_named() {
     let [first, second, third, ..] = &segments()[..] else {
         panic!("{:?}", segments());
     };
-    let check = |change: &dyn Fn(&MemoryDisk), expected: (Failed, &Path, &str)| {
+    let check = |change: &dyn Fn(&MemoryDisk), expected: (FailedCheck, &Path, &str)| {
         let changed = disk.after_restart();
         change(&changed);
         let (inspected, _) = look(&Disk::Memory(changed), &folder()).unwrap();
@@ -66,26 +71,30 @@ fn a_segment_that_is_missing_foreign_or_cut_is_named() {
     };
     check(
         &|disk| disk.remove(second).unwrap(),
-        (Failed::Order, second, "a segment is missing"),
+        (FailedCheck::SegmentOrder, second, "a segment is missing"),
     );
     check(
         &|disk| disk.remove(first).unwrap(),
-        (Failed::Order, first, "the first segment is missing"),
+        (
+            FailedCheck::SegmentOrder,
+            first,
+            "the first segment is missing",
+        ),
     );
     let swapped = "the header's first position is not that of the file's name";
     check(
-        &|disk| disk.put(second, disk.content(third).unwrap()),
-        (Failed::Header, second, swapped),
+        &|disk| disk.put_synced_file(second, disk.file_content(third).unwrap()),
+        (FailedCheck::Header, second, swapped),
     );
     let shorter = "the file is shorter than its header says, and another segment follows";
     check(
-        &|disk| disk.put(second, disk.content(second).unwrap()[..8_192].to_vec()),
-        (Failed::End, second, shorter),
+        &|disk| disk.put_synced_file(second, disk.file_content(second).unwrap()[..8_192].to_vec()),
+        (FailedCheck::LogEnd, second, shorter),
     );
     let last = segments().pop().unwrap();
     let stopped = "the log ends before the point at which it was last stopped";
     check(
-        &|disk| disk.put(&last, disk.content(&last).unwrap()[..4_096].to_vec()),
-        (Failed::End, &last, stopped),
+        &|disk| disk.put_synced_file(&last, disk.file_content(&last).unwrap()[..4_096].to_vec()),
+        (FailedCheck::LogEnd, &last, stopped),
     );
 }

@@ -4,8 +4,8 @@ mod basic;
 mod checkpoints;
 mod crash;
 mod damage;
+mod full_disk;
 mod inspect;
-mod room;
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -15,19 +15,19 @@ use super::*;
 const SETTINGS: LogSettings = LogSettings {
     segment_bytes: SEGMENT_BYTES_MIN,
     headroom_bytes: 0,
-    spares: SpareMaking::ByHand,
+    spares: SpareMaker::ByCaller,
 };
 const LOG_ID: [u8; 16] = *b"a log for tests!";
 
 type Events = Vec<Vec<u8>>;
-type Opening = Result<(Log, Recovered, Events), OpenError<Infallible>>;
+type Opening = Result<(Log, RecoveryReport, Events), LogOpenError<Infallible>>;
 
 fn folder() -> PathBuf {
     PathBuf::from("/data/log")
 }
 
 /// Opens from the start and gives what was replayed, after comparing it with what is read.
-fn open(disk: &Disk, folder: &Path, floor: Option<Floor>) -> Opening {
+fn open(disk: &Disk, folder: &Path, floor: Option<TreeHead>) -> Opening {
     let seen = look(disk, folder);
     let opened = open_unseen(disk, folder, floor);
     agree(seen, &opened, floor);
@@ -35,21 +35,25 @@ fn open(disk: &Disk, folder: &Path, floor: Option<Floor>) -> Opening {
 }
 
 /// An inspection, and the events that it has shown.
-fn look(disk: &Disk, folder: &Path) -> Result<(Inspected, Events), InspectError> {
+fn look(disk: &Disk, folder: &Path) -> Result<(LogInspection, Events), InspectError> {
     let mut events = Events::new();
-    let inspected = inspect(disk, folder, |event| {
+    let inspected = inspect_log(disk, folder, |event| {
         assert_eq!(event.position, events.len() as u64);
-        assert_eq!(event.tree.size(), event.position + 1);
+        assert_eq!(event.frontier.size(), event.position + 1);
         events.push(event.payload.to_vec());
     });
     inspected.map(|inspected| (inspected, events))
 }
 
 /// Who only reads a log finds in it what a start finds.
-fn agree(seen: Result<(Inspected, Events), InspectError>, opened: &Opening, floor: Option<Floor>) {
+fn agree(
+    seen: Result<(LogInspection, Events), InspectError>,
+    opened: &Opening,
+    floor: Option<TreeHead>,
+) {
     let (log, recovered, events) = match opened {
         Ok(opened) => opened,
-        Err(OpenError::Damaged(_)) if floor.is_none() => {
+        Err(LogOpenError::Damaged(_)) if floor.is_none() => {
             let tail = seen.map(|(inspected, _)| inspected.tail);
             assert!(
                 matches!(tail, Err(_) | Ok(LogTail::Damaged(..))),
@@ -66,19 +70,19 @@ fn agree(seen: Result<(Inspected, Events), InspectError>, opened: &Opening, floo
     match (&inspected.tail, &recovered.torn) {
         (LogTail::Clean { .. }, None) => {}
         (LogTail::Torn { offset, what, .. }, Some(torn)) => {
-            assert_eq!((offset, what), (&torn.offset, &torn.what));
+            assert_eq!((offset, what), (&torn.offset, &torn.fault));
         }
         (tail, torn) => panic!("{tail:?} and {torn:?}"),
     }
 }
 
-fn open_unseen(disk: &Disk, folder: &Path, floor: Option<Floor>) -> Opening {
+fn open_unseen(disk: &Disk, folder: &Path, floor: Option<TreeHead>) -> Opening {
     let mut events = Events::new();
-    let start = StartFrom {
-        floor,
-        frontier: Frontier::new(),
+    let start = ReplayStart {
+        newest_checkpoint: floor,
+        snapshot_frontier: Frontier::new(),
     };
-    let (log, recovered) = Log::open(
+    let (log, recovered) = Log::recover_and_open(
         disk.clone(),
         folder,
         SETTINGS,
@@ -104,9 +108,9 @@ fn create(disk: &MemoryDisk) -> Log {
 }
 
 /// Appends a batch and gives the floor that a checkpoint of it would be.
-fn append(log: &mut Log, payloads: &[Vec<u8>]) -> Floor {
-    let appended = log.append(payloads, Lane::Ordinary).unwrap();
-    Floor {
+fn append(log: &mut Log, payloads: &[Vec<u8>]) -> TreeHead {
+    let appended = log.append(payloads, AppendSpace::Ordinary).unwrap();
+    TreeHead {
         size: appended.tree_size,
         root: appended.root,
     }

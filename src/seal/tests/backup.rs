@@ -9,12 +9,12 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 
-fn passphrase() -> (EncryptFor, DecryptWith) {
-    let to = EncryptFor::Passphrase {
+fn passphrase() -> (ExportEncryption, ExportDecryption) {
+    let to = ExportEncryption::Passphrase {
         passphrase: "correct horse".into(),
         work_factor: 2,
     };
-    (to, DecryptWith::Passphrase("correct horse".into()))
+    (to, ExportDecryption::Passphrase("correct horse".into()))
 }
 
 fn export(store: &KeyStore) -> Vec<u8> {
@@ -23,8 +23,8 @@ fn export(store: &KeyStore) -> Vec<u8> {
     file
 }
 
-fn import(dir: &Path, file: &[u8]) -> Result<Imported, SealError> {
-    let target = ImportTarget {
+fn import(dir: &Path, file: &[u8]) -> Result<KeyImportReport, SealError> {
+    let target = KeyImportTarget {
         dir,
         master_file: None,
         log_id: None,
@@ -65,11 +65,11 @@ fn an_import_restores_every_key_under_a_master_of_its_own() {
     let sealed = store.seal(id(1), b"ann", NONCE, PLACE).unwrap();
     let file = export(&store);
     let dir = data.path().join("restored");
-    let expected = Imported {
+    let expected = KeyImportReport {
         log_id: LOG_ID,
         data_keys: 2,
         written: 5,
-        ..Imported::default()
+        ..KeyImportReport::default()
     };
     assert_eq!(import(&dir, &file).unwrap(), expected);
     assert_eq!(mode(&dir), 0o700);
@@ -82,8 +82,11 @@ fn an_import_restores_every_key_under_a_master_of_its_own() {
     let restored = KeyStore::open(&dir, None).unwrap();
     assert_eq!(restored.log_id(), LOG_ID);
     assert_eq!(text(restored.open_sealed(&sealed, PLACE).unwrap()), b"ann");
-    assert_eq!(restored.digest(b"body"), store.digest(b"body"));
-    let (ours, theirs) = (restored.signing_key(), store.signing_key());
+    assert_eq!(
+        restored.command_digest(b"body"),
+        store.command_digest(b"body")
+    );
+    let (ours, theirs) = (restored.first_signing_key(), store.first_signing_key());
     assert_eq!(ours.verifying_key(), theirs.verifying_key());
     let (ours, theirs) = (files(&dir), files(&data.path().join("keys")));
     assert!(ours.iter().all(|(name, bytes)| theirs[name] != *bytes));
@@ -112,10 +115,10 @@ fn an_armored_export_is_the_same_export() {
 #[test]
 fn later_signing_keys_come_along_and_are_made_once() {
     let (data, store, mut entropy) = store();
-    let second = store.signing_key_or_new(2, &mut entropy).unwrap();
-    let again = store.signing_key_or_new(2, &mut entropy).unwrap();
+    let second = store.signing_key_or_create(2, &mut entropy).unwrap();
+    let again = store.signing_key_or_create(2, &mut entropy).unwrap();
     assert_eq!(second.verifying_key(), again.verifying_key());
-    let first = store.signing_key().verifying_key();
+    let first = store.first_signing_key().verifying_key();
     let store = KeyStore::open(&data.path().join("keys"), None).unwrap();
     let dir = data.path().join("restored");
     let imported = import(&dir, &export(&store)).unwrap();
@@ -127,7 +130,7 @@ fn later_signing_keys_come_along_and_are_made_once() {
         .collect();
     assert_eq!(found, [first, second.verifying_key()]);
     // An export made before lacks the newest one, which is kept.
-    let later = restored.signing_key_or_new(3, &mut entropy).unwrap();
+    let later = restored.signing_key_or_create(3, &mut entropy).unwrap();
     assert_ne!(later.verifying_key(), second.verifying_key());
     let before = files(&dir);
     let imported = import(&dir, &export(&store)).unwrap();
@@ -139,28 +142,32 @@ fn later_signing_keys_come_along_and_are_made_once() {
 fn recipients_open_with_their_identities() {
     let (data, store, _) = store();
     let (mine, other) = (Identity::generate(), Identity::generate());
-    let to = EncryptFor::Recipients(vec![other.to_public(), mine.to_public()]);
+    let to = ExportEncryption::Recipients(vec![other.to_public(), mine.to_public()]);
     let mut file = Vec::new();
     assert_eq!(export_keys(&store, &to, &mut file).unwrap().data_keys, 2);
 
     let dir = data.path().join("restored");
-    let target = ImportTarget {
+    let target = KeyImportTarget {
         dir: &dir,
         master_file: Some(&data.path().join("outside")),
         log_id: Some(LOG_ID),
     };
     let mut entropy = Entropy::seeded(51);
     for wrong in [
-        DecryptWith::Identities(vec![Identity::generate()]),
+        ExportDecryption::Identities(vec![Identity::generate()]),
         passphrase().1,
     ] {
         let refused = import_keys(target, &wrong, &file[..], &mut entropy);
         assert!(matches!(refused, Err(SealError::Decrypt(_))));
     }
-    let with = DecryptWith::Identities(vec![mine]);
+    let with = ExportDecryption::Identities(vec![mine]);
     import_keys(target, &with, &file[..], &mut entropy).unwrap();
     KeyStore::open(&dir, target.master_file).unwrap();
-    let none = export_keys(&store, &EncryptFor::Recipients(vec![]), &mut Vec::new());
+    let none = export_keys(
+        &store,
+        &ExportEncryption::Recipients(vec![]),
+        &mut Vec::new(),
+    );
     assert!(matches!(none, Err(SealError::Encrypt(_))));
 }
 
@@ -182,7 +189,10 @@ fn an_import_completes_a_folder_and_replaces_nothing() {
     assert!(left.iter().all(|(name, bytes)| after[name] == *bytes));
     assert!(after.keys().eq(before.keys()));
     let reopened = KeyStore::open(&dir, None).unwrap();
-    assert_eq!(reopened.digest(b"body"), store.digest(b"body"));
+    assert_eq!(
+        reopened.command_digest(b"body"),
+        store.command_digest(b"body")
+    );
     assert!(reopened.data_key(id(2)).unwrap().is_some());
 }
 
@@ -197,17 +207,17 @@ fn a_refused_import_changes_nothing() {
     let before = files(&other);
     assert!(matches!(
         import(&other, &file),
-        Err(SealError::OtherLog { .. })
+        Err(SealError::WrongLog { .. })
     ));
     assert_eq!(files(&other), before);
     let fresh = data.path().join("fresh");
-    let target = ImportTarget {
+    let target = KeyImportTarget {
         dir: &fresh,
         master_file: None,
         log_id: Some([1; 16]),
     };
     let refused = import_keys(target, &passphrase().1, &file[..], &mut entropy);
-    assert!(matches!(refused, Err(SealError::OtherLog { .. })));
+    assert!(matches!(refused, Err(SealError::WrongLog { .. })));
     assert!(!fresh.exists());
 
     // Another digest key under the same master.
@@ -234,11 +244,13 @@ fn an_older_export_mends_what_is_missing_or_damaged_and_keeps_what_is_newer() {
     let (data, store, mut entropy) = store();
     let dir = data.path().join("keys");
     let file = export(&store);
-    let digest = store.digest(b"body");
+    let digest = store.command_digest(b"body");
     // Made after the export: new ones, and one in the place of a key that was lost.
-    store.new_data_key(id(3), &mut entropy).unwrap();
+    store.create_data_key(id(3), &mut entropy).unwrap();
     fs::remove_file(dir.join(id(2).to_string())).unwrap();
-    store.renew_data_key(id(2), &mut entropy).unwrap();
+    store
+        .replace_unusable_data_key(id(2), &mut entropy)
+        .unwrap();
     let newer = [id(2), id(3)].map(|id| fs::read(dir.join(id.to_string())).unwrap());
     for name in ["log", "digest", "signing", &id(1).to_string()] {
         for (how, damage) in DAMAGE {
@@ -249,7 +261,7 @@ fn an_older_export_mends_what_is_missing_or_damaged_and_keeps_what_is_newer() {
             assert_eq!(found, expected, "{name}: {how}");
             assert_eq!((imported.damaged, imported.set_aside), (vec![], None));
             let reopened = KeyStore::open(&dir, None).unwrap();
-            assert_eq!(reopened.digest(b"body"), digest);
+            assert_eq!(reopened.command_digest(b"body"), digest);
             assert!(reopened.data_key(id(1)).unwrap().is_some());
             let kept = [id(2), id(3)].map(|id| fs::read(dir.join(id.to_string())).unwrap());
             assert_eq!(kept, newer);
@@ -296,11 +308,11 @@ fn a_lost_master_key_is_named_and_an_import_makes_the_folder_anew() {
 #[test]
 fn a_key_that_can_be_read_is_not_renewed() {
     let (data, store, mut entropy) = store();
-    let renewed = store.renew_data_key(id(1), &mut entropy);
-    assert!(matches!(renewed, Err(SealError::KeyExists(_))));
-    store.destroy(id(1)).unwrap();
-    let renewed = store.renew_data_key(id(1), &mut entropy);
-    assert!(matches!(renewed, Err(SealError::KeyExists(_))));
+    let renewed = store.replace_unusable_data_key(id(1), &mut entropy);
+    assert!(matches!(renewed, Err(SealError::DataKeyExists(_))));
+    store.destroy_data_key(id(1)).unwrap();
+    let renewed = store.replace_unusable_data_key(id(1), &mut entropy);
+    assert!(matches!(renewed, Err(SealError::DataKeyExists(_))));
     assert!(!data.path().join("keys").join(id(1).to_string()).exists());
 }
 
@@ -333,7 +345,7 @@ fn the_text_of_an_export_is_read_strictly() {
         format!("{body}end {}\n", hex::encode(digest))
     };
     let cases = [
-        (body.clone(), 5, "it ends early"),
+        (body.clone(), 5, "the export is cut short"),
         (ended(&body) + "more\n", 6, "text after the end"),
         (
             ended(&body.replace(" 1\n", " 2\n")),
@@ -345,7 +357,7 @@ fn the_text_of_an_export_is_read_strictly() {
         (
             ended(&body.replace("signing", "digest")),
             4,
-            "a key stands twice",
+            "a key is given more than once",
         ),
         (
             ended(&body.replace("signing 11", "signing ")),
@@ -365,7 +377,7 @@ fn the_text_of_an_export_is_read_strictly() {
     ];
     for (text, line, what) in cases {
         match import(&dir, &forged(&text)) {
-            Err(SealError::BadExport {
+            Err(SealError::MalformedExport {
                 line: at,
                 what: why,
             }) => {
@@ -380,7 +392,7 @@ fn the_text_of_an_export_is_read_strictly() {
 #[test]
 fn an_export_leaves_out_what_is_erased_and_the_master_key() {
     let (data, store, _) = store();
-    store.destroy(id(1)).unwrap();
+    store.destroy_data_key(id(1)).unwrap();
     let file = export(&store);
     let master = fs::read_to_string(data.path().join("keys/master")).unwrap();
     let with = age::scrypt::Identity::new("correct horse".into());

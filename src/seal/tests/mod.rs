@@ -13,13 +13,13 @@ use tempfile::TempDir;
 use ulid::Ulid;
 use zeroize::Zeroizing;
 
-use super::export::WORK_FACTOR_MAX;
-use super::sealed::PLAIN_BYTES_MAX;
+use super::key_export::SCRYPT_WORK_FACTOR_MAX;
+use super::sealed_value::SEALED_VALUE_BYTES_MAX;
 use super::*;
 use crate::clock::Entropy;
 
 const LOG_ID: [u8; 16] = [0xab; 16];
-const PLACE: Context<'_> = Context {
+const PLACE: SealContext<'_> = SealContext {
     log_id: LOG_ID,
     event_id: "evt_01H2XA9C000000000000000000",
     field: "data.email",
@@ -30,8 +30,8 @@ fn id(number: u128) -> DataKeyId {
     DataKeyId::new(Ulid::from_parts(1_700_000_000_000, number))
 }
 
-fn fixed_key() -> DataKey {
-    DataKey::new(Zeroizing::new([0x42; 32]))
+fn fixed_key() -> SecretKey {
+    SecretKey::new(Zeroizing::new([0x42; 32]))
 }
 
 /// A data folder with a keys folder in it that has the data keys 1 and 2.
@@ -41,7 +41,7 @@ fn store() -> (TempDir, KeyStore, Entropy) {
     let dir = data.path().join("keys");
     let store = KeyStore::create(&dir, None, LOG_ID, &mut entropy).unwrap();
     for number in [1, 2] {
-        store.new_data_key(id(number), &mut entropy).unwrap();
+        store.create_data_key(id(number), &mut entropy).unwrap();
     }
     (data, store, entropy)
 }
@@ -82,24 +82,24 @@ pub(crate) const DAMAGE: [Damage; 8] = [
     }),
 ];
 
-fn text(opened: Opened) -> Vec<u8> {
+fn text(opened: OpenedValue) -> Vec<u8> {
     match opened {
-        Opened::Text(text) => text.expose().to_vec(),
-        Opened::Erased | Opened::Missing => panic!("{opened:?}"),
+        OpenedValue::Plain(text) => text.expose().to_vec(),
+        OpenedValue::Erased | OpenedValue::KeyMissing => panic!("{opened:?}"),
     }
 }
 
 #[test]
 fn the_form_in_a_payload_is_pinned() {
     let key = fixed_key();
-    let sealed = Sealed::seal((id(1), &key), b"ann@example.org", NONCE, PLACE).unwrap();
+    let sealed = SealedValue::seal(id(1), &key, b"ann@example.org", NONCE, PLACE).unwrap();
     let json = concat!(
         r#"{"sealed":1,"key":"dk_01HF7YAT000000000000000001","#,
         r#""nonce":"BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH","#,
         r#""text":"lmLrKAY5/845yJhlKr9nZfgvEHDCCBtqLnn17geQIg=="}"#
     );
     assert_eq!(serde_json::to_string(&sealed).unwrap(), json);
-    assert_eq!(serde_json::from_str::<Sealed>(json).unwrap(), sealed);
+    assert_eq!(serde_json::from_str::<SealedValue>(json).unwrap(), sealed);
     let opened = sealed.open(&key, PLACE).unwrap();
     assert_eq!(text(opened), b"ann@example.org");
 
@@ -116,16 +116,19 @@ fn the_form_in_a_payload_is_pinned() {
     ] {
         let other = json.replacen(from, to, 1);
         assert_ne!(other, json);
-        assert!(serde_json::from_str::<Sealed>(&other).is_err(), "{other}");
+        assert!(
+            serde_json::from_str::<SealedValue>(&other).is_err(),
+            "{other}"
+        );
     }
     let short = r#"{"sealed":1,"key":"dk_01HF7YAT000000000000000001","nonce":
         "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcH","text":"AAAA"}"#;
-    assert!(serde_json::from_str::<Sealed>(short).is_err());
+    assert!(serde_json::from_str::<SealedValue>(short).is_err());
 }
 
 #[test]
 fn the_associated_data_is_pinned() {
-    let place = Context {
+    let place = SealContext {
         log_id: LOG_ID,
         event_id: "evt_1",
         field: "actor.network",
@@ -141,20 +144,20 @@ fn a_value_opens_in_its_own_place_alone() {
     assert_eq!(text(store.open_sealed(&sealed, PLACE).unwrap()), b"ann");
 
     let elsewhere = [
-        Context {
+        SealContext {
             log_id: [0; 16],
             ..PLACE
         },
-        Context {
+        SealContext {
             event_id: "evt_01H2XA9C000000000000000001",
             ..PLACE
         },
-        Context {
+        SealContext {
             field: "data.name",
             ..PLACE
         },
         // The same characters, divided otherwise.
-        Context {
+        SealContext {
             event_id: "evt_01H2XA9C00000000000000000",
             field: "0data.email",
             ..PLACE
@@ -171,46 +174,49 @@ fn a_value_opens_in_its_own_place_alone() {
     changed.nonce[0] ^= 1;
     assert!(store.open_sealed(&changed, PLACE).is_err());
     let mut changed = sealed.clone();
-    changed.text[0] ^= 1;
+    changed.ciphertext[0] ^= 1;
     assert!(store.open_sealed(&changed, PLACE).is_err());
     let mut changed = sealed;
-    changed.key = id(2);
+    changed.key_id = id(2);
     assert!(store.open_sealed(&changed, PLACE).is_err());
 }
 
 #[test]
 fn a_value_has_a_longest_length() {
     let (_data, store, _) = store();
-    let longest = vec![1; PLAIN_BYTES_MAX];
+    let longest = vec![1; SEALED_VALUE_BYTES_MAX];
     let sealed = store.seal(id(1), &longest, NONCE, PLACE).unwrap();
     let json = serde_json::to_string(&sealed).unwrap();
-    assert_eq!(serde_json::from_str::<Sealed>(&json).unwrap(), sealed);
-    let beyond = vec![1; PLAIN_BYTES_MAX + 1];
+    assert_eq!(serde_json::from_str::<SealedValue>(&json).unwrap(), sealed);
+    let beyond = vec![1; SEALED_VALUE_BYTES_MAX + 1];
     let refused = store.seal(id(1), &beyond, NONCE, PLACE);
-    assert!(matches!(refused, Err(SealError::TooLong { .. })));
+    assert!(matches!(refused, Err(SealError::ValueTooLong { .. })));
 }
 
 #[test]
 fn a_destroyed_key_erases_and_stays_destroyed() {
     let (data, store, mut entropy) = store();
     let sealed = store.seal(id(1), b"ann", NONCE, PLACE).unwrap();
-    store.destroy(id(1)).unwrap();
-    store.destroy(id(1)).unwrap();
-    assert_eq!(store.open_sealed(&sealed, PLACE).unwrap(), Opened::Erased);
+    store.destroy_data_key(id(1)).unwrap();
+    store.destroy_data_key(id(1)).unwrap();
+    assert_eq!(
+        store.open_sealed(&sealed, PLACE).unwrap(),
+        OpenedValue::Erased
+    );
     let refused = store.seal(id(1), b"ann", NONCE, PLACE);
-    assert!(matches!(refused, Err(SealError::KeyErased(key)) if key == id(1)));
-    assert_eq!(store.data_key_ids().unwrap(), [id(2)]);
+    assert!(matches!(refused, Err(SealError::KeyUnavailable(key)) if key == id(1)));
+    assert_eq!(store.list_data_key_ids().unwrap(), [id(2)]);
 
     let dir = data.path().join("keys");
     let reopened = KeyStore::open(&dir, None).unwrap();
     let opened = |store: &KeyStore| store.open_sealed(&sealed, PLACE).unwrap();
     // Only the log knows whether a key that is not there was destroyed.
-    assert_eq!(opened(&reopened), Opened::Missing);
-    reopened.mark_destroyed([id(1)]);
-    assert_eq!(opened(&reopened), Opened::Erased);
+    assert_eq!(opened(&reopened), OpenedValue::KeyMissing);
+    reopened.mark_data_keys_destroyed([id(1)]);
+    assert_eq!(opened(&reopened), OpenedValue::Erased);
     assert!(reopened.data_key(id(2)).unwrap().is_some());
-    let refused = reopened.new_data_key(id(2), &mut entropy);
-    assert!(matches!(refused, Err(SealError::KeyExists(_))));
+    let refused = reopened.create_data_key(id(2), &mut entropy);
+    assert!(matches!(refused, Err(SealError::DataKeyExists(_))));
 }
 
 #[test]
@@ -227,14 +233,20 @@ fn a_lost_folder_is_no_erasure() {
 fn everything_survives_a_restart() {
     let (data, store, _) = store();
     let sealed = store.seal(id(1), b"ann", NONCE, PLACE).unwrap();
-    let signature = store.signing_key().sign(b"note");
+    let signature = store.first_signing_key().sign(b"note");
     let reopened = KeyStore::open(&data.path().join("keys"), None).unwrap();
     assert_eq!(reopened.log_id(), LOG_ID);
     assert_eq!(text(reopened.open_sealed(&sealed, PLACE).unwrap()), b"ann");
-    let verifying = reopened.signing_key().verifying_key();
+    let verifying = reopened.first_signing_key().verifying_key();
     verifying.verify(b"note", &signature).unwrap();
-    assert_eq!(reopened.digest(b"body"), store.digest(b"body"));
-    assert_ne!(reopened.digest(b"body"), store.digest(b"other"));
+    assert_eq!(
+        reopened.command_digest(b"body"),
+        store.command_digest(b"body")
+    );
+    assert_ne!(
+        reopened.command_digest(b"body"),
+        store.command_digest(b"other")
+    );
 }
 
 #[test]
@@ -257,7 +269,7 @@ fn only_the_owner_may_read() {
 fn a_folder_in_use_is_not_created_again() {
     let (data, _store, mut entropy) = store();
     let refused = KeyStore::create(&data.path().join("keys"), None, LOG_ID, &mut entropy);
-    assert!(matches!(refused, Err(SealError::FolderInUse { .. })));
+    assert!(matches!(refused, Err(SealError::FolderNotEmpty { .. })));
 }
 
 #[test]
@@ -276,7 +288,7 @@ fn the_master_key_may_lie_outside() {
     let refused = KeyStore::open(&dir, Some(&master));
     assert!(matches!(
         refused,
-        Err(SealError::Exposed { mode: 0o644, .. })
+        Err(SealError::ModeTooOpen { mode: 0o644, .. })
     ));
 }
 
@@ -287,7 +299,7 @@ fn each_trouble_has_its_own_error() {
     let master = fs::read(dir.join("master")).unwrap();
     fs::write(dir.join("master"), format!("{}\n", "5".repeat(64))).unwrap();
     let refused = KeyStore::open(&dir, None);
-    assert!(matches!(refused, Err(SealError::WrongMaster { .. })));
+    assert!(matches!(refused, Err(SealError::WrongMasterKey { .. })));
     fs::write(dir.join("master"), "short\n").unwrap();
     assert!(matches!(
         KeyStore::open(&dir, None),
@@ -347,21 +359,21 @@ fn leftovers_go_and_keys_stay() {
     store.remove_leftovers().unwrap();
     assert!(!dir.join(".tmp-dk_x").exists());
     assert!(!data.path().join(".keys.new").exists());
-    assert_eq!(store.data_key_ids().unwrap(), [id(1), id(2)]);
+    assert_eq!(store.list_data_key_ids().unwrap(), [id(1), id(2)]);
 }
 
 #[test]
 fn debug_shows_no_secret() {
     let (data, store, _) = store();
     let key = store.data_key(id(1)).unwrap().unwrap();
-    let opened = Opened::Text(SecretBytes::new(b"hunter2".to_vec()));
-    let passphrase = EncryptFor::Passphrase {
+    let opened = OpenedValue::Plain(SecretBytes::new(b"hunter2".to_vec()));
+    let passphrase = ExportEncryption::Passphrase {
         passphrase: "hunter2".into(),
-        work_factor: WORK_FACTOR_MAX,
+        work_factor: SCRYPT_WORK_FACTOR_MAX,
     };
     let shown = format!(
         "{store:?} {key:?} {opened:?} {passphrase:?} {:?} {:?}",
-        DecryptWith::Passphrase("hunter2".into()),
+        ExportDecryption::Passphrase("hunter2".into()),
         Entropy::seeded(4_242),
     );
     let master = fs::read_to_string(data.path().join("keys/master")).unwrap();
@@ -370,8 +382,8 @@ fn debug_shows_no_secret() {
         master.trim(),
         &hex::encode(key.expose()),
         &format!("{:?}", key.expose()),
-        &hex::encode(store.signing_key().to_bytes()),
-        &format!("{:?}", store.signing_key().to_bytes()),
+        &hex::encode(store.first_signing_key().to_bytes()),
+        &format!("{:?}", store.first_signing_key().to_bytes()),
         "4242",
     ] {
         assert!(!shown.contains(secret), "{shown}");
@@ -388,9 +400,9 @@ fn threads_share_a_store() {
             let (store, sealed) = (Arc::clone(&store), &sealed);
             scope.spawn(move || {
                 let mut entropy = Entropy::seeded(99);
-                store.new_data_key(id(number), &mut entropy).unwrap();
+                store.create_data_key(id(number), &mut entropy).unwrap();
                 assert_eq!(text(store.open_sealed(sealed, PLACE).unwrap()), b"ann");
-                store.destroy(id(number)).unwrap();
+                store.destroy_data_key(id(number)).unwrap();
                 assert!(store.data_key(id(number)).unwrap().is_none());
             });
         }
@@ -403,10 +415,10 @@ proptest! {
     #[test]
     fn what_is_sealed_opens(plain: Vec<u8>, nonce: [u8; 24], field in "[a-z.]{0,40}") {
         let key = fixed_key();
-        let place = Context { field: &field, ..PLACE };
-        let sealed = Sealed::seal((id(1), &key), &plain, nonce, place).unwrap();
+        let place = SealContext { field: &field, ..PLACE };
+        let sealed = SealedValue::seal(id(1), &key, &plain, nonce, place).unwrap();
         let json = serde_json::to_string(&sealed).unwrap();
-        let back: Sealed = serde_json::from_str(&json).unwrap();
+        let back: SealedValue = serde_json::from_str(&json).unwrap();
         prop_assert_eq!(text(back.open(&key, place).unwrap()), plain);
     }
 

@@ -8,24 +8,24 @@ use sha2::{Digest, Sha256};
 use super::{START, World, call, key};
 use crate::degraded::{DegradedParts, Part};
 use crate::usage::misplaced::set_aside_misplaced;
-use crate::usage::{Gap, Retention, Sealed, Usage, UsageSettings};
+use crate::usage::{RecordingGap, SealedSegments, UsageHistory, UsageRetention, UsageSettings};
 
 #[test]
 fn a_killed_process_loses_what_was_not_written_and_says_in_which_interval() {
     let world = World::new();
     world.record(&call(key(1), "/written"));
-    world.usage.settle();
+    world.usage.wait_until_settled();
     world.record(&call(key(1), "/not written"));
     world.hands.advance_ms(9_000);
     let killed = world.killed();
     assert_eq!(killed.last(key(1), 10), ["/written"]);
-    assert_eq!(killed.usage.of(key(1)).accepted, 1);
+    assert_eq!(killed.usage.usage_of(key(1)).accepted, 1);
     let to = START.plus_ms(9_000);
-    assert_eq!(killed.usage.gaps(), [Gap { from: START, to }]);
+    assert_eq!(killed.usage.gaps(), [RecordingGap { from: START, to }]);
     // The gap is remembered, and a stop in order makes no other.
     let mut killed = killed;
     killed.restart();
-    assert_eq!(killed.usage.gaps(), [Gap { from: START, to }]);
+    assert_eq!(killed.usage.gaps(), [RecordingGap { from: START, to }]);
     assert_eq!(killed.usage.tracked_since(), START);
 }
 
@@ -33,15 +33,15 @@ fn a_killed_process_loses_what_was_not_written_and_says_in_which_interval() {
 fn a_torn_block_is_cut_wherever_it_is_torn() {
     let world = World::new();
     world.record(&call(key(1), "/whole"));
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let whole = fs::metadata(&world.segments()[0]).unwrap().len();
     world.record(&call(key(1), "/torn"));
     world.record(&call(key(2), "/torn"));
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let all = fs::metadata(&world.segments()[0]).unwrap().len();
     for end in (whole..all).step_by(7) {
         let torn = world.killed();
-        torn.usage.stop();
+        torn.usage.write_and_stop();
         fs::write(torn.settings.folder.join("running"), "").unwrap();
         fs::remove_file(torn.settings.folder.join("checkpoint")).unwrap();
         let path = &torn.segments()[0];
@@ -51,14 +51,17 @@ fn a_torn_block_is_cut_wherever_it_is_torn() {
             .unwrap()
             .set_len(end)
             .unwrap();
-        let usage = Usage::open(torn.settings.clone()).unwrap();
-        let page = usage.calls(key(1), &super::ASK).unwrap();
+        let usage = UsageHistory::open(torn.settings.clone()).unwrap();
+        let page = usage.last_calls(key(1), &super::ASK).unwrap();
         let seen: Vec<_> = page.calls.into_iter().map(|call| call.endpoint).collect();
         assert_eq!(seen, ["/whole"], "cut at {end}");
-        assert_eq!(usage.of(key(2)).accepted, 0);
-        usage.record(&call(key(2), "/after"));
-        assert_eq!(usage.calls(key(2), &super::ASK).unwrap().calls.len(), 1);
-        usage.stop();
+        assert_eq!(usage.usage_of(key(2)).accepted, 0);
+        usage.record_call(&call(key(2), "/after"));
+        assert_eq!(
+            usage.last_calls(key(2), &super::ASK).unwrap().calls.len(),
+            1
+        );
+        usage.write_and_stop();
     }
 }
 
@@ -70,23 +73,27 @@ fn without_its_checkpoint_everything_is_counted_again() {
     });
     for number in 0..200 {
         world.record(&call(key(number % 7), "/a"));
-        world.usage.settle();
+        world.usage.wait_until_settled();
     }
     world.restart();
-    let before: Vec<_> = (0..7).map(|number| world.usage.of(key(number))).collect();
+    let before: Vec<_> = (0..7)
+        .map(|number| world.usage.usage_of(key(number)))
+        .collect();
     let summary = |world: &World| {
-        let ask = crate::usage::SummaryAsk {
-            bucket: crate::usage::Bucket::Day,
+        let ask = crate::usage::UsageSummaryQuery {
+            bucket: crate::usage::BucketSize::Day,
             from: START,
             to: START.plus_ms(1),
         };
-        world.usage.summary(key(3), &ask).unwrap()
+        world.usage.usage_summary(key(3), &ask).unwrap()
     };
     let summed = summary(&world);
-    world.usage.stop();
+    world.usage.write_and_stop();
     fs::remove_file(world.settings.folder.join("checkpoint")).unwrap();
-    world.usage = Usage::open(world.settings.clone()).unwrap();
-    let after: Vec<_> = (0..7).map(|number| world.usage.of(key(number))).collect();
+    world.usage = UsageHistory::open(world.settings.clone()).unwrap();
+    let after: Vec<_> = (0..7)
+        .map(|number| world.usage.usage_of(key(number)))
+        .collect();
     assert_eq!(after, before);
     assert_eq!(summary(&world), summed);
     assert_eq!(world.last(key(3), 1_000).len(), 29);
@@ -97,17 +104,17 @@ fn a_damaged_block_is_left_out_and_the_rest_is_there() {
     let mut world = World::new();
     for name in ["/a", "/b", "/c"] {
         world.record(&call(key(1), name));
-        world.usage.settle();
+        world.usage.wait_until_settled();
     }
-    world.usage.stop();
+    world.usage.write_and_stop();
     let path = world.segments()[0].clone();
     let mut bytes = fs::read(&path).unwrap();
     let at = bytes.windows(2).position(|two| two == b"/b").unwrap();
     bytes[at] ^= 1;
     fs::write(&path, bytes).unwrap();
     fs::remove_file(world.settings.folder.join("checkpoint")).unwrap();
-    world.usage = Usage::open(world.settings.clone()).unwrap();
-    assert_eq!(world.usage.of(key(1)).accepted, 2);
+    world.usage = UsageHistory::open(world.settings.clone()).unwrap();
+    assert_eq!(world.usage.usage_of(key(1)).accepted, 2);
     assert_eq!(world.last(key(1), 1), ["/c"]);
 }
 
@@ -117,26 +124,26 @@ fn sealed_segments_are_anchored_by_the_digest_of_their_files() {
         segment_bytes: 4_096,
         ..settings
     });
-    assert_eq!(world.usage.sealed_after(0), None);
+    assert_eq!(world.usage.sealed_segments_from(0), None);
     while world.segments().len() < 4 {
         world.record(&call(key(1), "/a"));
-        world.usage.settle();
+        world.usage.wait_until_settled();
     }
     for _ in 0..3 {
         // A digest a round.
-        world.usage.settle();
+        world.usage.wait_until_settled();
     }
     let all = world.segments();
     let digests: Vec<_> = all[..3]
         .iter()
         .map(|path| Sha256::digest(fs::read(path).unwrap()))
         .collect();
-    let sealed = world.usage.sealed_after(0).unwrap();
+    let sealed = world.usage.sealed_segments_from(0).unwrap();
     let lengths: u64 = all[..3]
         .iter()
         .map(|path| fs::metadata(path).unwrap().len())
         .sum();
-    let expected = Sealed {
+    let expected = SealedSegments {
         from: 0,
         to: lengths,
         segments: 3,
@@ -147,28 +154,28 @@ fn sealed_segments_are_anchored_by_the_digest_of_their_files() {
     };
     assert_eq!(sealed, expected);
     assert!(sealed.records > 60);
-    assert_eq!(world.usage.sealed_after(sealed.to), None);
-    let last = world.usage.sealed_after(1).unwrap();
+    assert_eq!(world.usage.sealed_segments_from(sealed.to), None);
+    let last = world.usage.sealed_segments_from(1).unwrap();
     assert_eq!((last.segments, last.to), (2, lengths));
     world.restart();
-    assert_eq!(world.usage.sealed_after(0), Some(expected));
+    assert_eq!(world.usage.sealed_segments_from(0), Some(expected));
 }
 
 #[test]
 fn another_logs_segments_are_not_taken() {
     let world = World::new();
     world.record(&call(key(1), "/a"));
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let killed = world.killed();
-    killed.usage.stop();
+    killed.usage.write_and_stop();
     fs::remove_file(killed.settings.folder.join("checkpoint")).unwrap();
     let settings = UsageSettings {
         log_id: [8; 16],
         ..killed.settings.clone()
     };
-    let usage = Usage::open(settings).unwrap();
-    assert_eq!(usage.of(key(1)).accepted, 0);
-    usage.stop();
+    let usage = UsageHistory::open(settings).unwrap();
+    assert_eq!(usage.usage_of(key(1)).accepted, 0);
+    usage.write_and_stop();
 }
 
 type Damaging = fn(&Path);
@@ -202,24 +209,24 @@ const WAYS: [(&str, Damaging); 6] = [
 fn stopped() -> World {
     let mut world = World::with(|settings| UsageSettings {
         segment_bytes: 4_096,
-        retention: Retention {
-            bytes: 1 << 20,
-            ..Retention::default()
+        retention: UsageRetention {
+            bytes_max: 1 << 20,
+            ..UsageRetention::default()
         },
         ..settings
     });
     for number in 0..400 {
         world.record(&call(key(number % 7), "/a"));
-        world.usage.settle();
+        world.usage.wait_until_settled();
         world.hands.advance_ms(120_000);
     }
     world.restart();
-    world.usage.stop();
+    world.usage.write_and_stop();
     world
 }
 
 /// Opens the history again, with all of its sealed segments read, and gives what it reports.
-fn reopened(world: &World, folder: &Path) -> (Usage, DegradedParts) {
+fn reopened(world: &World, folder: &Path) -> (UsageHistory, DegradedParts) {
     let degraded = DegradedParts::new(world.settings.clock.clone());
     let settings = UsageSettings {
         folder: folder.to_owned(),
@@ -227,9 +234,9 @@ fn reopened(world: &World, folder: &Path) -> (Usage, DegradedParts) {
         ..world.settings.clone()
     };
     set_aside_misplaced(folder, &degraded).unwrap();
-    let usage = Usage::open(settings).unwrap();
+    let usage = UsageHistory::open(settings).unwrap();
     for _ in 0..100 {
-        usage.settle();
+        usage.wait_until_settled();
         world.hands.advance_ms(5_000);
     }
     (usage, degraded)
@@ -266,9 +273,9 @@ fn damage_to_any_file_is_reported_and_recording_goes_on() {
             });
             let passes = (is_blank && way != "a folder") || (is_oldest && way == "removed");
             assert!(named || passes, "{}: {way}", name.display());
-            usage.record(&call(key(1), "/after"));
-            usage.settle();
-            let page = usage.calls(key(1), &super::ASK).unwrap();
+            usage.record_call(&call(key(1), "/after"));
+            usage.wait_until_settled();
+            let page = usage.last_calls(key(1), &super::ASK).unwrap();
             assert_eq!(
                 page.calls[0].endpoint,
                 "/after",
@@ -276,13 +283,13 @@ fn damage_to_any_file_is_reported_and_recording_goes_on() {
                 name.display()
             );
             assert_eq!(degraded.list(), [], "{}: {way}", name.display());
-            usage.stop();
+            usage.write_and_stop();
         }
     }
     // Whole as it was, it reports nothing.
     let (usage, degraded) = reopened(&world, &world.settings.folder);
     assert_eq!(degraded.damage_found(), []);
-    usage.stop();
+    usage.write_and_stop();
 }
 
 #[test]
@@ -294,13 +301,13 @@ fn a_history_older_than_the_log_says_so_and_goes_on_behind_what_is_anchored() {
         degraded: degraded.clone(),
         ..world.settings.clone()
     };
-    let usage = Usage::open(settings).unwrap();
+    let usage = UsageHistory::open(settings).unwrap();
     let damage = degraded.damage_found();
     assert_eq!(damage.len(), 1);
     assert!(damage[0].reason.contains("the log knows of calls"));
-    usage.record(&call(key(1), "/after"));
-    usage.settle();
-    let page = usage.calls(key(1), &super::ASK).unwrap();
+    usage.record_call(&call(key(1), "/after"));
+    usage.wait_until_settled();
+    let page = usage.last_calls(key(1), &super::ASK).unwrap();
     assert_eq!(page.calls[0].endpoint, "/after");
-    usage.stop();
+    usage.write_and_stop();
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use ulid::Ulid;
 
-use super::{Call, CallsAsk, Outcome, Usage, UsageSettings};
+use super::{CallsQuery, CredentialCall, UsageHistory, UsageSettings, VerificationCode};
 use crate::clock::{Clock, ManualClock};
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
@@ -25,12 +25,12 @@ use crate::domain::time::Timestamp;
 const START: Timestamp = Timestamp(1_777_044_600_000);
 const LOG_ID: [u8; 16] = [7; 16];
 
-/// A history in a folder of its own, whose clock stands still.
+/// A history in a folder of its own, whose clock does not move.
 struct World {
     folder: TempDir,
     hands: Arc<ManualClock>,
     settings: UsageSettings,
-    usage: Usage,
+    usage: UsageHistory,
 }
 
 impl World {
@@ -44,11 +44,11 @@ impl World {
         let path = folder.path().join("usage");
         let settings = change(UsageSettings {
             headroom_bytes: 0,
-            // Only who waits for it has something written.
+            // Only a waiter makes the thread write.
             flush_every: Duration::from_secs(3_600),
-            ..UsageSettings::usual(path, LOG_ID, clock)
+            ..UsageSettings::with_defaults(path, LOG_ID, clock)
         });
-        let usage = Usage::open(settings.clone()).unwrap();
+        let usage = UsageHistory::open(settings.clone()).unwrap();
         Self {
             folder,
             hands,
@@ -59,8 +59,8 @@ impl World {
 
     /// Stops in order and opens again.
     fn restart(&mut self) {
-        self.usage.stop();
-        self.usage = Usage::open(self.settings.clone()).unwrap();
+        self.usage.write_and_stop();
+        self.usage = UsageHistory::open(self.settings.clone()).unwrap();
     }
 
     /// The folder as a process leaves it that is killed now, opened as another history.
@@ -72,7 +72,7 @@ impl World {
             folder: path,
             ..self.settings.clone()
         };
-        let usage = Usage::open(settings.clone()).unwrap();
+        let usage = UsageHistory::open(settings.clone()).unwrap();
         Self {
             folder,
             hands: Arc::clone(&self.hands),
@@ -88,21 +88,21 @@ impl World {
         paths
     }
 
-    fn record(&self, call: &Call<'_>) {
-        self.usage.record(call);
+    fn record(&self, call: &CredentialCall<'_>) {
+        self.usage.record_call(call);
     }
 
     /// The endpoints of the last calls, newest first.
     fn last(&self, credential: CredentialId, limit: usize) -> Vec<String> {
-        let ask = CallsAsk { limit, ..ASK };
-        let page = self.usage.calls(credential, &ask).unwrap();
+        let ask = CallsQuery { limit, ..ASK };
+        let page = self.usage.last_calls(credential, &ask).unwrap();
         page.calls.into_iter().map(|call| call.endpoint).collect()
     }
 }
 
 impl Drop for World {
     fn drop(&mut self) {
-        self.usage.stop();
+        self.usage.write_and_stop();
         assert!(self.folder.path().exists());
     }
 }
@@ -120,7 +120,7 @@ fn copy(from: &std::path::Path, to: &std::path::Path) {
     }
 }
 
-const ASK: CallsAsk = CallsAsk {
+const ASK: CallsQuery = CallsQuery {
     limit: 1_000,
     before: None,
     from: None,
@@ -132,14 +132,14 @@ fn key(number: u128) -> CredentialId {
     CredentialId(Ulid(number))
 }
 
-fn call(credential: CredentialId, endpoint: &str) -> Call<'_> {
-    Call {
+fn call(credential: CredentialId, endpoint: &str) -> CredentialCall<'_> {
+    CredentialCall {
         organization: OrganizationId(Ulid(1)),
         person: None,
         credential,
         secret: Some(SecretId(Ulid(credential.ulid().0 + 1_000))),
         at: START,
-        outcome: Outcome::Valid,
+        outcome: VerificationCode::Valid,
         status: 200,
         duration_us: 1_500,
         endpoint,
@@ -152,16 +152,16 @@ fn call(credential: CredentialId, endpoint: &str) -> Call<'_> {
     }
 }
 
-fn report_of(calls: &[Call<'_>]) -> super::Report {
-    let mut report = super::Report::default();
+fn report_of(calls: &[CredentialCall<'_>]) -> super::CallReport {
+    let mut report = super::CallReport::default();
     for call in calls {
-        report.add(call);
+        report.add_call(call);
     }
     report
 }
 
-fn reported(credential: CredentialId, endpoint: &str) -> Call<'_> {
-    Call {
+fn reported(credential: CredentialId, endpoint: &str) -> CredentialCall<'_> {
+    CredentialCall {
         reporter: Some(key(99)),
         ..call(credential, endpoint)
     }

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use super::{START, World, call, key};
 use crate::domain::time::Timestamp;
-use crate::usage::{Bucket, Call, Outcome, SummaryAsk, UsageSettings};
+use crate::usage::{
+    BucketSize, CredentialCall, UsageSettings, UsageSummaryQuery, VerificationCode,
+};
 
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 
@@ -45,21 +47,21 @@ struct Known {
     hours: BTreeMap<i64, u64>,
 }
 
-fn outcome(byte: u8) -> Outcome {
+fn outcome(byte: u8) -> VerificationCode {
     if byte < 128 {
-        Outcome::Valid
+        VerificationCode::Valid
     } else {
-        Outcome::ALL[usize::from(byte % 10)]
+        VerificationCode::ALL[usize::from(byte % 10)]
     }
 }
 
 impl Known {
-    fn add(&mut self, call: &Call<'_>) {
+    fn add(&mut self, call: &CredentialCall<'_>) {
         self.endpoints.push(call.endpoint.to_owned());
         *self.hours.entry(call.at.0.div_euclid(HOUR_MS)).or_default() += 1;
         let (count, last) = match (call.reporter, call.outcome) {
             (Some(_), _) => (2, Some(1)),
-            (None, Outcome::Valid) => (0, Some(0)),
+            (None, VerificationCode::Valid) => (0, Some(0)),
             (None, _) => (1, None),
         };
         self.counts[count] += 1;
@@ -80,7 +82,7 @@ proptest! {
             match step {
                 Step::Call { key: number, endpoint, minutes, outcome: byte, reported } => {
                     let name = format!("/{endpoint}");
-                    let call = Call {
+                    let call = CredentialCall {
                         at: START.plus_ms(i64::from(*minutes) * 60_000),
                         outcome: outcome(*byte),
                         reporter: reported.then(|| key(99)),
@@ -89,30 +91,30 @@ proptest! {
                     world.record(&call);
                     model.entry(*number).or_default().add(&call);
                 }
-                Step::Settle => world.usage.settle(),
+                Step::Settle => world.usage.wait_until_settled(),
                 Step::Restart => world.restart(),
                 Step::Kill => {
                     // What has been settled is written.
-                    world.usage.settle();
+                    world.usage.wait_until_settled();
                     let killed = world.killed();
                     world = killed;
                 }
             }
         }
-        world.usage.settle();
+        world.usage.wait_until_settled();
         for (number, known) in &model {
             let id = key(u128::from(*number));
             let seen = world.last(id, 1_000);
             prop_assert!(seen.iter().eq(known.endpoints.iter().rev()), "{seen:?} {known:?}");
-            let usage = world.usage.of(id);
+            let usage = world.usage.usage_of(id);
             prop_assert_eq!([usage.accepted, usage.denied, usage.reported], known.counts);
             prop_assert_eq!([usage.last_used_at, usage.last_reported_at], known.last);
-            let ask = SummaryAsk {
-                bucket: Bucket::Hour,
+            let ask = UsageSummaryQuery {
+                bucket: BucketSize::Hour,
                 from: START.plus_ms(-HOUR_MS),
                 to: START.plus_ms(10 * HOUR_MS),
             };
-            let summary = world.usage.summary(id, &ask).unwrap();
+            let summary = world.usage.usage_summary(id, &ask).unwrap();
             let hours = summary.iter().map(|one| (one.start.0 / HOUR_MS, one.calls));
             let hours: Vec<_> = hours.collect();
             let expected: Vec<_> = known.hours.clone().into_iter().collect();

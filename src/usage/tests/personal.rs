@@ -12,7 +12,10 @@ use super::{ASK, LOG_ID, START, World, call, key, reported};
 use crate::clock::Entropy;
 use crate::domain::ids::UserId;
 use crate::seal::{DataKeyId, KeyStore};
-use crate::usage::{Bucket, BucketSummary, Call, Outcome, PastCall, Retention, SummaryAsk};
+use crate::usage::{
+    BucketSize, BucketSummary, CredentialCall, StoredCall, UsageRetention, UsageSummaryQuery,
+    VerificationCode,
+};
 
 const CARLA: UserId = UserId(Ulid(50));
 const BOB: UserId = UserId(Ulid(51));
@@ -29,13 +32,14 @@ fn world() -> (World, Arc<KeyStore>, TempDir) {
     let path = folder.path().join("keys");
     let keys = KeyStore::create(&path, None, LOG_ID, &mut entropy).unwrap();
     for person in [CARLA, BOB] {
-        keys.new_data_key(data_key(person), &mut entropy).unwrap();
+        keys.create_data_key(data_key(person), &mut entropy)
+            .unwrap();
     }
     let keys = Arc::new(keys);
     let world = World::with(|settings| crate::usage::UsageSettings {
         keys: Some(Arc::clone(&keys)),
-        retention: Retention {
-            bytes: 1 << 20,
+        retention: UsageRetention {
+            bytes_max: 1 << 20,
             ..settings.retention
         },
         ..settings
@@ -43,8 +47,8 @@ fn world() -> (World, Arc<KeyStore>, TempDir) {
     (world, keys, folder)
 }
 
-fn of_person<'a>(person: UserId, number: u128, endpoint: &'a str) -> Call<'a> {
-    Call {
+fn of_person<'a>(person: UserId, number: u128, endpoint: &'a str) -> CredentialCall<'a> {
+    CredentialCall {
         person: Some(person),
         ip: Some(IpAddr::from([198, 51, 100, 66])),
         user_agent: Some("CarlasLaptop/1.0"),
@@ -82,17 +86,17 @@ const TEXTS: [&[u8]; 6] = [
     b"CARLAGET",
 ];
 
-fn calls(world: &World, number: u128) -> Vec<PastCall> {
-    world.usage.calls(key(number), &ASK).unwrap().calls
+fn calls(world: &World, number: u128) -> Vec<StoredCall> {
+    world.usage.last_calls(key(number), &ASK).unwrap().calls
 }
 
 fn summary(world: &World, number: u128) -> Vec<BucketSummary> {
-    let ask = SummaryAsk {
-        bucket: Bucket::Day,
+    let ask = UsageSummaryQuery {
+        bucket: BucketSize::Day,
         from: START.plus_ms(-HOUR_MS),
         to: START.plus_ms(4 * HOUR_MS),
     };
-    world.usage.summary(key(number), &ask).unwrap()
+    world.usage.usage_summary(key(number), &ask).unwrap()
 }
 
 /// Calls of Carla's key: kept ones, ones of the overflow, refused and reported ones, over hours.
@@ -101,14 +105,14 @@ fn use_keys(world: &World) {
         let at = START.plus_ms(number / 20 * HOUR_MS);
         let endpoint = format!("/of-carla/{number}");
         let own = of_person(CARLA, 1, &endpoint);
-        for outcome in [Outcome::Valid, Outcome::Revoked] {
-            world.record(&Call {
+        for outcome in [VerificationCode::Valid, VerificationCode::Revoked] {
+            world.record(&CredentialCall {
                 at,
                 outcome,
                 ..own.clone()
             });
         }
-        world.record(&Call {
+        world.record(&CredentialCall {
             at,
             reporter: reported(key(1), "").reporter,
             ..own
@@ -116,7 +120,7 @@ fn use_keys(world: &World) {
         world.record(&of_person(BOB, 2, "/of-bob"));
         world.record(&call(key(3), "/of the organization"));
     }
-    world.usage.settle();
+    world.usage.wait_until_settled();
 }
 
 fn check_readable(world: &World) {
@@ -157,7 +161,7 @@ fn nothing_that_says_where_a_person_was_is_stored_in_the_clear() {
 fn an_erased_persons_calls_are_counts_and_everyone_elses_stay() {
     let (mut world, keys, _folder) = world();
     use_keys(&world);
-    keys.destroy(data_key(CARLA)).unwrap();
+    keys.destroy_data_key(data_key(CARLA)).unwrap();
     // Recorded before it was known here, and a key that is tried afterwards.
     use_keys(&world);
     let kept = calls(&world, 1).len();
@@ -168,10 +172,14 @@ fn an_erased_persons_calls_are_counts_and_everyone_elses_stay() {
             assert_eq!((call.user_agent, call.request_id), (None, None), "{round}");
         }
         assert_eq!(calls(&world, 1).len(), kept, "{round}");
-        let known = world.usage.of(key(1));
+        let known = world.usage.usage_of(key(1));
         let counts = (known.accepted, known.denied, known.reported);
         assert_eq!(counts, (120, 120, 120), "{round}");
-        assert_eq!(world.usage.exercised(key(1)), ["cases:read"], "{round}");
+        assert_eq!(
+            world.usage.exercised_scopes(key(1)),
+            ["cases:read"],
+            "{round}"
+        );
         let [day] = summary(&world, 1).try_into().unwrap();
         assert_eq!(day.calls, 360, "{round}");
         assert_eq!(calls(&world, 2)[0].endpoint, "/of-bob", "{round}");
@@ -192,10 +200,10 @@ fn an_erased_persons_calls_are_counts_and_everyone_elses_stay() {
                 "{day:?}"
             );
         } else {
-            world.usage.stop();
+            world.usage.write_and_stop();
             fs::remove_file(world.settings.folder.join("checkpoint")).unwrap();
             fs::write(world.settings.folder.join("running"), "").unwrap();
-            world.usage = crate::usage::Usage::open(world.settings.clone()).unwrap();
+            world.usage = crate::usage::UsageHistory::open(world.settings.clone()).unwrap();
         }
     }
     assert_eq!(found(&world.settings.folder, &TEXTS), [""; 0]);
@@ -205,9 +213,9 @@ fn an_erased_persons_calls_are_counts_and_everyone_elses_stay() {
 fn without_keys_nothing_of_a_person_is_stored() {
     let world = World::new();
     world.record(&of_person(CARLA, 1, "/of-carla"));
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let [call] = calls(&world, 1).try_into().unwrap();
     assert_eq!((call.endpoint.as_str(), call.ip), ("", None));
-    world.usage.stop();
+    world.usage.write_and_stop();
     assert_eq!(found(&world.settings.folder, &TEXTS), [""; 0]);
 }

@@ -1,4 +1,4 @@
-//! The form of a record: what is written is read, and garbage is none.
+//! The form of a record: what is written is read, and garbage is refused.
 
 use std::net::IpAddr;
 
@@ -6,19 +6,21 @@ use ulid::Ulid;
 
 use crate::domain::ids::{CredentialId, OrganizationId, SecretId};
 use crate::domain::time::Timestamp;
-use crate::usage::outcome::{outcome_byte, outcome_of};
-use crate::usage::record::{RECORD_BYTES_MAX, length, put_call, read, set_previous};
-use crate::usage::texts::ENDPOINT_MAX;
-use crate::usage::{Call, Outcome, PastCall};
+use crate::usage::call_record::{
+    RECORD_BYTES_MAX, parse_record, put_call, record_length, set_previous_record,
+};
+use crate::usage::call_texts::ENDPOINT_BYTES_MAX;
+use crate::usage::outcome_byte::{outcome_byte, outcome_from_byte};
+use crate::usage::{CredentialCall, StoredCall, VerificationCode};
 
-fn record_call<'a>(endpoint: &'a str, scopes: &'a [&'a str]) -> Call<'a> {
-    Call {
+fn record_call<'a>(endpoint: &'a str, scopes: &'a [&'a str]) -> CredentialCall<'a> {
+    CredentialCall {
         organization: OrganizationId(Ulid(6)),
         person: None,
         credential: CredentialId(Ulid(7)),
         secret: Some(SecretId(Ulid(8))),
         at: Timestamp(1_777_044_600_000),
-        outcome: Outcome::Valid,
+        outcome: VerificationCode::Valid,
         status: 200,
         duration_us: 142_700,
         endpoint,
@@ -33,18 +35,18 @@ fn record_call<'a>(endpoint: &'a str, scopes: &'a [&'a str]) -> Call<'a> {
 
 #[test]
 fn every_outcome_has_its_byte() {
-    for (byte, outcome) in (0_u8..).zip(Outcome::ALL) {
+    for (byte, outcome) in (0_u8..).zip(VerificationCode::ALL) {
         assert_eq!(outcome_byte(outcome), byte);
-        assert_eq!(outcome_of(byte), Some(outcome));
+        assert_eq!(outcome_from_byte(byte), Some(outcome));
     }
-    assert_eq!(outcome_of(11), None);
+    assert_eq!(outcome_from_byte(11), None);
 }
 
 #[test]
 fn what_is_written_is_read() {
     let scopes = ["cases:read", "cases:write"];
     let whole = record_call("/api/v1/analysis/validate", &scopes);
-    let bare = Call {
+    let bare = CredentialCall {
         secret: None,
         request_id: None,
         ip: None,
@@ -53,7 +55,7 @@ fn what_is_written_is_read() {
         scopes: &[],
         ..whole.clone()
     };
-    let six = Call {
+    let six = CredentialCall {
         ip: Some("2001:db8::1".parse().unwrap()),
         ..whole.clone()
     };
@@ -61,14 +63,14 @@ fn what_is_written_is_read() {
         let mut bytes = vec![1, 2, 3];
         put_call(&mut bytes, &call);
         let record = &mut bytes[3..];
-        assert_eq!(length(record), Some(record.len()));
-        set_previous(record, 77);
-        let read = read(record).unwrap();
+        assert_eq!(record_length(record), Some(record.len()));
+        set_previous_record(record, 77);
+        let read = parse_record(record).unwrap();
         let detail = read.detail.unwrap();
-        assert_eq!(detail.previous, 77);
+        assert_eq!(detail.previous_address, 77);
         assert!(detail.scopes().eq(call.scopes.iter().copied()));
-        let shown = read.call(Ulid(5)).unwrap();
-        let expected = PastCall {
+        let shown = read.to_stored_call(Ulid(5)).unwrap();
+        let expected = StoredCall {
             id: shown.id.clone(),
             credential: call.credential,
             secret: call.secret,
@@ -84,7 +86,7 @@ fn what_is_written_is_read() {
             reporter: call.reporter,
         };
         assert_eq!(shown, expected);
-        assert_ne!(read.call(Ulid(6)).unwrap().id, shown.id);
+        assert_ne!(read.to_stored_call(Ulid(6)).unwrap().id, shown.id);
     }
 }
 
@@ -93,15 +95,15 @@ fn a_text_is_cut_at_a_character() {
     let long = "\u{e9}".repeat(2_000);
     let mut bytes = Vec::new();
     put_call(&mut bytes, &record_call(&long, &[]));
-    let read = read(&bytes).unwrap();
+    let read = parse_record(&bytes).unwrap();
     assert_eq!(
-        read.detail.unwrap().texts().unwrap().endpoint,
-        "\u{e9}".repeat(ENDPOINT_MAX / 2)
+        read.detail.unwrap().plain_texts().unwrap().endpoint,
+        "\u{e9}".repeat(ENDPOINT_BYTES_MAX / 2)
     );
     let scope = "s".repeat(250);
     let scopes = vec![scope.as_str(); 60];
     let agent = "a".repeat(9_999);
-    let call = Call {
+    let call = CredentialCall {
         method: &agent,
         request_id: Some(&agent),
         user_agent: Some(&agent),
@@ -112,7 +114,7 @@ fn a_text_is_cut_at_a_character() {
     bytes.clear();
     put_call(&mut bytes, &call);
     assert!(bytes.len() <= RECORD_BYTES_MAX && RECORD_BYTES_MAX < usize::from(u16::MAX));
-    assert_eq!(length(&bytes), Some(bytes.len()));
+    assert_eq!(record_length(&bytes), Some(bytes.len()));
 }
 
 #[test]
@@ -120,15 +122,15 @@ fn garbage_is_no_record() {
     let mut bytes = Vec::new();
     put_call(&mut bytes, &record_call("/a", &[]));
     for end in 0..bytes.len() {
-        assert_eq!(length(&bytes[..end]), None);
+        assert_eq!(record_length(&bytes[..end]), None);
         if end < bytes.len() - 1 {
-            assert!(read(&bytes[..end]).is_none(), "{end}");
+            assert!(parse_record(&bytes[..end]).is_none(), "{end}");
         }
     }
     for at in 0..bytes.len() {
         let mut other = bytes.clone();
         other[at] ^= 0xff;
         // Whatever it reads, it does not panic.
-        drop(read(&other).map(|read| read.call(Ulid(1))));
+        drop(parse_record(&other).map(|read| read.to_stored_call(Ulid(1))));
     }
 }

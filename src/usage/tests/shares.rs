@@ -7,13 +7,16 @@ use ulid::Ulid;
 use super::{ASK, START, World, call, key, reported};
 use crate::domain::ids::{CredentialId, OrganizationId};
 use crate::domain::time::Timestamp;
-use crate::usage::{Bucket, Call, CallsAsk, Outcome, Retention, SummaryAsk, UsageSettings};
+use crate::usage::{
+    BucketSize, CallsQuery, CredentialCall, UsageRetention, UsageSettings, UsageSummaryQuery,
+    VerificationCode,
+};
 
 /// An organization has 16 KiB at once, a credential 1 KiB, its refused calls half of that.
 const BYTES: u64 = 1 << 20;
 const FLOOD: u64 = 5_000;
-const TODAY: SummaryAsk = SummaryAsk {
-    bucket: Bucket::Day,
+const TODAY: UsageSummaryQuery = UsageSummaryQuery {
+    bucket: BucketSize::Day,
     from: START,
     to: Timestamp(START.0 + 1),
 };
@@ -22,27 +25,27 @@ const OTHER: OrganizationId = OrganizationId(Ulid(2));
 fn world() -> World {
     World::with(|settings| UsageSettings {
         segment_bytes: 32 << 10,
-        retention: Retention {
-            age: Duration::from_secs(3_600),
-            bytes: BYTES,
+        retention: UsageRetention {
+            age_max: Duration::from_secs(3_600),
+            bytes_max: BYTES,
         },
         ..settings
     })
 }
 
 /// Records a call many times, with a path of its own each time that is as long as paths get.
-fn flood(world: &World, call: &Call<'_>) {
+fn flood(world: &World, call: &CredentialCall<'_>) {
     for number in 0..FLOOD {
         let endpoint = format!("/{number:01000}");
-        world.record(&Call {
+        world.record(&CredentialCall {
             endpoint: &endpoint,
             ..call.clone()
         });
         if number % 20 == 0 {
-            world.usage.settle();
+            world.usage.wait_until_settled();
         }
     }
-    world.usage.settle();
+    world.usage.wait_until_settled();
 }
 
 fn bytes_on_disk(world: &World, streams: [&str; 2]) -> u64 {
@@ -57,26 +60,26 @@ fn bytes_on_disk(world: &World, streams: [&str; 2]) -> u64 {
 
 #[test]
 fn a_flood_erases_no_evidence_but_its_own_detail() {
-    let revoked = Outcome::Revoked;
+    let revoked = VerificationCode::Revoked;
     for (name, flooding) in [
         (
             "a dead key",
-            Call {
+            CredentialCall {
                 outcome: revoked,
                 ..call(key(1), "")
             },
         ),
         (
             "an expired key",
-            Call {
-                outcome: Outcome::Expired,
+            CredentialCall {
+                outcome: VerificationCode::Expired,
                 ..call(key(1), "")
             },
         ),
         (
             "a key without the scope",
-            Call {
-                outcome: Outcome::InsufficientScope,
+            CredentialCall {
+                outcome: VerificationCode::InsufficientScope,
                 ..call(key(1), "")
             },
         ),
@@ -84,7 +87,7 @@ fn a_flood_erases_no_evidence_but_its_own_detail() {
         ("reports", reported(key(1), "")),
         (
             "reports of refusals",
-            Call {
+            CredentialCall {
                 outcome: revoked,
                 ..reported(key(1), "")
             },
@@ -93,7 +96,7 @@ fn a_flood_erases_no_evidence_but_its_own_detail() {
         let mut world = world();
         world.record(&call(key(1), "/stolen"));
         world.record(&call(key(2), "/of the same tenant"));
-        world.record(&Call {
+        world.record(&CredentialCall {
             organization: OTHER,
             ..call(key(3), "/of another tenant")
         });
@@ -113,7 +116,7 @@ fn reports_that_jump_between_hours_push_out_no_ones_counts() {
         (key(3), "/of another tenant", OTHER),
     ];
     for (credential, endpoint, organization) in others {
-        world.record(&Call {
+        world.record(&CredentialCall {
             organization,
             ..call(credential, endpoint)
         });
@@ -124,25 +127,25 @@ fn reports_that_jump_between_hours_push_out_no_ones_counts() {
     for number in 0..FLOOD {
         let back = if number % 2 == 0 { 0 } else { hour + 1 };
         let endpoint = format!("/{number:01000}");
-        world.record(&Call {
+        world.record(&CredentialCall {
             at: START.plus_ms(-back),
             endpoint: &endpoint,
             ..reported(key(1), "")
         });
         if number % 20 == 0 {
-            world.usage.settle();
+            world.usage.wait_until_settled();
         }
     }
     for round in ["live", "restarted"] {
         for (credential, endpoint, _) in others {
-            let summary = world.usage.summary(credential, &TODAY).unwrap();
+            let summary = world.usage.usage_summary(credential, &TODAY).unwrap();
             assert_eq!(summary[0].endpoints, [(endpoint.to_owned(), 1)], "{round}");
         }
-        assert_eq!(world.usage.of(key(1)).reported, FLOOD, "{round}");
+        assert_eq!(world.usage.usage_of(key(1)).reported, FLOOD, "{round}");
         let bytes = bytes_on_disk(&world, ["rollups", "rollups-overflow"]);
         assert!(bytes <= BYTES + (64 << 10), "{round}: {bytes}");
         // There was more than there is room for.
-        let own: u64 = world.usage.summary(key(1), &TODAY).unwrap()[0].calls;
+        let own: u64 = world.usage.usage_summary(key(1), &TODAY).unwrap()[0].calls;
         assert!(own > 0 && own < FLOOD, "{round}: {own}");
         world.restart();
     }
@@ -152,12 +155,12 @@ fn reports_that_jump_between_hours_push_out_no_ones_counts() {
 fn pages(world: &World, number: u128, limit: usize) -> (Vec<String>, Vec<String>) {
     let (mut endpoints, mut ids, mut before) = (Vec::new(), Vec::new(), None);
     loop {
-        let ask = CallsAsk {
+        let ask = CallsQuery {
             limit,
             before,
             ..ASK
         };
-        let page = world.usage.calls(key(number), &ask).unwrap();
+        let page = world.usage.last_calls(key(number), &ask).unwrap();
         ids.extend(page.calls.iter().map(|call| call.id.clone()));
         endpoints.extend(page.calls.into_iter().map(|call| call.endpoint));
         before = page.next;
@@ -167,20 +170,20 @@ fn pages(world: &World, number: u128, limit: usize) -> (Vec<String>, Vec<String>
     }
 }
 
-fn check_flooded(world: &World, flooding: &Call<'_>, name: &str) {
+fn check_flooded(world: &World, flooding: &CredentialCall<'_>, name: &str) {
     let (own, _) = pages(world, 1, 1_000);
     assert_eq!(own.last().unwrap(), "/stolen", "{name}");
     assert_eq!(world.last(key(2), 10), ["/of the same tenant"], "{name}");
     assert_eq!(world.last(key(3), 10), ["/of another tenant"], "{name}");
-    let usage = world.usage.of(key(1));
+    let usage = world.usage.usage_of(key(1));
     let counts = usage.accepted + usage.denied + usage.reported;
     assert_eq!(counts, FLOOD + 1, "{name}");
-    let summary = world.usage.summary(key(1), &TODAY).unwrap();
+    let summary = world.usage.usage_summary(key(1), &TODAY).unwrap();
     assert_eq!(summary[0].calls, FLOOD + 1, "{name}");
-    let collapsed = world.usage.collapsed(key(1));
+    let collapsed = world.usage.collapsed_calls(key(1));
     let counted: u64 = collapsed.iter().map(|one| one.calls).sum();
     assert_eq!(counted, summary[0].detail_shed, "{name}");
-    if flooding.outcome != Outcome::Valid && flooding.reporter.is_none() {
+    if flooding.outcome != VerificationCode::Valid && flooding.reporter.is_none() {
         assert_eq!(counted, FLOOD + 1 - own.len() as u64, "{name}");
         let shown = (collapsed.len(), collapsed[0].outcome);
         assert_eq!(shown, (1, flooding.outcome));
@@ -202,20 +205,20 @@ fn a_flood_that_is_faster_than_the_disk_sheds_no_one_elses_detail() {
     let flood = |count: usize| (0..count).map(|_| call(key(1), "/flood"));
     let quiet = [
         call(key(2), "/of the same tenant"),
-        Call {
+        CredentialCall {
             organization: OTHER,
             ..call(key(3), "/of another tenant")
         },
     ];
     // Nothing is written while a recording caller holds the buffer's lock.
     let all = flood(5_000).chain(quiet).chain(flood(5_000));
-    world.usage.record_all(all);
+    world.usage.record_calls(all);
     assert_eq!(world.last(key(2), 10), ["/of the same tenant"]);
     assert_eq!(world.last(key(3), 10), ["/of another tenant"]);
-    assert_eq!(world.usage.of(key(1)).accepted, 10_000);
-    let collapsed = world.usage.collapsed(key(1));
+    assert_eq!(world.usage.usage_of(key(1)).accepted, 10_000);
+    let collapsed = world.usage.collapsed_calls(key(1));
     let counted: u64 = collapsed.iter().map(|one| one.calls).sum();
-    let kept = world.usage.numbers().recorded - 2;
+    let kept = world.usage.stats().recorded - 2;
     assert_eq!(counted, 10_000 - kept);
 }
 
@@ -229,10 +232,10 @@ fn both_streams_are_one_list_in_the_order_of_recording() {
         if at % 10 == 0 {
             // Some of the share is there again.
             world.hands.advance_ms(100_000);
-            world.usage.settle();
+            world.usage.wait_until_settled();
         }
     }
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let kept = std::fs::read(&world.segments()[0]).unwrap();
     let is_kept = |name: &str| {
         // The method follows, with its length.
@@ -253,8 +256,8 @@ fn both_streams_are_one_list_in_the_order_of_recording() {
 #[test]
 fn what_a_share_had_taken_is_remembered() {
     let mut world = world();
-    let refused = Call {
-        outcome: Outcome::Revoked,
+    let refused = CredentialCall {
+        outcome: VerificationCode::Revoked,
         ..call(key(1), "/a")
     };
     for _ in 0..3 {
@@ -265,7 +268,7 @@ fn what_a_share_had_taken_is_remembered() {
     }
     let kept = world.last(key(1), 1_000).len();
     assert!((1..5).contains(&kept), "{kept}");
-    let [collapsed] = world.usage.collapsed(key(1)).try_into().unwrap();
+    let [collapsed] = world.usage.collapsed_calls(key(1)).try_into().unwrap();
     assert_eq!(collapsed.calls, 150 - kept as u64);
 }
 
@@ -280,7 +283,7 @@ fn ids_say_nothing_of_what_others_do() {
                 world.record(&call(CredentialId(Ulid(2)), "/b"));
             }
         }
-        let page = world.usage.calls(key(1), &ASK).unwrap();
+        let page = world.usage.last_calls(key(1), &ASK).unwrap();
         let ids: Vec<_> = page.calls.iter().map(|call| random(&call.id)).collect();
         let common = ids[0].bytes().zip(ids[1].bytes());
         common.take_while(|(one, other)| one == other).count()

@@ -18,14 +18,14 @@ use crate::domain::record::{Credential, Status};
 use crate::domain::settled::{Keyed, Run, Runs, Settled};
 use crate::domain::time::Timestamp;
 
-use super::page::{Cursor, Page, PageAsk, SCANNED_MAX};
+use super::list_page::{ListCursor, ListPage, PAGE_SCANNED_MAX, PageQuery};
 
 /// Records taken in under one hold of the lock: some 100 microseconds.
 const TAKEN_AT_ONCE: usize = 256;
 
 /// Which credentials a list shows; what is `None` lets all through.
 #[derive(Clone, Copy, Debug)]
-pub struct Filter<'a> {
+pub struct CredentialFilter<'a> {
     pub kind: Option<Kind>,
     pub status: Option<Status>,
     /// Acting for this owner.
@@ -38,10 +38,10 @@ pub struct Filter<'a> {
     pub now: Timestamp,
 }
 
-impl Filter<'_> {
+impl CredentialFilter<'_> {
     /// Lets everything through.
     #[must_use]
-    pub const fn all(now: Timestamp) -> Self {
+    pub const fn match_all(now: Timestamp) -> Self {
         Self {
             kind: None,
             status: None,
@@ -54,18 +54,18 @@ impl Filter<'_> {
 
     /// One page of records that the caller holds, oldest first.
     #[must_use]
-    pub fn page(&self, records: &[Arc<Credential>], ask: PageAsk) -> Page<Credential> {
+    pub fn page_of(&self, records: &[Arc<Credential>], ask: PageQuery) -> ListPage<Credential> {
         let q = self.q.map(fold_case);
-        let end = CredentialId(ask.end());
+        let end = CredentialId(ask.upper_bound());
         let mut found = records.iter().rev().filter(|record| {
             record.id() < end
                 && self.kind.is_none_or(|kind| record.kind() == kind)
                 && self.keeps(record, q.as_deref())
         });
         let records: Vec<_> = found.by_ref().take(ask.limit).cloned().collect();
-        let last = records.last().map(|record| Cursor(record.id().0));
+        let last = records.last().map(|record| ListCursor(record.id().0));
         let next = last.filter(|_| found.next().is_some());
-        Page { records, next }
+        ListPage { records, next }
     }
 
     /// `q` is folded already. The kind is the caller's to look at.
@@ -80,7 +80,7 @@ impl Filter<'_> {
     }
 }
 
-/// Where a credential stands in the order of lists.
+/// The key by which lists are ordered.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 struct ListKey {
     organization: OrganizationId,
@@ -106,9 +106,9 @@ impl ListKey {
 
 /// Every credential, ended ones too, as of the newest durable batch.
 #[derive(Debug, Default)]
-pub struct Credentials(RwLock<Runs<ListKey, Credential>>);
+pub struct CredentialsView(RwLock<Runs<ListKey, Credential>>);
 
-impl Credentials {
+impl CredentialsView {
     /// Takes the records that a durable batch changed.
     pub(super) fn apply(&self, changed: &[Arc<Credential>]) {
         for records in changed.chunks(TAKEN_AT_ONCE) {
@@ -120,7 +120,7 @@ impl Credentials {
     }
 
     /// Takes all records of a log, which nothing reads yet.
-    pub fn load(&self, all: &[Arc<Credential>]) {
+    pub fn load_all(&self, all: &[Arc<Credential>]) {
         self.apply(all);
     }
 
@@ -139,22 +139,27 @@ impl Credentials {
 
     /// The organization's credentials that the filter lets through, newest first.
     #[must_use]
-    pub fn list(&self, of: OrganizationId, filter: &Filter<'_>, ask: PageAsk) -> Page<Credential> {
+    pub fn list(
+        &self,
+        of: OrganizationId,
+        filter: &CredentialFilter<'_>,
+        ask: PageQuery,
+    ) -> ListPage<Credential> {
         let kinds = Kind::ALL.into_iter();
         let kinds = kinds.filter(|kind| filter.kind.is_none_or(|only| *kind == only));
-        let end = CredentialId(ask.end());
+        let end = CredentialId(ask.upper_bound());
         let mut records = Merged(kinds.map(|kind| self.newest_first(of, kind, end)).collect());
         let q = filter.q.map(fold_case);
-        let mut page = Page::default();
+        let mut page = ListPage::default();
         let mut last = None;
-        for _ in 0..SCANNED_MAX {
+        for _ in 0..PAGE_SCANNED_MAX {
             if page.records.len() >= ask.limit {
                 break;
             }
             let Some(record) = records.next() else {
                 return page;
             };
-            last = Some(Cursor(record.id().0));
+            last = Some(ListCursor(record.id().0));
             if filter.keeps(&record, q.as_deref()) {
                 page.records.push(record);
             }
@@ -185,7 +190,7 @@ impl Credentials {
 
 /// The credentials of one kind from `begin` to below `end`, from the last to the first.
 struct NewestFirst<'a> {
-    credentials: &'a Credentials,
+    credentials: &'a CredentialsView,
     begin: ListKey,
     end: ListKey,
     /// The run that is being read, and how many of its records are to come.

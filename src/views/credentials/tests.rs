@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use ulid::Ulid;
 
-use super::{Credentials, Filter};
+use super::{CredentialFilter, CredentialsView};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId, UserId};
 use crate::domain::kind::Kind;
 use crate::domain::record::{Status, Unpacked};
 use crate::domain::time::Timestamp;
 use crate::views::fixtures::{credential, ended, packed};
-use crate::views::page::{PageAsk, SCANNED_MAX};
+use crate::views::list_page::{PAGE_SCANNED_MAX, PageQuery};
 
 const NOW: Timestamp = Timestamp(100);
 const NAMES: [&str; 4] = ["Deploy", "deploy two", "Stra\u{df}e", "nightly"];
@@ -23,16 +23,21 @@ const STATUSES: [Status; 4] = [
     Status::Revoked,
 ];
 
-fn apply(all: &Credentials, records: &[Unpacked]) {
+fn apply(all: &CredentialsView, records: &[Unpacked]) {
     all.apply(&records.iter().map(packed).collect::<Vec<_>>());
 }
 
 /// All records of a list, page by page; fails if a page is too long.
-fn walk(all: &Credentials, of: u128, filter: &Filter<'_>, limit: usize) -> Vec<Unpacked> {
+fn walk(
+    all: &CredentialsView,
+    of: u128,
+    filter: &CredentialFilter<'_>,
+    limit: usize,
+) -> Vec<Unpacked> {
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let ask = PageAsk { after, limit };
+        let ask = PageQuery { after, limit };
         let page = all.list(OrganizationId(Ulid(of)), filter, ask);
         assert!(page.records.len() <= limit);
         found.extend(page.records.iter().map(|record| record.unpacked()));
@@ -50,7 +55,7 @@ fn ids(records: &[Unpacked]) -> Vec<u128> {
 
 #[test]
 fn a_credential_is_found_in_its_organization_alone() {
-    let all = Credentials::default();
+    let all = CredentialsView::default();
     let mut record = credential(1, 1);
     apply(&all, std::slice::from_ref(&record));
     let get = |of| all.get(OrganizationId(Ulid(of)), CredentialId(Ulid(1)));
@@ -64,7 +69,7 @@ fn a_credential_is_found_in_its_organization_alone() {
 
 #[test]
 fn kinds_unevenly_mixed_are_one_list() {
-    let all = Credentials::default();
+    let all = CredentialsView::default();
     let of_kind = |id: u128| Unpacked {
         kind: if id.is_multiple_of(7) {
             Kind::Admin
@@ -77,11 +82,14 @@ fn kinds_unevenly_mixed_are_one_list() {
     apply(&all, &[credential(0, 1_000), credential(2, 2_000)]);
     let newest_first: Vec<u128> = (1..=4_000).rev().collect();
     for limit in [200, 3_999] {
-        assert_eq!(ids(&walk(&all, 1, &Filter::all(NOW), limit)), newest_first);
+        assert_eq!(
+            ids(&walk(&all, 1, &CredentialFilter::match_all(NOW), limit)),
+            newest_first
+        );
     }
-    let admin = Filter {
+    let admin = CredentialFilter {
         kind: Some(Kind::Admin),
-        ..Filter::all(NOW)
+        ..CredentialFilter::match_all(NOW)
     };
     let sevenths: Vec<u128> = newest_first.into_iter().filter(|id| id % 7 == 0).collect();
     assert_eq!(ids(&walk(&all, 1, &admin, 33)), sevenths);
@@ -89,19 +97,19 @@ fn kinds_unevenly_mixed_are_one_list() {
 
 #[test]
 fn a_rare_filter_answers_in_time_with_a_cursor() {
-    let all = Credentials::default();
-    let count = SCANNED_MAX as u128 + 10;
+    let all = CredentialsView::default();
+    let count = PAGE_SCANNED_MAX as u128 + 10;
     apply(
         &all,
         &(1..=count).map(|id| credential(1, id)).collect::<Vec<_>>(),
     );
-    let filter = Filter {
+    let filter = CredentialFilter {
         q: Some("kEY 1"),
         owner: Some(Owner::User(UserId(Ulid(1)))),
-        ..Filter::all(NOW)
+        ..CredentialFilter::match_all(NOW)
     };
     let of = OrganizationId(Ulid(1));
-    let ask = PageAsk {
+    let ask = PageQuery {
         after: None,
         limit: 10,
     };
@@ -109,7 +117,7 @@ fn a_rare_filter_answers_in_time_with_a_cursor() {
     assert!(page.records.is_empty());
     let after = page.next;
     assert_eq!(after.map(|cursor| cursor.0.0), Some(11));
-    let ask = PageAsk { after, ..ask };
+    let ask = PageQuery { after, ..ask };
     assert_eq!(all.list(of, &filter, ask).next, None);
 }
 
@@ -141,22 +149,22 @@ fn record() -> impl Strategy<Value = Unpacked> {
     })
 }
 
-fn filters() -> Vec<Filter<'static>> {
-    let all = Filter::all(NOW);
+fn filters() -> Vec<CredentialFilter<'static>> {
+    let all = CredentialFilter::match_all(NOW);
     let mut filters = vec![all];
-    filters.extend(Kind::ALL.map(|kind| Filter {
+    filters.extend(Kind::ALL.map(|kind| CredentialFilter {
         kind: Some(kind),
         ..all
     }));
-    filters.extend(STATUSES.map(|status| Filter {
+    filters.extend(STATUSES.map(|status| CredentialFilter {
         status: Some(status),
         ..all
     }));
-    filters.extend(QUESTIONS.map(|q| Filter { q: Some(q), ..all }));
+    filters.extend(QUESTIONS.map(|q| CredentialFilter { q: Some(q), ..all }));
     let owner = Some(Owner::User(UserId(Ulid(5))));
     let project = Some(ProjectId(Ulid(6)));
-    filters.push(Filter { owner, ..all });
-    filters.push(Filter {
+    filters.push(CredentialFilter { owner, ..all });
+    filters.push(CredentialFilter {
         owner,
         project,
         ..all
@@ -164,7 +172,7 @@ fn filters() -> Vec<Filter<'static>> {
     filters
 }
 
-fn matches(record: &Unpacked, of: u128, filter: &Filter<'_>) -> bool {
+fn matches(record: &Unpacked, of: u128, filter: &CredentialFilter<'_>) -> bool {
     let folded = |text: &str| text.to_lowercase().replace('\u{df}', "ss");
     record.organization.0.0 == of
         && filter.kind.is_none_or(|kind| record.kind == kind)
@@ -186,7 +194,7 @@ proptest! {
         batches in proptest::collection::vec(proptest::collection::vec(record(), 1..8), 1..20),
         limit in 1..9_usize,
     ) {
-        let all = Credentials::default();
+        let all = CredentialsView::default();
         let mut model = BTreeMap::new();
         for records in batches {
             apply(&all, &records);

@@ -12,7 +12,7 @@ use std::{fmt, mem};
 use crate::domain::ids::Subject;
 
 use super::lock;
-use super::store::Applied;
+use super::store::HistoryProgress;
 
 /// Most events in the backlog, at some 100 bytes each: some ten seconds of the fastest writing.
 const EVENTS_MAX: usize = 1_000_000;
@@ -22,9 +22,9 @@ const LAYER_LEN: usize = 4_096;
 const LEAVING_AT_ONCE: usize = 256;
 
 /// What one batch of the store takes.
-pub(super) struct Layer {
+pub(super) struct BacklogLayer {
     pub(super) events: Vec<(Subject, u32, u64)>,
-    pub(super) applied: Applied,
+    pub(super) applied: HistoryProgress,
 }
 
 /// All layers.
@@ -39,7 +39,7 @@ pub(super) struct Backlog {
 
 #[derive(Default)]
 struct Queue {
-    layers: VecDeque<Layer>,
+    layers: VecDeque<BacklogLayer>,
     stopping: bool,
 }
 
@@ -53,7 +53,7 @@ impl fmt::Debug for Backlog {
 
 impl Backlog {
     /// Takes the events of a batch, after which the store will have come to `applied`.
-    pub(super) fn push(&self, events: &[(Subject, u32, u64)], applied: Applied) {
+    pub(super) fn push(&self, events: &[(Subject, u32, u64)], applied: HistoryProgress) {
         self.events.fetch_add(events.len(), Ordering::Relaxed);
         let mut queue = lock(&self.queue);
         let is_new = queue.add(events, applied);
@@ -74,7 +74,7 @@ impl Backlog {
     }
 
     /// Waits for a layer to take to a store that is not broken; `false` when it is time to stop.
-    pub(super) fn wait(&self, broken: impl Fn() -> bool) -> bool {
+    pub(super) fn wait_for_layer(&self, broken: impl Fn() -> bool) -> bool {
         let nothing = |queue: &mut Queue| !queue.stopping && (queue.layers.is_empty() || broken());
         let queue = self.news.wait_while(lock(&self.queue), nothing);
         !queue.unwrap_or_else(PoisonError::into_inner).stopping
@@ -82,7 +82,7 @@ impl Backlog {
 
     /// Lets a layer that takes more batches gather them, for `timeout` at most: the store takes
     /// many at the price of one.
-    pub(super) fn gather(&self, timeout: Duration) {
+    pub(super) fn wait_for_more_batches(&self, timeout: Duration) {
         self.wait_at_most(timeout, |queue| queue.layers.len() <= 1);
     }
 
@@ -113,17 +113,17 @@ impl Backlog {
     }
 
     /// The oldest layer, which takes no further batch; its events stay readable.
-    pub(super) fn oldest(&self) -> Option<Layer> {
+    pub(super) fn pop_oldest(&self) -> Option<BacklogLayer> {
         lock(&self.queue).layers.pop_front()
     }
 
     /// Takes a layer back that the store has not taken.
-    pub(super) fn put_back(&self, layer: Layer) {
+    pub(super) fn put_back(&self, layer: BacklogLayer) {
         lock(&self.queue).layers.push_front(layer);
     }
 
     /// Lets go of a layer that is in the store.
-    pub(super) fn settled(&self, layer: &Layer) {
+    pub(super) fn forget_settled(&self, layer: &BacklogLayer) {
         for events in layer.events.chunks(LEAVING_AT_ONCE) {
             let mut overlay = self.overlay.write().unwrap_or_else(PoisonError::into_inner);
             for (subject, version, _) in events {
@@ -146,7 +146,12 @@ impl Backlog {
     }
 
     /// Versions and positions of a subject's events after version `after`.
-    pub(super) fn history(&self, subject: Subject, after: u32, limit: usize) -> BTreeMap<u32, u64> {
+    pub(super) fn positions_after(
+        &self,
+        subject: Subject,
+        after: u32,
+        limit: usize,
+    ) -> BTreeMap<u32, u64> {
         let Some(first) = after.checked_add(1) else {
             return BTreeMap::new();
         };
@@ -165,14 +170,14 @@ impl Backlog {
 
 impl Queue {
     /// Adds to the layer that still takes batches, or to a new one; whether it is new.
-    fn add(&mut self, events: &[(Subject, u32, u64)], applied: Applied) -> bool {
+    fn add(&mut self, events: &[(Subject, u32, u64)], applied: HistoryProgress) -> bool {
         let newest = self.layers.back_mut();
         if let Some(layer) = newest.filter(|layer| layer.events.len() < LAYER_LEN) {
             layer.events.extend_from_slice(events);
             layer.applied = applied;
             return false;
         }
-        self.layers.push_back(Layer {
+        self.layers.push_back(BacklogLayer {
             events: events.to_vec(),
             applied,
         });

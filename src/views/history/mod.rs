@@ -1,20 +1,20 @@
 //! The history index: where in the log the events of every record are.
 //!
 //! Owns a sled store, which may be lost at any time, and a backlog in RAM of what the store has not
-//! taken yet. Must never keep the write path waiting. Batches flow in by [`History::apply`] and are
-//! readable at once; a thread of its own takes them to the store; positions flow out to readers,
-//! who block on the disk.
+//! taken yet. Must never keep the write path waiting. Batches flow in by [`HistoryIndex::apply`]
+//! and are readable at once; a thread of its own takes them to the store; positions flow out to
+//! readers, who block on the disk.
 
 mod backlog;
-mod kept;
+mod offline;
 mod rebuild;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
-pub use kept::KeptHistory;
-pub use store::{Applied, StoreError};
+pub use offline::OfflineHistory;
+pub use store::{HistoryProgress, HistoryStoreError};
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,27 +28,27 @@ use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::Subject;
 use crate::priority::lower_thread_priority;
 
-use super::Batch;
+use super::CommittedBatch;
 use backlog::Backlog;
-use rebuild::Rebuilding;
-use store::Store;
+use rebuild::RebuildSignals;
+use store::HistoryStore;
 
 /// The store has failed. Writing goes on, and what is in RAM is still read; the rest comes back
 /// when the index has been rebuilt.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("the history index is broken until it is rebuilt")]
-pub struct BrokenHistory {
+pub struct BrokenHistoryError {
     /// How it failed.
     #[source]
-    pub why: Arc<StoreError>,
+    pub why: Arc<HistoryStoreError>,
 }
 
 /// Why the index cannot be opened, though all that it held was thrown away.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum HistoryOpenError {
     /// No store can be made in the folder.
     #[error("the history index cannot be made")]
-    Store(#[from] StoreError),
+    Store(#[from] HistoryStoreError),
     /// The system gives no thread.
     #[error("the history index's thread cannot be started")]
     Thread(#[from] io::Error),
@@ -60,56 +60,58 @@ const GATHERING: Duration = Duration::from_millis(50);
 const ROOM_LOOKED_FOR_EVERY: Duration = Duration::from_millis(500);
 
 /// The index, with its thread.
-pub struct History {
-    shared: Arc<Shared>,
+pub struct HistoryIndex {
+    shared: Arc<SharedHistory>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct SharedHistory {
     backlog: Backlog,
-    store: Store,
-    /// Held by whoever changes the store, for as long as what it does must stand alone.
+    store: HistoryStore,
+    /// Held while the store is changed by one operation at a time.
     writing: Mutex<()>,
     is_broken: AtomicBool,
-    why: Mutex<Option<Arc<StoreError>>>,
+    why: Mutex<Option<Arc<HistoryStoreError>>>,
     degraded: DegradedParts,
-    rebuilding: Rebuilding,
+    rebuilding: RebuildSignals,
 }
 
-impl fmt::Debug for History {
+impl fmt::Debug for HistoryIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("History")
+        f.debug_struct("HistoryIndex")
             .field("backlog", &self.shared.backlog)
             .finish_non_exhaustive()
     }
 }
 
-impl History {
+impl HistoryIndex {
     /// Opens the index in its folder, and says what it holds. If that is not the log's position and
     /// root, it must be cleared and loaded. What cannot be read is thrown away, the folder with it.
-    pub fn open(folder: &Path) -> Result<(Self, Option<Applied>), OpenError> {
-        Self::open_reporting(folder, DegradedParts::new(Clock::system()))
+    pub fn open_or_reset(
+        folder: &Path,
+    ) -> Result<(Self, Option<HistoryProgress>), HistoryOpenError> {
+        Self::open_or_reset_with_degraded(folder, DegradedParts::new(Clock::system()))
     }
 
     /// The same; trouble with the store is no error: the index is broken then, which is reported,
     /// until it is rebuilt.
-    pub fn open_reporting(
+    pub fn open_or_reset_with_degraded(
         folder: &Path,
         degraded: DegradedParts,
-    ) -> Result<(Self, Option<Applied>), OpenError> {
+    ) -> Result<(Self, Option<HistoryProgress>), HistoryOpenError> {
         let (mut index, applied) = Self::without_thread(folder, degraded)?;
         let shared = Arc::clone(&index.shared);
         let thread = Builder::new().name("history".to_owned());
         let work = move || {
             lower_thread_priority();
-            shared.work();
+            shared.run_thread();
         };
         index.thread = Some(thread.spawn(work)?);
         Ok((index, applied))
     }
 
     #[cfg(test)]
-    fn unattended(folder: &Path) -> Result<(Self, Option<Applied>), OpenError> {
+    fn unattended(folder: &Path) -> Result<(Self, Option<HistoryProgress>), HistoryOpenError> {
         Self::without_thread(folder, DegradedParts::new(Clock::system()))
     }
 
@@ -118,7 +120,7 @@ impl History {
     pub(crate) fn break_store(&self) {
         drop(
             self.shared
-                .broken_by(StoreError::Panicked("a damaged page".to_owned())),
+                .mark_broken(HistoryStoreError::Panicked("a damaged page".to_owned())),
         );
     }
 
@@ -126,21 +128,21 @@ impl History {
     fn without_thread(
         folder: &Path,
         degraded: DegradedParts,
-    ) -> Result<(Self, Option<Applied>), OpenError> {
-        let (store, opened) = Store::open(folder, &degraded);
-        let shared = Arc::new(Shared {
+    ) -> Result<(Self, Option<HistoryProgress>), HistoryOpenError> {
+        let (store, opened) = HistoryStore::open_or_begin_anew(folder, &degraded);
+        let shared = Arc::new(SharedHistory {
             backlog: Backlog::default(),
             store,
             writing: Mutex::default(),
             is_broken: AtomicBool::new(false),
             why: Mutex::default(),
             degraded,
-            rebuilding: Rebuilding::default(),
+            rebuilding: RebuildSignals::default(),
         });
         let applied = match opened {
             Ok(applied) => applied,
             Err(why) => {
-                drop(shared.broken_by(why));
+                drop(shared.mark_broken(why));
                 None
             }
         };
@@ -149,34 +151,34 @@ impl History {
     }
 
     /// Takes a committed batch. Readers see it when this returns.
-    pub fn apply(&self, batch: &Batch<'_>) {
-        let applied = Applied {
+    pub fn apply(&self, batch: &CommittedBatch<'_>) {
+        let applied = HistoryProgress {
             position: batch.position,
             root: batch.root,
         };
-        self.go_on(batch.events, applied);
+        self.apply_events(batch.events, applied);
     }
 
     /// Takes events of subjects, each with the subject's version and its position, after those
     /// taken before.
-    pub fn go_on(&self, events: &[(Subject, u32, u64)], applied: Applied) {
+    pub fn apply_events(&self, events: &[(Subject, u32, u64)], applied: HistoryProgress) {
         self.shared.backlog.push(events, applied);
     }
 
     /// Whether the backlog is at its limit: what creates records must wait, what ends them need
     /// not.
     #[must_use]
-    pub fn backlog_full(&self) -> bool {
+    pub fn is_backlog_full(&self) -> bool {
         self.shared.backlog.is_full()
     }
 
     /// What the store holds by now, whatever the backlog.
-    pub fn applied(&self) -> Result<Option<Applied>, BrokenHistory> {
-        self.shared.read(Store::applied)
+    pub fn stored_progress(&self) -> Result<Option<HistoryProgress>, BrokenHistoryError> {
+        self.shared.read(HistoryStore::progress)
     }
 
     /// Forgets everything.
-    pub fn clear(&self) -> Result<(), BrokenHistory> {
+    pub fn clear(&self) -> Result<(), BrokenHistoryError> {
         let shared = &self.shared;
         let _writing = lock(&shared.writing);
         shared.backlog.clear();
@@ -187,55 +189,55 @@ impl History {
                 shared.backlog.wake();
                 Ok(())
             }
-            Err(why) => Err(shared.broken_by(why)),
+            Err(why) => Err(shared.mark_broken(why)),
         }
     }
 
     /// Fills a cleared index with all events up to `applied`. Batches applied meanwhile wait in the
     /// backlog. If it does not come to its end, the next start finds an index that must be loaded.
-    pub fn load(
+    pub fn fill_cleared(
         &self,
         events: impl Iterator<Item = (Subject, u32, u64)>,
-        applied: Applied,
-    ) -> Result<(), BrokenHistory> {
+        applied: HistoryProgress,
+    ) -> Result<(), BrokenHistoryError> {
         let shared = &self.shared;
         let _writing = lock(&shared.writing);
-        shared.check()?;
-        let loaded = shared.store.load(events, applied);
-        loaded.map_err(|why| shared.broken_by(why))
+        shared.check_not_broken()?;
+        let loaded = shared.store.load_all(events, applied);
+        loaded.map_err(|why| shared.mark_broken(why))
     }
 
     /// Positions of the subject's events after its version `after`, oldest first. Whose subject it
     /// is the caller must have seen to.
-    pub fn positions(
+    pub fn event_positions(
         &self,
         subject: Subject,
         after: u32,
         limit: usize,
-    ) -> Result<Vec<u64>, BrokenHistory> {
-        let mut events = self.shared.backlog.history(subject, after, limit);
+    ) -> Result<Vec<u64>, BrokenHistoryError> {
+        let mut events = self.shared.backlog.positions_after(subject, after, limit);
         events.append(
             &mut self
                 .shared
-                .read(|store| store.history(subject, after, limit))?,
+                .read(|store| store.positions_after(subject, after, limit))?,
         );
         Ok(events.into_values().take(limit).collect())
     }
 
     /// Takes the whole backlog to the store, and the store to the disk.
-    pub fn flush(&self) -> Result<(), BrokenHistory> {
+    pub fn flush(&self) -> Result<(), BrokenHistoryError> {
         while self.shared.settle_one()? {}
-        self.shared.read(Store::flush)
+        self.shared.read(HistoryStore::flush)
     }
 
     /// Flushes, and ends the thread. An index that is dropped instead loses its backlog, which the
     /// log makes good at the next start.
-    pub fn close(self) -> Result<(), BrokenHistory> {
+    pub fn close(self) -> Result<(), BrokenHistoryError> {
         self.flush()
     }
 }
 
-impl Drop for History {
+impl Drop for HistoryIndex {
     fn drop(&mut self) {
         self.shared.backlog.stop();
         if let Some(thread) = self.thread.take() {
@@ -245,16 +247,16 @@ impl Drop for History {
     }
 }
 
-impl Shared {
+impl SharedHistory {
     /// The thread: takes the backlog to the store until it is stopped.
-    fn work(&self) {
+    fn run_thread(&self) {
         let broken = || self.is_broken.load(Ordering::Acquire);
-        while self.backlog.wait(broken) {
-            if self.store.is_cramped() {
+        while self.backlog.wait_for_layer(broken) {
+            if self.store.lacks_room() {
                 self.backlog.pause(ROOM_LOOKED_FOR_EVERY);
                 continue;
             }
-            self.backlog.gather(GATHERING);
+            self.backlog.wait_for_more_batches(GATHERING);
             if let Err(broken) = self.settle_one() {
                 tracing::debug!(why = %broken.why, "the history index is broken");
             }
@@ -262,54 +264,55 @@ impl Shared {
     }
 
     /// Takes the oldest layer of the backlog to the store; `false` if there is none.
-    fn settle_one(&self) -> Result<bool, BrokenHistory> {
+    fn settle_one(&self) -> Result<bool, BrokenHistoryError> {
         let _writing = lock(&self.writing);
-        self.check()?;
-        let Some(layer) = self.backlog.oldest() else {
+        self.check_not_broken()?;
+        let Some(layer) = self.backlog.pop_oldest() else {
             return Ok(false);
         };
-        match self.store.apply(&layer) {
+        match self.store.apply_layer(&layer) {
             Ok(()) => {
                 self.rebuilding.note_settled(layer.applied.position);
-                self.backlog.settled(&layer);
+                self.backlog.forget_settled(&layer);
                 Ok(true)
             }
             Err(why) => {
                 self.backlog.put_back(layer);
-                Err(self.broken_by(why))
+                Err(self.mark_broken(why))
             }
         }
     }
 
     fn read<T>(
         &self,
-        ask: impl FnOnce(&Store) -> Result<T, StoreError>,
-    ) -> Result<T, BrokenHistory> {
-        self.check()?;
-        ask(&self.store).map_err(|why| self.broken_by(why))
+        ask: impl FnOnce(&HistoryStore) -> Result<T, HistoryStoreError>,
+    ) -> Result<T, BrokenHistoryError> {
+        self.check_not_broken()?;
+        ask(&self.store).map_err(|why| self.mark_broken(why))
     }
 
-    fn check(&self) -> Result<(), BrokenHistory> {
+    fn check_not_broken(&self) -> Result<(), BrokenHistoryError> {
         if !self.is_broken.load(Ordering::Acquire) {
             return Ok(());
         }
         match &*lock(&self.why) {
-            Some(why) => Err(BrokenHistory {
+            Some(why) => Err(BrokenHistoryError {
                 why: Arc::clone(why),
             }),
             None => Ok(()),
         }
     }
 
-    fn broken_by(&self, why: StoreError) -> BrokenHistory {
+    fn mark_broken(&self, why: HistoryStoreError) -> BrokenHistoryError {
         let text = crate::error_chain::error_chain(&why);
-        let reason = format!("{}: {text}", self.store.folder().display());
-        self.degraded.begin(Part::Views, reason, rebuild::REBUILT);
+        let reason = format!("{}: {text}", self.store.folder_path().display());
+        self.degraded
+            .begin(Part::Views, reason, rebuild::REBUILD_NOTICE);
         let why = Arc::new(why);
         *lock(&self.why) = Some(Arc::clone(&why));
         self.is_broken.store(true, Ordering::Release);
         self.rebuilding.wake();
-        BrokenHistory { why }
+        BrokenHistoryError { why }
     }
 }
 

@@ -9,24 +9,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::store::StoreError;
-use super::{Applied, BrokenHistory, History, Part, lock};
+use super::store::HistoryStoreError;
+use super::{BrokenHistoryError, HistoryIndex, HistoryProgress, Part, lock};
 use crate::domain::ids::Subject;
 
 /// What the service does about a broken index.
-pub(super) const REBUILT: &str = "it is set aside and rebuilt from the log in the background, \
-    again every few seconds while that fails; meanwhile histories are refused. If it goes on, \
-    make room on the disk or correct the folder's owner";
+pub(super) const REBUILD_NOTICE: &str = "it is set aside and rebuilt from the log in the \
+    background, again every few seconds while that fails; meanwhile histories are refused. If it \
+    goes on, make room on the disk or correct the folder's owner";
 
 /// When a rebuilding is due, and when it must end.
 #[derive(Debug, Default)]
-pub(super) struct Rebuilding {
+pub(super) struct RebuildSignals {
     stopping: Mutex<bool>,
     news: Condvar,
     settled_to: AtomicU64,
 }
 
-impl Rebuilding {
+impl RebuildSignals {
     pub(super) fn wake(&self) {
         // Under the lock, lest the thread be between its look and its sleep.
         let _stopping = lock(&self.stopping);
@@ -39,7 +39,7 @@ impl Rebuilding {
     }
 }
 
-impl History {
+impl HistoryIndex {
     /// Waits until the index is broken; `false` when it is time to stop.
     pub(crate) fn wait_until_broken(&self) -> bool {
         let rebuilding = &self.shared.rebuilding;
@@ -66,7 +66,7 @@ impl History {
     }
 
     /// Whether a rebuilding that is under way must be given up.
-    pub(crate) fn is_stopping(&self) -> bool {
+    pub(crate) fn is_rebuilding_stopped(&self) -> bool {
         *lock(&self.shared.rebuilding.stopping)
     }
 
@@ -77,14 +77,14 @@ impl History {
     }
 
     /// The position up to which the store has ever taken events.
-    pub(crate) fn settled_to(&self) -> u64 {
+    pub(crate) fn settled_position(&self) -> u64 {
         self.shared.rebuilding.settled_to.load(Ordering::Acquire)
     }
 
     /// Where the store is.
     #[must_use]
-    pub fn folder(&self) -> &Path {
-        self.shared.store.folder()
+    pub fn folder_path(&self) -> &Path {
+        self.shared.store.folder_path()
     }
 
     /// Begins the store anew and fills it. `events` are at least those up to `applied`, which all
@@ -95,21 +95,21 @@ impl History {
     pub(crate) fn rebuild(
         &self,
         events: impl Iterator<Item = (Subject, u32, u64)>,
-        applied: Applied,
-    ) -> Result<(), BrokenHistory> {
+        applied: HistoryProgress,
+    ) -> Result<(), BrokenHistoryError> {
         let shared = &self.shared;
         let _writing = lock(&shared.writing);
-        if shared.store.is_cramped() {
-            return Err(shared.broken_by(StoreError::NoRoom));
+        if shared.store.lacks_room() {
+            return Err(shared.mark_broken(HistoryStoreError::NoRoom));
         }
         let why = lock(&shared.why).clone();
         let begun = shared.store.begin_anew(&shared.degraded, why.as_deref());
-        let loaded = begun.and_then(|()| shared.store.load(events, applied));
-        loaded.map_err(|why| shared.broken_by(why))
+        let loaded = begun.and_then(|()| shared.store.load_all(events, applied));
+        loaded.map_err(|why| shared.mark_broken(why))
     }
 
     /// The index was rebuilt whole: readers may have it.
-    pub(crate) fn rebuilt(&self) {
+    pub(crate) fn finish_rebuild(&self) {
         // As long as it is broken nothing reads it, and so nothing can report it meanwhile.
         self.shared.degraded.end(Part::Views);
         self.shared.is_broken.store(false, Ordering::Release);

@@ -21,10 +21,10 @@ use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::Subject;
 use crate::private;
 
-use super::backlog::Layer;
+use super::backlog::BacklogLayer;
 
 /// Raised whenever keys or values change: an index of another format is not read.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const HISTORY_FORMAT: u32 = 5;
 /// sled's page cache.
 const CACHE_BYTES: u64 = 64 << 20;
 /// Events a batch while loading: 500 KB.
@@ -37,7 +37,7 @@ const META: &[u8] = b"m";
 
 /// How far an index has come.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Applied {
+pub struct HistoryProgress {
     /// Position of the last event in it.
     pub position: u64,
     /// Root of the tree after that event.
@@ -46,7 +46,7 @@ pub struct Applied {
 
 /// How the store failed.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum HistoryStoreError {
     /// sled says so.
     #[error("sled failed")]
     Sled(#[from] sled::Error),
@@ -58,54 +58,56 @@ pub enum StoreError {
     NoRoom,
     /// A stored value is not what was stored.
     #[error("a stored value cannot be read")]
-    Value(#[from] postcard::Error),
+    MalformedValue(#[from] postcard::Error),
     /// A stored key is not what was stored.
     #[error("a stored key cannot be read")]
-    Key,
+    MalformedKey,
     /// The folder can be neither emptied nor made.
     #[error("the folder of the history index cannot be emptied")]
-    Folder(#[from] io::Error),
+    FolderIo(#[from] io::Error),
     /// It was closed by an earlier failure.
     #[error("the store is closed")]
     Closed,
 }
 
-impl StoreError {
+impl HistoryStoreError {
     /// Whether this process may not open the store: it is no damage.
     fn is_denied(&self) -> bool {
         match self {
-            Self::Sled(sled::Error::Io(why)) | Self::Folder(why) => private::is_denied(why.kind()),
+            Self::Sled(sled::Error::Io(why)) | Self::FolderIo(why) => {
+                private::is_denied(why.kind())
+            }
             Self::Sled(_)
             | Self::NoRoom
             | Self::Panicked(_)
-            | Self::Value(_)
-            | Self::Key
+            | Self::MalformedValue(_)
+            | Self::MalformedKey
             | Self::Closed => false,
         }
     }
 }
 
 /// The store in its folder.
-pub(super) struct Store {
+pub(super) struct HistoryStore {
     folder: PathBuf,
     /// `None` only when a new start in an empty folder has failed.
     db: RwLock<Option<Db>>,
 }
 
-impl Store {
+impl HistoryStore {
     /// Opens what is there, or begins anew. What is damaged is set aside before; what is new, half
     /// loaded or of another format is not worth keeping.
-    pub(super) fn open(
+    pub(super) fn open_or_begin_anew(
         folder: &Path,
         degraded: &DegradedParts,
-    ) -> (Self, Result<Option<Applied>, StoreError>) {
+    ) -> (Self, Result<Option<HistoryProgress>, HistoryStoreError>) {
         let store = Self {
             folder: folder.to_owned(),
             db: RwLock::new(None),
         };
-        let applied = caught(|| {
+        let applied = catch_panics(|| {
             let db = open_db(folder)?;
-            let applied = read_applied(&db)?;
+            let applied = read_progress(&db)?;
             *store.db.write().unwrap_or_else(PoisonError::into_inner) = Some(db);
             Ok(applied)
         });
@@ -122,21 +124,27 @@ impl Store {
     }
 
     /// Whether an error comes from a full disk, which sled does not always say.
-    fn is_full(&self, why: &StoreError) -> bool {
+    fn is_full(&self, why: &HistoryStoreError) -> bool {
         let io = match why {
-            StoreError::Sled(sled::Error::Io(why)) | StoreError::Folder(why) => Some(why.kind()),
-            StoreError::NoRoom => return true,
-            StoreError::Sled(_)
-            | StoreError::Panicked(_)
-            | StoreError::Value(_)
-            | StoreError::Key
-            | StoreError::Closed => return self.is_cramped(),
+            HistoryStoreError::Sled(sled::Error::Io(why)) | HistoryStoreError::FolderIo(why) => {
+                Some(why.kind())
+            }
+            HistoryStoreError::NoRoom => return true,
+            HistoryStoreError::Sled(_)
+            | HistoryStoreError::Panicked(_)
+            | HistoryStoreError::MalformedValue(_)
+            | HistoryStoreError::MalformedKey
+            | HistoryStoreError::Closed => return self.lacks_room(),
         };
         let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
-        io.is_some_and(|kind| full.contains(&kind)) || (io.is_some() && self.is_cramped())
+        io.is_some_and(|kind| full.contains(&kind)) || (io.is_some() && self.lacks_room())
     }
 
-    fn set_aside(&self, degraded: &DegradedParts, why: &StoreError) -> Result<(), StoreError> {
+    fn set_aside(
+        &self,
+        degraded: &DegradedParts,
+        why: &HistoryStoreError,
+    ) -> Result<(), HistoryStoreError> {
         self.close();
         if self.folder.symlink_metadata().is_ok() {
             let why = crate::error_chain::error_chain(why);
@@ -150,8 +158,8 @@ impl Store {
     pub(super) fn begin_anew(
         &self,
         degraded: &DegradedParts,
-        why: Option<&StoreError>,
-    ) -> Result<(), StoreError> {
+        why: Option<&HistoryStoreError>,
+    ) -> Result<(), HistoryStoreError> {
         self.close();
         if let Some(why) = why
             && self.folder.join("db").exists()
@@ -163,7 +171,7 @@ impl Store {
         self.wipe()
     }
 
-    pub(super) fn folder(&self) -> &Path {
+    pub(super) fn folder_path(&self) -> &Path {
         &self.folder
     }
 
@@ -174,7 +182,7 @@ impl Store {
             .write()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let closed = caught(|| {
+        let closed = catch_panics(|| {
             drop(old);
             Ok(())
         });
@@ -184,13 +192,15 @@ impl Store {
     }
 
     /// Opens what is there and throws nothing away; `None` where it is no store of this format.
-    pub(super) fn open_kept(folder: &Path) -> Result<Option<(Self, Applied)>, StoreError> {
+    pub(super) fn open_unchanged(
+        folder: &Path,
+    ) -> Result<Option<(Self, HistoryProgress)>, HistoryStoreError> {
         if !folder.join("db").exists() {
             return Ok(None);
         }
-        caught(|| {
+        catch_panics(|| {
             let db = open_db(folder)?;
-            let applied = read_applied(&db)?;
+            let applied = read_progress(&db)?;
             let store = Self {
                 folder: folder.to_owned(),
                 db: RwLock::new(Some(db)),
@@ -200,7 +210,7 @@ impl Store {
     }
 
     /// How many events it holds.
-    pub(super) fn count(&self) -> Result<u64, StoreError> {
+    pub(super) fn event_count(&self) -> Result<u64, HistoryStoreError> {
         self.with(|db| {
             let mut count = 0;
             for pair in db.scan_prefix(b"h") {
@@ -212,7 +222,7 @@ impl Store {
     }
 
     /// Starts anew in an empty folder.
-    pub(super) fn wipe(&self) -> Result<(), StoreError> {
+    pub(super) fn wipe(&self) -> Result<(), HistoryStoreError> {
         self.close();
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         match std::fs::remove_dir_all(&self.folder) {
@@ -221,36 +231,36 @@ impl Store {
             Err(why) => return Err(why.into()),
         }
         std::fs::create_dir_all(&self.folder)?;
-        *db = Some(caught(|| open_db(&self.folder))?);
+        *db = Some(catch_panics(|| open_db(&self.folder))?);
         Ok(())
     }
 
     /// Whether the disk is so full that writing might fail, which would break the store: then it
     /// pauses, and what it has not taken is read from RAM.
-    pub(super) fn is_cramped(&self) -> bool {
+    pub(super) fn lacks_room(&self) -> bool {
         crate::log::free_bytes(&self.folder).is_ok_and(|free| free < ROOM_BYTES_MIN)
     }
 
     /// Takes one layer, whole or not at all.
-    pub(super) fn apply(&self, layer: &Layer) -> Result<(), StoreError> {
+    pub(super) fn apply_layer(&self, layer: &BacklogLayer) -> Result<(), HistoryStoreError> {
         let mut batch = batch_of(layer.events.iter().copied());
-        batch.insert(META, meta(layer.applied)?);
+        batch.insert(META, encode_progress(layer.applied)?);
         self.with(|db| Ok(db.apply_batch(batch)?))
     }
 
     /// Takes everything, in several batches; only the last one says how far it has come.
-    pub(super) fn load(
+    pub(super) fn load_all(
         &self,
         events: impl Iterator<Item = (Subject, u32, u64)>,
-        applied: Applied,
-    ) -> Result<(), StoreError> {
+        applied: HistoryProgress,
+    ) -> Result<(), HistoryStoreError> {
         self.with(|db| Ok(db.remove(META)?))?;
         let mut events = events.peekable();
         while events.peek().is_some() {
             let batch = batch_of(events.by_ref().take(LOADED_AT_ONCE));
             self.with(|db| Ok(db.apply_batch(batch)?))?;
         }
-        let meta = meta(applied)?;
+        let meta = encode_progress(applied)?;
         self.with(|db| {
             db.insert(META, meta)?;
             db.flush()?;
@@ -258,24 +268,24 @@ impl Store {
         })
     }
 
-    pub(super) fn flush(&self) -> Result<(), StoreError> {
+    pub(super) fn flush(&self) -> Result<(), HistoryStoreError> {
         self.with(|db| {
             db.flush()?;
             Ok(())
         })
     }
 
-    pub(super) fn applied(&self) -> Result<Option<Applied>, StoreError> {
-        self.with(read_applied)
+    pub(super) fn progress(&self) -> Result<Option<HistoryProgress>, HistoryStoreError> {
+        self.with(read_progress)
     }
 
     /// Versions and positions of a subject's events after version `after`.
-    pub(super) fn history(
+    pub(super) fn positions_after(
         &self,
         subject: Subject,
         after: u32,
         limit: usize,
-    ) -> Result<BTreeMap<u32, u64>, StoreError> {
+    ) -> Result<BTreeMap<u32, u64>, HistoryStoreError> {
         let Some(first) = after.checked_add(1) else {
             return Ok(BTreeMap::new());
         };
@@ -284,19 +294,22 @@ impl Store {
             let mut events = BTreeMap::new();
             for pair in db.range(range).take(limit) {
                 let (key, value) = pair?;
-                let version = key.last_chunk().ok_or(StoreError::Key)?;
-                let position = value.first_chunk().ok_or(StoreError::Key)?;
+                let version = key.last_chunk().ok_or(HistoryStoreError::MalformedKey)?;
+                let position = value.first_chunk().ok_or(HistoryStoreError::MalformedKey)?;
                 events.insert(u32::from_be_bytes(*version), u64::from_be_bytes(*position));
             }
             Ok(events)
         })
     }
 
-    fn with<T>(&self, ask: impl FnOnce(&Db) -> Result<T, StoreError>) -> Result<T, StoreError> {
+    fn with<T>(
+        &self,
+        ask: impl FnOnce(&Db) -> Result<T, HistoryStoreError>,
+    ) -> Result<T, HistoryStoreError> {
         let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
         match &*db {
-            Some(db) => caught(|| ask(db)),
-            None => Err(StoreError::Closed),
+            Some(db) => catch_panics(|| ask(db)),
+            None => Err(HistoryStoreError::Closed),
         }
     }
 }
@@ -310,7 +323,7 @@ fn batch_of(events: impl Iterator<Item = (Subject, u32, u64)>) -> sled::Batch {
     batch
 }
 
-pub(super) fn open_db(folder: &Path) -> Result<Db, StoreError> {
+pub(super) fn open_db(folder: &Path) -> Result<Db, HistoryStoreError> {
     await_release(folder)?;
     let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES);
     Ok(config.open()?)
@@ -330,25 +343,27 @@ fn await_release(folder: &Path) -> io::Result<()> {
 }
 
 /// How far the store has come, if it is of this format.
-fn read_applied(db: &Db) -> Result<Option<Applied>, StoreError> {
+fn read_progress(db: &Db) -> Result<Option<HistoryProgress>, HistoryStoreError> {
     let Some(meta) = db.get(META)? else {
         return Ok(None);
     };
     let (format, rest): (u32, &[u8]) = postcard::take_from_bytes(&meta)?;
-    if format != FORMAT {
+    if format != HISTORY_FORMAT {
         return Ok(None);
     }
     let (position, root) = postcard::from_bytes(rest)?;
-    Ok(Some(Applied { position, root }))
+    Ok(Some(HistoryProgress { position, root }))
 }
 
-fn meta(applied: Applied) -> Result<Vec<u8>, StoreError> {
-    let meta = (FORMAT, applied.position, applied.root);
+fn encode_progress(applied: HistoryProgress) -> Result<Vec<u8>, HistoryStoreError> {
+    let meta = (HISTORY_FORMAT, applied.position, applied.root);
     Ok(postcard::to_stdvec(&meta)?)
 }
 
-fn caught<T>(ask: impl FnOnce() -> Result<T, StoreError>) -> Result<T, StoreError> {
-    crate::panics::caught(ask).unwrap_or_else(|why| Err(StoreError::Panicked(why)))
+fn catch_panics<T>(
+    ask: impl FnOnce() -> Result<T, HistoryStoreError>,
+) -> Result<T, HistoryStoreError> {
+    crate::panics::caught(ask).unwrap_or_else(|why| Err(HistoryStoreError::Panicked(why)))
 }
 
 fn history_key(subject: Subject, version: u32) -> [u8; 22] {

@@ -2,7 +2,7 @@
 //!
 //! Pure: from an event to its entry, the same live and when the log is read again. An entry too
 //! many costs a reader one verification; one too few would leave a dead credential accepted, so
-//! that an event stands in the table unless it certainly changes no answer.
+//! that an event is in the table unless it certainly changes no answer.
 //!
 //! | event | effect | of |
 //! |---|---|---|
@@ -18,10 +18,10 @@
 //! | `api_key.revoked` | ended | one |
 //! | all others | none | |
 //!
-//! No entry has what only makes something new (nobody can have asked for a secret or a project
-//! that was not there), what a verification does not show (names of organizations and projects,
-//! archives, use), and what is about signing in: sessions are not verified. Time makes no entry
-//! either: a positive answer says in `valid_until` when it ends by itself.
+//! Events that only create something have no entry (no client can have asked for a secret or
+//! project that was not there), what a verification does not show (names of organizations and
+//! projects, archives, use), and what is about signing in: sessions are not verified. Time makes no
+//! entry either: a positive answer says in `valid_until` when it ends by itself.
 
 use serde::{Serialize, Serializer};
 
@@ -31,7 +31,7 @@ use crate::domain::ids::{CredentialId, OrganizationId, Owner, Subject};
 
 /// What became of the credentials of an entry.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Effect {
+pub enum RevocationEffect {
     /// They ended, for good.
     Ended,
     /// They are refused until they are enabled again.
@@ -44,10 +44,10 @@ pub enum Effect {
     Changed,
 }
 
-impl Effect {
+impl RevocationEffect {
     /// The wire name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn wire_name(self) -> &'static str {
         match self {
             Self::Ended => "ended",
             Self::Disabled => "disabled",
@@ -58,15 +58,15 @@ impl Effect {
     }
 }
 
-impl Serialize for Effect {
+impl Serialize for RevocationEffect {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.serialize_str(self.name())
+        to.serialize_str(self.wire_name())
     }
 }
 
 /// Which credentials an entry is about.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub enum Reach {
+pub enum AffectedCredentials {
     One(CredentialId),
     /// All of an owner. Named are those that were live, live or at the time of reading: what has
     /// ended in between has an entry of its own.
@@ -77,64 +77,67 @@ pub enum Reach {
 
 /// One entry of the feed.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Entry {
+pub struct RevocationEntry {
     /// The event's.
     pub position: u64,
-    /// Whose event it is; `None` reaches everybody.
+    /// The event's organization; `None` concerns all of them.
     pub organization: Option<OrganizationId>,
     /// What became of the credentials.
-    pub effect: Effect,
+    pub effect: RevocationEffect,
     /// Which ones.
-    pub reach: Reach,
+    pub affected: AffectedCredentials,
 }
 
-impl Entry {
+impl RevocationEntry {
     /// The entry of an event, if it has one. `live` names an owner's live credentials.
-    pub fn of(event: &Event, live: impl FnOnce(Owner) -> Vec<CredentialId>) -> Option<Self> {
-        let effect = effect(&event.fact)?;
-        let of_owner = |owner| Reach::OfOwner(owner, live(owner).into());
+    pub fn from_event(
+        event: &Event,
+        live: impl FnOnce(Owner) -> Vec<CredentialId>,
+    ) -> Option<Self> {
+        let effect = effect_of(&event.fact)?;
+        let of_owner = |owner| AffectedCredentials::OfOwner(owner, live(owner).into());
         let reach = match event.subject {
-            Subject::Credential(id) => Reach::One(id),
+            Subject::Credential(id) => AffectedCredentials::One(id),
             Subject::Member(id) => of_owner(Owner::User(id)),
             Subject::ServiceAccount(id) => of_owner(Owner::ServiceAccount(id)),
             Subject::Ledger(_)
             | Subject::Organization(_)
             | Subject::Project(_)
             | Subject::Session(_)
-            | Subject::WebhookEndpoint(_) => Reach::All,
+            | Subject::WebhookEndpoint(_) => AffectedCredentials::All,
         };
         Some(Self {
             position: event.position,
             organization: event.organization.map(|place| place.id),
             effect,
-            reach,
+            affected: reach,
         })
     }
 
     /// How many ids it holds, for limits: an entry without any counts as one.
     #[must_use]
-    pub fn weight(&self) -> usize {
-        match &self.reach {
-            Reach::One(_) | Reach::All => 1,
-            Reach::OfOwner(_, keys) => keys.len().max(1),
+    pub fn id_count_at_least_one(&self) -> usize {
+        match &self.affected {
+            AffectedCredentials::One(_) | AffectedCredentials::All => 1,
+            AffectedCredentials::OfOwner(_, keys) => keys.len().max(1),
         }
     }
 }
 
 /// What an event does to the answers about credentials; `None`: nothing.
-pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
+pub(super) const fn effect_of(fact: &Fact) -> Option<RevocationEffect> {
     match fact {
         Fact::CatalogueAdopted(_)
         | Fact::MemberRoleChanged(_)
         | Fact::ServiceAccountUpdated(_)
         | Fact::KeyUpdated(_)
-        | Fact::KeyScopesEdited(_) => Some(Effect::Changed),
+        | Fact::KeyScopesEdited(_) => Some(RevocationEffect::Changed),
         Fact::MemberRemoved(_) | Fact::ServiceAccountDeleted(_) | Fact::KeyRevoked(_) => {
-            Some(Effect::Ended)
+            Some(RevocationEffect::Ended)
         }
-        Fact::ServiceAccountDisabled(_) | Fact::KeyDisabled(_) => Some(Effect::Disabled),
-        Fact::ServiceAccountEnabled(_) | Fact::KeyEnabled(_) => Some(Effect::Enabled),
-        Fact::KeyRotated(_) => Some(Effect::Rotated),
+        Fact::ServiceAccountDisabled(_) | Fact::KeyDisabled(_) => Some(RevocationEffect::Disabled),
+        Fact::ServiceAccountEnabled(_) | Fact::KeyEnabled(_) => Some(RevocationEffect::Enabled),
+        Fact::KeyRotated(_) => Some(RevocationEffect::Rotated),
         Fact::LedgerOpened(_)
         | Fact::OrganizationCreated(_)
         | Fact::OrganizationUpdated(_)
@@ -170,7 +173,7 @@ pub(super) const fn effect(fact: &Fact) -> Option<Effect> {
     }
 }
 
-/// Types that never have an entry, as they stand in a stored payload: most events of a log are
+/// Types that never have an entry, as named in a stored payload: most events of a log are
 /// these, and reading it again passes them by unparsed.
 const WITHOUT_ENTRY: [&str; 32] = [
     "ledger.opened",
@@ -209,6 +212,6 @@ const WITHOUT_ENTRY: [&str; 32] = [
 
 /// Whether events of this type may have an entry; one that is unknown may.
 #[must_use]
-pub fn may_have_entry(name: &str) -> bool {
+pub fn may_be_in_feed(name: &str) -> bool {
     !WITHOUT_ENTRY.contains(&name)
 }

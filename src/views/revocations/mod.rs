@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use crate::domain::ids::OrganizationId;
-pub use entry::{Effect, Entry, Reach};
+pub use entry::{AffectedCredentials, RevocationEffect, RevocationEntry};
 
 /// Ids that the ring holds at most, over all entries. An entry of one credential takes some 110
 /// bytes with its pointer, a further id 16: at most 115 MB, some minutes of a mass revocation.
@@ -24,23 +24,23 @@ const RING_IDS_MAX: usize = 1_000_000;
 /// Entries looked at under one lock: some 10 microseconds.
 const LOOKED_AT_MAX: usize = 1_000;
 /// Ids that one page holds before it ends: two owners with all that they may have.
-pub const PAGE_IDS_MAX: usize = 10_000;
+pub const FEED_PAGE_IDS_MAX: usize = 10_000;
 
-/// Whose entries somebody may see.
+/// Which entries a reader may see.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Scope {
-    /// Those of one organization, and those that reach everybody.
-    Of(OrganizationId),
-    All,
+pub enum FeedScope {
+    /// Those of one organization, and those that concern all.
+    OneOrganization(OrganizationId),
+    Everything,
 }
 
-impl Scope {
+impl FeedScope {
     /// Whether an entry is shown.
     #[must_use]
-    pub fn sees(self, entry: &Entry) -> bool {
+    pub fn includes(self, entry: &RevocationEntry) -> bool {
         match self {
-            Self::All => true,
-            Self::Of(id) => entry.organization.is_none_or(|of| of == id),
+            Self::Everything => true,
+            Self::OneOrganization(id) => entry.organization.is_none_or(|of| of == id),
         }
     }
 }
@@ -49,44 +49,48 @@ impl Scope {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct FeedPage {
     /// Oldest first.
-    pub entries: Vec<Arc<Entry>>,
+    pub entries: Vec<Arc<RevocationEntry>>,
     /// Everything before this position has been looked at.
     pub next: u64,
 }
 
 impl FeedPage {
     /// Takes an entry; `false` once no more is to come.
-    pub fn take(&mut self, entry: Arc<Entry>, limit: usize) -> bool {
+    pub fn push_until_full(&mut self, entry: Arc<RevocationEntry>, limit: usize) -> bool {
         self.next = entry.position + 1;
         self.entries.push(entry);
-        let ids: usize = self.entries.iter().map(|entry| entry.weight()).sum();
-        self.entries.len() < limit && ids < PAGE_IDS_MAX
+        let ids: usize = self
+            .entries
+            .iter()
+            .map(|entry| entry.id_count_at_least_one())
+            .sum();
+        self.entries.len() < limit && ids < FEED_PAGE_IDS_MAX
     }
 }
 
 /// The newest entries.
 #[derive(Debug)]
-pub struct Revocations {
-    ring: Mutex<Ring>,
+pub struct RecentRevocations {
+    ring: Mutex<RevocationRing>,
     news: watch::Sender<()>,
     ids_max: usize,
 }
 
 #[derive(Debug, Default)]
-struct Ring {
-    entries: VecDeque<Arc<Entry>>,
+struct RevocationRing {
+    entries: VecDeque<Arc<RevocationEntry>>,
     ids: usize,
     /// Every entry from this position on is in the ring.
     floor: u64,
 }
 
-impl Default for Revocations {
+impl Default for RecentRevocations {
     fn default() -> Self {
         Self::with_room(RING_IDS_MAX)
     }
 }
 
-impl Revocations {
+impl RecentRevocations {
     fn with_room(ids_max: usize) -> Self {
         Self {
             ring: Mutex::default(),
@@ -95,53 +99,59 @@ impl Revocations {
         }
     }
 
-    fn ring(&self) -> MutexGuard<'_, Ring> {
+    fn ring(&self) -> MutexGuard<'_, RevocationRing> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes the entries of a batch that is durable, before its position is published.
-    pub(super) fn apply(&self, entries: &[Arc<Entry>]) {
+    pub(super) fn apply(&self, entries: &[Arc<RevocationEntry>]) {
         if entries.is_empty() {
             return;
         }
         let mut ring = self.ring();
         for entry in entries {
-            ring.ids += entry.weight();
+            ring.ids += entry.id_count_at_least_one();
             ring.entries.push_back(Arc::clone(entry));
         }
         while ring.ids > self.ids_max
             && let Some(oldest) = ring.entries.pop_front()
         {
-            ring.ids -= oldest.weight();
+            ring.ids -= oldest.id_count_at_least_one();
             ring.floor = oldest.position + 1;
         }
     }
 
-    /// Wakes who waits, once the position of the batch is published.
-    pub(super) fn announce(&self, entries: &[Arc<Entry>]) {
+    /// Wakes waiting readers, once the position of the batch is published.
+    pub(super) fn wake_readers(&self, entries: &[Arc<RevocationEntry>]) {
         if !entries.is_empty() {
             self.news.send_replace(());
         }
     }
 
-    /// Begins anew: what stands before `floor` is in the log alone.
-    pub(super) fn begin(&self, floor: u64) {
-        *self.ring() = Ring {
+    /// Empties the ring: entries before `floor` are in the log alone.
+    pub(super) fn restart_at(&self, floor: u64) {
+        *self.ring() = RevocationRing {
             floor,
-            ..Ring::default()
+            ..RevocationRing::default()
         };
     }
 
-    /// Tells when there are new entries.
+    /// Notified when there are new entries.
     #[must_use]
-    pub fn news(&self) -> watch::Receiver<()> {
+    pub fn subscribe(&self) -> watch::Receiver<()> {
         self.news.subscribe()
     }
 
     /// Entries from the position `from` on, none at or beyond `shown`; `None` if the log must be
     /// asked.
     #[must_use]
-    pub fn read(&self, from: u64, shown: u64, scope: Scope, limit: usize) -> Option<FeedPage> {
+    pub fn read_page(
+        &self,
+        from: u64,
+        shown: u64,
+        scope: FeedScope,
+        limit: usize,
+    ) -> Option<FeedPage> {
         let mut page = FeedPage {
             entries: Vec::new(),
             next: from,
@@ -166,13 +176,13 @@ impl Revocations {
                     break;
                 }
                 left -= 1;
-                if scope.sees(entry) {
+                if scope.includes(entry) {
                     found.push(Arc::clone(entry));
                 }
             }
             drop(ring);
             for entry in found {
-                if !page.take(entry, limit) {
+                if !page.push_until_full(entry, limit) {
                     return Some(page);
                 }
             }

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use ulid::Ulid;
 
-use super::entry::{effect, may_have_entry};
-use super::{Effect, Entry, FeedPage, Reach, Revocations, Scope};
+use super::entry::{effect_of, may_be_in_feed};
+use super::{
+    AffectedCredentials, FeedPage, FeedScope, RecentRevocations, RevocationEffect, RevocationEntry,
+};
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, UserId};
@@ -70,7 +72,7 @@ fn every_type_of_event_stands_in_the_table() {
     for payload in PAYLOADS.lines() {
         let event = Event::from_payload(payload.as_bytes()).unwrap();
         let name = event.fact.name();
-        let entry = Entry::of(&event, |owner| {
+        let entry = RevocationEntry::from_event(&event, |owner| {
             assert!(!matches!(owner, Owner::Organization(_)));
             vec![CredentialId(Ulid(1)), CredentialId(Ulid(2))]
         });
@@ -80,20 +82,20 @@ fn every_type_of_event_stands_in_the_table() {
                 assert_eq!(entry.position, event.position);
                 let place = event.organization.map(|place| place.id);
                 assert_eq!(entry.organization, place);
-                let reach = match &entry.reach {
-                    Reach::One(_) => "one",
-                    Reach::OfOwner(_, ids) => {
-                        assert_eq!(ids.len(), entry.weight());
+                let reach = match &entry.affected {
+                    AffectedCredentials::One(_) => "one",
+                    AffectedCredentials::OfOwner(_, ids) => {
+                        assert_eq!(ids.len(), entry.id_count_at_least_one());
                         "owner"
                     }
-                    Reach::All => "all",
+                    AffectedCredentials::All => "all",
                 };
-                format!("{}, {reach}", entry.effect.name())
+                format!("{}, {reach}", entry.effect.wire_name())
             },
         );
         assert_eq!(
-            may_have_entry(name),
-            effect(&event.fact).is_some(),
+            may_be_in_feed(name),
+            effect_of(&event.fact).is_some(),
             "{name}"
         );
         lines.insert((name.to_owned(), told));
@@ -106,23 +108,23 @@ fn every_type_of_event_stands_in_the_table() {
         writeln!(table, "{name}: {told}").unwrap();
     }
     assert_eq!(table, TABLE);
-    assert!(may_have_entry("a.type_to_come"));
+    assert!(may_be_in_feed("a.type_to_come"));
 }
 
-fn entry(position: u64, of: u128, ids: u128) -> Arc<Entry> {
+fn entry(position: u64, of: u128, ids: u128) -> Arc<RevocationEntry> {
     let reach = match ids {
-        0 => Reach::All,
-        1 => Reach::One(CredentialId(Ulid(u128::from(position)))),
+        0 => AffectedCredentials::All,
+        1 => AffectedCredentials::One(CredentialId(Ulid(u128::from(position)))),
         _ => {
             let ids = (0..ids).map(|id| CredentialId(Ulid(id)));
-            Reach::OfOwner(Owner::User(UserId(Ulid(7))), ids.collect())
+            AffectedCredentials::OfOwner(Owner::User(UserId(Ulid(7))), ids.collect())
         }
     };
-    Arc::new(Entry {
+    Arc::new(RevocationEntry {
         position,
         organization: (ids > 0).then_some(OrganizationId(Ulid(of))),
-        effect: Effect::Changed,
-        reach,
+        effect: RevocationEffect::Changed,
+        affected: reach,
     })
 }
 
@@ -135,8 +137,8 @@ proptest! {
         floor in 0_u64..10, from in 0_u64..90, limit in 1_usize..9, room in 1_usize..60,
         scope in 0_u128..3,
     ) {
-        let feed = Revocations::with_room(room);
-        feed.begin(floor);
+        let feed = RecentRevocations::with_room(room);
+        feed.restart_at(floor);
         let mut all = Vec::new();
         for (position, (of, ids)) in (floor..).zip(&events) {
             let new: Vec<_> = ids.map(|ids| entry(position, *of, ids)).into_iter().collect();
@@ -144,15 +146,19 @@ proptest! {
             all.extend(new);
         }
         let shown = floor + events.len() as u64;
-        let scope = if scope == 0 { Scope::All } else { Scope::Of(OrganizationId(Ulid(scope))) };
-        let weight: usize = feed.ring().entries.iter().map(|entry| entry.weight()).sum();
+        let scope = match scope {
+            0 => FeedScope::Everything,
+            of => FeedScope::OneOrganization(OrganizationId(Ulid(of))),
+        };
+        let ids = |entry: &Arc<RevocationEntry>| entry.id_count_at_least_one();
+        let weight: usize = feed.ring().entries.iter().map(ids).sum();
         prop_assert!(weight <= room && feed.ring().ids == weight);
-        let Some(page) = feed.read(from, shown, scope, limit) else {
+        let Some(page) = feed.read_page(from, shown, scope, limit) else {
             // Only what is too old, or pushed out, is not known.
             prop_assert!(from < feed.ring().floor && from < shown);
             return Ok(());
         };
-        let seen = all.iter().filter(|entry| entry.position >= from && scope.sees(entry));
+        let seen = all.iter().filter(|entry| entry.position >= from && scope.includes(entry));
         let expected: Vec<_> = seen.take(limit).cloned().collect();
         let full = expected.len() == limit;
         let next = match expected.last() {
@@ -165,35 +171,40 @@ proptest! {
 
 #[test]
 fn nothing_beyond_the_published_position_is_shown() {
-    let feed = Revocations::default();
-    let mut news = feed.news();
+    let feed = RecentRevocations::default();
+    let mut news = feed.subscribe();
     feed.apply(&[entry(0, 1, 1), entry(1, 1, 1)]);
     assert!(!news.has_changed().unwrap());
-    let page = feed.read(0, 1, Scope::All, 9).unwrap();
+    let page = feed.read_page(0, 1, FeedScope::Everything, 9).unwrap();
     assert_eq!((page.entries.len(), page.next), (1, 1));
-    feed.announce(&[]);
+    feed.wake_readers(&[]);
     assert!(!news.has_changed().unwrap());
-    feed.announce(&page.entries);
+    feed.wake_readers(&page.entries);
     assert!(news.has_changed().unwrap());
     news.mark_unchanged();
-    assert_eq!(feed.read(2, 2, Scope::All, 9).unwrap().next, 2);
-    feed.begin(2);
-    assert_eq!(feed.read(1, 2, Scope::All, 9), None);
+    assert_eq!(
+        feed.read_page(2, 2, FeedScope::Everything, 9).unwrap().next,
+        2
+    );
+    feed.restart_at(2);
+    assert_eq!(feed.read_page(1, 2, FeedScope::Everything, 9), None);
 }
 
 #[test]
 fn a_page_looks_on_beyond_what_is_looked_at_under_one_lock() {
-    let feed = Revocations::default();
+    let feed = RecentRevocations::default();
     let many: Vec<_> = (0..5_000).map(|position| entry(position, 1, 1)).collect();
     feed.apply(&many);
     feed.apply(&[entry(5_000, 2, 1)]);
-    let other = Scope::Of(OrganizationId(Ulid(2)));
-    let page = feed.read(0, 5_001, other, 9).unwrap();
+    let other = FeedScope::OneOrganization(OrganizationId(Ulid(2)));
+    let page = feed.read_page(0, 5_001, other, 9).unwrap();
     assert_eq!((page.entries.len(), page.next), (1, 5_001));
     let heavy: Vec<_> = (5_001..5_005)
         .map(|position| entry(position, 1, 5_000))
         .collect();
     feed.apply(&heavy);
-    let page = feed.read(5_001, 5_005, Scope::All, 9).unwrap();
+    let page = feed
+        .read_page(5_001, 5_005, FeedScope::Everything, 9)
+        .unwrap();
     assert_eq!(page.next, 5_003, "a page ends with its ids");
 }

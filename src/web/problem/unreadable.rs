@@ -1,7 +1,7 @@
 //! Problems of what cannot be read: views that are being rebuilt, and the log itself.
 
 use crate::ledger::history::HistoryError;
-use crate::views::history::BrokenHistory;
+use crate::views::history::BrokenHistoryError;
 use crate::web::problem::Problem;
 
 impl From<HistoryError> for Problem {
@@ -19,9 +19,9 @@ impl From<HistoryError> for Problem {
     }
 }
 
-impl From<BrokenHistory> for Problem {
+impl From<BrokenHistoryError> for Problem {
     /// What is wrong has been reported as a degraded part.
-    fn from(_why: BrokenHistory) -> Self {
+    fn from(_why: BrokenHistoryError) -> Self {
         Self::unavailable(
             "views_unavailable",
             "histories are being rebuilt from the log; retry in a few seconds",

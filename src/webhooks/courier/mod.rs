@@ -174,7 +174,7 @@ impl Courier {
         mut asks: mpsc::Receiver<Ask>,
         mut stop: watch::Receiver<()>,
     ) {
-        let mut shown = self.ledger.views().news();
+        let mut shown = self.ledger.views().subscribe();
         loop {
             self.work();
             let wait = self.wait();
@@ -224,11 +224,11 @@ impl Courier {
     /// changed before they are asked for them, so that a change in between is learned next time.
     fn know_subscribers(&mut self) {
         let directory = &self.ledger.views().directory;
-        let changes = directory.endpoint_changes();
+        let changes = directory.webhook_endpoint_change_count();
         if self.known_changes == Some(changes) {
             return;
         }
-        let endpoints = directory.all_endpoints();
+        let endpoints = directory.all_webhook_endpoints();
         let seen = Seen {
             to: self.seen,
             begun: self.seeing.unwrap_or(self.seen),
@@ -403,7 +403,7 @@ impl Courier {
 /// Where the log is read from without a store: where the first of the endpoints begins, disabled
 /// ones too. One reading for all, in place of one for each of thousands.
 fn beginning(ledger: &Ledger) -> u64 {
-    let endpoints = ledger.views().directory.all_endpoints();
+    let endpoints = ledger.views().directory.all_webhook_endpoints();
     let kept = endpoints.iter().filter(|endpoint| !endpoint.is_deleted());
     let begin = kept.map(|endpoint| endpoint.from);
     begin.min().unwrap_or(u64::MAX)

@@ -16,7 +16,7 @@ use crate::domain::webhook_signature::{SigningKey, signature};
 use crate::error_chain::error_chain;
 use crate::ledger::Ledger;
 use crate::ledger::turns::{Turn, Turns};
-use crate::seal::sealed::NONCE_BYTES;
+use crate::seal::sealed_value::SEAL_NONCE_BYTES;
 use crate::webhooks::attempt::{Attempt, Failure};
 use crate::webhooks::bodies::{Bodies, Body};
 use crate::webhooks::client::{Request, Sender};
@@ -89,7 +89,7 @@ impl Courier {
             bodies: Arc::clone(&self.bodies),
             turns: self.ledger.turns().clone(),
             ledger: self.ledger.clone(),
-            nonce: self.entropy.bytes(),
+            nonce: self.entropy.random_bytes(),
         };
         let came_back = self.came_back.clone();
         tokio::spawn(async move {
@@ -115,7 +115,7 @@ impl Courier {
         });
         let outcome = match ended.payload {
             Payload::Event(position) => {
-                let jitter = u32::from_le_bytes(self.entropy.bytes());
+                let jitter = u32::from_le_bytes(self.entropy.random_bytes());
                 let result = failed.map_or(Ok(()), Err);
                 let now = (now_ms, jitter);
                 let (state, effect) = self.queue.finished((id, position), result, now);
@@ -181,7 +181,7 @@ struct Sending {
     turns: Turns,
     ledger: Ledger,
     /// Of the answer, where it is sealed.
-    nonce: [u8; NONCE_BYTES],
+    nonce: [u8; SEAL_NONCE_BYTES],
 }
 
 impl Sending {

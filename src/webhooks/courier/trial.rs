@@ -146,7 +146,7 @@ impl Courier {
         data: T,
     ) -> (EventId, Form<'static, T>) {
         let now_ms = self.now_ms();
-        let event = EventId(self.entropy.ulid(now_ms));
+        let event = EventId(self.entropy.next_ulid(now_ms));
         let form = Form {
             id: event,
             name,

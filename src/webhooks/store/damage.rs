@@ -23,7 +23,7 @@ use crate::domain::ids::{DeliveryId, EndpointId};
 use crate::error_chain::error_chain;
 use crate::panics::caught;
 use crate::private;
-use crate::seal::cursor::CursorKey;
+use crate::seal::cursor_key::CursorKey;
 use crate::webhooks::delivery::Attempted;
 
 /// Every page of a file up to this length is checked when it is opened: half a second of a usual

@@ -31,7 +31,7 @@ use super::queue::{Changes, Kept, Progress};
 use crate::clock::Entropy;
 use crate::degraded::DegradedParts;
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
-use crate::seal::cursor::CursorKey;
+use crate::seal::cursor_key::CursorKey;
 use rows::{DELIVERIES, Row, note, note_skipped};
 use shares::COUNTS;
 
@@ -286,7 +286,7 @@ impl Store {
         let list = endpoint.ulid().0.to_le_bytes();
         let key = self.cursor_key.read();
         let key = key.unwrap_or_else(PoisonError::into_inner);
-        key.unwrap_or_default().seal(&list, [before, 0])
+        key.unwrap_or_default().seal_numbers(&list, [before, 0])
     }
 
     /// Where a list goes on, if the text is of this endpoint's.
@@ -297,7 +297,7 @@ impl Store {
         let list = endpoint.ulid().0.to_le_bytes();
         let key = self.cursor_key.read();
         let key = key.unwrap_or_else(PoisonError::into_inner);
-        let found = key.ok_or(StoreError::Closed)?.open(&list, text);
+        let found = key.ok_or(StoreError::Closed)?.open_numbers(&list, text);
         Ok(found.map(|[before, _]| before))
     }
 
@@ -351,7 +351,7 @@ fn stored_cursor_key(
 /// The same, made where it is missing: random, and the same as long as the file is.
 fn cursor_key(writing: &WriteTransaction) -> Result<CursorKey, StoreError> {
     let mut numbers = writing.open_table(NUMBERS)?;
-    let mut key = CursorKey(Entropy::system().bytes());
+    let mut key = CursorKey(Entropy::system().random_bytes());
     for (part, name) in key.0.chunks_exact_mut(8).zip(CURSOR_KEY) {
         let known = numbers.get(name)?.map(|part| part.value());
         match known {

@@ -67,7 +67,7 @@ impl Said {
 }
 
 fn ping(world: &World) -> (&'static str, String, Value) {
-    let endpoints = world.ledger.views().directory.all_endpoints();
+    let endpoints = world.ledger.views().directory.all_webhook_endpoints();
     let endpoint = endpoints.iter().find(|endpoint| endpoint.is_active());
     let endpoint = endpoint.unwrap();
     let now = world.ledger.now();

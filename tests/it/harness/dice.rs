@@ -14,7 +14,7 @@ impl Dice {
 
     /// A number below `end`.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
-        u64::from_le_bytes(self.0.bytes()) % end
+        u64::from_le_bytes(self.0.random_bytes()) % end
     }
 }
 
@@ -24,7 +24,7 @@ pub(crate) fn seed() -> u64 {
     let given = std::env::var("KEYLEDGER_TEST_SEED").ok();
     let seed = match given {
         Some(text) => text.parse().unwrap(),
-        None => u64::from_le_bytes(Entropy::system().bytes()),
+        None => u64::from_le_bytes(Entropy::system().random_bytes()),
     };
     println!("KEYLEDGER_TEST_SEED={seed}");
     seed

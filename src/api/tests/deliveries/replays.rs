@@ -286,7 +286,8 @@ fn a_count_that_takes_too_long_is_given_up() {
     let world = World::new();
     let (organization, endpoint) = (&world.acme.id, &world.acme.endpoint);
     let directory = &world.ledger.views().directory;
-    let endpoint = directory.endpoint(organization.parse().unwrap(), endpoint.parse().unwrap());
+    let endpoint =
+        directory.webhook_endpoint(organization.parse().unwrap(), endpoint.parse().unwrap());
     let endpoint = endpoint.unwrap();
     let count = |mut turn| {
         let all = Range::since(0);

@@ -31,7 +31,7 @@ fn a_tenants_auditor_sees_its_own_events_and_that_none_is_missing() {
     // All that is stored, in order, is the platform's alone.
     let all = payloads(&world.get(&world.platform, "/v1/ledger/events"));
     for (position, payload) in all.iter().enumerate() {
-        let stored = world.ledger.reader().read(position as u64).unwrap();
+        let stored = world.ledger.reader().read_payload(position as u64).unwrap();
         assert_eq!(payload.as_bytes(), stored);
     }
     let of_acme = format!("/v1/ledger/events?organization_id={}", world.acme.id);
@@ -107,7 +107,7 @@ fn a_checkpoint_is_told_to_each_with_the_end_of_its_own_chain() {
     let told = world.send(ask("POST", path).by(admin));
     let told = told.expect(201);
     let note = text(&told["checkpoint"]);
-    let checkpoint = Checkpoint::of_any_log(&note, &keys).unwrap();
+    let checkpoint = Checkpoint::from_verified_note_of_any_log(&note, &keys).unwrap();
     assert_eq!(told["size"], checkpoint.size);
     assert_eq!(told["root"], hex::encode(checkpoint.root));
     for (tenant, auditor) in [(&world.acme, admin), (&world.globex, &world.globex.admin)] {

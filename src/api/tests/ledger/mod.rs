@@ -12,15 +12,15 @@ use sha2::{Digest, Sha256};
 
 use crate::api::tests::{Reply, World, ask, text};
 use crate::merkle::proof::check_consistency;
-use crate::merkle::tile::{commitments_of, hashes_of};
-use crate::merkle::{Checkpoint, Frontier, Hash, NoteVerifier, Receipt, leaf_hash};
+use crate::merkle::tile::{parse_bundle, parse_tile_hashes};
+use crate::merkle::{Checkpoint, Frontier, Hash, NoteVerifier, Receipt, TreeHead, leaf_hash};
 use crate::web::app::HttpSettings;
 
 /// Waits until all that has happened is published.
 fn published(world: &World) -> u64 {
     let size = world.next_position();
     let tiles = world.ledger.tiles();
-    let wait = tiles.wait_for(size - 1, Duration::from_secs(20));
+    let wait = tiles.wait_until_published(size - 1, Duration::from_secs(20));
     assert!(world.runtime.block_on(wait));
     size
 }
@@ -34,7 +34,7 @@ fn keys(world: &World) -> Vec<NoteVerifier> {
 fn checkpoint(world: &World) -> Checkpoint {
     let reply = world.send(ask("GET", "/ledger/checkpoint"));
     assert_eq!(reply.status, 200);
-    Checkpoint::of_any_log(&reply.text, &keys(world)).unwrap()
+    Checkpoint::from_verified_note_of_any_log(&reply.text, &keys(world)).unwrap()
 }
 
 /// The stored payloads that an answer holds.
@@ -63,16 +63,16 @@ fn the_tree_is_open_to_all_and_is_that_of_the_stored_events() {
     assert_eq!(all.len() as u64, size);
     let mut frontier = Frontier::new();
     for payload in &all {
-        frontier.append(&commitment(payload));
+        frontier.append_commitment(&commitment(payload));
     }
     assert_eq!(checkpoint.root, frontier.root());
 
     let tile = world.send(ask("GET", &format!("/ledger/tile/0/000.p/{size}")));
     let leaves: Vec<Hash> = all.iter().map(|p| leaf_hash(&commitment(p))).collect();
-    assert_eq!(hashes_of(&tile.bytes), Some(leaves));
+    assert_eq!(parse_tile_hashes(&tile.bytes), Some(leaves));
     let bundle = world.send(ask("GET", &format!("/ledger/tile/entries/000.p/{size}")));
     let commitments = all.iter().map(|p| commitment(p)).collect();
-    assert_eq!(commitments_of(&bundle.bytes), Some(commitments));
+    assert_eq!(parse_bundle(&bundle.bytes), Some(commitments));
     for (path, kind, cache) in [
         (
             "checkpoint",
@@ -158,13 +158,17 @@ fn a_receipt_proves_its_event_with_nothing_but_the_payload_and_the_key() {
         let reply = world.get(admin, &path);
         let receipt = Receipt::parse(&reply.text).unwrap();
         assert_eq!(Some(receipt.index), event["position"].as_u64());
-        let checkpoint = receipt.check(&commitment(&payload), &keys).unwrap();
+        let checkpoint = receipt.verify(&commitment(&payload), &keys).unwrap();
         assert!(checkpoint.size > receipt.index);
-        assert!(receipt.check(&commitment("something else"), &keys).is_err());
+        assert!(
+            receipt
+                .verify(&commitment("something else"), &keys)
+                .is_err()
+        );
         if receipt.index < first {
             let then = world.get(admin, &format!("{path}?size={first}"));
             let receipt = Receipt::parse(&then.text).unwrap();
-            let checkpoint = receipt.check(&commitment(&payload), &keys).unwrap();
+            let checkpoint = receipt.verify(&commitment(&payload), &keys).unwrap();
             assert_eq!(checkpoint.size, first);
         }
     }
@@ -201,7 +205,12 @@ fn one_tree_is_proven_to_be_the_beginning_of_the_next() {
     let proof: Vec<Hash> = hashes
         .map(|hash| STANDARD.decode(text(hash)).unwrap().try_into().unwrap())
         .collect();
-    check_consistency(&proof, (old.size, old.root), (new.size, new.root)).unwrap();
+    check_consistency(
+        &proof,
+        TreeHead::new(old.size, old.root),
+        TreeHead::new(new.size, new.root),
+    )
+    .unwrap();
     let newest = format!("/v1/ledger/consistency?from={}", old.size);
     assert_eq!(world.get(&reader, &newest).expect(200), answer);
     for (query, status, code) in [
@@ -233,8 +242,8 @@ fn a_history_comes_with_receipts_if_they_are_asked_for() {
         .zip(proven.as_array().unwrap())
     {
         let receipt = Receipt::parse(&text(&proven["receipt"])).unwrap();
-        let payload = world.ledger.reader().read(receipt.index).unwrap();
-        receipt.check(&Sha256::digest(&payload), &keys).unwrap();
+        let payload = world.ledger.reader().read_payload(receipt.index).unwrap();
+        receipt.verify(&Sha256::digest(&payload), &keys).unwrap();
         let mut without = proven.clone();
         without.as_object_mut().unwrap().remove("receipt");
         assert_eq!(&without, plain);

@@ -103,7 +103,7 @@ fn a_review_of_admin_tokens_finds_what_nobody_uses() {
         .post(&world.acme.admin, "/v1/verify", &verify)
         .expect(200);
     world.clock.advance_ms(8 * 24 * 60 * 60 * 1_000);
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let review = world.get(&world.acme.admin, &format!("{base}/review?unused_days=7"));
     let expected = [
         (dated["id"].clone(), findings([no, no, yes, no], &[])),

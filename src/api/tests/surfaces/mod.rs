@@ -86,7 +86,7 @@ fn personal_tokens_are_a_members_own() {
         ["rotated", "valid"]
     );
     // What a record tells of its use comes a moment later.
-    world.usage.settle();
+    world.usage.wait_until_settled();
     let ended = delete(&world, &by_carl, &path).expect(200);
     assert_eq!(ended["status"], "revoked");
     assert_eq!(delete(&world, &by_carl, &path).expect(200), ended);

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, HeaderName, StatusCode};
 use crate::api::verification::forward_auth::asked;
 use crate::domain::access::{Action, Authority, may};
 use crate::domain::ids::{OrganizationId, ProjectId};
-use crate::views::index::Code;
+use crate::views::index::VerificationCode;
 use crate::web::app::App;
 use crate::web::context::single;
 use crate::web::problem::Problem;
@@ -84,17 +84,17 @@ fn by_credential(
         }
         unknown()
     })?;
-    let secret = caller.found();
+    let secret = caller.presented_secret();
     let authority = caller.authority;
     let own = authority.organization.ok_or_else(unknown)?;
     let catalogue = index.catalogue();
     let leave = may(authority.clone(), &catalogue, Action::Verify, Some(own));
     if leave.is_err() {
-        record_usage::tell_of_gateway(parts, peer, secret, Code::InsufficientScope);
+        record_usage::tell_of_gateway(parts, peer, secret, VerificationCode::InsufficientScope);
         let detail = "the credential of the gateway lacks the permission keys:verify";
         return Err(unknown().saying(detail));
     }
-    record_usage::tell_of_gateway(parts, peer, secret, Code::Valid);
+    record_usage::tell_of_gateway(parts, peer, secret, VerificationCode::Valid);
     UsedSlot::of(&parts.extensions).exercise(Action::Verify.needs());
     Ok(Gateway {
         // Another organization than its own is for the platform to name; to others it is empty.

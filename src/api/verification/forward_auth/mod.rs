@@ -23,7 +23,9 @@ use axum::routing::any;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::views::index::{Ask, Code, Shown, Verdict};
+use crate::views::index::{
+    ShownCredential, VerificationCode, VerificationQuery, VerificationResult,
+};
 use crate::web::app::App;
 use crate::web::context::Context;
 use crate::web::problem::{Problem, ProblemBody};
@@ -109,7 +111,7 @@ async fn ask(State(app): State<App>, request: Request) -> Result<Response, Probl
     let Some(key) = &asked.key else {
         return Err(Problem::unauthenticated(false));
     };
-    let ask = Ask {
+    let ask = VerificationQuery {
         authority: &gateway.authority,
         key,
         required_scopes: &asked.scopes,
@@ -117,9 +119,9 @@ async fn ask(State(app): State<App>, request: Request) -> Result<Response, Probl
         any_project: false,
         organization: Some(gateway.organization),
     };
-    let began = app.ledger.clock().monotonic();
+    let began = app.ledger.clock().monotonic_duration();
     let verdict = app.ledger.views().index.verify(&ask, app.ledger.now());
-    let took = app.ledger.clock().since(began);
+    let took = app.ledger.clock().elapsed_since(began);
     let method = form.original_method(context.headers());
     let user_agent = context.user_agent();
     let presented = Presented {
@@ -137,19 +139,19 @@ async fn ask(State(app): State<App>, request: Request) -> Result<Response, Probl
     answer(&app, &verdict, &asked.scopes)
 }
 
-fn answer(app: &App, verdict: &Verdict, scopes: &[String]) -> Result<Response, Problem> {
+fn answer(app: &App, verdict: &VerificationResult, scopes: &[String]) -> Result<Response, Problem> {
     let refused = |code, detail| Problem::new(StatusCode::FORBIDDEN, code, detail);
     match (verdict.code, &verdict.key) {
-        (Code::Valid, Some(key)) => Ok(accepted(app, key)),
-        (Code::WrongOrganization, _) => Err(refused(
+        (VerificationCode::Valid, Some(key)) => Ok(accepted(app, key)),
+        (VerificationCode::WrongOrganization, _) => Err(refused(
             "wrong_organization",
             "the credential is of another organization",
         )),
-        (Code::WrongProject, _) => Err(refused(
+        (VerificationCode::WrongProject, _) => Err(refused(
             "wrong_project",
             "the credential works on another project",
         )),
-        (Code::InsufficientScope, _) => {
+        (VerificationCode::InsufficientScope, _) => {
             let scopes = scopes.join(" ");
             let detail = "the credential lacks a scope that is required";
             let problem = refused("insufficient_scope", detail);
@@ -162,28 +164,28 @@ fn answer(app: &App, verdict: &Verdict, scopes: &[String]) -> Result<Response, P
             })
         }
         (
-            Code::Valid
-            | Code::Malformed
-            | Code::NotFound
-            | Code::Revoked
-            | Code::Rotated
-            | Code::Expired
-            | Code::Disabled
-            | Code::OwnerInactive,
+            VerificationCode::Valid
+            | VerificationCode::Malformed
+            | VerificationCode::NotFound
+            | VerificationCode::Revoked
+            | VerificationCode::Rotated
+            | VerificationCode::Expired
+            | VerificationCode::Disabled
+            | VerificationCode::OwnerInactive,
             _,
         ) => Err(Problem::unauthenticated(true)),
     }
 }
 
 /// Empty, with every identity header.
-fn accepted(app: &App, key: &Shown) -> Response {
+fn accepted(app: &App, key: &ShownCredential) -> Response {
     let mut response = StatusCode::OK.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let values = match key {
-        Shown::Ended { .. } => Default::default(),
-        Shown::Whole { credential, .. } => {
-            let scopes = app.ledger.views().index.scopes_in_force(key);
+        ShownCredential::Ended { .. } => Default::default(),
+        ShownCredential::Full { credential, .. } => {
+            let scopes = app.ledger.views().index.effective_scopes(key);
             let project = credential.project().map(|id| id.to_string());
             [
                 credential.id().to_string(),

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::api::verification::oauth::form;
 use crate::api::verification::oauth::form::Form;
 use crate::domain::record::Credential;
-use crate::views::index::{Caller, Code};
+use crate::views::index::{AuthenticatedCaller, VerificationCode};
 use crate::web::app::App;
 use crate::web::call::Call;
 use crate::web::context::single;
@@ -32,7 +32,7 @@ pub(crate) struct Presented {
     /// The secret.
     pub(crate) token: Zeroizing<String>,
     /// Whose it is, or why it is nobody's.
-    pub(crate) found: Result<Caller, Code>,
+    pub(crate) found: Result<AuthenticatedCaller, VerificationCode>,
 }
 
 impl Presented {
@@ -55,14 +55,17 @@ impl Presented {
             && caller.credential.id().to_string() != id
         {
             // A good secret beside another id is as good as none.
-            presented.found = Err(Code::NotFound);
+            presented.found = Err(VerificationCode::NotFound);
         }
         presented
     }
 
     /// Whether it is no secret of a credential at all.
     pub(crate) const fn is_unknown(&self) -> bool {
-        matches!(self.found, Err(Code::Malformed | Code::NotFound))
+        matches!(
+            self.found,
+            Err(VerificationCode::Malformed | VerificationCode::NotFound)
+        )
     }
 }
 

@@ -16,7 +16,9 @@ use crate::api::verification::oauth::in_oauth;
 use crate::domain::access::Action;
 use crate::domain::record::Credential;
 use crate::domain::time::Timestamp;
-use crate::views::index::{Ask, Code, Shown, Verdict};
+use crate::views::index::{
+    ShownCredential, VerificationCode, VerificationQuery, VerificationResult,
+};
 use crate::web::app::App;
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::record_usage;
@@ -140,7 +142,7 @@ async fn asked(app: &App, request: Request) -> Result<Introspection, Problem> {
     call.wait().await?;
     let authority = &call.caller.authority;
     let project = authority.project;
-    let ask = Ask {
+    let ask = VerificationQuery {
         authority,
         key: token,
         required_scopes: &[],
@@ -150,9 +152,9 @@ async fn asked(app: &App, request: Request) -> Result<Introspection, Problem> {
         organization: None,
     };
     let now = call.now();
-    let began = call.app.ledger.clock().monotonic();
+    let began = call.app.ledger.clock().monotonic_duration();
     let verdict = call.views().index.verify(&ask, now);
-    let took = call.app.ledger.clock().since(began);
+    let took = call.app.ledger.clock().elapsed_since(began);
     // Of the request that the token came with, introspection is told nothing.
     let presented = Presented {
         token,
@@ -175,7 +177,9 @@ async fn asked(app: &App, request: Request) -> Result<Introspection, Problem> {
     let kept_until =
         max_age(client.credential.as_deref()).map(|seconds| wall.plus_ms(seconds * 1_000));
     let about = match &verdict.key {
-        Some(key) if verdict.code == Code::Valid => about(&call.app, &verdict, key, kept_until),
+        Some(key) if verdict.code == VerificationCode::Valid => {
+            about(&call.app, &verdict, key, kept_until)
+        }
         Some(_) | None => None,
     };
     Ok(about.unwrap_or_default())
@@ -190,11 +194,11 @@ fn max_age(caller: Option<&Credential>) -> Option<i64> {
 
 fn about(
     app: &App,
-    verdict: &Verdict,
-    key: &Shown,
+    verdict: &VerificationResult,
+    key: &ShownCredential,
     kept_until: Option<Timestamp>,
 ) -> Option<Introspection> {
-    let Shown::Whole {
+    let ShownCredential::Full {
         credential, secret, ..
     } = key
     else {
@@ -202,7 +206,7 @@ fn about(
     };
     let shown = credential.secrets().find(|known| known.id == *secret);
     let exp = kept_until.map(|kept| verdict.valid_until.map_or(kept, |end| end.min(kept)));
-    let scopes = app.ledger.views().index.scopes_in_force(key);
+    let scopes = app.ledger.views().index.effective_scopes(key);
     Some(Introspection {
         active: true,
         scope: Some(scopes.join(" ")),

@@ -18,7 +18,7 @@ use crate::domain::access::{Action, Authority};
 use crate::domain::command::{self, Actor, Command, KeyTarget, Place, RevokeKey};
 use crate::domain::rejection::Rejection;
 use crate::ledger::{Submission, SubmitError};
-use crate::views::index::{Ask, Code, Shown};
+use crate::views::index::{ShownCredential, VerificationCode, VerificationQuery};
 use crate::web::app::App;
 use crate::web::auth::Caller;
 use crate::web::context::Context;
@@ -85,7 +85,12 @@ async fn by_holder(app: &App, parts: &mut Parts, token: &str) -> Result<(), Prob
     let Ok(caller) = views.index.authenticate(token, app.ledger.now()) else {
         return Ok(());
     };
-    record_usage::tell(parts, app, caller.found(), Code::Valid);
+    record_usage::tell(
+        parts,
+        app,
+        caller.presented_secret(),
+        VerificationCode::Valid,
+    );
     let command = Command::RevokeItself(caller.credential.organization());
     submit(app, parts, caller.actor, command, true).await
 }
@@ -111,7 +116,7 @@ async fn by_another(
 
 /// The credential that a secret is of, while it is of use or can be again.
 fn target(app: &App, authority: &Authority, token: &str) -> Option<KeyTarget> {
-    let ask = Ask {
+    let ask = VerificationQuery {
         authority,
         key: token,
         required_scopes: &[],
@@ -121,12 +126,12 @@ fn target(app: &App, authority: &Authority, token: &str) -> Option<KeyTarget> {
     };
     let verdict = app.ledger.views().index.verify(&ask, app.ledger.now());
     match verdict.key {
-        Some(Shown::Whole { credential, .. }) => Some(KeyTarget {
+        Some(ShownCredential::Full { credential, .. }) => Some(KeyTarget {
             organization: credential.organization(),
             key: credential.id(),
             place: Place::default(),
         }),
-        Some(Shown::Ended { .. }) | None => None,
+        Some(ShownCredential::Ended { .. }) | None => None,
     }
 }
 

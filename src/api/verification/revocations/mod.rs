@@ -16,7 +16,7 @@ use crate::domain::access::Action;
 use crate::domain::ids::{CredentialId, OrganizationId, Owner, ProjectId};
 use crate::ledger::turns::{Tenant, Turn};
 use crate::records::OwnerRecord;
-use crate::views::revocations::{Entry, FeedPage, Reach, Scope};
+use crate::views::revocations::{AffectedCredentials, FeedPage, FeedScope, RevocationEntry};
 use crate::web::app::App;
 use crate::web::auth::Caller;
 use crate::web::call::Call;
@@ -71,15 +71,15 @@ pub(crate) struct Revocation<'a> {
 }
 
 impl<'a> Revocation<'a> {
-    fn of(entry: &'a Entry) -> Self {
-        let (key_ids, owner, all) = match &entry.reach {
-            Reach::One(id) => (std::slice::from_ref(id), None, false),
-            Reach::OfOwner(owner, ids) => (&**ids, Some(*owner), false),
-            Reach::All => (&[][..], None, true),
+    fn of(entry: &'a RevocationEntry) -> Self {
+        let (key_ids, owner, all) = match &entry.affected {
+            AffectedCredentials::One(id) => (std::slice::from_ref(id), None, false),
+            AffectedCredentials::OfOwner(owner, ids) => (&**ids, Some(*owner), false),
+            AffectedCredentials::All => (&[][..], None, true),
         };
         Self {
             position: entry.position,
-            effect: entry.effect.name(),
+            effect: entry.effect.wire_name(),
             organization_id: entry.organization,
             key_ids,
             owner,
@@ -100,21 +100,21 @@ pub(crate) struct Range {
 /// What of the feed a caller sees.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) struct Visible {
-    scope: Scope,
+    scope: FeedScope,
     /// The one project whose credentials it sees, and their organization.
     project: Option<(OrganizationId, ProjectId)>,
 }
 
 impl Visible {
     /// Whether an entry is shown. Credentials of members and service accounts are never bound.
-    fn sees(&self, app: &App, entry: &Entry) -> bool {
+    fn sees(&self, app: &App, entry: &RevocationEntry) -> bool {
         let Some((organization, project)) = self.project else {
             return true;
         };
-        match &entry.reach {
-            Reach::All => true,
-            Reach::OfOwner(..) => false,
-            Reach::One(id) => {
+        match &entry.affected {
+            AffectedCredentials::All => true,
+            AffectedCredentials::OfOwner(..) => false,
+            AffectedCredentials::One(id) => {
                 let found = app.ledger.views().credentials.get(organization, *id);
                 found.is_some_and(|key| key.project() == Some(project))
             }
@@ -164,8 +164,8 @@ pub(crate) fn visible_to(app: &App, caller: &Caller) -> Result<Visible, Problem>
     let access = caller.may_at_home(app, Action::Verify)?;
     let authority = access.authority();
     let scope = match authority.organization {
-        _ if authority.platform => Scope::All,
-        Some(home) => Scope::Of(home),
+        _ if authority.platform => FeedScope::Everything,
+        Some(home) => FeedScope::OneOrganization(home),
         None => return Err(Problem::not_found("organization")),
     };
     let project = authority.organization.zip(authority.project);
@@ -197,7 +197,7 @@ async fn read_all(
     app: &App,
     of: Tenant,
     from: u64,
-    scope: Scope,
+    scope: FeedScope,
     limit: usize,
 ) -> Result<FeedPage, Problem> {
     if let Some(page) = app.ledger.feed_in_ram(from, scope, limit) {

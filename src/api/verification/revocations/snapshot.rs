@@ -23,9 +23,9 @@ use crate::domain::record::{Credential, Status};
 use crate::domain::time::Timestamp;
 use crate::ledger::Ledger;
 use crate::ledger::turns::Tenant;
-use crate::views::credentials::Filter;
-use crate::views::page::{Cursor, PageAsk};
-use crate::views::revocations::{Effect, Scope};
+use crate::views::credentials::CredentialFilter;
+use crate::views::list_page::{ListCursor, PageQuery};
+use crate::views::revocations::{FeedScope, RevocationEffect};
 use crate::web::call::Call;
 use crate::web::context::LEDGER_POSITION;
 use crate::web::problem::{Problem, ProblemBody};
@@ -42,7 +42,7 @@ const SLOW_MAX: Duration = Duration::from_secs(30);
 struct Refused {
     key_id: CredentialId,
     /// `ended`, or `disabled`: by itself or with its owner.
-    effect: Effect,
+    effect: RevocationEffect,
 }
 
 /// Every credential that is ended or disabled.
@@ -124,10 +124,10 @@ struct Walk {
     ledger: Ledger,
     now: Timestamp,
     /// The organization last begun, of all.
-    organizations: Option<Cursor>,
+    organizations: Option<ListCursor>,
     /// The organization being read.
     of: Option<OrganizationId>,
-    after: Option<Cursor>,
+    after: Option<ListCursor>,
 }
 
 impl Walk {
@@ -137,13 +137,13 @@ impl Walk {
             return false;
         };
         self.of = Some(of);
-        let ask = PageAsk {
+        let ask = PageQuery {
             after: self.after,
             limit: PAGE_LEN,
         };
-        let filter = Filter {
+        let filter = CredentialFilter {
             project: visible.project.map(|(_, project)| project),
-            ..Filter::all(self.now)
+            ..CredentialFilter::match_all(self.now)
         };
         let page = self.ledger.views().credentials.list(of, &filter, ask);
         for record in &page.records {
@@ -163,17 +163,17 @@ impl Walk {
         }
         self.of = None;
         match visible.scope {
-            Scope::Of(_) => false,
-            Scope::All => self.organizations.is_some(),
+            FeedScope::OneOrganization(_) => false,
+            FeedScope::Everything => self.organizations.is_some(),
         }
     }
 
     /// The next organization.
-    fn begin(&mut self, scope: Scope) -> Option<OrganizationId> {
+    fn begin(&mut self, scope: FeedScope) -> Option<OrganizationId> {
         match scope {
-            Scope::Of(id) => Some(id),
-            Scope::All => {
-                let ask = PageAsk {
+            FeedScope::OneOrganization(id) => Some(id),
+            FeedScope::Everything => {
+                let ask = PageQuery {
                     after: self.organizations,
                     limit: 1,
                 };
@@ -184,11 +184,11 @@ impl Walk {
         }
     }
 
-    fn refused(&self, record: &Credential) -> Option<Effect> {
+    fn refused(&self, record: &Credential) -> Option<RevocationEffect> {
         match record.status(self.now) {
-            Status::Revoked => Some(Effect::Ended),
-            Status::Disabled => Some(Effect::Disabled),
-            Status::Active if !self.has_active_owner(record) => Some(Effect::Disabled),
+            Status::Revoked => Some(RevocationEffect::Ended),
+            Status::Disabled => Some(RevocationEffect::Disabled),
+            Status::Active if !self.has_active_owner(record) => Some(RevocationEffect::Disabled),
             Status::Active | Status::Expired => None,
         }
     }
@@ -201,7 +201,7 @@ impl Walk {
                 .member(record.organization(), id)
                 .is_some_and(|member| !member.removed),
             Owner::ServiceAccount(id) => directory
-                .account(record.organization(), id)
+                .service_account(record.organization(), id)
                 .is_some_and(|account| !account.disabled && !account.deleted),
         }
     }

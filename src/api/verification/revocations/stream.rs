@@ -92,7 +92,7 @@ impl Follower {
     }
 
     async fn follow(&mut self) -> Result<(), Over> {
-        let mut news = self.line.app().ledger.views().revocations.news();
+        let mut news = self.line.app().ledger.views().revocations.subscribe();
         let mut beat = Instant::now();
         let mut complete_at = None;
         loop {

@@ -4,7 +4,7 @@ use super::*;
 
 use crate::domain::catalogue::CatalogueText;
 
-fn adopt(index: &Index, change: impl FnOnce(&mut CatalogueText)) {
+fn adopt(index: &VerificationIndex, change: impl FnOnce(&mut CatalogueText)) {
     let mut text = Catalogue::embedded().unwrap().text().clone();
     change(&mut text);
     index.apply(&Changes {
@@ -13,11 +13,11 @@ fn adopt(index: &Index, change: impl FnOnce(&mut CatalogueText)) {
     });
 }
 
-fn asked(index: &Index, record: &Unpacked, scope: &str) -> Code {
+fn asked(index: &VerificationIndex, record: &Unpacked, scope: &str) -> VerificationCode {
     let authority = operator();
     let key = token(record.secrets[0].id);
     let required_scopes = [scope.to_owned()];
-    let ask = Ask {
+    let ask = VerificationQuery {
         required_scopes: &required_scopes,
         ..plain(&authority, &key)
     };
@@ -25,9 +25,9 @@ fn asked(index: &Index, record: &Unpacked, scope: &str) -> Code {
 }
 
 /// The scopes that a verification shows of what does not list them itself.
-fn named(index: &Index, record: &Unpacked) -> Vec<String> {
-    match whole(index, &token(record.secrets[0].id)).key {
-        Some(Shown::Whole {
+fn named(index: &VerificationIndex, record: &Unpacked) -> Vec<String> {
+    match verify_as_operator(index, &token(record.secrets[0].id)).key {
+        Some(ShownCredential::Full {
             named: Some(named), ..
         }) => named.to_vec(),
         other => panic!("{other:?}"),
@@ -58,7 +58,7 @@ fn every_grant_and_every_ceiling_is_priced_anew() {
     }
     let check = |expected: [bool; 4]| {
         let codes = all.map(|record| asked(&index, record, "issues:read"));
-        assert_eq!(codes.map(|code| code == Code::Valid), expected);
+        assert_eq!(codes.map(|code| code == VerificationCode::Valid), expected);
     };
     check([true; 4]);
     // The role no longer names the scope.

@@ -6,29 +6,29 @@ use proptest::prelude::*;
 use super::{operator, plain};
 use crate::domain::tests::chronicle::{Chronicle, Held, steps};
 use crate::domain::time::Timestamp;
-use crate::views::index::{Ask, Code, Index};
+use crate::views::index::{VerificationCode, VerificationIndex, VerificationQuery};
 
 /// Holds the index's verdicts on one token against what it is worth.
-fn check(index: &Index, held: &Held, scopes: &[String], now: Timestamp) {
+fn check(index: &VerificationIndex, held: &Held, scopes: &[String], now: Timestamp) {
     let authority = operator();
-    let ask = Ask {
+    let ask = VerificationQuery {
         any_project: true,
         ..plain(&authority, &held.token)
     };
     let bare = index.verify(&ask, now);
     let accepted = held.scopes.is_some();
-    assert_eq!(bare.code == Code::Valid, accepted, "{bare:?}");
+    assert_eq!(bare.code == VerificationCode::Valid, accepted, "{bare:?}");
     for scope in scopes {
         let required_scopes = [scope.clone()];
-        let ask = Ask {
+        let ask = VerificationQuery {
             required_scopes: &required_scopes,
             ..ask
         };
         let code = index.verify(&ask, now).code;
         let within = held.scopes.iter().flatten().any(|held| held == scope);
         let expected = match (accepted, within) {
-            (true, true) => Code::Valid,
-            (true, false) => Code::InsufficientScope,
+            (true, true) => VerificationCode::Valid,
+            (true, false) => VerificationCode::InsufficientScope,
             (false, _) => bare.code,
         };
         assert_eq!(code, expected, "{scope} of {bare:?}");
@@ -45,7 +45,7 @@ proptest! {
     #[test]
     fn no_token_verifies_with_more_than_it_has_nor_after_its_end(steps in steps()) {
         let (mut chronicle, all) = Chronicle::begin();
-        let index = Index::new(std::sync::Arc::default());
+        let index = VerificationIndex::new(std::sync::Arc::default());
         index.apply(&all);
         let mut step = 0;
         chronicle.happen(&steps, |chronicle, changes| {

@@ -1,4 +1,5 @@
-//! Verdicts: the table of their codes, who is told what, and what holds while the writer works.
+//! Verifications: the table of codes, what callers are shown, and what holds while the writer
+//! works.
 
 mod adoption;
 mod histories;
@@ -17,13 +18,17 @@ use crate::domain::record::{Grant, Member, Project, Unpacked};
 use crate::domain::secret::{SecretHash, TOKEN_BYTES_MAX};
 use crate::domain::state::Changes;
 use crate::domain::time::Timestamp;
-use crate::views::fixtures::{credential, ended, grant, packed, secret, stamp, token, whole};
-use crate::views::index::{Ask, Code, Index, Shown, Verdict};
+use crate::views::fixtures::{
+    credential, ended, grant, packed, secret, stamp, token, verify_as_operator,
+};
+use crate::views::index::{
+    ShownCredential, VerificationCode, VerificationIndex, VerificationQuery, VerificationResult,
+};
 
 const NOW: Timestamp = Timestamp(100);
 
-fn index() -> Index {
-    let index = Index::new(Arc::default());
+fn index() -> VerificationIndex {
+    let index = VerificationIndex::new(Arc::default());
     index.apply(&Changes {
         catalogue: Some(Arc::new(Catalogue::embedded().unwrap())),
         ..Changes::default()
@@ -31,7 +36,7 @@ fn index() -> Index {
     index
 }
 
-fn put(index: &Index, record: &Unpacked) {
+fn put(index: &VerificationIndex, record: &Unpacked) {
     index.apply(&Changes {
         credentials: vec![packed(record)],
         ..Changes::default()
@@ -52,7 +57,7 @@ fn member(id: u128, role: &str) -> Member {
     }
 }
 
-fn put_member(index: &Index, member: Member) {
+fn put_member(index: &VerificationIndex, member: Member) {
     index.apply(&Changes {
         members: vec![Arc::new(member)],
         ..Changes::default()
@@ -63,7 +68,7 @@ fn operator() -> Authority {
     Authority::operator(&Catalogue::embedded().unwrap())
 }
 
-/// Somebody of organization `of` who may verify.
+/// A caller of organization `of` who may verify.
 fn gateway(of: u128) -> Authority {
     Authority {
         organization: Some(OrganizationId(Ulid(of))),
@@ -72,8 +77,8 @@ fn gateway(of: u128) -> Authority {
     }
 }
 
-fn plain<'a>(authority: &'a Authority, key: &'a str) -> Ask<'a> {
-    Ask {
+fn plain<'a>(authority: &'a Authority, key: &'a str) -> VerificationQuery<'a> {
+    VerificationQuery {
         authority,
         key,
         required_scopes: &[],
@@ -88,56 +93,65 @@ fn plain<'a>(authority: &'a Authority, key: &'a str) -> Ask<'a> {
 fn the_first_code_that_applies_is_the_answer() {
     let (operator, stranger) = (operator(), gateway(2));
     let nonsense = ["no:such".to_owned()];
-    for code in Code::ALL {
+    for code in VerificationCode::ALL {
         let index = index();
-        let has = |fault: Code| code <= fault;
+        let has = |fault: VerificationCode| code <= fault;
         let mut owner = member(7, "owner");
-        owner.removed = has(Code::OwnerInactive);
+        owner.removed = has(VerificationCode::OwnerInactive);
         put_member(&index, owner);
         let mut record = credential(1, 1);
         record.owner = Owner::User(UserId(Ulid(7)));
         record.project = Some(ProjectId(Ulid(3)));
-        record.disabled = has(Code::Disabled);
-        record.expires_at = Some(Timestamp(if has(Code::Expired) { 100 } else { 101 }));
-        record.secrets[0].ends_at = has(Code::Rotated).then_some(NOW);
-        record.ended = has(Code::Revoked).then(|| ended(NOW));
+        record.disabled = has(VerificationCode::Disabled);
+        record.expires_at = Some(Timestamp(if has(VerificationCode::Expired) {
+            100
+        } else {
+            101
+        }));
+        record.secrets[0].ends_at = has(VerificationCode::Rotated).then_some(NOW);
+        record.ended = has(VerificationCode::Revoked).then(|| ended(NOW));
         put(&index, &record);
 
         let mut key = token(record.secrets[0].id);
-        if code == Code::Malformed {
+        if code == VerificationCode::Malformed {
             // Another last digit of the checksum.
             let last = key.pop();
             key.push(if last == Some('0') { '1' } else { '0' });
         }
-        let ask = Ask {
-            authority: if has(Code::NotFound) {
+        let ask = VerificationQuery {
+            authority: if has(VerificationCode::NotFound) {
                 &stranger
             } else {
                 &operator
             },
             key: &key,
-            required_scopes: if has(Code::InsufficientScope) {
+            required_scopes: if has(VerificationCode::InsufficientScope) {
                 &nonsense
             } else {
                 &[]
             },
-            project: Some(ProjectId(Ulid(if has(Code::WrongProject) { 4 } else { 3 }))),
+            project: Some(ProjectId(Ulid(if has(VerificationCode::WrongProject) {
+                4
+            } else {
+                3
+            }))),
             any_project: false,
-            organization: has(Code::WrongOrganization).then_some(OrganizationId(Ulid(9))),
+            organization: has(VerificationCode::WrongOrganization)
+                .then_some(OrganizationId(Ulid(9))),
         };
         let verdict = index.verify(&ask, NOW);
-        assert_eq!(verdict.code, code, "{}", code.name());
+        assert_eq!(verdict.code, code, "{}", code.wire_name());
         check_shown(&verdict, &record);
     }
 }
 
 /// Nothing of what is not there, little of what has ended, all of the rest.
-fn check_shown(verdict: &Verdict, record: &Unpacked) {
+fn check_shown(verdict: &VerificationResult, record: &Unpacked) {
     match (verdict.code, &verdict.key) {
-        (Code::Malformed | Code::NotFound, None) => {}
+        (VerificationCode::Malformed | VerificationCode::NotFound, None) => {}
         (
-            Code::Revoked | Code::Rotated | Code::Expired,
-            Some(Shown::Ended {
+            VerificationCode::Revoked | VerificationCode::Rotated | VerificationCode::Expired,
+            Some(ShownCredential::Ended {
                 id,
                 kind,
                 organization,
@@ -151,17 +165,20 @@ fn check_shown(verdict: &Verdict, record: &Unpacked) {
             assert_eq!(*secret, record.secrets[0].id);
             assert_eq!(verdict.valid_until, None);
         }
-        (_, Some(Shown::Whole { credential, .. })) if verdict.code > Code::Expired => {
+        (_, Some(ShownCredential::Full { credential, .. }))
+            if verdict.code > VerificationCode::Expired =>
+        {
             assert_eq!(credential.unpacked(), *record);
             assert_eq!(verdict.valid_until, record.expires_at);
         }
-        (code, shown) => panic!("{} shows {shown:?}", code.name()),
+        (code, shown) => panic!("{} shows {shown:?}", code.wire_name()),
     }
 }
 
 #[test]
 fn codes_have_names_and_statuses() {
-    let names = Code::ALL.map(|code| format!("{} {}", code.name(), code.status()));
+    let names =
+        VerificationCode::ALL.map(|code| format!("{} {}", code.wire_name(), code.http_status()));
     assert_eq!(
         names.join(", "),
         "malformed 401, not_found 401, revoked 401, rotated 401, expired 401, disabled 401, \
@@ -184,23 +201,28 @@ fn other_tenants_keys_do_not_exist() {
     let (own, stranger, operator) = (gateway(1), gateway(2), operator());
     let named = |of| Some(OrganizationId(Ulid(of)));
     for (authority, key, organization, expected) in [
-        (&own, key.as_str(), None, Code::Valid),
-        (&own, &key, named(1), Code::Valid),
-        (&own, &key, named(2), Code::NotFound),
-        (&stranger, &key, None, Code::NotFound),
-        (&stranger, &key, named(1), Code::NotFound),
-        (&operator, &key, None, Code::Valid),
-        (&operator, &key, named(1), Code::Valid),
-        (&operator, &key, named(2), Code::WrongOrganization),
-        (&operator, &unknown, None, Code::NotFound),
-        // A foreign form that is not there for who asks looks like one that is nowhere.
-        (&own, "ghp_foreign", None, Code::Valid),
-        (&stranger, "ghp_foreign", None, Code::Malformed),
-        (&own, "ghp_unknown", None, Code::Malformed),
-        (&own, "", None, Code::Malformed),
-        (&own, &too_long, None, Code::Malformed),
+        (&own, key.as_str(), None, VerificationCode::Valid),
+        (&own, &key, named(1), VerificationCode::Valid),
+        (&own, &key, named(2), VerificationCode::NotFound),
+        (&stranger, &key, None, VerificationCode::NotFound),
+        (&stranger, &key, named(1), VerificationCode::NotFound),
+        (&operator, &key, None, VerificationCode::Valid),
+        (&operator, &key, named(1), VerificationCode::Valid),
+        (
+            &operator,
+            &key,
+            named(2),
+            VerificationCode::WrongOrganization,
+        ),
+        (&operator, &unknown, None, VerificationCode::NotFound),
+        // A foreign form that the caller may not see looks like one that does not exist.
+        (&own, "ghp_foreign", None, VerificationCode::Valid),
+        (&stranger, "ghp_foreign", None, VerificationCode::Malformed),
+        (&own, "ghp_unknown", None, VerificationCode::Malformed),
+        (&own, "", None, VerificationCode::Malformed),
+        (&own, &too_long, None, VerificationCode::Malformed),
     ] {
-        let ask = Ask {
+        let ask = VerificationQuery {
             organization,
             ..plain(authority, key)
         };
@@ -235,18 +257,18 @@ fn a_bound_key_is_for_its_project_and_an_unbound_one_for_those_of_its_organizati
     put(&index, &bound);
     let operator = operator();
     for (record, project, any_project, expected) in [
-        (&unbound, None, false, Code::Valid),
-        (&unbound, Some(3), false, Code::Valid),
-        (&unbound, Some(5), false, Code::WrongProject),
-        (&unbound, Some(9), true, Code::WrongProject),
-        (&bound, None, false, Code::WrongProject),
-        (&bound, None, true, Code::Valid),
-        (&bound, Some(3), false, Code::Valid),
-        (&bound, Some(4), false, Code::WrongProject),
-        (&bound, Some(4), true, Code::WrongProject),
+        (&unbound, None, false, VerificationCode::Valid),
+        (&unbound, Some(3), false, VerificationCode::Valid),
+        (&unbound, Some(5), false, VerificationCode::WrongProject),
+        (&unbound, Some(9), true, VerificationCode::WrongProject),
+        (&bound, None, false, VerificationCode::WrongProject),
+        (&bound, None, true, VerificationCode::Valid),
+        (&bound, Some(3), false, VerificationCode::Valid),
+        (&bound, Some(4), false, VerificationCode::WrongProject),
+        (&bound, Some(4), true, VerificationCode::WrongProject),
     ] {
         let key = token(record.secrets[0].id);
-        let ask = Ask {
+        let ask = VerificationQuery {
             project: project.map(|id| ProjectId(Ulid(id))),
             any_project,
             ..plain(&operator, &key)
@@ -310,13 +332,17 @@ fn scopes_are_shown_as_granted_and_asked_for_as_they_stand() {
         (record.owner, record.grant) = (owner, Arc::new(grant));
         put(&index, &record);
         let (key, required) = (token(record.secrets[0].id), [required.to_owned()]);
-        let ask = Ask {
+        let ask = VerificationQuery {
             required_scopes: &required,
             ..plain(&operator, &key)
         };
         let verdict = index.verify(&ask, NOW);
-        assert_eq!(verdict.code == Code::Valid, expected, "case {id}");
-        let scopes = verdict.key.unwrap().scopes().join(" ");
+        assert_eq!(
+            verdict.code == VerificationCode::Valid,
+            expected,
+            "case {id}"
+        );
+        let scopes = verdict.key.unwrap().granted_scopes().join(" ");
         assert!(!scopes.is_empty());
         assert!(shown.is_none_or(|shown| shown == scopes), "{scopes}");
     }
@@ -338,30 +364,30 @@ fn a_rotated_secret_lives_through_its_grace_and_is_revoked_with_its_credential()
         let verdict = index.verify(&plain(&operator, key), Timestamp(now));
         (verdict.code, verdict.valid_until.map(|at| at.0))
     };
-    assert_eq!(at(&old, 149), (Code::Valid, Some(150)));
-    assert_eq!(at(&old, 150), (Code::Rotated, None));
-    assert_eq!(at(&new, 150), (Code::Valid, Some(1_000)));
-    assert_eq!(at(&new, 1_000), (Code::Expired, None));
+    assert_eq!(at(&old, 149), (VerificationCode::Valid, Some(150)));
+    assert_eq!(at(&old, 150), (VerificationCode::Rotated, None));
+    assert_eq!(at(&new, 150), (VerificationCode::Valid, Some(1_000)));
+    assert_eq!(at(&new, 1_000), (VerificationCode::Expired, None));
     // The next event after the grace changes no answer, nor does a clock read just before it.
     record.stamp = stamp(3, Timestamp(200));
     record.disabled = true;
     put(&index, &record);
-    assert_eq!(at(&old, 200), (Code::Rotated, None));
-    assert_eq!(at(&old, 149), (Code::Rotated, None));
-    assert_eq!(at(&new, 200).0, Code::Disabled);
+    assert_eq!(at(&old, 200), (VerificationCode::Rotated, None));
+    assert_eq!(at(&old, 149), (VerificationCode::Rotated, None));
+    assert_eq!(at(&new, 200).0, VerificationCode::Disabled);
     assert_eq!(
         index
             .authenticate(&new, Timestamp(200))
             .map_err(|refused| refused.code)
             .err(),
-        Some(Code::Disabled)
+        Some(VerificationCode::Disabled)
     );
     record.ended = Some(ended(Timestamp(300)));
     record.stamp = stamp(4, Timestamp(300));
     put(&index, &record);
-    assert_eq!(at(&old, 300), (Code::Revoked, None));
-    assert_eq!(at(&new, 300), (Code::Revoked, None));
-    assert_eq!(index.secrets_len(), 2);
+    assert_eq!(at(&old, 300), (VerificationCode::Revoked, None));
+    assert_eq!(at(&new, 300), (VerificationCode::Revoked, None));
+    assert_eq!(index.secret_count(), 2);
 }
 
 /// Two threads verify while keys are made, so that the maps grow under them, and revoked.
@@ -383,12 +409,18 @@ fn what_is_revoked_is_never_accepted_again() {
                     checked += 1;
                     if dead > 0 {
                         let key = &tokens[usize::try_from(checked % dead).unwrap()];
-                        assert_eq!(whole(&index, key).code, Code::Revoked);
+                        assert_eq!(
+                            verify_as_operator(&index, key).code,
+                            VerificationCode::Revoked
+                        );
                     }
                     if alive > 0 {
                         let key = &tokens[usize::try_from(alive - 1).unwrap()];
-                        let code = whole(&index, key).code;
-                        assert!(matches!(code, Code::Valid | Code::Revoked), "{code:?}");
+                        let code = verify_as_operator(&index, key).code;
+                        assert!(
+                            matches!(code, VerificationCode::Valid | VerificationCode::Revoked),
+                            "{code:?}"
+                        );
                     }
                 }
             });
@@ -402,5 +434,5 @@ fn what_is_revoked_is_never_accepted_again() {
             revoked.store(id, Ordering::Release);
         }
     });
-    assert_eq!(index.secrets_len(), tokens.len());
+    assert_eq!(index.secret_count(), tokens.len());
 }

@@ -15,7 +15,9 @@ use crate::domain::record::{Grant, Member, Secret, ServiceAccount, Status, Unpac
 use crate::domain::state::Changes;
 use crate::domain::time::Timestamp;
 use crate::views::fixtures::{credential, ended, grant, packed, secret, stamp, token};
-use crate::views::index::{Ask, Code, Index, Shown};
+use crate::views::index::{
+    ShownCredential, VerificationCode, VerificationIndex, VerificationQuery,
+};
 
 const ROLES: [&str; 4] = ["viewer", "administrator", "owner", "no_such_role"];
 const REQUIRED: [&str; 5] = [
@@ -266,41 +268,46 @@ impl Model {
         Authority::of_credential(&packed(record), &standing, &self.catalogue)
     }
 
-    fn code(&self, record: &Unpacked, secret: &Secret, ask: &Ask<'_>) -> Code {
+    fn code(
+        &self,
+        record: &Unpacked,
+        secret: &Secret,
+        ask: &VerificationQuery<'_>,
+    ) -> VerificationCode {
         let asks_own = ask.authority.organization == Some(record.organization)
             && ask
                 .organization
                 .is_none_or(|named| named == record.organization);
         let holds = |scopes: ScopeSet, name: &String| self.catalogue.holds(scopes, name);
         if !asks_own && !ask.authority.platform {
-            Code::NotFound
+            VerificationCode::NotFound
         } else if packed(record).status(self.now) == Status::Revoked {
-            Code::Revoked
+            VerificationCode::Revoked
         } else if secret.ends_at.is_some_and(|at| at <= self.now) {
-            Code::Rotated
+            VerificationCode::Rotated
         } else if packed(record).status(self.now) == Status::Expired {
-            Code::Expired
+            VerificationCode::Expired
         } else if packed(record).status(self.now) == Status::Disabled {
-            Code::Disabled
+            VerificationCode::Disabled
         } else if !self.standing(record.owner).is_active() {
-            Code::OwnerInactive
+            VerificationCode::OwnerInactive
         } else if ask
             .organization
             .is_some_and(|named| named != record.organization)
         {
-            Code::WrongOrganization
+            VerificationCode::WrongOrganization
         } else {
             let scopes = self.authority(record).scopes;
             if ask.required_scopes.iter().all(|name| holds(scopes, name)) {
-                Code::Valid
+                VerificationCode::Valid
             } else {
-                Code::InsufficientScope
+                VerificationCode::InsufficientScope
             }
         }
     }
 
     /// Every secret there is, asked about by everybody.
-    fn check(&self, index: &Index) {
+    fn check(&self, index: &VerificationIndex) {
         let askers = [operator(), gateway(1), gateway(2)];
         let organizations = [None, Some(OrganizationId(Ulid(1)))];
         for record in &self.credentials {
@@ -312,7 +319,7 @@ impl Model {
                     let required = REQUIRED[(record.id.0.0 as usize + number) % REQUIRED.len()];
                     let required = [required.to_owned()];
                     for required_scopes in [&[], required.as_slice()] {
-                        let ask = Ask {
+                        let ask = VerificationQuery {
                             authority: asker,
                             key: &key,
                             required_scopes,
@@ -322,9 +329,9 @@ impl Model {
                         };
                         let verdict = index.verify(&ask, self.now);
                         assert_eq!(verdict.code, self.code(record, secret, &ask));
-                        let twice = index.verify_all(&[ask, ask], self.now);
+                        let twice = index.verify_many(&[ask, ask], self.now);
                         assert_eq!(twice, [verdict.clone(), verdict.clone()]);
-                        if let Some(Shown::Whole { credential, .. }) = &verdict.key {
+                        if let Some(ShownCredential::Full { credential, .. }) = &verdict.key {
                             assert_eq!(credential.unpacked(), *record);
                             assert_eq!(verdict.valid_until, secret.valid_until(credential));
                         }
@@ -336,10 +343,10 @@ impl Model {
     }
 
     /// Who authenticates has the very authority that commands are decided by.
-    fn check_caller(&self, index: &Index, record: &Unpacked, secret: &Secret) {
+    fn check_caller(&self, index: &VerificationIndex, record: &Unpacked, secret: &Secret) {
         let operator = operator();
         let key = token(secret.id);
-        let ask = Ask {
+        let ask = VerificationQuery {
             authority: &operator,
             key: &key,
             required_scopes: &[],
@@ -349,7 +356,7 @@ impl Model {
         };
         match index.authenticate(&key, self.now) {
             Ok(caller) => {
-                assert_eq!(self.code(record, secret, &ask), Code::Valid);
+                assert_eq!(self.code(record, secret, &ask), VerificationCode::Valid);
                 assert_eq!(caller.authority, self.authority(record));
                 let actor = crate::domain::command::Actor::Bearer {
                     credential: CredentialId(record.id.0),
@@ -384,7 +391,7 @@ proptest! {
 
     #[test]
     fn verdicts_equal_a_plain_model(ops in proptest::collection::vec(op(), 1..60)) {
-        let index = Index::new(Arc::default());
+        let index = VerificationIndex::new(Arc::default());
         let mut model = Model::new();
         index.apply(&Changes {
             catalogue: Some(Arc::clone(&model.catalogue)),

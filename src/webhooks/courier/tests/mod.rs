@@ -56,8 +56,8 @@ fn what_the_ledger_is_goes_to_whoever_asks_for_it() {
         world.endpoint(&other, &["api_key.*"], false);
         let position = world.create_key("CI pipeline");
         let tiles = world.ledger.tiles();
-        assert!(tiles.wait_for(position, PATIENCE).await);
-        let published = tiles.published().unwrap();
+        assert!(tiles.wait_until_published(position, PATIENCE).await);
+        let published = tiles.newest_published().unwrap();
         let told = world
             .ledger
             .announce_checkpoint(position, world.organization)
@@ -70,7 +70,7 @@ fn what_the_ledger_is_goes_to_whoever_asks_for_it() {
         assert_eq!(body["data"]["size"], published.checkpoint.size);
         assert_eq!(body["data"]["checkpoint"], *published.note);
         // The key's event was the newest of the organization.
-        let payload = world.ledger.reader().read(position).unwrap();
+        let payload = world.ledger.reader().read_payload(position).unwrap();
         let newest = hex::encode(crate::domain::envelope::commitment(&payload).0);
         assert_eq!(body["data"]["organization_commitment"], newest);
         world.create_key("another");

@@ -255,7 +255,7 @@ impl World {
 
     pub(super) fn status(&self, endpoint: EndpointId) -> EndpointStatus {
         let directory = &self.ledger.views().directory;
-        let found = directory.endpoint(self.organization, endpoint);
+        let found = directory.webhook_endpoint(self.organization, endpoint);
         found.unwrap().status
     }
 
