@@ -22,6 +22,7 @@ pub(crate) mod webhooks;
 pub(crate) mod document;
 pub(crate) mod metrics;
 pub(crate) mod service;
+mod state;
 
 #[cfg(test)]
 mod tests;
@@ -29,8 +30,10 @@ mod tests;
 use std::sync::atomic::Ordering;
 
 use axum::Router;
+use axum::extract::FromRef;
 use tokio::net::TcpListener;
 
+use crate::api::state::ApiState;
 use crate::config::LedgerPrefix;
 use crate::ledger::Ledger;
 use crate::web::app::App;
@@ -38,12 +41,12 @@ use crate::web::connections;
 use crate::web::frame::Frame;
 use crate::web::problem::Problem;
 
-pub use crate::web::app::HttpSettings;
+pub use crate::web::http_settings::HttpSettings;
 pub use crate::web::problem::{FieldProblem, ProblemBody};
 pub use crate::web::spans::{RequestTracer, SpanCounts};
 pub use crate::web::tls::{Tls, WrongCertificate};
 
-fn parts(prefix: &LedgerPrefix) -> (Router<App>, utoipa::openapi::OpenApi) {
+fn parts(prefix: &LedgerPrefix) -> (Router<ApiState>, utoipa::openapi::OpenApi) {
     let (router, mut document) = routes::routes(prefix).split_for_parts();
     document::complete(&mut document);
     (router, document)
@@ -63,17 +66,18 @@ pub fn router(ledger: Ledger, settings: HttpSettings) -> Router {
 fn app(ledger: Ledger, settings: HttpSettings) -> (Router, App) {
     let (router, document) = parts(&settings.ledger_prefix);
     let documents = document::Texts::of(&document);
-    let app = App::new(ledger, settings, documents);
-    (layered(router, app.clone()), app)
+    let app = App::new(ledger, settings);
+    let state = ApiState::new(app.clone(), documents);
+    (layered(router, state), app)
 }
 
 /// The routes in their frame.
-fn layered(router: Router<App>, app: App) -> Router {
+fn layered(router: Router<ApiState>, state: ApiState) -> Router {
     router
         .method_not_allowed_fallback(routes::method_not_allowed)
         .fallback(no_such_route)
-        .layer(Frame(app.clone(), route_rules::of))
-        .with_state(app)
+        .layer(Frame(App::from_ref(&state), route_rules::of))
+        .with_state(state)
 }
 
 /// Files that the service has open when it is as busy as it may be.

@@ -16,6 +16,7 @@ use crate::api::credentials::{
 use crate::api::organizations::{
     members, organization, platform_accounts, projects, workspace_accounts,
 };
+use crate::api::state::ApiState;
 use crate::api::verification::{forward_auth, oauth, revocations, verify};
 use crate::api::webhooks::{deliveries, endpoints, pull, pull_stream, replay};
 use crate::api::{document, ledger, metrics, service, sessions, usage};
@@ -28,7 +29,7 @@ use crate::web::auth::Caller;
 use crate::web::problem::Problem;
 
 /// Every route, with its part of the document.
-pub(crate) fn routes(prefix: &LedgerPrefix) -> OpenApiRouter<App> {
+pub(crate) fn routes(prefix: &LedgerPrefix) -> OpenApiRouter<ApiState> {
     OpenApiRouter::with_openapi(document::Head::openapi())
         .nest(prefix.as_str(), ledger::tiles::routes())
         .merge(platform_routes())
@@ -62,14 +63,14 @@ pub(crate) fn routes(prefix: &LedgerPrefix) -> OpenApiRouter<App> {
 }
 
 /// What the service tells of itself on a listener of its own.
-pub(crate) fn about_itself() -> Router<App> {
+pub(crate) fn about_itself() -> Router<ApiState> {
     Router::new()
         .route("/metrics", get(metrics::show_all))
         .route("/livez", get(service::livez))
         .route("/readyz", get(service::readyz_in_detail))
 }
 
-fn platform_routes() -> OpenApiRouter<App> {
+fn platform_routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(organization::create, organization::list))
         .routes(routes!(organization::show, organization::update))
@@ -119,7 +120,7 @@ fn platform_routes() -> OpenApiRouter<App> {
 }
 
 /// The surfaces of the caller's own organization, one a kind.
-fn workspace_routes() -> OpenApiRouter<App> {
+fn workspace_routes() -> OpenApiRouter<ApiState> {
     let personal = OpenApiRouter::new()
         .routes(routes!(personal_tokens::create, personal_tokens::list))
         .routes(routes!(personal_tokens::show, personal_tokens::remove))
@@ -193,7 +194,7 @@ fn workspace_routes() -> OpenApiRouter<App> {
 }
 
 /// Members in person.
-fn session_routes() -> OpenApiRouter<App> {
+fn session_routes() -> OpenApiRouter<ApiState> {
     use sessions::me;
     OpenApiRouter::new()
         .routes(routes!(sessions::create))

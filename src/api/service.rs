@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::sync::atomic::Ordering;
 
+use std::sync::Arc;
+
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header;
@@ -12,6 +14,7 @@ use axum::{Extension, Json};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::api::document::Texts;
 use crate::api::metrics::is_local;
 use crate::domain::time::Timestamp;
 use crate::ledger::Health;
@@ -143,16 +146,16 @@ fn readiness(app: &App, detailed: bool) -> Result<Json<Readiness>, Problem> {
 /// The OpenAPI document, version 3.1.
 #[utoipa::path(get, path = "/openapi.json", tag = "service", security(()),
     responses((status = 200, body = Object, description = "The document.")))]
-pub(crate) async fn openapi(State(app): State<App>) -> Response {
-    document(app.documents.newest.clone())
+pub(crate) async fn openapi(State(texts): State<Arc<Texts>>) -> Response {
+    document(texts.newest.clone())
 }
 
 /// The same document as OpenAPI 3.0, without webhooks: for generators of clients that do not know
 /// version 3.1.
 #[utoipa::path(get, path = "/openapi-3.0.json", tag = "service", security(()),
     responses((status = 200, body = Object, description = "The document.")))]
-pub(crate) async fn openapi_3_0(State(app): State<App>) -> Response {
-    document(app.documents.openapi_3_0.clone())
+pub(crate) async fn openapi_3_0(State(texts): State<Arc<Texts>>) -> Response {
+    document(texts.openapi_3_0.clone())
 }
 
 fn document(text: Bytes) -> Response {

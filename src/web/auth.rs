@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use axum::http::header;
 use axum::http::request::Parts;
 
@@ -35,10 +35,15 @@ pub(crate) struct Caller {
     slot: UsedSlot,
 }
 
-impl FromRequestParts<App> for Caller {
+impl<S> FromRequestParts<S> for Caller
+where
+    S: Send + Sync,
+    App: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let app = &App::from_ref(state);
         let cookie = cookie::presented(&parts.headers, &app.settings.public_url)?;
         let value = match (parts.headers.get(header::AUTHORIZATION), cookie) {
             (Some(_), Some(_)) => {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRef, FromRequestParts, Request};
 use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -21,6 +21,7 @@ use crate::web::auth::Caller;
 use crate::web::body;
 use crate::web::body::{Body, SecretBody};
 use crate::web::context::Context;
+use crate::web::past_reads::HeldPast;
 use crate::web::problem::Problem;
 
 /// A call whose credential or session is accepted.
@@ -30,11 +31,16 @@ pub(crate) struct Call {
     pub(crate) context: Context,
 }
 
-impl FromRequestParts<App> for Call {
+impl<S> FromRequestParts<S> for Call
+where
+    S: Send + Sync,
+    App: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let caller = Caller::from_request_parts(parts, app).await?;
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let app = &App::from_ref(state);
+        let caller = Caller::from_request_parts(parts, state).await?;
         Ok(Self {
             app: app.clone(),
             caller,
@@ -44,6 +50,12 @@ impl FromRequestParts<App> for Call {
 }
 
 impl Call {
+    /// A place for one reading of an organization's past, which holds nothing yet.
+    pub(crate) fn hold_past(&self) -> Result<HeldPast, Problem> {
+        let tenant = self.caller.authority.organization;
+        self.app.past.begin(tenant, self.context.address(&self.app))
+    }
+
     /// What can be read.
     pub(crate) fn views(&self) -> &Views {
         self.app.ledger.views()

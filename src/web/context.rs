@@ -127,10 +127,10 @@ pub(crate) fn address_of(request: &Request, app: &App) -> Option<IpAddr> {
     Some(client_address(peer, request.headers(), trusted))
 }
 
-impl FromRequestParts<App> for Context {
+impl<S: Send + Sync> FromRequestParts<S> for Context {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         Ok(Self::take(parts))
     }
 }

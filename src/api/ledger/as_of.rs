@@ -5,7 +5,10 @@
 //! those of the moment. What is folded is read within a bound of time; lines are made as they are
 //! taken.
 
+use std::sync::Arc;
+
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, header};
 use axum::response::Response;
 use base64::Engine;
@@ -14,9 +17,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
-use crate::api::ledger::moment::{HeldPast, in_turn, off_thread};
+use crate::api::ledger::moment::{in_turn, off_thread};
+use crate::api::ledger::noted::{Noted, note};
 use crate::api::ledger::stored_events::{CutOff, NDJSON};
-use crate::api::ledger::{covered, may_read_ledger, noted};
+use crate::api::ledger::{covered, may_read_ledger};
 use crate::audit::past::Asked;
 use crate::domain::access::Action;
 use crate::domain::event::ledger::LedgerReading;
@@ -31,6 +35,7 @@ use crate::merkle::Frontier;
 use crate::web::call::Call;
 use crate::web::context::LEDGER_POSITION;
 use crate::web::lists::Query;
+use crate::web::past_reads::HeldPast;
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::streams::StreamAccess;
 
@@ -95,7 +100,7 @@ async fn folded<T: Send + 'static>(
     fold: impl FnOnce(&Ledger, &mut Pace<'_>) -> Result<T, HistoryError> + Send + 'static,
 ) -> Result<(T, HeldPast), Problem> {
     // It ends with the reading, also after the caller has gone away.
-    let mut held = call.app.past.begin(call)?;
+    let mut held = call.hold_past()?;
     let read = move |ledger: &Ledger, turn: &mut Turn| {
         let folded = held.reading(turn, |pace| fold(ledger, pace))?;
         Ok::<_, HistoryError>((folded, held))
@@ -205,13 +210,17 @@ async fn root(call: &Call, moment: Moment) -> Result<String, Problem> {
             ("Ledger-Position" = u64, description = "Of the last event that counts."),
             ("Ledger-Root" = String, description = "The root of the tree up to there, base64."))),
         (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn state(call: Call, query: Query<StateAsked>) -> Result<Response, Problem> {
+pub(crate) async fn state(
+    State(noted): State<Arc<Noted>>,
+    call: Call,
+    query: Query<StateAsked>,
+) -> Result<Response, Problem> {
     call.may_at_home(Action::ReadLedger)?;
     let asked = query.read()?;
     let organization = organization(&call, asked.organization_id.as_deref())?;
     call.wait().await?;
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
-    noted::note(&call, Some(organization), LedgerReading::State).await?;
+    note(&noted, &call, Some(organization), LedgerReading::State).await?;
     let events = moment.events();
     let folding = folded(&call, move |ledger, pace| {
         let fold = ledger.folded(Some(organization), events, pace)?;
@@ -240,7 +249,11 @@ pub(crate) async fn state(call: Call, query: Query<StateAsked>) -> Result<Respon
             ("Ledger-Position" = u64, description = "Of the last event that counts."),
             ("Ledger-Root" = String, description = "The root of the tree up to there, base64."))),
         (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn diff(call: Call, query: Query<DiffAsked>) -> Result<Response, Problem> {
+pub(crate) async fn diff(
+    State(noted): State<Arc<Noted>>,
+    call: Call,
+    query: Query<DiffAsked>,
+) -> Result<Response, Problem> {
     call.may_at_home(Action::ReadLedger)?;
     let asked = query.read()?;
     let organization = organization(&call, asked.organization_id.as_deref())?;
@@ -252,7 +265,7 @@ pub(crate) async fn diff(call: Call, query: Query<DiffAsked>) -> Result<Response
     if to.events() < from.events() {
         return Err(Problem::invalid_query("to", "must not lie before from"));
     }
-    noted::note(&call, Some(organization), LedgerReading::Diff).await?;
+    note(&noted, &call, Some(organization), LedgerReading::Diff).await?;
     let span = (from.events(), to.events());
     let folding = folded(&call, move |ledger, pace| {
         let differences = ledger.differences(organization, span, pace)?;
@@ -283,7 +296,11 @@ pub(crate) async fn diff(call: Call, query: Query<DiffAsked>) -> Result<Response
             ("Ledger-Position" = u64, description = "Of the last event that counts."),
             ("Ledger-Root" = String, description = "The root of the tree up to there, base64."))),
         (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn who_could(call: Call, query: Query<WhoAsked>) -> Result<Response, Problem> {
+pub(crate) async fn who_could(
+    State(noted): State<Arc<Noted>>,
+    call: Call,
+    query: Query<WhoAsked>,
+) -> Result<Response, Problem> {
     call.may_at_home(Action::ReadLedger)?;
     let asked = query.read()?;
     let organization = organization(&call, asked.organization_id.as_deref())?;
@@ -299,7 +316,7 @@ pub(crate) async fn who_could(call: Call, query: Query<WhoAsked>) -> Result<Resp
     let scopes = asked.scope.iter().flat_map(|text| text.split(','));
     let scopes: Vec<String> = scopes.map(str::to_owned).collect();
     let moment = moment(&call, "as_of", asked.as_of.as_deref()).await?;
-    noted::note(&call, Some(organization), LedgerReading::WhoCould).await?;
+    note(&noted, &call, Some(organization), LedgerReading::WhoCould).await?;
     let asked = Asked {
         scopes,
         project,

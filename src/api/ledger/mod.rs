@@ -44,7 +44,10 @@ async fn covered(call: &Call, position: u64) -> Result<(), Problem> {
     if size > position {
         return Ok(());
     }
-    let _waiting = call.app.past.wait_for_checkpoint(call)?;
+    let _waiting = call
+        .app
+        .past
+        .wait_for_checkpoint(call.caller.authority.organization)?;
     match tiles.wait_until_published(position, WITHIN).await {
         true => Ok(()),
         false => Err(not_published()),

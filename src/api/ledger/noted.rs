@@ -50,12 +50,12 @@ impl Noted {
 
 /// Notes a reading of an organization's events, or of all.
 pub(crate) async fn note(
+    noted: &Noted,
     call: &Call,
     organization: Option<OrganizationId>,
     what: LedgerReading,
 ) -> Result<(), Problem> {
     let reader = call.caller.authority.via.map(|via| (via, organization));
-    let noted = &call.app.noted;
     let now_ms = call.app.ledger.monotonic_ms();
     if reader.is_some_and(|reader| !noted.begins(reader, now_ms)) {
         return Ok(());

@@ -8,14 +8,17 @@
 use std::sync::Arc;
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 use serde::Deserialize;
 
+use crate::api::ledger::may_read_ledger;
+use crate::api::ledger::noted::{Noted, note};
 use crate::api::ledger::position::first_position_from;
-use crate::api::ledger::{may_read_ledger, noted};
+use crate::api::webhooks::pull::Pull;
 use crate::domain::access::Action;
 use crate::domain::envelope::Event;
 use crate::domain::event::Fact;
@@ -226,7 +229,12 @@ impl Actor {
             ("Ledger-Position" = u64, description = "Everything up to here is in the answer, \
                 unless `limit` or `to` ends it before."))),
         (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    State(noted): State<Arc<Noted>>,
+    State(pull): State<Arc<Pull>>,
+    call: Call,
+    query: Query<Asked>,
+) -> Result<Response, Problem> {
     call.may_at_home(Action::ReadLedger)?;
     let asked = query.read()?;
     let organization = asked.organization(&call)?;
@@ -247,12 +255,8 @@ pub(crate) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Pr
         Some(point) => first_position_from(point, &call).await?.min(shown),
         None => shown,
     };
-    noted::note(&call, organization, LedgerReading::Events).await?;
-    let open = call
-        .app
-        .pull
-        .streams
-        .open(call.caller.authority.organization)?;
+    note(&noted, &call, organization, LedgerReading::Events).await?;
+    let open = pull.streams.open(call.caller.authority.organization)?;
     let reading = Reading {
         caller: StreamAccess::of(&call, may_read_ledger(organization)),
         wanted: Arc::new(wanted),

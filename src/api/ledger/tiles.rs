@@ -3,7 +3,7 @@
 //! Nothing here depends on who asks, so that any cache may stand in front. With
 //! `--ledger-public=false` only who may read the ledger is let in.
 
-use axum::extract::{FromRequestParts, OriginalUri, State};
+use axum::extract::{FromRef, FromRequestParts, OriginalUri, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -12,6 +12,7 @@ use utoipa_axum::routes;
 
 use crate::api::ledger::moment;
 use crate::api::ledger::not_published;
+use crate::api::state::ApiState;
 use crate::domain::access::Action;
 use crate::merkle::TileId;
 use crate::web::app::App;
@@ -27,7 +28,7 @@ const TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
 /// The routes, without the prefix.
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(checkpoint))
         .routes(routes!(vkey))
@@ -37,14 +38,19 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
 /// Somebody who may see the tree: everybody, unless the operator has closed it.
 pub(crate) struct Admitted;
 
-impl FromRequestParts<App> for Admitted {
+impl<S> FromRequestParts<S> for Admitted
+where
+    S: Send + Sync,
+    App: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let app = &App::from_ref(state);
         if !app.settings.ledger_closed {
             return Ok(Self);
         }
-        let caller = Caller::from_request_parts(parts, app).await?;
+        let caller = Caller::from_request_parts(parts, state).await?;
         caller.may_at_home(app, Action::ReadLedger)?;
         Ok(Self)
     }

@@ -7,7 +7,8 @@
 
 use axum::http::StatusCode;
 
-use crate::api::sessions::attempts::Begun;
+use crate::api::sessions::SignIns;
+use crate::api::sessions::attempts::{Attempts, Begun};
 use crate::api::sessions::passwords::HashClient;
 use crate::api::sessions::unauthenticated::unauthenticated_submission;
 use crate::domain::canonical::address_key;
@@ -74,9 +75,14 @@ pub(crate) struct Fitting {
 }
 
 /// What a member signs in with, if the password is that of one member.
-pub(crate) async fn sign_in(app: &App, context: &Context, typed: Typed) -> Result<SignIn, Problem> {
+pub(crate) async fn sign_in(
+    app: &App,
+    sign_ins: &SignIns,
+    context: &Context,
+    typed: Typed,
+) -> Result<SignIn, Problem> {
     let account = Account::of_address(app, &typed.email, typed.organization);
-    let fitting = compare(app, context, &account, typed.password).await?;
+    let fitting = compare(app, sign_ins, context, &account, typed.password).await?;
     match fitting.as_slice() {
         [] => Err(Rejection::SignInRefused.into()),
         [one] => Ok(SignIn {
@@ -101,15 +107,16 @@ fn organization_required(several: &[Fitting]) -> Problem {
 /// next attempt waits for depends on members whose it is not.
 pub(crate) async fn compare(
     app: &App,
+    sign_ins: &SignIns,
     context: &Context,
     account: &Account,
     password: Password,
 ) -> Result<Vec<Fitting>, Problem> {
     let address = context.address(app);
     let now_ms = app.ledger.monotonic_ms();
-    let admitted = app.attempts.admit(address, now_ms);
+    let admitted = sign_ins.attempts.admit(address, now_ms);
     admitted.map_err(Problem::too_many_attempts)?;
-    let begun = app.attempts.begin(&account.name, address, now_ms);
+    let begun = sign_ins.attempts.begin(&account.name, address, now_ms);
     let begun = begun.map_err(Problem::too_many_attempts)?;
     // Not of an organization that is named: strangers would take its members' places.
     let client = HashClient {
@@ -119,17 +126,17 @@ pub(crate) async fn compare(
     let (known, mut stored) = known(app, &account.members);
     stored.resize(account.hashes(is_alone(app)), None);
     let fits = match password.is_presentable() {
-        true => app.passwords.is_behind(client, password, stored).await,
+        true => sign_ins.passwords.is_behind(client, password, stored).await,
         false => Ok(vec![false; stored.len()]),
     };
     // Without a place nothing was compared; it counts at its network all the same.
-    let fits = fits.inspect_err(|_busy| app.attempts.undo(&begun))?;
+    let fits = fits.inspect_err(|_busy| sign_ins.attempts.undo(&begun))?;
     let fitting = known.into_iter().zip(fits).filter(|(_, fits)| *fits);
     let fitting: Vec<Fitting> = fitting.map(|(known, _)| known).collect();
     if fitting.is_empty() {
-        note(app, context, account, &begun);
+        note(app, &sign_ins.attempts, context, account, &begun);
     } else if !fitting.iter().any(|one| one.is_recent(app)) {
-        app.attempts.succeeded(&begun);
+        sign_ins.attempts.succeeded(&begun);
     }
     Ok(fitting)
 }
@@ -153,12 +160,12 @@ fn known(app: &App, members: &[(OrganizationId, UserId)]) -> (Vec<Fitting>, Vec<
 /// Notes failures of members that are there. Nothing waits for it: an answer that came later would
 /// tell that they are there. Where several organizations may be meant, none of them is told where
 /// the attempt came from.
-fn note(app: &App, context: &Context, account: &Account, begun: &Begun) {
+fn note(app: &App, attempts: &Attempts, context: &Context, account: &Account, begun: &Begun) {
     if account.members.is_empty() {
         // It takes no room of the notes either.
         return;
     }
-    let Some(failures) = app.attempts.failed(begun, app.ledger.monotonic_ms()) else {
+    let Some(failures) = attempts.failed(begun, app.ledger.monotonic_ms()) else {
         return;
     };
     let alone = is_alone(app);

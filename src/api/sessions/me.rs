@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use crate::api::ledger::moment::in_turn;
 use crate::api::sessions::by_password;
 use crate::api::sessions::by_password::Account;
 use crate::api::sessions::passwords::HashClient;
-use crate::api::sessions::set_cookie;
+use crate::api::sessions::{SignIns, set_cookie};
 use crate::domain::command::{Command, SetPassword, SignOut};
 use crate::domain::ids::{EventId, SessionId, Subject};
 use crate::domain::personal::Personal;
@@ -196,7 +196,11 @@ async fn ended_before(call: &Call, id: SessionId) -> Result<Option<Arc<Session>>
 #[utoipa::path(put, path = "/v1/me/password", tag = "me", security(("session" = [])),
     request_body = PasswordPut,
     responses((status = 200, body = MemberRecord), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn set_password(call: Call, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn set_password(
+    State(sign_ins): State<Arc<SignIns>>,
+    call: Call,
+    request: Request,
+) -> Result<Response, Problem> {
     let session = Arc::clone(call.session()?);
     let PasswordPut {
         password,
@@ -204,7 +208,7 @@ pub(crate) async fn set_password(call: Call, request: Request) -> Result<Respons
     } = body::secret_json(request, &call.context).await?.value;
     password.check()?;
     let current = match current_password {
-        Some(current) => Some(known(&call, &session, current).await?),
+        Some(current) => Some(known(&call, &sign_ins, &session, current).await?),
         None if session.is_of_recent_link(call.now()) => None,
         None => return Err(Rejection::PasswordProofNeeded.into()),
     };
@@ -213,7 +217,7 @@ pub(crate) async fn set_password(call: Call, request: Request) -> Result<Respons
         address: call.context.address(&call.app),
         organization: Some(session.organization),
     };
-    let hash = call.app.passwords.hash(client, password, salt).await?;
+    let hash = sign_ins.passwords.hash(client, password, salt).await?;
     let command = Command::SetPassword(SetPassword {
         organization: session.organization,
         password: Personal::new(hash),
@@ -230,13 +234,19 @@ pub(crate) async fn set_password(call: Call, request: Request) -> Result<Respons
 }
 
 /// The event that set the password which the member has shown to know.
-async fn known(call: &Call, session: &Session, current: Password) -> Result<EventId, Problem> {
+async fn known(
+    call: &Call,
+    sign_ins: &SignIns,
+    session: &Session,
+    current: Password,
+) -> Result<EventId, Problem> {
     let account = Account {
         name: session.user.to_string(),
         organization: Some(session.organization),
         members: vec![(session.organization, session.user)],
     };
-    let fitting = by_password::compare(&call.app, &call.context, &account, current).await?;
+    let fitting =
+        by_password::compare(&call.app, sign_ins, &call.context, &account, current).await?;
     let own = fitting.first().map(|own| own.set_by);
     own.ok_or_else(|| {
         let detail = "the current password is incorrect";

@@ -12,6 +12,8 @@ mod password_hash;
 mod passwords;
 mod unauthenticated;
 
+use std::sync::Arc;
+
 use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -28,11 +30,17 @@ use crate::web::app::App;
 use crate::web::context::Context;
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::{body, cookie};
+use attempts::Attempts;
 use by_password::Typed;
+use passwords::Passwords;
 use unauthenticated::unauthenticated_submission;
 
-pub(crate) use attempts::Attempts;
-pub(crate) use passwords::Passwords;
+/// What all who sign in share.
+#[derive(Default)]
+pub(crate) struct SignIns {
+    attempts: Attempts,
+    passwords: Passwords,
+}
 
 /// What somebody signs in with: a link's token, or an address and a password.
 #[derive(Deserialize, ToSchema)]
@@ -62,6 +70,7 @@ pub(crate) struct SignedInRecord {
     responses((status = 201, body = SignedInRecord), (status = "4XX", body = ProblemBody)))]
 pub(crate) async fn create(
     State(app): State<App>,
+    State(sign_ins): State<Arc<SignIns>>,
     context: Context,
     request: Request,
 ) -> Result<Response, Problem> {
@@ -72,7 +81,7 @@ pub(crate) async fn create(
             email: None,
             password: None,
             organization_id: None,
-        } => by_link(&app, &context, &token)?,
+        } => by_link(&app, &sign_ins.attempts, &context, &token)?,
         SignInRequest {
             sign_in_token: None,
             email: Some(email),
@@ -85,7 +94,7 @@ pub(crate) async fn create(
                 password,
                 organization: organization.map_err(|_no_id| no_organization())?,
             };
-            by_password::sign_in(&app, &context, typed).await?
+            by_password::sign_in(&app, &sign_ins, &context, typed).await?
         }
         SignInRequest { sign_in_token, .. } => return Err(neither(sign_in_token.is_some())),
     };
@@ -107,9 +116,14 @@ fn neither(has_token: bool) -> Problem {
     Problem::invalid_field("field_missing", "sign_in_token", message)
 }
 
-fn by_link(app: &App, context: &Context, token: &PresentedToken) -> Result<SignIn, Problem> {
+fn by_link(
+    app: &App,
+    attempts: &Attempts,
+    context: &Context,
+    token: &PresentedToken,
+) -> Result<SignIn, Problem> {
     let address = context.address(app);
-    let admitted = app.attempts.admit(address, app.ledger.monotonic_ms());
+    let admitted = attempts.admit(address, app.ledger.monotonic_ms());
     admitted.map_err(Problem::too_many_attempts)?;
     let hash = token.hash().ok_or(Rejection::SignInRefused)?;
     let means = app
@@ -118,7 +132,7 @@ fn by_link(app: &App, context: &Context, token: &PresentedToken) -> Result<SignI
         .sessions
         .sign_in_means_by_link(hash, app.ledger.now());
     let means = means.ok_or(Rejection::SignInRefused)?;
-    app.attempts.take_back(address);
+    attempts.take_back(address);
     Ok(SignIn {
         organization: means.organization,
         member: means.user,

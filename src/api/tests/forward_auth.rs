@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::api::tests::{Ask, Reply, World, ask};
 use crate::domain::kind::Kind;
 use crate::domain::record::Grant;
-use crate::web::app::HttpSettings;
+use crate::web::http_settings::HttpSettings;
 
 const IDENTITY: [&str; 7] = [
     "x-keyledger-key-id",

@@ -6,7 +6,7 @@ use crate::api::router;
 use crate::api::tests::usage;
 use crate::api::tests::usage::{calls, each, path, record};
 use crate::api::tests::{PEER, START, World, answered, ask};
-use crate::web::app::HttpSettings;
+use crate::web::http_settings::HttpSettings;
 
 #[test]
 fn gateways_and_introspection_leave_a_history() {

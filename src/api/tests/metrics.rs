@@ -9,7 +9,7 @@ use serde_json::json;
 use crate::api::router;
 use crate::api::tests::deliveries::{Receiver, begun, endpoint, inside, key};
 use crate::api::tests::{Ask, World, answered, ask};
-use crate::web::app::HttpSettings;
+use crate::web::http_settings::HttpSettings;
 
 pub(super) fn from(address: &str, path: &str) -> Ask {
     let mut asked = ask("GET", path);

@@ -70,7 +70,7 @@ use crate::ledger::boot::{self, Folder, Settings};
 use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;
 use crate::usage::{UsageHistory, UsageSettings};
-use crate::web::app::HttpSettings;
+use crate::web::http_settings::HttpSettings;
 use crate::webhooks::address::Guard;
 use crate::webhooks::client;
 use crate::webhooks::{Settings as WebhookSettings, Webhooks};

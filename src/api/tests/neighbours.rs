@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::api::ledger::moment::TILES_MAX;
+use crate::api::ledger::TILES_MAX;
 use crate::api::tests::{Ask, Reply, Tenant, World, answered, ask};
 use crate::ledger::turns::{self, BEGUN_EACH_MAX, WAITING_EACH_MAX};
 

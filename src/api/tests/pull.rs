@@ -11,7 +11,8 @@ use crate::api::{layered, parts};
 use crate::config::LedgerPrefix;
 use crate::domain::kind::Kind;
 use crate::domain::record::Grant;
-use crate::web::app::{App, HttpSettings};
+use crate::web::app::App;
+use crate::web::http_settings::HttpSettings;
 
 const PATH: &str = "/v1/events";
 const STREAM: &str = "/v1/events/stream";

@@ -10,19 +10,19 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::api::usage::outcome_named;
+use crate::api::usage::{ReportQuotas, outcome_named};
 use crate::domain::access::{Access, Action};
 use crate::domain::blot::without_secrets;
 use crate::domain::ids::{CredentialId, InvalidId, OrganizationId, SecretId, UserId};
 use crate::domain::record::Credential;
 use crate::domain::time::{DAY_MS, Timestamp};
-use crate::ledger::turns::{NoTurn, Tenant, Turn};
+use crate::ledger::turns::{NoTurn, Turn};
 use crate::usage::{self, UsageError, VerificationCode};
 use crate::web::body;
 use crate::web::call::Call;
@@ -85,12 +85,20 @@ pub(crate) struct Reported {
 #[utoipa::path(post, path = "/v1/usage", tag = "usage",
     request_body(content = ReportedCall, content_type = "application/x-ndjson"),
     responses((status = 201, body = Reported), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn report(call: Call, request: Request) -> Result<Response, Problem> {
+pub(crate) async fn report(
+    State(quotas): State<Arc<ReportQuotas>>,
+    call: Call,
+    request: Request,
+) -> Result<Response, Problem> {
+    let charge = |tenant, bytes| {
+        let taken = quotas.take(tenant, bytes, call.app.ledger.monotonic_ms());
+        taken.map_err(Problem::too_many_reports)
+    };
     let access = call.may_at_home(Action::ReportUsage)?;
     let tenant = access.authority().organization;
-    charge(&call, tenant, 0)?;
+    charge(tenant, 0)?;
     let bytes = body::lines(request, &call.context, (NDJSON, REPORT_BYTES_MAX)).await?;
-    charge(&call, tenant, bytes.len())?;
+    charge(tenant, bytes.len())?;
     let Some(stream) = call.app.usage.clone() else {
         return Err(Problem::unavailable(
             "usage_off",
@@ -108,15 +116,6 @@ pub(crate) async fn report(call: Call, request: Request) -> Result<Response, Pro
         .headers_mut()
         .insert(header::CACHE_CONTROL, no_store);
     Ok(response)
-}
-
-/// Takes so many bytes of the organization's quota, whatever comes of the report.
-fn charge(call: &Call, of: Tenant, bytes: usize) -> Result<(), Problem> {
-    let taken = call
-        .app
-        .report_quotas
-        .take(of, bytes, call.app.ledger.monotonic_ms());
-    taken.map_err(Problem::too_many_reports)
 }
 
 fn no_turn(why: NoTurn) -> Problem {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
+use axum::extract::State;
 use axum::http::{HeaderValue, Uri, header};
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,11 @@ pub(crate) fn wanted(
         (status = 200, body = Vec<PulledEvent>, headers(
             ("Ledger-Position" = u64, description = "Everything up to here has been looked at."))),
         (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Problem> {
+pub(crate) async fn list(
+    State(shared): State<Arc<Pull>>,
+    call: Call,
+    query: Query<Asked>,
+) -> Result<Response, Problem> {
     call.may(Action::Webhooks, call.home()?)?;
     let asked = query.read()?;
     let (limit, wait) = (lists::limit(asked.limit)?, asked.wait()?);
@@ -166,7 +171,7 @@ pub(crate) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Pr
     call.wait().await?;
     // Who may wait has a place among those who wait; the others are a reading like any other.
     let of = Some(wanted.organization);
-    let place = wait.map(|_| call.app.pull.streams.open(of)).transpose()?;
+    let place = wait.map(|_| shared.streams.open(of)).transpose()?;
     let caller = StreamAccess::of(&call, still_wants(types, wanted.clone()));
     let deadline = Instant::now() + wait.unwrap_or_default();
     let bounds = Bounds {
@@ -174,7 +179,14 @@ pub(crate) async fn list(call: Call, query: Query<Asked>) -> Result<Response, Pr
         readings: READINGS_PER_ANSWER,
         has_place: place.is_some(),
     };
-    let page = poll(&caller, &Arc::new(wanted), (from, bounds), deadline).await?;
+    let page = poll(
+        &caller,
+        &shared,
+        &Arc::new(wanted),
+        (from, bounds),
+        deadline,
+    )
+    .await?;
     Ok(uncached_json(&call, &query, &page))
 }
 
@@ -198,6 +210,7 @@ pub(crate) struct Bounds {
 /// A page with something in it, or what there is when the time is over.
 async fn poll(
     caller: &StreamAccess,
+    shared: &Pull,
     wanted: &Arc<Wanted>,
     (from, bounds): (u64, Bounds),
     deadline: Instant,
@@ -208,7 +221,7 @@ async fn poll(
     // Whoever may see something else than when it began is to ask again.
     while caller.check_again().await? {
         news.mark_unchanged();
-        page = read(app, wanted, page, bounds).await?;
+        page = read(app, shared, wanted, page, bounds).await?;
         let is_behind = page.next < app.shown();
         let now = Instant::now();
         if !page.bodies.is_empty() || is_behind || now >= deadline {
@@ -252,11 +265,12 @@ fn uncached_json(call: &Call, query: &Query<Asked>, page: &Page) -> Response {
 /// Goes on with a page by so many pieces of the log at most, until it is full or there is no more.
 pub(crate) async fn read(
     app: &App,
+    shared: &Pull,
     wanted: &Arc<Wanted>,
     mut page: Page,
     bounds: Bounds,
 ) -> Result<Page, Problem> {
-    let (bound, limit) = (app.pull.events_per_reading, bounds.limit);
+    let (bound, limit) = (shared.events_per_reading, bounds.limit);
     let end = page.next.saturating_add(bounds.readings * bound);
     for _ in 0..bounds.readings {
         let shown = app.shown();
@@ -275,7 +289,7 @@ pub(crate) async fn read(
             page.next = shown;
             break;
         };
-        let (ledger, bodies) = (app.ledger.clone(), Arc::clone(&app.pull.bodies));
+        let (ledger, bodies) = (app.ledger.clone(), Arc::clone(&shared.bodies));
         let to = shown.min(newest + 1).min(page.next + bound);
         let wanted = Arc::clone(wanted);
         let of = Some(wanted.organization);

@@ -8,13 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::response::Response;
 use axum::response::sse::Event;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use crate::api::webhooks::pull::{Bounds, read, still_wants, types, wanted};
+use crate::api::webhooks::pull::{Bounds, Pull, read, still_wants, types, wanted};
 use crate::domain::access::Action;
 use crate::web::call::Call;
 use crate::web::lists::Query;
@@ -58,19 +59,24 @@ pub(crate) struct Reached {
             `id`; and `heartbeat` with `position`, at least every 15 seconds. A stream ends within \
             an hour: resume."),
         (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn stream(call: Call, query: Query<Start>) -> Result<Response, Problem> {
+pub(crate) async fn stream(
+    State(shared): State<Arc<Pull>>,
+    call: Call,
+    query: Query<Start>,
+) -> Result<Response, Problem> {
     call.may(Action::Webhooks, call.home()?)?;
     let start = query.read()?;
     let types = types(start.types.as_deref())?;
     let wanted = wanted(&call.app, &call.caller, types.as_ref())?;
     let from = resumed(&call, start.after.as_deref())?;
     call.wait().await?;
-    let open = call.app.pull.streams.open(Some(wanted.organization))?;
+    let open = shared.streams.open(Some(wanted.organization))?;
     let next = from.unwrap_or_else(|| call.app.shown());
     let caller = StreamAccess::of(&call, still_wants(types, wanted.clone()));
     let (line, response) = Line::open(caller, open);
     let follower = Follower {
         line,
+        shared,
         wanted: Arc::new(wanted),
         next,
     };
@@ -81,6 +87,7 @@ pub(crate) async fn stream(call: Call, query: Query<Start>) -> Result<Response, 
 /// What follows the log for one connection.
 struct Follower {
     line: Line,
+    shared: Arc<Pull>,
     wanted: Arc<Wanted>,
     next: u64,
 }
@@ -103,7 +110,7 @@ impl Follower {
                 readings: 1,
                 has_place: true,
             };
-            let page = read(self.line.app(), &self.wanted, page, bounds).await;
+            let page = read(self.line.app(), &self.shared, &self.wanted, page, bounds).await;
             let page = page.map_err(|_unreadable| Over)?;
             for (position, body) in &page.bodies {
                 let event = Event::default().event(body.name).id(position.to_string());

@@ -171,7 +171,7 @@ fn made_at(ledger: &Ledger, endpoint: EndpointId) -> Result<Option<u64>, History
 
 /// How many events an endpoint would get.
 async fn count(call: &Call, record: Arc<WebhookEndpoint>, range: Range) -> Result<u64, Problem> {
-    let running = call.app.past.begin(call)?;
+    let running = call.hold_past()?;
     let read = move |ledger: &Ledger, turn: &mut Turn| {
         // It ends with the reading, also after the caller has gone away.
         let _running = running;

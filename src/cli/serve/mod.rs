@@ -44,7 +44,7 @@ use crate::ledger::boot::{self, Folder};
 use crate::ledger::{Health, Ledger};
 use crate::private;
 use crate::usage::UsageHistory;
-use crate::web::app::HttpSettings;
+use crate::web::http_settings::HttpSettings;
 use crate::webhooks::Webhooks;
 use crate::webhooks::address::Guard;
 use crate::workers::Workers;

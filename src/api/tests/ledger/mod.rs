@@ -14,7 +14,7 @@ use crate::api::tests::{Reply, World, ask, text};
 use crate::merkle::proof::check_consistency;
 use crate::merkle::tile::{parse_bundle, parse_tile_hashes};
 use crate::merkle::{Checkpoint, Frontier, Hash, NoteVerifier, Receipt, TreeHead, leaf_hash};
-use crate::web::app::HttpSettings;
+use crate::web::http_settings::HttpSettings;
 
 /// Waits until all that has happened is published.
 fn published(world: &World) -> u64 {

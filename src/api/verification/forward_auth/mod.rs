@@ -23,6 +23,7 @@ use axum::routing::any;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 
+use crate::api::state::ApiState;
 use crate::views::index::{
     ShownCredential, VerificationCode, VerificationQuery, VerificationResult,
 };
@@ -56,7 +57,7 @@ const IDENTITY: [HeaderName; 7] = [
 struct Document;
 
 /// Every method, on the path and on all below it.
-pub(crate) fn routes() -> OpenApiRouter<App> {
+pub(crate) fn routes() -> OpenApiRouter<ApiState> {
     let ours = OpenApiRouter::with_openapi(Document::openapi());
     ours.route(ROOT, any(ask))
         .route("/v1/forward-auth/", any(ask))

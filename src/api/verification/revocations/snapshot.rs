@@ -7,17 +7,18 @@
 //! connection takes them, so that a list of millions needs the room of one page.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::Response;
 use futures_util::stream;
 use serde::Serialize;
 use tokio::sync::mpsc;
 
-use crate::api::ledger::moment::busy;
-use crate::api::verification::revocations::{Visible, visible_to};
+use crate::api::verification::revocations::{Feed, Visible, visible_to};
 use crate::domain::ids::{CredentialId, OrganizationId, Owner};
 use crate::domain::record::{Credential, Status};
 use crate::domain::time::Timestamp;
@@ -28,6 +29,7 @@ use crate::views::list_page::{ListCursor, PageQuery};
 use crate::views::revocations::{FeedScope, RevocationEffect};
 use crate::web::call::Call;
 use crate::web::context::LEDGER_POSITION;
+use crate::web::past_reads::busy;
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::shares::Holder;
 use crate::web::streams::StreamAccess;
@@ -53,11 +55,14 @@ struct Refused {
             E is `ended` or `disabled`, then `{\"end\":true}`. The feed goes on after P. Expired \
             credentials and secrets that a rotation ended are not in it."),
         (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn snapshot(call: Call) -> Result<Response, Problem> {
+pub(crate) async fn snapshot(
+    State(feed): State<Arc<Feed>>,
+    call: Call,
+) -> Result<Response, Problem> {
     let visible = visible_to(&call.app, &call.caller)?;
     call.wait().await?;
     let home = call.caller.authority.organization;
-    let place = call.app.feed.snapshots.take([Holder::Tenant(home)], 1);
+    let place = feed.snapshots.take([Holder::Tenant(home)], 1);
     let place = place.ok_or_else(busy)?;
     // Before the first page: what changes from here on is in the feed.
     let position = call.views().position().unwrap_or(0);

@@ -5,15 +5,17 @@
 //! stream has come, at least every 250 milliseconds; the `id` of both is a position to resume from.
 //! The task looks again who its caller is before every page and with every heartbeat.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::State;
 use axum::response::Response;
 use axum::response::sse::Event;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
-use crate::api::verification::revocations::{Revocation, Visible, read, visible_to};
+use crate::api::verification::revocations::{Feed, Revocation, Visible, read, visible_to};
 use crate::ledger::turns::Tenant;
 use crate::web::call::Call;
 use crate::web::lists::Query;
@@ -55,13 +57,17 @@ pub(crate) struct Heartbeat {
             `revocation`, with an entry, and `heartbeat`, with `position` and `elapsed_ms`, at \
             least every 250 ms. Their `id` is a position. A stream ends within an hour: resume."),
         (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn stream(call: Call, query: Query<Start>) -> Result<Response, Problem> {
+pub(crate) async fn stream(
+    State(feed): State<Arc<Feed>>,
+    call: Call,
+    query: Query<Start>,
+) -> Result<Response, Problem> {
     let visible = visible_to(&call.app, &call.caller)?;
     let start = query.read()?;
     let from = resumed(&call, start.after.as_deref())?;
     call.wait().await?;
     let home = call.caller.authority.organization;
-    let open = call.app.feed.streams.open(home)?;
+    let open = feed.streams.open(home)?;
     let next = from.unwrap_or_else(|| call.app.shown());
     let caller = StreamAccess::of(&call, move |app, caller| {
         Ok(visible_to(app, caller)? == visible)

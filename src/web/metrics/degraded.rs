@@ -6,8 +6,8 @@ use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
-use crate::api::metrics::{labelled, signed};
 use crate::degraded::{DegradedParts, Part};
+use crate::web::metrics::{labelled, signed};
 
 pub(crate) fn encode(
     to: &mut DescriptorEncoder<'_>,

@@ -1,4 +1,4 @@
-//! `GET /metrics`: the service in numbers, in the text form of Prometheus.
+//! The service in numbers, in the text form of Prometheus.
 //!
 //! Owns the registry. What happens often is counted in handles made beforehand; what others count
 //! already is read when it is asked for. No label has a tenant, a credential or an address: routes
@@ -11,9 +11,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, Request, State};
-use axum::http::{Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::extract::MatchedPath;
+use axum::http::{Method, StatusCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
     DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
@@ -25,15 +24,12 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tracing_appender::non_blocking::ErrorCounter;
 
-use crate::api::SpanCounts;
-use crate::domain::access::Action;
 use crate::ledger::Ledger;
 use crate::usage::{UsageHistory, UsageStats};
 use crate::views::index::VerificationCode;
-use crate::web::app::{App, HttpSettings};
-use crate::web::auth::Caller;
+use crate::web::http_settings::HttpSettings;
 use crate::web::method_name::method_name;
-use crate::web::problem::{Problem, ProblemBody};
+use crate::web::spans::SpanCounts;
 use crate::webhooks::{Counts, Webhooks};
 
 /// Of a verification, in seconds: a look-up takes about a microsecond, and what takes a hundred
@@ -57,16 +53,6 @@ const REQUEST_BUCKETS: [f64; 16] = [
     0.000_05, 0.000_1, 0.000_25, 0.001, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
-/// The media type of the answer.
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
-/// What a proxy says of whom it asks for.
-const FORWARDING: [&str; 4] = [
-    "x-forwarded-for",
-    "forwarded",
-    "x-real-ip",
-    "x-forwarded-host",
-];
-
 #[derive(Clone, Debug, EncodeLabelSet, Eq, Hash, PartialEq)]
 struct OutcomeLabel {
     outcome: &'static str,
@@ -440,47 +426,4 @@ fn labelled<M: EncodeMetric>(
         metric(number).encode(encoder.encode_family(&labels)?)?;
     }
     Ok(())
-}
-
-/// The service in numbers. Answers a client on this machine, provided that no proxy stands between,
-/// and whoever holds `platform:*`.
-#[utoipa::path(get, path = "/metrics", tag = "service",
-    responses((status = 200, body = String), (status = "4XX", body = ProblemBody)))]
-pub(crate) async fn show(State(app): State<App>, request: Request) -> Result<Response, Problem> {
-    if !is_local(&app, &request) {
-        let (mut parts, _) = request.into_parts();
-        let caller = Caller::from_request_parts(&mut parts, &app).await?;
-        caller.may_everywhere(&app, Action::ManageOrganizations)?;
-    }
-    answer(app).await
-}
-
-/// The same on a listener of its own, whose clients need no credential.
-pub(crate) async fn show_all(State(app): State<App>) -> Result<Response, Problem> {
-    answer(app).await
-}
-
-/// Some of the numbers are read from the log: off the async threads.
-async fn answer(app: App) -> Result<Response, Problem> {
-    let text = tokio::task::spawn_blocking(move || app.metrics.text()).await;
-    let text = text.map_err(|why| Problem::internal("writing the metrics panicked", &why))?;
-    let text = text.map_err(|why| Problem::internal("the metrics could not be written", &why))?;
-    let headers = [
-        (header::CONTENT_TYPE, TEXT),
-        (header::CACHE_CONTROL, "no-store"),
-    ];
-    Ok((headers, text).into_response())
-}
-
-/// Whether a request comes from this machine itself. A proxy on it forwards those of others: where
-/// there is one, or what asks says that it forwards, the address says nothing.
-pub(crate) fn is_local(app: &App, request: &Request) -> bool {
-    let peer = request
-        .extensions()
-        .get::<ConnectInfo<std::net::SocketAddr>>();
-    let local = peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback());
-    let forwards = FORWARDING
-        .iter()
-        .any(|name| request.headers().contains_key(*name));
-    local && !forwards && !app.settings.behind_proxy
 }
