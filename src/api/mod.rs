@@ -37,9 +37,9 @@ use crate::api::state::ApiState;
 use crate::config::LedgerPrefix;
 use crate::ledger::Ledger;
 use crate::web::app::App;
-use crate::web::connections;
 use crate::web::frame::Frame;
 use crate::web::problem::Problem;
+use crate::web::{connection_limits, connections};
 
 pub use crate::web::http_settings::HttpSettings;
 pub use crate::web::problem::{FieldProblem, ProblemBody};
@@ -63,12 +63,11 @@ pub fn router(ledger: Ledger, settings: HttpSettings) -> Router {
     app(ledger, settings).0
 }
 
-fn app(ledger: Ledger, settings: HttpSettings) -> (Router, App) {
+fn app(ledger: Ledger, settings: HttpSettings) -> (Router, ApiState) {
     let (router, document) = parts(&settings.ledger_prefix);
     let documents = document::Texts::of(&document);
-    let app = App::new(ledger, settings);
-    let state = ApiState::new(app.clone(), documents);
-    (layered(router, state), app)
+    let state = ApiState::new(App::new(ledger, settings), documents);
+    (layered(router, state.clone()), state)
 }
 
 /// The routes in their frame.
@@ -81,7 +80,8 @@ fn layered(router: Router<ApiState>, state: ApiState) -> Router {
 }
 
 /// Files that the service has open when it is as busy as it may be.
-pub const OPEN_FILES_MAX: usize = connections::CONNECTIONS_MAX + connections::FILES_RESERVED;
+pub const OPEN_FILES_MAX: usize =
+    connection_limits::CONNECTIONS_MAX + connection_limits::FILES_RESERVED;
 
 /// Where the service listens.
 #[derive(Debug)]
@@ -101,7 +101,8 @@ pub async fn serve(
     settings: HttpSettings,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    let (router, app) = app(ledger, settings);
+    let (router, state) = app(ledger, settings);
+    let app = App::from_ref(&state);
     // Once for all listeners.
     connections::warn_of_few_files();
     let shutdown = async {
@@ -114,7 +115,7 @@ pub async fn serve(
         let Some(metrics) = listeners.metrics else {
             return std::future::pending().await;
         };
-        let apart = layered(routes::about_itself(), app.clone());
+        let apart = layered(routes::about_itself(), state);
         // It goes on while the others drain: who watches sees that, too.
         let never = std::future::pending();
         connections::serve((metrics, None), (apart, app.clone()), never).await

@@ -48,6 +48,15 @@ impl ApiState {
     }
 }
 
+#[cfg(test)]
+impl ApiState {
+    /// Of a state that nothing else has a handle to yet.
+    pub(crate) fn pull_mut(&mut self) -> &mut Pull {
+        let features = Arc::get_mut(&mut self.features).unwrap();
+        Arc::get_mut(&mut features.pull).unwrap()
+    }
+}
+
 impl FromRef<ApiState> for App {
     fn from_ref(state: &ApiState) -> Self {
         state.app.clone()

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::ledger::Answer;
-use crate::web::context::LEDGER_POSITION;
+use crate::web::ledger_position::LEDGER_POSITION;
 use crate::web::problem::Problem;
 
 /// Whether the answer repeats an earlier one.

@@ -13,7 +13,7 @@ use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 
-use crate::web::context::LEDGER_POSITION;
+use crate::web::ledger_position::LEDGER_POSITION;
 use crate::web::problem::Problem;
 use crate::web::shares::{FairShares, Holder, Share, ShareLimits};
 

@@ -18,11 +18,9 @@ use crate::domain::ids::{OrganizationId, Principal};
 use crate::ledger::{Idempotency, Network};
 use crate::web::app::App;
 use crate::web::forwarded::client_address;
-use crate::web::frame::RequestId;
 use crate::web::problem::Problem;
+use crate::web::request_id::RequestId;
 
-/// Position of a write's last event.
-pub(crate) const LEDGER_POSITION: HeaderName = HeaderName::from_static("ledger-position");
 /// The position that a read must see.
 const LEDGER_MIN_POSITION: HeaderName = HeaderName::from_static("ledger-min-position");
 /// The client's promise that equal keys mean equal commands.

@@ -14,63 +14,22 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use axum::extract::{MatchedPath, Request};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use tower::{Layer, Service};
 use tracing::field::{Empty, display};
 use tracing::{Instrument, Span};
 
-use crate::domain::blot;
 use crate::web::app::App;
 use crate::web::connections::Malformed;
 use crate::web::context;
 use crate::web::method_name::method_name;
 use crate::web::problem::Problem;
 use crate::web::record_usage::UsedSlot;
+use crate::web::request_id::{REQUEST_ID, RequestId};
 use crate::web::route_rules::{RouteRules, RulesOf};
 use crate::web::spans::RequestSpan;
 use crate::web::trace::TraceParent;
-
-/// The request's id, in and out.
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Longest request id.
-const REQUEST_ID_MAX: usize = 128;
-/// What is known of a request that has no id.
-const NO_ID: &str = "-";
-/// A request's id: the client's if it is fit to be stored, else a new one.
-#[derive(Clone, Debug)]
-pub(crate) struct RequestId(HeaderValue);
-
-impl RequestId {
-    fn of(request: &Request, app: &App) -> Self {
-        let given = request.headers().get(&REQUEST_ID);
-        let fit = |id: &&HeaderValue| id.to_str().is_ok_and(request_id_is_fit);
-        Self(match given.filter(fit) {
-            Some(id) => id.clone(),
-            None => app.new_request_id(),
-        })
-    }
-
-    /// The id of a request that this layer has let through.
-    pub(crate) fn as_str(&self) -> &str {
-        self.0.to_str().unwrap_or(NO_ID)
-    }
-}
-
-impl Default for RequestId {
-    fn default() -> Self {
-        Self(HeaderValue::from_static(NO_ID))
-    }
-}
-
-/// An id is logged and stored, so that it must not hold a token that somebody put there.
-fn request_id_is_fit(id: &str) -> bool {
-    (1..=REQUEST_ID_MAX).contains(&id.len())
-        && blot::without_secrets(id) == id
-        && id
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
-}
 
 /// Puts routes into the frame.
 #[derive(Clone)]
@@ -110,7 +69,7 @@ where
 
     fn call(&mut self, mut request: Request) -> Self::Future {
         let malformed = request.extensions_mut().remove::<Malformed>();
-        let id = RequestId::of(&request, &self.app);
+        let id = RequestId::of(&request, || self.app.new_request_id());
         request.extensions_mut().insert(id.clone());
         let used = UsedSlot::insert(&self.app, request.extensions_mut());
         let trace = TraceParent::of(request.headers());
@@ -258,22 +217,4 @@ async fn caught<F: Future>(inside: F) -> Result<F::Output, Box<dyn Any + Send>> 
         }
     })
     .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_id_is_kept_if_it_is_fit() {
-        for (id, fit) in [
-            ("a-B_1.2", true),
-            ("", false),
-            ("a b", false),
-            ("\u{e9}", false),
-        ] {
-            assert_eq!(request_id_is_fit(id), fit, "{id}");
-        }
-        assert!(!request_id_is_fit(&"a".repeat(129)));
-    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::web::connections::CONNECTIONS_EACH_MAX;
+use crate::web::connection_limits::CONNECTIONS_EACH_MAX;
 use crate::web::problem::Problem;
 
 /// Verifications at once: at 25 microseconds each on a core, 100 milliseconds of work.

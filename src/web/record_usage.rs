@@ -18,7 +18,7 @@ use crate::usage::{CredentialCall, VerificationCode};
 use crate::views::index::{PresentedSecret, VerificationResult};
 use crate::web::app::App;
 use crate::web::context;
-use crate::web::frame::RequestId;
+use crate::web::request_id::RequestId;
 
 /// What stands for a token that somebody put where it does not belong.
 const BLOT: &str = "[secret]";

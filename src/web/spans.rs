@@ -16,8 +16,8 @@ use opentelemetry::{Context, KeyValue, StringValue};
 use opentelemetry_sdk::trace::{SdkTracer, Span as SdkSpan};
 
 use crate::config::PublicUrl;
-use crate::web::frame::RequestId;
 use crate::web::method_name::{OTHER_METHOD, method_name};
+use crate::web::request_id::RequestId;
 use crate::web::trace::TraceParent;
 
 /// What makes spans, and where it is counted what becomes of them.

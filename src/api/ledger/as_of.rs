@@ -33,7 +33,7 @@ use crate::ledger::past::Pace;
 use crate::ledger::turns::{Tenant, Turn};
 use crate::merkle::Frontier;
 use crate::web::call::Call;
-use crate::web::context::LEDGER_POSITION;
+use crate::web::ledger_position::LEDGER_POSITION;
 use crate::web::lists::Query;
 use crate::web::past_reads::HeldPast;
 use crate::web::problem::{Problem, ProblemBody};

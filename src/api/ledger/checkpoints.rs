@@ -12,7 +12,7 @@ use crate::domain::access::Action;
 use crate::ledger::announced::AnnouncedCheckpoint;
 use crate::web::body::NoFields;
 use crate::web::call::Call;
-use crate::web::context::LEDGER_POSITION;
+use crate::web::ledger_position::LEDGER_POSITION;
 use crate::web::problem::{Problem, ProblemBody};
 
 /// A checkpoint, and the event that announces it.

@@ -22,10 +22,9 @@ use crate::tiles::Tiles;
 use crate::views::directory::Directory;
 use crate::web::app::App;
 use crate::web::call::Call;
-use crate::web::context::LEDGER_POSITION;
+use crate::web::ledger_position::LEDGER_POSITION;
 use crate::web::past_reads::HeldPast;
 use crate::web::problem::Problem;
-
 
 /// `as_of` of a read of one record.
 #[derive(Deserialize)]

@@ -30,7 +30,7 @@ use crate::ledger::Ledger;
 use crate::ledger::history::HistoryError;
 use crate::ledger::turns::Tenant;
 use crate::web::call::Call;
-use crate::web::context::LEDGER_POSITION;
+use crate::web::ledger_position::LEDGER_POSITION;
 use crate::web::lists::{Query, first_after};
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::shares::Share;

@@ -7,9 +7,9 @@
 
 use axum::http::StatusCode;
 
-use crate::api::sessions::SignIns;
 use crate::api::sessions::attempts::{Attempts, Begun};
 use crate::api::sessions::passwords::HashClient;
+use crate::api::sessions::sign_ins::SignIns;
 use crate::api::sessions::unauthenticated::unauthenticated_submission;
 use crate::domain::canonical::address_key;
 use crate::domain::command::{Actor, Command, SignIn, SignInFailure, SignInProof};

@@ -10,6 +10,7 @@ pub(crate) mod me;
 pub(crate) mod page;
 mod password_hash;
 mod passwords;
+mod sign_ins;
 mod unauthenticated;
 
 use std::sync::Arc;
@@ -32,15 +33,8 @@ use crate::web::problem::{Problem, ProblemBody};
 use crate::web::{body, cookie};
 use attempts::Attempts;
 use by_password::Typed;
-use passwords::Passwords;
+pub(crate) use sign_ins::SignIns;
 use unauthenticated::unauthenticated_submission;
-
-/// What all who sign in share.
-#[derive(Default)]
-pub(crate) struct SignIns {
-    attempts: Attempts,
-    passwords: Passwords,
-}
 
 /// What somebody signs in with: a link's token, or an address and a password.
 #[derive(Deserialize, ToSchema)]

@@ -1,5 +1,6 @@
 //! The service about itself: the OpenAPI document, its page, liveness and readiness.
 
+use axum::extract::FromRef;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -272,11 +273,11 @@ fn the_service_says_whether_it_lives_and_is_ready() {
         let head = world.send(ask("HEAD", path));
         assert_eq!((head.status, head.text.as_str()), (200, ""), "{path}");
     }
-    let (router, app) = crate::api::app(
-        world.ledger.clone(),
-        crate::web::app::HttpSettings::default(),
-    );
-    app.ready.store(false, std::sync::atomic::Ordering::Release);
+    let (router, state) =
+        crate::api::app(world.ledger.clone(), crate::api::HttpSettings::default());
+    crate::web::app::App::from_ref(&state)
+        .ready
+        .store(false, std::sync::atomic::Ordering::Release);
     world.router = router;
     let reply = world.send(ask("GET", "/readyz"));
     assert_eq!(reply.refused(503), "not_ready");
@@ -349,10 +350,11 @@ async fn boom() -> &'static str {
 #[test]
 fn a_handler_that_panics_is_a_problem() {
     let mut world = World::new();
-    let settings = crate::web::app::HttpSettings::default();
-    let app = crate::web::app::App::new(world.ledger.clone(), settings, Default::default());
+    let settings = crate::api::HttpSettings::default();
+    let app = crate::web::app::App::new(world.ledger.clone(), settings);
+    let state = crate::api::state::ApiState::new(app, Default::default());
     let router = axum::Router::new().route("/boom", axum::routing::get(boom));
-    world.router = crate::api::layered(router, app);
+    world.router = crate::api::layered(router, state);
     let reply = world.send(ask("GET", "/boom").with("x-request-id", "r-1"));
     assert_eq!(reply.refused(500), "internal");
     assert_eq!(reply.json()["request_id"], "r-1");

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use axum::extract::ConnectInfo;
+use axum::extract::FromRef;
 use serde_json::json;
 
 use crate::api::router;
@@ -195,8 +196,8 @@ fn an_unknown_method_and_a_path_without_a_route_are_one_label_each() {
 #[test]
 fn a_busy_service_refuses_readings_and_still_verifies() {
     let world = World::new();
-    let app = crate::api::app(world.ledger.clone(), HttpSettings::default());
-    let (router, app) = app;
+    let (router, state) = crate::api::app(world.ledger.clone(), HttpSettings::default());
+    let app = crate::web::app::App::from_ref(&state);
     let taken = app.load.taken_but(crate::web::load::Class::Reading, 0);
     let send = |asked| world.runtime.block_on(answered(router.clone(), asked));
     let key = format!("{}/api-keys/{}", world.acme.path, world.acme.key);

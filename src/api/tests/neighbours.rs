@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tower::ServiceExt;
 
-use crate::api::ledger::TILES_MAX;
 use crate::api::tests::{Ask, Reply, Tenant, World, answered, ask};
 use crate::ledger::turns::{self, BEGUN_EACH_MAX, WAITING_EACH_MAX};
+use crate::web::past_reads::TILES_MAX;
 
 /// Nothing here waits for time: it comes to its end, or hangs.
 const PATIENCE: Duration = Duration::from_secs(60);

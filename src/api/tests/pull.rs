@@ -1,10 +1,10 @@
 //! Events by pull: pages, filters, long polls.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::api::state::ApiState;
 use crate::api::tests::streams::Open;
 use crate::api::tests::{Ask, START, World, ask, ids, text};
 use crate::api::{layered, parts};
@@ -237,9 +237,10 @@ fn an_answer_that_has_looked_at_its_share_says_how_far_it_came() {
     // The same routes, which look at two events a reading: at forty an answer.
     let (router, _) = parts(&LedgerPrefix::default());
     let settings = HttpSettings::default();
-    let mut app = App::new(world.ledger.clone(), settings, Default::default());
-    Arc::get_mut(&mut app.0).unwrap().pull.events_per_reading = 2;
-    world.router = layered(router, app);
+    let app = App::new(world.ledger.clone(), settings);
+    let mut state = ApiState::new(app, Default::default());
+    state.pull_mut().events_per_reading = 2;
+    world.router = layered(router, state);
     let auditor = &world.acme.admin;
     let last = world.next_position() - 1;
     let get = |next: u64, wait: &str| {

@@ -313,7 +313,7 @@ fn never_used_is_not_the_same_as_not_tracked() {
         &format!("{}?as_of={START}", path(&world, &key)),
     );
     assert_eq!(then.expect(200)["usage_status"], "not_tracked");
-    let untold = crate::web::app::HttpSettings::default();
+    let untold = crate::api::HttpSettings::default();
     let router = crate::api::router(world.ledger.clone(), untold);
     let request = ask("GET", &path(&world, &key)).by(&world.acme.admin);
     let reply = world

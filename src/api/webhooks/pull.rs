@@ -25,7 +25,7 @@ use crate::ledger::turns::Turn;
 use crate::web::app::App;
 use crate::web::auth::Caller;
 use crate::web::call::Call;
-use crate::web::context::LEDGER_POSITION;
+use crate::web::ledger_position::LEDGER_POSITION;
 use crate::web::lists;
 use crate::web::lists::{Query, number};
 use crate::web::problem::{Problem, ProblemBody};

@@ -37,6 +37,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::web::app::App;
 #[cfg(doc)]
 use crate::web::budget;
+use crate::web::connection_limits::{CONNECTIONS_EACH_MAX, CONNECTIONS_MAX, FILES_RESERVED};
 use crate::web::shares::{FairShares, Holder, Share, ShareLimits};
 use crate::web::tls::Tls;
 use exchange::Exchanges;
@@ -46,17 +47,11 @@ use stream::{Connection, InTurn, WRITE_STALL_MAX};
 /// How long connections may go on after a stop was asked for: a container's runtime kills it
 /// after 10 seconds, and what was taken has to be written by then.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(4);
-/// Connections at once: an idle one takes some 20 KB, so 200 MB.
-pub(crate) const CONNECTIONS_MAX: usize = 10_000;
-/// Those of one address, unless it is a proxy's; a quarter of all where there are few.
-pub(crate) const CONNECTIONS_EACH_MAX: usize = CONNECTIONS_MAX / 10;
 /// What the kernel may hold of what was written to a connection; it counts twice as much, for
 /// itself. Enough for any usual answer, so that writing it does not wait.
 const SEND_BUFFER_BYTES: usize = 32 * 1_024;
 /// The same of what has arrived and was not yet read.
 const RECEIVE_BUFFER_BYTES: usize = 32 * 1_024;
-/// Files for all else than connections: the log, its views, the usage history, listeners.
-pub(crate) const FILES_RESERVED: usize = 512;
 /// How long the headers of a request may take, and a connection may idle before the next.
 const HEADERS_WITHIN: Duration = Duration::from_secs(60);
 /// Bytes of a request's headers: many times a usual request's. There may be 100 of them, which is

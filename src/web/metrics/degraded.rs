@@ -7,7 +7,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 
 use crate::degraded::{DegradedParts, Part};
-use crate::web::metrics::{labelled, signed};
+use crate::web::metrics::encoding::{labelled, signed};
 
 pub(crate) fn encode(
     to: &mut DescriptorEncoder<'_>,

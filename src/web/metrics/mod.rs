@@ -5,6 +5,7 @@
 //! are templates, methods and statuses are few.
 
 mod degraded;
+mod encoding;
 mod text_form;
 
 use std::fmt;
@@ -15,7 +16,7 @@ use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, EncodeMetric, LabelValueEncoder,
+    DescriptorEncoder, EncodeLabelSet, EncodeLabelValue, LabelValueEncoder,
 };
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
@@ -31,6 +32,7 @@ use crate::web::http_settings::HttpSettings;
 use crate::web::method_name::method_name;
 use crate::web::spans::SpanCounts;
 use crate::webhooks::{Counts, Webhooks};
+use encoding::{counter, gauge, labelled, signed};
 
 /// Of a verification, in seconds: a look-up takes about a microsecond, and what takes a hundred
 /// waited for a core.
@@ -380,50 +382,4 @@ fn encode_usage(to: &mut DescriptorEncoder<'_>, numbers: &UsageStats) -> Result<
     let pending = "Bytes of usage that wait to be written";
     let waiting = u64::try_from(numbers.pending_bytes).unwrap_or(u64::MAX);
     gauge(to, "usage_pending_bytes", pending, waiting)
-}
-
-fn signed(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
-fn gauge(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    number: u64,
-) -> Result<(), fmt::Error> {
-    let metric = ConstGauge::new(signed(number));
-    let encoder = to.encode_descriptor(name, help, None, metric.metric_type())?;
-    metric.encode(encoder)
-}
-
-fn counter(
-    to: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    number: u64,
-) -> Result<(), fmt::Error> {
-    let metric = ConstCounter::new(number);
-    let encoder = to.encode_descriptor(name, help, None, metric.metric_type())?;
-    metric.encode(encoder)
-}
-
-/// One number for each value of a label.
-fn labelled<M: EncodeMetric>(
-    to: &mut DescriptorEncoder<'_>,
-    (name, help, label): (&str, &str, &'static str),
-    numbers: impl Iterator<Item = (&'static str, u64)>,
-    metric: impl Fn(u64) -> M,
-) -> Result<(), fmt::Error> {
-    let mut numbers = numbers.peekable();
-    let Some((_, first)) = numbers.peek() else {
-        return Ok(());
-    };
-    let kind = metric(*first).metric_type();
-    let mut encoder = to.encode_descriptor(name, help, None, kind)?;
-    for (value, number) in numbers {
-        let labels = [(label, value)];
-        metric(number).encode(encoder.encode_family(&labels)?)?;
-    }
-    Ok(())
 }

@@ -28,7 +28,7 @@ use crate::views::credentials::CredentialFilter;
 use crate::views::list_page::{ListCursor, PageQuery};
 use crate::views::revocations::{FeedScope, RevocationEffect};
 use crate::web::call::Call;
-use crate::web::context::LEDGER_POSITION;
+use crate::web::ledger_position::LEDGER_POSITION;
 use crate::web::past_reads::busy;
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::shares::Holder;
