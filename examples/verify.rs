@@ -5,7 +5,7 @@
 
 use std::io::BufRead as _;
 
-use keyledger::client::{Ask, Client, Options};
+use keyledger::client::{Client, ClientOptions, VerificationRequest};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -13,16 +13,16 @@ async fn main() -> anyhow::Result<()> {
     let url = url.unwrap_or_else(|| "http://localhost:8080".to_owned());
     let mut lines = std::io::stdin().lock().lines();
     let own = lines.next().transpose()?.unwrap_or_default();
-    let client = Client::new(&url, &own, Options::default())?;
+    let client = Client::new(&url, &own, ClientOptions::default())?;
     for presented in lines {
-        let verified = client.verify(&Ask::new(presented?)).await?;
-        let id = verified.key.map(|key| key.id).unwrap_or_default();
-        let from = if verified.remembered {
-            "memory"
+        let verification = client.verify(&VerificationRequest::new(presented?)).await?;
+        let id = verification.key.map(|key| key.id).unwrap_or_default();
+        let from = if verification.from_cache {
+            "the cache"
         } else {
             "the server"
         };
-        println!("{} {id} (from {from})", verified.code);
+        println!("{} {id} (from {from})", verification.code);
     }
     Ok(())
 }

@@ -16,10 +16,10 @@ use keyledger::domain::command::{Actor, Command, CreateEndpoint, Request};
 use keyledger::domain::ids::OrganizationId;
 use keyledger::domain::record::SignatureScheme;
 use keyledger::ledger::Submission;
-use keyledger::webhooks::address::Guard;
-use keyledger::webhooks::client::{self, TIMEOUT_MS};
-use keyledger::webhooks::resolver::Lookup;
-use keyledger::webhooks::{Settings, Webhooks};
+use keyledger::webhooks::address_guard::AddressGuard;
+use keyledger::webhooks::http_sender::{self, ATTEMPT_TIMEOUT_MS};
+use keyledger::webhooks::resolver::NameLookup;
+use keyledger::webhooks::{WebhookSettings, Webhooks};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 
@@ -90,17 +90,17 @@ async fn silent() -> Result<SocketAddr> {
 }
 
 fn start(live: &Live, folder: &Path, runtime: &Runtime) -> Result<Webhooks> {
-    let guard = Guard::new(vec!["127.0.0.0/8".parse()?], Vec::new());
-    let settings = Settings {
-        client: client::Settings {
+    let guard = AddressGuard::new(vec!["127.0.0.0/8".parse()?], Vec::new());
+    let settings = WebhookSettings {
+        sender: http_sender::SenderSettings {
             guard,
             proxy: None,
-            lookup: Lookup::System,
+            lookup: NameLookup::System,
             roots_pem: Vec::new(),
-            timeout_ms: TIMEOUT_MS,
+            timeout_ms: ATTEMPT_TIMEOUT_MS,
             clock: live.ledger.clock().clone(),
         },
-        kept_for_ms: i64::MAX / 2,
+        attempt_retention_ms: i64::MAX / 2,
         entropy: Entropy::seeded(1),
     };
     let folder: PathBuf = folder.join("webhooks");

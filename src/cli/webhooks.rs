@@ -13,10 +13,10 @@ use crate::clock::Entropy;
 use crate::domain::time::DAY_MS;
 use crate::ledger::Ledger;
 use crate::ledger::boot::Folder;
-use crate::webhooks::address::{AllowNet, Guard};
-use crate::webhooks::client::{self, TIMEOUT_MS};
-use crate::webhooks::resolver::Lookup;
-use crate::webhooks::{Settings, Webhooks};
+use crate::webhooks::address_guard::{AddressGuard, AllowedNetwork};
+use crate::webhooks::http_sender::{self, ATTEMPT_TIMEOUT_MS};
+use crate::webhooks::resolver::NameLookup;
+use crate::webhooks::{WebhookSettings, Webhooks};
 
 /// How webhooks are delivered.
 #[derive(Args, Clone, Debug)]
@@ -25,7 +25,7 @@ pub(super) struct WebhookArgs {
     /// allowed there, and answers from there are not kept
     #[arg(long, value_name = "[ORGANIZATION=]CIDR", value_delimiter = ',')]
     #[arg(env = "KEYLEDGER_WEBHOOK_ALLOW_NET", hide_env_values = true)]
-    webhook_allow_net: Vec<AllowNet>,
+    webhook_allow_net: Vec<AllowedNetwork>,
 
     /// An HTTP proxy that all webhooks are delivered through
     #[arg(long, value_name = "URL")]
@@ -46,8 +46,8 @@ pub(super) struct WebhookArgs {
 
 impl WebhookArgs {
     /// Where deliveries may go; never to what we listen on ourselves.
-    pub(super) fn guard(&self, own: Vec<SocketAddr>) -> Guard {
-        Guard::new(self.webhook_allow_net.clone(), own)
+    pub(super) fn guard(&self, own: Vec<SocketAddr>) -> AddressGuard {
+        AddressGuard::new(self.webhook_allow_net.clone(), own)
     }
 
     /// Reads what has to be read before anything is opened.
@@ -63,19 +63,19 @@ impl WebhookArgs {
     pub(super) fn start(
         &self,
         (ledger, folder): (&Ledger, &Folder),
-        guard: Guard,
+        guard: AddressGuard,
         roots_pem: Vec<Vec<u8>>,
     ) -> Result<Webhooks, Stop> {
-        let settings = Settings {
-            client: client::Settings {
+        let settings = WebhookSettings {
+            sender: http_sender::SenderSettings {
                 guard,
                 proxy: self.webhook_proxy.clone(),
-                lookup: Lookup::System,
+                lookup: NameLookup::System,
                 roots_pem,
-                timeout_ms: TIMEOUT_MS,
+                timeout_ms: ATTEMPT_TIMEOUT_MS,
                 clock: ledger.clock().clone(),
             },
-            kept_for_ms: i64::from(self.webhook_days) * DAY_MS,
+            attempt_retention_ms: i64::from(self.webhook_days) * DAY_MS,
             entropy: Entropy::system(),
         };
         let folder = folder.webhooks();

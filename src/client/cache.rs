@@ -11,11 +11,11 @@ use std::time::Duration;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::sse::Lie;
-use super::verification::{Asked, Verified};
+use super::sse::InvalidStream;
+use super::verification::{RequestDigest, Verification};
 
 /// How old what is known of the feed may be.
-pub(super) const BEHIND_MAX: Duration = Duration::from_secs(1);
+pub(super) const STREAM_LAG_MAX: Duration = Duration::from_secs(1);
 /// How long a refusal is remembered: what made it right may come at any time.
 const REFUSAL_AGE_MAX: Duration = Duration::from_secs(1);
 /// Ids of the newest entries that are kept, for answers on their way meanwhile: some 0.6 MB.
@@ -23,7 +23,7 @@ const RECENT_IDS_MAX: usize = 10_000;
 
 /// An entry of the feed, as it comes.
 #[derive(Debug, Deserialize)]
-pub(super) struct Revocation {
+pub(super) struct RevocationEntry {
     pub(super) position: u64,
     key_ids: Vec<String>,
     owner: Option<Owner>,
@@ -37,22 +37,22 @@ struct Owner {
 
 /// How far the stream has come.
 #[derive(Debug, Deserialize)]
-pub(super) struct Heartbeat {
+pub(super) struct StreamHeartbeat {
     pub(super) position: u64,
     pub(super) elapsed_ms: Option<u64>,
 }
 
 /// One remembered answer.
 #[derive(Debug)]
-struct Known {
-    answer: Verified,
+struct CachedVerification {
+    answer: Verification,
     until: Instant,
     order: u64,
 }
 
 /// The stream as it stands.
 #[derive(Debug)]
-struct Feed {
+struct StreamState {
     /// When it was asked for; the server's own beginning is later.
     began: Instant,
     /// Every entry after this position has been received, or is yet to come.
@@ -60,25 +60,25 @@ struct Feed {
     position: Option<u64>,
     /// As of when `position` was all there was.
     complete_at: Option<Instant>,
-    recent: VecDeque<Revocation>,
+    recent: VecDeque<RevocationEntry>,
     recent_ids: usize,
 }
 
 /// Answers, and the stream that keeps them true.
 #[derive(Debug)]
-pub(super) struct Cache {
-    known: BTreeMap<Asked, Known>,
-    by_order: BTreeMap<u64, Asked>,
-    by_key: BTreeMap<String, Vec<Asked>>,
+pub(super) struct VerificationCache {
+    known: BTreeMap<RequestDigest, CachedVerification>,
+    by_order: BTreeMap<u64, RequestDigest>,
+    by_key: BTreeMap<String, Vec<RequestDigest>>,
     next_order: u64,
     entries_max: usize,
-    feed: Option<Feed>,
+    feed: Option<StreamState>,
     /// The greatest position of an answer, and when it was there at the latest.
     answered: Option<(u64, Instant)>,
 }
 
-impl Revocation {
-    fn names(&self, answer: &Verified) -> bool {
+impl RevocationEntry {
+    fn applies_to(&self, answer: &Verification) -> bool {
         let Some(key) = &answer.key else {
             return self.all;
         };
@@ -89,7 +89,7 @@ impl Revocation {
     }
 }
 
-impl Cache {
+impl VerificationCache {
     pub(super) fn new(entries_max: usize) -> Self {
         Self {
             known: BTreeMap::new(),
@@ -108,26 +108,26 @@ impl Cache {
     }
 
     /// Whether answers are remembered now.
-    pub(super) fn is_live(&self, now: Instant) -> bool {
+    pub(super) fn is_current(&self, now: Instant) -> bool {
         let complete_at = self.feed.as_ref().and_then(|feed| feed.complete_at);
-        complete_at.is_some_and(|at| at <= now && now - at <= BEHIND_MAX)
+        complete_at.is_some_and(|at| at <= now && now - at <= STREAM_LAG_MAX)
     }
 
     /// What was answered, if that is certainly true still.
-    pub(super) fn get(&mut self, asked: &Asked, now: Instant) -> Option<Verified> {
-        if !self.is_live(now) {
+    pub(super) fn get(&mut self, asked: &RequestDigest, now: Instant) -> Option<Verification> {
+        if !self.is_current(now) {
             return None;
         }
         let known = self.known.get(asked)?;
         if known.until > now {
             return Some(known.answer.clone());
         }
-        self.forget(asked);
+        self.remove(asked);
         None
     }
 
     /// An answer with this position is there: a stream that is complete as of now has reached it.
-    pub(super) fn answered(&mut self, position: u64, now: Instant) {
+    pub(super) fn note_position(&mut self, position: u64, now: Instant) {
         if self.answered.is_none_or(|(seen, _)| position > seen) {
             self.answered = Some((position, now));
         }
@@ -135,11 +135,18 @@ impl Cache {
 
     /// Remembers an answer, if nothing that the stream has said since makes it doubtful. It was
     /// asked for at `sent` and holds for `age` from then on.
-    pub(super) fn put(&mut self, asked: Asked, answer: Verified, sent: Instant, age: Duration) {
+    pub(super) fn insert(
+        &mut self,
+        asked: RequestDigest,
+        answer: Verification,
+        sent: Instant,
+        age: Duration,
+    ) {
         let Some(feed) = &self.feed else { return };
         let position = answer.position;
         let is_known = feed.known_from.is_some_and(|from| position >= from);
-        let later = |entry: &Revocation| entry.position > position && entry.names(&answer);
+        let later =
+            |entry: &RevocationEntry| entry.position > position && entry.applies_to(&answer);
         if !is_known || feed.recent.iter().any(later) {
             return;
         }
@@ -151,12 +158,12 @@ impl Cache {
         let Some(until) = sent.checked_add(age) else {
             return;
         };
-        self.forget(&asked);
+        self.remove(&asked);
         while self.known.len() >= self.entries_max.max(1)
             && let Some((_, oldest)) = self.by_order.first_key_value()
         {
             let oldest = *oldest;
-            self.forget(&oldest);
+            self.remove(&oldest);
         }
         let order = self.next_order;
         self.next_order += 1;
@@ -165,7 +172,7 @@ impl Cache {
             let of_key = self.by_key.entry(key.id.clone()).or_default();
             of_key.push(asked);
         }
-        let known = Known {
+        let known = CachedVerification {
             answer,
             until,
             order,
@@ -173,7 +180,7 @@ impl Cache {
         self.known.insert(asked, known);
     }
 
-    fn forget(&mut self, asked: &Asked) {
+    fn remove(&mut self, asked: &RequestDigest) {
         let Some(known) = self.known.remove(asked) else {
             return;
         };
@@ -188,7 +195,7 @@ impl Cache {
     }
 
     /// The stream is gone, or was never what it said.
-    pub(super) fn cut(&mut self) {
+    pub(super) fn clear_and_disconnect(&mut self) {
         self.feed = None;
         self.known.clear();
         self.by_order.clear();
@@ -196,9 +203,9 @@ impl Cache {
     }
 
     /// A stream was asked for at `began`, after this position or from then on.
-    pub(super) fn begin(&mut self, began: Instant, after: Option<u64>) {
-        self.cut();
-        self.feed = Some(Feed {
+    pub(super) fn begin_stream(&mut self, began: Instant, after: Option<u64>) {
+        self.clear_and_disconnect();
+        self.feed = Some(StreamState {
             began,
             known_from: after,
             position: after,
@@ -209,18 +216,18 @@ impl Cache {
     }
 
     /// The stream has an entry: what it names is forgotten.
-    pub(super) fn revoke(&mut self, entry: Revocation) -> Result<(), Lie> {
+    pub(super) fn apply_revocation(&mut self, entry: RevocationEntry) -> Result<(), InvalidStream> {
         let Some(feed) = &mut self.feed else {
             return Ok(());
         };
         if feed.position.is_some_and(|seen| entry.position <= seen) {
-            return Err(Lie("the stream goes back"));
+            return Err(InvalidStream("the stream goes back"));
         }
         feed.position = Some(entry.position);
         feed.known_from.get_or_insert(entry.position);
-        let named: Vec<Asked> = if entry.all || entry.owner.is_some() {
+        let named: Vec<RequestDigest> = if entry.all || entry.owner.is_some() {
             let known = self.known.iter();
-            let named = known.filter(|(_, known)| entry.names(&known.answer));
+            let named = known.filter(|(_, known)| entry.applies_to(&known.answer));
             named.map(|(asked, _)| *asked).collect()
         } else {
             let keys = entry.key_ids.iter();
@@ -236,18 +243,22 @@ impl Cache {
             feed.known_from = feed.known_from.max(Some(oldest.position));
         }
         for asked in named {
-            self.forget(&asked);
+            self.remove(&asked);
         }
         Ok(())
     }
 
     /// The stream says how far it has come.
-    pub(super) fn beat(&mut self, beat: &Heartbeat, now: Instant) -> Result<(), Lie> {
+    pub(super) fn apply_heartbeat(
+        &mut self,
+        beat: &StreamHeartbeat,
+        now: Instant,
+    ) -> Result<(), InvalidStream> {
         let Some(feed) = &mut self.feed else {
             return Ok(());
         };
         if feed.position.is_some_and(|seen| beat.position < seen) {
-            return Err(Lie("the stream goes back"));
+            return Err(InvalidStream("the stream goes back"));
         }
         feed.position = Some(beat.position);
         feed.known_from.get_or_insert(beat.position);
@@ -256,22 +267,24 @@ impl Cache {
         };
         let at = feed.began.checked_add(Duration::from_millis(elapsed));
         let at = at.filter(|at| *at <= now);
-        let at = at.ok_or(Lie("the stream is ahead of time"))?;
+        let at = at.ok_or(InvalidStream("the stream is ahead of time"))?;
         if feed.complete_at.is_some_and(|before| at < before) {
-            return Err(Lie("the stream's time goes back"));
+            return Err(InvalidStream("the stream's time goes back"));
         }
         if let Some((position, there)) = self.answered
             && there <= at
             && beat.position < position
         {
-            return Err(Lie("the stream keeps back what has been answered"));
+            return Err(InvalidStream(
+                "the stream keeps back what has been answered",
+            ));
         }
         feed.complete_at = Some(at);
         Ok(())
     }
 
     /// Where the stream can be resumed.
-    pub(super) fn position(&self) -> Option<u64> {
+    pub(super) fn stream_position(&self) -> Option<u64> {
         self.feed.as_ref().and_then(|feed| feed.position)
     }
 }

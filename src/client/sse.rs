@@ -14,94 +14,96 @@ use tokio::time::timeout;
 /// The longest event: an owner with 5,000 credentials has 165,000 bytes.
 const EVENT_BYTES_MAX: usize = 1024 * 1024;
 
-/// A server says what cannot be.
+/// Why what the server sent is not a valid stream of events.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct Lie(pub(crate) &'static str);
+pub(crate) struct InvalidStream(pub(crate) &'static str);
 
-/// Why a stream has not begun, or is over.
+/// Why a stream could not be opened, or has ended.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StreamEnd {
+pub(crate) enum StreamError {
     #[error("the server cannot be reached")]
     Unreachable(#[source] reqwest::Error),
-    #[error("the server does not answer")]
-    Unanswered,
-    /// An answer with another status than 200.
-    #[error("the server answered {}", .0.status().as_u16())]
+    #[error("the server did not respond in time")]
+    ResponseTimeout,
+    /// The status is not 200.
+    #[error("the server responded with status {}", .0.status().as_u16())]
     Refused(Box<Response>),
     #[error("the stream cannot be read: {0}")]
-    Unreadable(#[from] Lie),
-    #[error("the server is silent")]
+    Invalid(#[from] InvalidStream),
+    #[error("the server sent nothing in time")]
     Silent,
     #[error("the stream broke off")]
     Broken(#[source] reqwest::Error),
-    #[error("the server has ended the stream")]
-    Over,
+    #[error("the server closed the stream")]
+    Closed,
 }
 
 /// How long a stream may take to begin, and how long it may be silent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct StreamTimeouts {
     pub(crate) begin: Duration,
     pub(crate) silence: Duration,
 }
 
-/// A stream that has begun.
+/// An open stream.
 #[derive(Debug)]
 pub(crate) struct EventStream {
     response: Response,
     silence_max: Duration,
-    partial: Events,
+    partial: EventParser,
     ready: VecDeque<Event>,
 }
 
 impl EventStream {
-    /// Asks for a stream, after the event with an id or from now on.
+    /// Opens a stream, after the event with an id or from now on.
     pub(crate) async fn open(
         request: RequestBuilder,
         last_event_id: Option<u64>,
-        patience: Patience,
-    ) -> Result<Self, StreamEnd> {
+        timeouts: StreamTimeouts,
+    ) -> Result<Self, StreamError> {
         let mut request = request.header(ACCEPT, "text/event-stream");
         if let Some(id) = last_event_id {
             request = request.header("last-event-id", id);
         }
-        let answered = timeout(patience.begin, request.send()).await;
-        let answered = answered.map_err(|_elapsed| StreamEnd::Unanswered)?;
-        let response = answered.map_err(StreamEnd::Unreachable)?;
+        let answered = timeout(timeouts.begin, request.send()).await;
+        let answered = answered.map_err(|_elapsed| StreamError::ResponseTimeout)?;
+        let response = answered.map_err(StreamError::Unreachable)?;
         if response.status() != StatusCode::OK {
-            return Err(StreamEnd::Refused(Box::new(response)));
+            return Err(StreamError::Refused(Box::new(response)));
         }
-        check_kind(response.headers())?;
+        check_content_type(response.headers())?;
         Ok(Self {
             response,
-            silence_max: patience.silence,
-            partial: Events::default(),
+            silence_max: timeouts.silence,
+            partial: EventParser::default(),
             ready: VecDeque::new(),
         })
     }
 
     /// Its next event.
-    pub(crate) async fn next(&mut self) -> Result<Event, StreamEnd> {
+    pub(crate) async fn next(&mut self) -> Result<Event, StreamError> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
             let chunk = timeout(self.silence_max, self.response.chunk()).await;
-            let chunk = chunk.map_err(|_elapsed| StreamEnd::Silent)?;
-            let chunk = chunk.map_err(StreamEnd::Broken)?.ok_or(StreamEnd::Over)?;
+            let chunk = chunk.map_err(|_elapsed| StreamError::Silent)?;
+            let chunk = chunk
+                .map_err(StreamError::Broken)?
+                .ok_or(StreamError::Closed)?;
             self.partial.feed(&chunk, &mut self.ready)?;
         }
     }
 }
 
-/// Whether an answer is a stream of events at all.
-fn check_kind(headers: &HeaderMap) -> Result<(), Lie> {
+/// Refuses a response that is not a stream of events.
+fn check_content_type(headers: &HeaderMap) -> Result<(), InvalidStream> {
     let kind = headers.get(CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     match kind.split(';').next().map(str::trim) {
         Some("text/event-stream") => Ok(()),
-        Some(_) | None => Err(Lie("it is not a stream of events")),
+        Some(_) | None => Err(InvalidStream("it is not a stream of events")),
     }
 }
 
@@ -115,23 +117,28 @@ pub(crate) struct Event {
 
 /// Bytes that are not a whole event yet.
 #[derive(Debug, Default)]
-pub(crate) struct Events {
+pub(crate) struct EventParser {
     line: Vec<u8>,
     event: Event,
 }
 
-impl Events {
+impl EventParser {
     /// Takes some bytes and adds the events that they end.
-    pub(crate) fn feed(&mut self, bytes: &[u8], ready: &mut VecDeque<Event>) -> Result<(), Lie> {
+    pub(crate) fn feed(
+        &mut self,
+        bytes: &[u8],
+        ready: &mut VecDeque<Event>,
+    ) -> Result<(), InvalidStream> {
         for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
             let held = self.line.len() + self.event.data.len();
             if held.saturating_add(piece.len()) > EVENT_BYTES_MAX {
-                return Err(Lie("an event is too long"));
+                return Err(InvalidStream("an event is too long"));
             }
             self.line.extend_from_slice(piece);
             if piece.last() == Some(&b'\n') {
                 let line = std::mem::take(&mut self.line);
-                let line = std::str::from_utf8(&line).map_err(|_no_text| Lie("not UTF-8"))?;
+                let line =
+                    std::str::from_utf8(&line).map_err(|_no_text| InvalidStream("not UTF-8"))?;
                 ready.extend(self.line(line.trim_end_matches(['\r', '\n'])));
             }
         }

@@ -1,16 +1,16 @@
-//! What is asked about a credential, and what is answered.
+//! The request of a verification, and its result.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// What was asked, token and requirements: SHA-256.
-pub(super) type Asked = [u8; 32];
+/// SHA-256 of a request, token and requirements: the key of the cache.
+pub(super) type RequestDigest = [u8; 32];
 
-/// What to verify.
+/// A presented secret, and what the credential must have.
 #[derive(Clone, Serialize)]
-pub struct Ask {
+pub struct VerificationRequest {
     key: String,
     required_scopes: Vec<String>,
     project_id: Option<String>,
@@ -18,17 +18,17 @@ pub struct Ask {
     organization_id: Option<String>,
 }
 
-impl fmt::Debug for Ask {
+impl fmt::Debug for VerificationRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ask")
+        f.debug_struct("VerificationRequest")
             .field("required_scopes", &self.required_scopes)
             .field("project_id", &self.project_id)
             .finish_non_exhaustive()
     }
 }
 
-impl Ask {
-    /// Asks about a presented secret.
+impl VerificationRequest {
+    /// A request for a presented secret, without requirements.
     #[must_use]
     pub fn new(key: impl Into<String>) -> Self {
         Self {
@@ -40,36 +40,36 @@ impl Ask {
         }
     }
 
-    /// It must have this scope too.
+    /// The credential must have this scope too; more calls add more scopes.
     #[must_use]
-    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+    pub fn require_scope(mut self, scope: impl Into<String>) -> Self {
         self.required_scopes.push(scope.into());
         self
     }
 
-    /// It is used on this project.
+    /// The credential is used on this project.
     #[must_use]
-    pub fn project(mut self, id: impl Into<String>) -> Self {
+    pub fn for_project(mut self, id: impl Into<String>) -> Self {
         self.project_id = Some(id.into());
         self
     }
 
-    /// One that is bound to a project will do though none is named.
+    /// Accepts a credential that is bound to a project although the request names none.
     #[must_use]
-    pub fn any_project(mut self) -> Self {
+    pub fn allow_any_project(mut self) -> Self {
         self.any_project = true;
         self
     }
 
-    /// It must be of this organization.
+    /// The credential must belong to this organization.
     #[must_use]
-    pub fn organization(mut self, id: impl Into<String>) -> Self {
+    pub fn require_organization(mut self, id: impl Into<String>) -> Self {
         self.organization_id = Some(id.into());
         self
     }
 
-    /// What stands for the question in the cache: everything that the answer depends on.
-    pub(super) fn digest(&self) -> Asked {
+    /// Everything that the result depends on.
+    pub(super) fn digest(&self) -> RequestDigest {
         let mut digest = Sha256::new();
         let mut part = |text: Option<&str>| {
             digest.update([u8::from(text.is_some())]);
@@ -88,34 +88,34 @@ impl Ask {
     }
 }
 
-/// An answer.
+/// The result of a verification.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct Verified {
+pub struct Verification {
     /// Whether the secret is accepted. Nothing else decides.
     pub valid: bool,
     /// Why, or why not: `valid`, `revoked`, `insufficient_scope` and so on.
     pub code: String,
-    /// Everything up to this position of the ledger has been taken into account.
+    /// The position of the newest ledger event that the result takes into account.
     pub position: u64,
-    /// When a positive answer ends by itself, RFC 3339.
+    /// When a positive result stops being valid by itself, RFC 3339.
     pub valid_until: Option<String>,
     /// The credential, unless it is unknown.
-    pub key: Option<VerifiedKey>,
-    /// Whether it was remembered rather than asked for.
+    pub key: Option<VerifiedCredential>,
+    /// Whether it came from the cache rather than from the server.
     #[serde(skip)]
-    pub remembered: bool,
+    pub from_cache: bool,
 }
 
-/// What is told of a credential; of an ended one, only what it is.
+/// The verified credential; of one that has ended, only what identifies it.
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-pub struct VerifiedKey {
+pub struct VerifiedCredential {
     /// `key_...`
     pub id: String,
     /// Its kind.
     pub kind: String,
-    /// Its organization.
+    /// The id of its organization.
     pub organization_id: String,
-    /// The one project that it works on.
+    /// The one project that it is bound to.
     pub project_id: Option<String>,
     /// Its name.
     pub name: Option<String>,
@@ -123,19 +123,19 @@ pub struct VerifiedKey {
     pub scopes: Option<Vec<String>>,
     /// Its role.
     pub role: Option<String>,
-    /// Who it acts for.
-    pub owner: Option<VerifiedOwner>,
-    /// The secret that was presented.
+    /// The member, account or organization that it acts for.
+    pub owner: Option<CredentialOwner>,
+    /// The id of the secret that was presented.
     pub secret_id: String,
     /// When it expires, RFC 3339.
     pub expires_at: Option<String>,
-    /// Its owner's pairs.
+    /// Its metadata, set by its owner.
     pub metadata: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// Who a credential acts for.
+/// The member, account or organization that a credential acts for.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq)]
-pub struct VerifiedOwner {
+pub struct CredentialOwner {
     /// `organization`, `user` or `service_account`.
     #[serde(rename = "type")]
     pub kind: String,

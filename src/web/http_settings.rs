@@ -6,7 +6,7 @@ use crate::config::{LedgerPrefix, PublicUrl};
 use crate::usage::UsageHistory;
 use crate::web::spans::RequestTracer;
 use crate::webhooks::Webhooks;
-use crate::webhooks::address::Guard;
+use crate::webhooks::address_guard::AddressGuard;
 
 /// How the service faces the network.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +22,7 @@ pub struct HttpSettings {
     /// Something in front forwards the requests of others.
     pub behind_proxy: bool,
     /// Where webhooks may be delivered to.
-    pub webhook_guard: Guard,
+    pub webhook_guard: AddressGuard,
     /// What delivers them; `None`: nothing does.
     pub webhooks: Option<Webhooks>,
     /// Below which path the tree is published: `/ledger` unless it is set.

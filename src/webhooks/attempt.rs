@@ -10,8 +10,8 @@ use std::io;
 use chrono::DateTime;
 use serde::{Deserialize, Serialize};
 
-use super::address::UrlRefused;
-use super::resolver::Unresolved;
+use super::address_guard::UrlRefused;
+use super::resolver::ResolveError;
 use crate::domain::blot::without_secrets;
 
 /// How much of an answer's body is kept.
@@ -22,11 +22,11 @@ const SECRET_BYTES_MAX: usize = 256;
 
 /// What came of an attempt.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
-pub struct Attempt {
+pub struct HttpAttempt {
     /// The status, if there was an answer at all.
     pub status: Option<u16>,
     /// Why the delivery has not arrived; `None`: it has.
-    pub failure: Option<Failure>,
+    pub failure: Option<AttemptFailure>,
     /// How long it took.
     pub duration_ms: u64,
     /// How long the receiver asks to be left alone by `Retry-After`, from now.
@@ -36,7 +36,7 @@ pub struct Attempt {
     pub response: Vec<u8>,
 }
 
-impl Attempt {
+impl HttpAttempt {
     /// Whether the receiver wants no more deliveries, ever.
     #[must_use]
     pub fn is_gone(&self) -> bool {
@@ -51,8 +51,8 @@ impl Attempt {
 
     /// Whether the next attempt is to wait for a minute at least: an overload or a timeout.
     #[must_use]
-    pub fn is_slow(&self) -> bool {
-        self.is_overloaded() || self.failure == Some(Failure::Timeout)
+    pub fn is_overloaded_or_timed_out(&self) -> bool {
+        self.is_overloaded() || self.failure == Some(AttemptFailure::Timeout)
     }
 
     /// The attempt with the answer as text that may be kept: a receiver may say what it was told,
@@ -63,7 +63,7 @@ impl Attempt {
         let whole = if self.response.len() < RESPONSE_BYTES_MAX {
             &text
         } else {
-            whole_words(&text)
+            without_cut_word(&text)
         };
         let mut clean = without_secrets(whole).into_owned();
         clean.truncate(clean.floor_char_boundary(RESPONSE_BYTES_MAX));
@@ -73,7 +73,7 @@ impl Attempt {
 }
 
 /// A text without the beginning of a secret at its end, where it was cut.
-fn whole_words(text: &str) -> &str {
+fn without_cut_word(text: &str) -> &str {
     let in_secret = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '+' | '/' | '=');
     let words = text.trim_end_matches(in_secret);
     if text.len() - words.len() < SECRET_BYTES_MAX {
@@ -86,7 +86,7 @@ fn whole_words(text: &str) -> &str {
 /// The class of a failed attempt.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Failure {
+pub enum AttemptFailure {
     /// A status that is neither 2xx nor 3xx.
     Status,
     /// A redirect, which is never followed.
@@ -117,7 +117,7 @@ pub enum Failure {
     Unreadable,
 }
 
-impl Failure {
+impl AttemptFailure {
     /// Its name in records and in the API.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -140,12 +140,12 @@ impl Failure {
     }
 
     /// The class of a URL that is refused.
-    pub(super) fn of_url(refused: UrlRefused) -> Self {
+    pub(super) fn from_refused_url(refused: UrlRefused) -> Self {
         match refused {
             UrlRefused::Address(_) => Self::AddressRefused,
             UrlRefused::TooLong
             | UrlRefused::NotAUrl
-            | UrlRefused::Scheme
+            | UrlRefused::UrlScheme
             | UrlRefused::Userinfo
             | UrlRefused::Fragment
             | UrlRefused::Port(_) => Self::UrlRefused,
@@ -153,11 +153,11 @@ impl Failure {
     }
 
     /// The class of a request that had no answer.
-    pub(super) fn of_request(error: &reqwest::Error) -> Self {
+    pub(super) fn from_request_error(error: &reqwest::Error) -> Self {
         if error.is_timeout() {
             return Self::Timeout;
         }
-        let cause = cause(error);
+        let cause = failure_in_chain(error);
         match cause {
             Some(cause) if error.is_connect() => cause,
             None if error.is_connect() => Self::Connect,
@@ -169,7 +169,7 @@ impl Failure {
 
     /// The same when a proxy makes the connection: whatever is not between us and the receiver is
     /// the proxy's failure.
-    pub(super) fn behind_proxy(self) -> Self {
+    pub(super) fn as_seen_through_proxy(self) -> Self {
         match self {
             Self::Dns | Self::ConnectRefused | Self::Connect => Self::Proxy,
             Self::Status
@@ -187,7 +187,7 @@ impl Failure {
     }
 
     /// The class of a status; `None` for a good one.
-    pub(super) const fn of_status(status: u16) -> Option<Self> {
+    pub(super) const fn from_status(status: u16) -> Option<Self> {
         match status {
             200..=299 => None,
             300..=399 => Some(Self::Redirect),
@@ -198,41 +198,41 @@ impl Failure {
 
 /// What the innermost known error says. An `io::Error` is no source of what it wraps, so that each
 /// is opened.
-fn cause(error: &(dyn Error + 'static)) -> Option<Failure> {
+fn failure_in_chain(error: &(dyn Error + 'static)) -> Option<AttemptFailure> {
     let mut next = Some(error);
     let mut found = None;
     while let Some(error) = next {
-        if let Some(unresolved) = error.downcast_ref::<Unresolved>() {
+        if let Some(unresolved) = error.downcast_ref::<ResolveError>() {
             return Some(match unresolved {
-                Unresolved::Lookup(_) | Unresolved::NoAddress => Failure::Dns,
-                Unresolved::Refused(_) => Failure::AddressRefused,
+                ResolveError::NameLookup(_) | ResolveError::NoAddress => AttemptFailure::Dns,
+                ResolveError::RefusedAddress(_) => AttemptFailure::AddressRefused,
             });
         }
         if error.is::<rustls::Error>() {
-            return Some(Failure::Tls);
+            return Some(AttemptFailure::Tls);
         }
         next = error.source();
         if let Some(error) = error.downcast_ref::<io::Error>() {
-            found = found.or_else(|| of_kind(error.kind()));
+            found = found.or_else(|| failure_of_io_kind(error.kind()));
             next = error.get_ref().map_or(next, |wrapped| Some(wrapped));
         }
     }
     found
 }
 
-fn of_kind(kind: io::ErrorKind) -> Option<Failure> {
+fn failure_of_io_kind(kind: io::ErrorKind) -> Option<AttemptFailure> {
     if kind == io::ErrorKind::ConnectionRefused {
-        Some(Failure::ConnectRefused)
+        Some(AttemptFailure::ConnectRefused)
     } else if kind == io::ErrorKind::TimedOut {
-        Some(Failure::Timeout)
+        Some(AttemptFailure::Timeout)
     } else {
         // Connecting by TCP alone does not end so: a TLS handshake was cut short.
-        (kind == io::ErrorKind::UnexpectedEof).then_some(Failure::Tls)
+        (kind == io::ErrorKind::UnexpectedEof).then_some(AttemptFailure::Tls)
     }
 }
 
 /// How long a `Retry-After` asks to wait: seconds, or until a date.
-pub(super) fn retry_after_ms(value: &str, now_ms: i64) -> Option<i64> {
+pub(super) fn parse_retry_after_ms(value: &str, now_ms: i64) -> Option<i64> {
     let value = value.trim();
     if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
         // More digits than a number has are a long time.

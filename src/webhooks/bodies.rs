@@ -32,15 +32,15 @@ use crate::records::{
 };
 
 /// Bytes of bodies that are kept for other endpoints of the organization: usually 2,000 bodies.
-const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+const CACHED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What a body takes beside its bytes.
-const BODY_BYTES: usize = 256;
+const BODY_OVERHEAD_BYTES: usize = 256;
 /// The type of a ping, which is no event's.
-pub const PING: &str = "ping";
+pub const PING_EVENT_TYPE: &str = "ping";
 
 /// What is said of one event.
 #[derive(Debug)]
-pub struct Body {
+pub struct WebhookBody {
     /// The event: `webhook-id`.
     pub event: EventId,
     /// Its type.
@@ -62,7 +62,7 @@ pub struct Body {
 
 /// The form of a body.
 #[derive(Serialize)]
-pub(super) struct Form<'a, T: Serialize> {
+pub(super) struct BodyJson<'a, T: Serialize> {
     pub(super) id: EventId,
     #[serde(rename = "type")]
     pub(super) name: &'a str,
@@ -75,26 +75,26 @@ pub(super) struct Form<'a, T: Serialize> {
     pub(super) test: Option<bool>,
 }
 
-/// Bodies, made and kept.
+/// Builds bodies, and caches those that may be wanted again soon.
 #[derive(Debug)]
-pub struct Bodies {
+pub struct BodyCache {
     ledger: Ledger,
-    kept: Mutex<Kept>,
+    kept: Mutex<CachedBodies>,
 }
 
 /// Bodies by position, the oldest first to go.
 #[derive(Debug, Default)]
-struct Kept {
-    bodies: BTreeMap<(u64, OrganizationId), Arc<Body>>,
+struct CachedBodies {
+    bodies: BTreeMap<(u64, OrganizationId), Arc<WebhookBody>>,
     bytes: usize,
 }
 
-impl Kept {
-    fn insert(&mut self, place: (u64, OrganizationId), body: Arc<Body>) {
+impl CachedBodies {
+    fn insert(&mut self, place: (u64, OrganizationId), body: Arc<WebhookBody>) {
         self.bytes += body.weight();
         let replaced = self.bodies.insert(place, body);
         self.bytes -= replaced.map_or(0, |body| body.weight());
-        while self.bytes > KEPT_BYTES_MAX
+        while self.bytes > CACHED_BYTES_MAX
             && let Some((_, oldest)) = self.bodies.pop_first()
         {
             self.bytes -= oldest.weight();
@@ -102,14 +102,14 @@ impl Kept {
     }
 }
 
-impl Body {
+impl WebhookBody {
     fn weight(&self) -> usize {
-        BODY_BYTES + self.bytes.len()
+        BODY_OVERHEAD_BYTES + self.bytes.len()
     }
 }
 
-impl Bodies {
-    /// Bodies of a ledger's events.
+impl BodyCache {
+    /// A cache of bodies of a ledger's events.
     #[must_use]
     pub fn new(ledger: Ledger) -> Self {
         Self {
@@ -121,7 +121,7 @@ impl Bodies {
     /// What an organization learns of the event at a position, if it is at hand and nothing in it
     /// was erased since.
     #[must_use]
-    pub fn at_hand(&self, position: u64, to: OrganizationId) -> Option<Arc<Body>> {
+    pub fn cached(&self, position: u64, to: OrganizationId) -> Option<Arc<WebhookBody>> {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let body = kept.bodies.get(&(position, to))?;
         let erased = |person| {
@@ -137,17 +137,17 @@ impl Bodies {
     ///
     /// # Errors
     /// When the event or its subject's past cannot be read, or the turn is over.
-    pub fn of(
+    pub fn get_or_build(
         &self,
         position: u64,
         to: OrganizationId,
         turn: &mut Turn,
-    ) -> Result<Option<Arc<Body>>, HistoryError> {
-        if let Some(body) = self.at_hand(position, to) {
+    ) -> Result<Option<Arc<WebhookBody>>, HistoryError> {
+        if let Some(body) = self.cached(position, to) {
             return Ok(Some(body));
         }
         let event = self.ledger.event(position)?.event;
-        let Some(body) = body(&self.ledger, &event, to, turn)? else {
+        let Some(body) = build_body(&self.ledger, &event, to, turn)? else {
             return Ok(None);
         };
         let body = Arc::new(body);
@@ -158,25 +158,25 @@ impl Bodies {
 }
 
 /// What an event says to an organization: one of its own, or one that tells of the ledger.
-fn body(
+fn build_body(
     ledger: &Ledger,
     event: &Event,
     to: OrganizationId,
     turn: &mut Turn,
-) -> Result<Option<Body>, HistoryError> {
+) -> Result<Option<WebhookBody>, HistoryError> {
     let mut person = None;
     let (data, project) = match (event.organization, &event.fact) {
         (Some(place), _) if place.id == to => {
             let record = record_after(ledger, place.id, event, turn)?;
             person = person_of(&record);
-            shown(ledger, &record, event.occurred_at)?
+            record_json(ledger, &record, event.occurred_at)?
         }
         (None, Fact::LedgerCheckpointed(told)) => {
-            (checkpoint(ledger, event, told, to, turn)?, None)
+            (checkpoint_json(ledger, event, told, to, turn)?, None)
         }
         (_, _) => return Ok(None),
     };
-    let form = Form {
+    let form = BodyJson {
         id: event.id,
         name: event.fact.name(),
         timestamp: event.occurred_at,
@@ -184,7 +184,7 @@ fn body(
         data,
         test: None,
     };
-    Ok(Some(Body {
+    Ok(Some(WebhookBody {
         event: event.id,
         name: event.fact.name(),
         organization: to,
@@ -192,12 +192,12 @@ fn body(
         subject: event.subject,
         person,
         is_notice: is_notice(&event.fact),
-        bytes: to_bytes(&form)?,
+        bytes: body_bytes(&form)?,
     }))
 }
 
 /// A checkpoint, with where the chain of whoever is told of it ended by then.
-fn checkpoint(
+fn checkpoint_json(
     ledger: &Ledger,
     event: &Event,
     told: &LedgerCheckpointed,
@@ -215,7 +215,7 @@ fn checkpoint(
     Ok(to_raw_value(&record)?)
 }
 
-pub(super) fn to_bytes<T: Serialize>(form: &Form<'_, T>) -> Result<Bytes, HistoryError> {
+pub(super) fn body_bytes<T: Serialize>(form: &BodyJson<'_, T>) -> Result<Bytes, HistoryError> {
     Ok(Bytes::from(serde_json::to_vec(form)?))
 }
 
@@ -270,7 +270,7 @@ fn record_after(
 }
 
 /// A record as JSON, as it was at an instant, and the project that it belongs to.
-pub(super) fn shown(
+pub(super) fn record_json(
     ledger: &Ledger,
     record: &Record,
     at: Timestamp,

@@ -8,15 +8,15 @@ use crate::domain::ids::{DeliveryId, EndpointId, EventId};
 use crate::domain::record::EventFilter;
 use crate::domain::time::Timestamp;
 use crate::seal::KeyStore;
-use crate::webhooks::attempt::Failure;
-use crate::webhooks::response::StoredResponse;
+use crate::webhooks::attempt::AttemptFailure;
+use crate::webhooks::stored_response::StoredResponse;
 
 /// Bits of a ULID below its time.
 const ULID_RANDOM_BITS: u32 = 80;
 
 /// What an attempt was made for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Cause {
+pub enum DeliveryCause {
     /// An event that happened, or that a replay has delivered again.
     Event,
     /// Somebody asked for this delivery once more.
@@ -24,10 +24,10 @@ pub enum Cause {
     /// Somebody tried the endpoint.
     Ping,
     /// Somebody asked for an example of a type.
-    Example,
+    ExampleEvent,
 }
 
-impl Cause {
+impl DeliveryCause {
     /// The wire name.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -35,7 +35,7 @@ impl Cause {
             Self::Event => "event",
             Self::Redelivery => "redelivery",
             Self::Ping => "ping",
-            Self::Example => "example",
+            Self::ExampleEvent => "example",
         }
     }
 
@@ -43,7 +43,7 @@ impl Cause {
     #[must_use]
     pub const fn is_test(self) -> bool {
         match self {
-            Self::Ping | Self::Example => true,
+            Self::Ping | Self::ExampleEvent => true,
             Self::Event | Self::Redelivery => false,
         }
     }
@@ -51,7 +51,7 @@ impl Cause {
 
 /// What an attempt came to.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Outcome {
+pub enum AttemptOutcome {
     /// The endpoint has it.
     Delivered,
     /// It does not; what comes next depends on what the attempt was made for.
@@ -63,7 +63,7 @@ pub enum Outcome {
     Dead,
 }
 
-impl Outcome {
+impl AttemptOutcome {
     /// The wire names, for filters.
     pub const NAMES: [&'static str; 3] = ["delivered", "failed", "dead"];
 
@@ -80,7 +80,7 @@ impl Outcome {
 
 /// One attempt, as it is kept.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Attempted {
+pub struct AttemptRecord {
     pub endpoint: EndpointId,
     pub delivery: DeliveryId,
     /// What `webhook-id` said.
@@ -90,9 +90,9 @@ pub struct Attempted {
     /// The event's type.
     pub name: String,
     /// What it was made for.
-    pub cause: Cause,
+    pub cause: DeliveryCause,
     /// Attempts of this delivery that were made before, as far as the schedule counts them.
-    pub before: u8,
+    pub attempts_before: u8,
     /// When it began.
     pub at: Timestamp,
     /// How long it took, in milliseconds.
@@ -100,32 +100,32 @@ pub struct Attempted {
     /// The answer's status.
     pub status: Option<u16>,
     /// Why it failed.
-    pub failure: Option<Failure>,
+    pub failure: Option<AttemptFailure>,
     /// What it came to.
-    pub outcome: Outcome,
+    pub outcome: AttemptOutcome,
     /// What the answer's body begins with.
     pub response: StoredResponse,
 }
 
-impl Attempted {
+impl AttemptRecord {
     /// What the answer's body begins with; empty after the erasure of the event's person.
     #[must_use]
     pub fn response_text(&self, keys: &KeyStore) -> String {
-        self.response.text(keys, self.event)
+        self.response.open_text(keys, self.event)
     }
 }
 
-impl Attempted {
+impl AttemptRecord {
     /// Whether no leave to read the ledger is needed to see it.
     #[must_use]
-    pub fn is_open(&self) -> bool {
+    pub fn needs_no_ledger_read(&self) -> bool {
         self.position.is_none() || EventFilter::is_open(&self.name)
     }
 }
 
 /// How a delivery stands.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub enum Standing {
+pub enum DeliveryStatus {
     /// It is tried again.
     Pending,
     /// It has arrived.
@@ -136,7 +136,7 @@ pub enum Standing {
     Skipped,
 }
 
-impl Standing {
+impl DeliveryStatus {
     /// The wire name.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -7,15 +7,15 @@
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::bodies::PING;
+use super::bodies::PING_EVENT_TYPE;
 use crate::domain::ids::OrganizationId;
 
 /// The organization that the examples are of.
-pub(super) const ORGANIZATION: &str = "org_01H2XA9C000000000000000000";
+pub(super) const EXAMPLE_ORGANIZATION_ID: &str = "org_01H2XA9C000000000000000000";
 
 /// An example of a type.
 #[derive(Clone, Copy, Debug)]
-pub struct Example {
+pub struct ExampleEvent {
     name: &'static str,
     text: &'static str,
 }
@@ -23,7 +23,7 @@ pub struct Example {
 macro_rules! examples {
     ($($name:literal,)*) => {
         /// All of them.
-        const ALL: &[Example] = &[$(Example {
+        const ALL: &[ExampleEvent] = &[$(ExampleEvent {
             name: $name,
             text: include_str!(concat!("../../fixtures/webhooks/", $name, ".json")),
         },)*];
@@ -72,10 +72,10 @@ examples! {
     "member.updated",
 }
 
-impl Example {
+impl ExampleEvent {
     /// The example of a type; `None` for one that is not delivered.
     #[must_use]
-    pub fn of(name: &str) -> Option<Self> {
+    pub fn from_event_type(name: &str) -> Option<Self> {
         ALL.iter().find(|example| example.name == name).copied()
     }
 
@@ -88,27 +88,29 @@ impl Example {
     #[must_use]
     pub const fn ping() -> Self {
         Self {
-            name: PING,
+            name: PING_EVENT_TYPE,
             text: include_str!("../../fixtures/webhooks/ping.json"),
         }
     }
 
     /// The type.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn event_type(self) -> &'static str {
         self.name
     }
 
     /// The whole body, as in its file.
     #[must_use]
-    pub const fn text(self) -> &'static str {
+    pub const fn json_text(self) -> &'static str {
         self.text
     }
 
     /// Its record, as one of the organization.
     #[must_use]
-    pub fn data(self, organization: OrganizationId) -> Option<Box<RawValue>> {
-        let text = self.text.replace(ORGANIZATION, &organization.to_string());
+    pub fn data_for(self, organization: OrganizationId) -> Option<Box<RawValue>> {
+        let text = self
+            .text
+            .replace(EXAMPLE_ORGANIZATION_ID, &organization.to_string());
         let body: Value = serde_json::from_str(&text).ok()?;
         to_raw_value(body.get("data")?).ok()
     }

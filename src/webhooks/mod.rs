@@ -6,22 +6,22 @@
 //! never send what has not been committed, nor let a receiver or a name server lead a request
 //! inside. Facts flow in from the ledger, attempts flow out.
 
-pub mod address;
+pub mod address_guard;
 pub mod attempt;
 pub mod bodies;
-pub mod client;
-mod courier;
 pub mod delivery;
+mod dispatcher;
 pub mod examples;
+pub mod http_sender;
 pub mod matching;
 pub mod pull;
 pub mod queue;
-mod ranges;
 pub mod resolver;
-pub mod response;
-pub mod schedule;
+pub mod retry_schedule;
 pub(crate) mod schemas;
+mod special_addresses;
 pub mod store;
+pub mod stored_response;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -38,36 +38,36 @@ use crate::clock::Entropy;
 use crate::degraded::Part;
 use crate::domain::ids::{DeliveryId, EndpointId};
 use crate::ledger::Ledger;
-use client::{InvalidSettings, Sender};
-use courier::{Ask, Courier, Tools};
-use queue::Range;
-use store::{Loaded, Store, StoreError};
+use dispatcher::{Dispatcher, DispatcherParts, DispatcherRequest};
+use http_sender::{InvalidSenderSettings, WebhookSender};
+use queue::UnreadRange;
+use store::{DeliveryStore, DeliveryStoreError, StoredQueue};
 
-pub use bodies::PING;
-pub use courier::{Counts, Overview, Trial, TrialRefused};
+pub use bodies::PING_EVENT_TYPE;
+pub use dispatcher::{DeliveryMetrics, EndpointBacklog, RequestedAttempt, RequestedAttemptRefusal};
 
 /// What is asked of the courier and not answered yet.
-const ASKS_MAX: usize = 1_024;
+const PENDING_REQUESTS_MAX: usize = 1_024;
 
 /// How often a store that could not be opened is tried again.
-const OPEN_AGAIN_EVERY: Duration = Duration::from_secs(2);
+const REOPEN_EVERY: Duration = Duration::from_secs(2);
 
-const ROLLED_BACK: &str = "stop the service, then put the newer log back, or, if it is lost, run \
+const ROLLBACK_REMEDY: &str = "stop the service, then put the newer log back, or, if it is lost, run \
     `keyledger mark-restored` on the folder to go on from here";
 
 /// Why webhooks could not be started.
 #[derive(Debug, thiserror::Error)]
-pub enum StartError {
+pub enum WebhooksStartError {
     #[error("deliveries cannot be sent with these settings")]
-    Client(#[from] InvalidSettings),
+    Client(#[from] InvalidSenderSettings),
 }
 
 /// Webhooks, running. Clones are handles to the same ones.
 #[derive(Clone, Debug)]
 pub struct Webhooks {
-    store: Store,
-    asks: mpsc::Sender<Ask>,
-    counts: Arc<Counts>,
+    store: DeliveryStore,
+    asks: mpsc::Sender<DispatcherRequest>,
+    counts: Arc<DeliveryMetrics>,
     running: Arc<Mutex<Option<Running>>>,
 }
 
@@ -79,11 +79,11 @@ struct Running {
 }
 
 /// How webhooks are run.
-pub struct Settings {
+pub struct WebhookSettings {
     /// How deliveries are sent.
-    pub client: client::Settings,
+    pub sender: http_sender::SenderSettings,
     /// How long attempts are kept, in milliseconds.
-    pub kept_for_ms: i64,
+    pub attempt_retention_ms: i64,
     /// Ids of tests, and the spread of retries.
     pub entropy: Entropy,
 }
@@ -96,32 +96,32 @@ impl Webhooks {
     pub fn start(
         ledger: Ledger,
         folder: &Path,
-        settings: Settings,
+        settings: WebhookSettings,
         runtime: &Handle,
-    ) -> Result<Self, StartError> {
-        let store = Store::closed(folder, ledger.degraded().clone());
+    ) -> Result<Self, WebhooksStartError> {
+        let store = DeliveryStore::new_closed(folder, ledger.degraded().clone());
         let deliver_to = ledger.views().directory.all_webhook_endpoints();
-        if !deliver_to.is_empty() && store.path().try_exists().is_ok_and(|there| !there) {
+        if !deliver_to.is_empty() && store.file_path().try_exists().is_ok_and(|there| !there) {
             let why = "it is missing; a new one is made, and receivers get again what has happened \
                 since their endpoint was created";
             ledger
                 .degraded()
-                .note_damage(Part::Deliveries, store.path(), why);
+                .note_damage(Part::Deliveries, store.file_path(), why);
         }
         // One that cannot be opened now is waited for: deliveries are no reason not to start.
-        let loaded = load(&store).ok();
-        let counts = Arc::new(Counts::default());
-        let tools = Tools {
+        let loaded = open_and_load(&store).ok();
+        let counts = Arc::new(DeliveryMetrics::default());
+        let tools = DispatcherParts {
             ledger,
             store: store.clone(),
-            sender: Sender::new(settings.client)?,
+            sender: WebhookSender::new(settings.sender)?,
             entropy: settings.entropy,
-            kept_for_ms: settings.kept_for_ms,
+            kept_for_ms: settings.attempt_retention_ms,
             counts: Arc::clone(&counts),
         };
-        let (asks, asked) = mpsc::channel(ASKS_MAX);
+        let (asks, asked) = mpsc::channel(PENDING_REQUESTS_MAX);
         let (stop, stopping) = watch::channel(());
-        let task = runtime.spawn(deliver(tools, loaded, asked, stopping));
+        let task = runtime.spawn(run_dispatcher(tools, loaded, asked, stopping));
         Ok(Self {
             store,
             asks,
@@ -132,25 +132,25 @@ impl Webhooks {
 
     /// What has been delivered, to be read off the async threads.
     #[must_use]
-    pub fn store(&self) -> &Store {
+    pub fn store(&self) -> &DeliveryStore {
         &self.store
     }
 
     /// How deliveries go.
     #[must_use]
-    pub fn counts(&self) -> &Counts {
+    pub fn metrics(&self) -> &DeliveryMetrics {
         &self.counts
     }
 
     /// Begins an attempt out of turn; its delivery shows what becomes of it. `None`: webhooks have
     /// stopped.
-    pub async fn attempt(
+    pub async fn begin_requested_attempt(
         &self,
         endpoint: EndpointId,
-        trial: Trial,
-    ) -> Option<Result<DeliveryId, TrialRefused>> {
+        trial: RequestedAttempt,
+    ) -> Option<Result<DeliveryId, RequestedAttemptRefusal>> {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Try {
+        let ask = DispatcherRequest::Attempt {
             endpoint,
             trial,
             answer,
@@ -161,9 +161,9 @@ impl Webhooks {
 
     /// Has a part of the log delivered once more; `Some(false)`: such a replay is under way, or the
     /// endpoint is not known. `None`: webhooks have stopped.
-    pub async fn replay(&self, endpoint: EndpointId, range: Range) -> Option<bool> {
+    pub async fn start_replay(&self, endpoint: EndpointId, range: UnreadRange) -> Option<bool> {
         let (answer, answered) = oneshot::channel();
-        let ask = Ask::Replay {
+        let ask = DispatcherRequest::Replay {
             endpoint,
             range,
             answer,
@@ -173,18 +173,25 @@ impl Webhooks {
     }
 
     /// How an endpoint's deliveries stand; `None`: it has none, or webhooks have stopped.
-    pub async fn overview(&self, endpoint: EndpointId) -> Option<Overview> {
+    pub async fn backlog(&self, endpoint: EndpointId) -> Option<EndpointBacklog> {
         let (answer, answered) = oneshot::channel();
-        self.asks.send(Ask::Look { endpoint, answer }).await.ok()?;
+        self.asks
+            .send(DispatcherRequest::Backlog { endpoint, answer })
+            .await
+            .ok()?;
         answered.await.ok()?
     }
 
     /// Waits until all that has happened so far was read, nothing is on its way, and what became of
     /// it is kept: for tests and measurements.
-    pub async fn settle(&self) {
+    pub async fn wait_until_idle(&self) {
         let (answer, answered) = oneshot::channel();
         // Who has stopped has nothing on its way.
-        drop(self.asks.send(Ask::Settle { answer }).await);
+        drop(
+            self.asks
+                .send(DispatcherRequest::WaitUntilIdle { answer })
+                .await,
+        );
         answered.await.unwrap_or_default();
     }
 
@@ -202,16 +209,16 @@ impl Webhooks {
 }
 
 /// Opens the store and reads what was kept; what cannot be read is damage, and replaced once.
-fn load(store: &Store) -> Result<Loaded, StoreError> {
+fn open_and_load(store: &DeliveryStore) -> Result<StoredQueue, DeliveryStoreError> {
     store.open_or_replace()?;
-    store.load().or_else(|_damaged| {
+    store.load_queue().or_else(|_damaged| {
         store.open_or_replace()?;
-        store.load()
+        store.load_queue()
     })
 }
 
 /// What was delivered must be in the log: where it is not, the log was rolled back.
-fn report_rollback(tools: &Tools, seen: Option<u64>) {
+fn report_rollback(tools: &DispatcherParts, seen: Option<u64>) {
     let position = tools.ledger.views().position();
     let next = position.map_or(0, |position| position + 1);
     if let Some(seen) = seen.filter(|seen| *seen > next) {
@@ -219,19 +226,19 @@ fn report_rollback(tools: &Tools, seen: Option<u64>) {
             "{}: webhooks were brought the event at position {}, and the log ends before position \
              {next}: the log was rolled back, and keys that were revoked since may be accepted \
              again",
-            tools.store.path().display(),
+            tools.store.file_path().display(),
             seen - 1
         );
         let degraded = tools.ledger.degraded();
-        degraded.begin(Part::Restore, reason, ROLLED_BACK);
+        degraded.begin(Part::Restore, reason, ROLLBACK_REMEDY);
     }
 }
 
 /// Delivers, once the store can be opened.
-async fn deliver(
-    tools: Tools,
-    loaded: Option<Loaded>,
-    mut asked: mpsc::Receiver<Ask>,
+async fn run_dispatcher(
+    tools: DispatcherParts,
+    loaded: Option<StoredQueue>,
+    mut asked: mpsc::Receiver<DispatcherRequest>,
     mut stopping: watch::Receiver<()>,
 ) {
     let mut loaded = loaded;
@@ -244,14 +251,14 @@ async fn deliver(
                 Some(_unanswered) => {}
                 None => return,
             },
-            () = tokio::time::sleep(OPEN_AGAIN_EVERY) => {
+            () = tokio::time::sleep(REOPEN_EVERY) => {
                 let store = tools.store.clone();
-                let opened = tokio::task::spawn_blocking(move || load(&store)).await;
+                let opened = tokio::task::spawn_blocking(move || open_and_load(&store)).await;
                 loaded = opened.ok().and_then(Result::ok);
             }
         }
     }
     let loaded = loaded.unwrap_or_default();
-    report_rollback(&tools, loaded.seen);
-    Courier::new(tools, loaded).run(asked, stopping).await;
+    report_rollback(&tools, loaded.read_to);
+    Dispatcher::new(tools, loaded).run(asked, stopping).await;
 }

@@ -8,8 +8,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::bodies::{Bodies, Body};
-use super::matching::{CHECKPOINTED, is_told};
+use super::bodies::{BodyCache, WebhookBody};
+use super::matching::{CHECKPOINTED_EVENT, is_visible_to_organization};
 use crate::domain::heading::Heading;
 use crate::domain::ids::{OrganizationId, ProjectId};
 use crate::domain::record::EventFilter;
@@ -18,15 +18,15 @@ use crate::ledger::history::HistoryError;
 use crate::ledger::turns::Turn;
 
 /// Events between two looks at whether a page is full: a scan cannot be left half-way.
-const EVENTS_PER_STRIDE: u64 = 1_000;
+const EVENTS_PER_SCAN: u64 = 1_000;
 /// How long one reading makes bodies: what it has by then is sent, however little.
-const READING: Duration = Duration::from_secs(1);
+const READ_TIME_MAX: Duration = Duration::from_secs(1);
 /// Bytes of bodies after which a page ends: usually 500 bodies.
 pub const PAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// What a consumer is shown.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Wanted {
+pub struct PullFilter {
     pub organization: OrganizationId,
     /// Of this project alone.
     pub project: Option<ProjectId>,
@@ -34,23 +34,24 @@ pub struct Wanted {
     pub types: EventFilter,
 }
 
-impl Wanted {
+impl PullFilter {
     /// Whether it may hold events of no organization.
     #[must_use]
-    pub fn is_told_of_ledger(&self) -> bool {
-        self.project.is_none() && self.types.matches(CHECKPOINTED)
+    pub fn includes_ledger_events(&self) -> bool {
+        self.project.is_none() && self.types.matches(CHECKPOINTED_EVENT)
     }
 
     /// Whether an event may be shown, before anything but its heading is known.
-    fn may_be(&self, heading: Option<Heading<'_>>) -> bool {
+    fn may_match(&self, heading: Option<Heading<'_>>) -> bool {
         // One whose heading cannot be read is looked at whole.
         heading.is_none_or(|heading| {
-            is_told(&heading, self.organization) && self.types.matches(heading.name)
+            is_visible_to_organization(&heading, self.organization)
+                && self.types.matches(heading.name)
         })
     }
 
     /// Whether an event is shown.
-    fn is(&self, body: &Body) -> bool {
+    fn matches(&self, body: &WebhookBody) -> bool {
         body.organization == self.organization
             && (self.project.is_none() || self.project == body.project)
             && self.types.matches(body.name)
@@ -59,19 +60,19 @@ impl Wanted {
 
 /// Some bodies in order, and how far they reach.
 #[derive(Debug, Default)]
-pub struct Page {
+pub struct PulledPage {
     /// Positions and bodies, oldest first.
-    pub bodies: Vec<(u64, Arc<Body>)>,
+    pub bodies: Vec<(u64, Arc<WebhookBody>)>,
     /// Bytes of the bodies.
     pub bytes: usize,
     /// Everything before this position has been looked at.
     pub next: u64,
 }
 
-impl Page {
+impl PulledPage {
     /// An empty page that begins at a position.
     #[must_use]
-    pub fn at(next: u64) -> Self {
+    pub fn empty_at(next: u64) -> Self {
         Self {
             next,
             ..Self::default()
@@ -84,7 +85,7 @@ impl Page {
         self.bodies.len() >= limit || self.bytes >= PAGE_BYTES_MAX
     }
 
-    fn take(&mut self, position: u64, body: Arc<Body>) {
+    fn push(&mut self, position: u64, body: Arc<WebhookBody>) {
         self.bytes += body.bytes.len();
         self.bodies.push((position, body));
     }
@@ -95,31 +96,31 @@ impl Page {
 ///
 /// # Errors
 /// When the log or a record's past cannot be read, or the turn is over.
-pub fn read(
-    (ledger, bodies): (&Ledger, &Bodies),
-    wanted: &Wanted,
-    mut page: Page,
+pub fn extend_page(
+    (ledger, bodies): (&Ledger, &BodyCache),
+    wanted: &PullFilter,
+    mut page: PulledPage,
     (to, limit): (u64, usize),
     turn: &mut Turn,
-) -> Result<Page, HistoryError> {
+) -> Result<PulledPage, HistoryError> {
     while page.next < to {
         turn.go_on()?;
-        let stride_end = to.min(page.next + EVENTS_PER_STRIDE);
+        let stride_end = to.min(page.next + EVENTS_PER_SCAN);
         let mut candidates = Vec::new();
         ledger
             .reader()
             .scan(page.next, stride_end, |position, payload| {
-                if wanted.may_be(Heading::of(payload)) {
+                if wanted.may_match(Heading::of(payload)) {
                     candidates.push(position);
                 }
             })?;
         for position in candidates {
-            let body = bodies.of(position, wanted.organization, turn)?;
-            if let Some(body) = body.filter(|body| wanted.is(body)) {
-                page.take(position, body);
+            let body = bodies.get_or_build(position, wanted.organization, turn)?;
+            if let Some(body) = body.filter(|body| wanted.matches(body)) {
+                page.push(position, body);
             }
             page.next = position + 1;
-            if page.is_full(limit) || turn.spent() >= READING {
+            if page.is_full(limit) || turn.spent() >= READ_TIME_MAX {
                 return Ok(page);
             }
         }
@@ -138,8 +139,8 @@ mod tests {
 
     const ACME: OrganizationId = OrganizationId(Ulid(1));
 
-    fn body(organization: OrganizationId, project: Option<ProjectId>, bytes: usize) -> Body {
-        Body {
+    fn body(organization: OrganizationId, project: Option<ProjectId>, bytes: usize) -> WebhookBody {
+        WebhookBody {
             event: EventId(Ulid(9)),
             name: "api_key.created",
             organization,
@@ -153,13 +154,13 @@ mod tests {
 
     #[test]
     fn a_page_is_full_of_bodies_or_of_bytes() {
-        let mut page = Page::at(3);
+        let mut page = PulledPage::empty_at(3);
         assert!(!page.is_full(2));
-        page.take(3, Arc::new(body(ACME, None, 10)));
+        page.push(3, Arc::new(body(ACME, None, 10)));
         assert!(!page.is_full(2) && page.is_full(1));
-        page.take(7, Arc::new(body(ACME, None, PAGE_BYTES_MAX - 11)));
+        page.push(7, Arc::new(body(ACME, None, PAGE_BYTES_MAX - 11)));
         assert!(!page.is_full(3) && page.is_full(2));
-        page.take(8, Arc::new(body(ACME, None, 1)));
+        page.push(8, Arc::new(body(ACME, None, 1)));
         assert!(page.is_full(200), "{} bytes", page.bytes);
     }
 
@@ -168,7 +169,7 @@ mod tests {
         let (own, other) = (ProjectId(Ulid(2)), ProjectId(Ulid(3)));
         let globex = OrganizationId(Ulid(4));
         let check = |project, types: EventFilter, expected: [bool; 4]| {
-            let wanted = Wanted {
+            let wanted = PullFilter {
                 organization: ACME,
                 project,
                 types,
@@ -179,7 +180,7 @@ mod tests {
                 body(ACME, Some(other), 0),
                 body(globex, Some(own), 0),
             ];
-            let shown = bodies.map(|body| wanted.is(&body));
+            let shown = bodies.map(|body| wanted.matches(&body));
             assert_eq!(shown, expected, "{wanted:?}");
         };
         let members = EventFilter::check(vec!["member.*".to_owned()]).unwrap();

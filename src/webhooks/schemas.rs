@@ -10,8 +10,8 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::schema::{AdditionalProperties, RefBuilder, SchemaType};
 use utoipa::openapi::{KnownFormat, Object, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 
-use super::bodies::PING;
-use super::matching::CHECKPOINTED;
+use super::bodies::PING_EVENT_TYPE;
+use super::matching::CHECKPOINTED_EVENT;
 use crate::records::{
     CheckpointRecord, KeyRecord, MemberRecord, OrganizationRecord, ProjectRecord,
     ServiceAccountRecord, SessionRecord, WebhookEndpointRecord,
@@ -38,8 +38,8 @@ pub(crate) fn body_schema(name: &str) -> Option<BodySchema> {
         "service_account" => of::<ServiceAccountRecord>(),
         "api_key" => of::<KeyRecord>(),
         "session" => of::<SessionRecord>(),
-        "ledger" if name == CHECKPOINTED => of::<CheckpointRecord>(),
-        "webhook_endpoint" | PING => of::<WebhookEndpointRecord>(),
+        "ledger" if name == CHECKPOINTED_EVENT => of::<CheckpointRecord>(),
+        "webhook_endpoint" | PING_EVENT_TYPE => of::<WebhookEndpointRecord>(),
         _ => return None,
     };
     Some(BodySchema {
@@ -93,7 +93,7 @@ fn is_nullable(schema: &RefOr<Schema>) -> bool {
 
 /// The frame: all bodies have the same fields and no others.
 fn body(name: &str, record: &str) -> Object {
-    let is_ping = name == PING;
+    let is_ping = name == PING_EVENT_TYPE;
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let id = text()
         .pattern(Some(EVENT_ID))

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use keyledger::client::{Ask, Client, Options};
+use keyledger::client::{Client, ClientOptions, VerificationRequest};
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -44,14 +44,14 @@ async fn a_revoked_key_is_refused_from_memory_too_and_a_lost_server_is_not_guess
         key("other", "cases:read").await,
     );
     let url = format!("http://{}", server.address());
-    let client = Client::new(&url, text(&gateway, "raw_key"), Options::default()).unwrap();
-    until("the stream begins", || client.is_live()).await;
-    let asks = [&one, &other].map(|key| Ask::new(text(key, "raw_key")));
+    let client = Client::new(&url, text(&gateway, "raw_key"), ClientOptions::default()).unwrap();
+    until("the stream begins", || client.is_caching()).await;
+    let asks = [&one, &other].map(|key| VerificationRequest::new(text(key, "raw_key")));
     for ask in &asks {
         let first = client.verify(ask).await.unwrap();
-        assert!(first.valid && !first.remembered, "{first:?}");
+        assert!(first.valid && !first.from_cache, "{first:?}");
         let second = client.verify(ask).await.unwrap();
-        assert!(second.valid && second.remembered, "{second:?}");
+        assert!(second.valid && second.from_cache, "{second:?}");
     }
     let revoke = format!("{keys}/{}/revoke", text(&one["key"], "id"));
     api.post(&revoke, &json!({})).await.unwrap().expect(200);
@@ -69,7 +69,7 @@ async fn a_revoked_key_is_refused_from_memory_too_and_a_lost_server_is_not_guess
     while client
         .verify(&asks[1])
         .await
-        .is_ok_and(|answer| answer.remembered)
+        .is_ok_and(|answer| answer.from_cache)
     {
         assert!(
             gone.elapsed() < Duration::from_millis(1_500),
@@ -78,7 +78,7 @@ async fn a_revoked_key_is_refused_from_memory_too_and_a_lost_server_is_not_guess
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(client.verify(&asks[1]).await.is_err());
-    assert_eq!(client.remembered(), 0);
+    assert_eq!(client.cached_len(), 0);
 }
 
 #[tokio::test]
@@ -89,8 +89,8 @@ async fn an_open_stream_does_not_hold_up_the_end() {
     let made = init(&data, &["--segment-mib", "1"]);
     let server = Server::start(&data, &["--segment-mib", "1"]);
     let url = format!("http://{}", server.address());
-    let client = Client::new(&url, text(&made, "raw_key"), Options::default()).unwrap();
-    until("the stream begins", || client.is_live()).await;
+    let client = Client::new(&url, text(&made, "raw_key"), ClientOptions::default()).unwrap();
+    until("the stream begins", || client.is_caching()).await;
     let asked = Instant::now();
     let ended = tokio::task::spawn_blocking(move || server.stop())
         .await
@@ -101,5 +101,5 @@ async fn an_open_stream_does_not_hold_up_the_end() {
         "{:?}",
         asked.elapsed()
     );
-    until("the client sees it", || !client.is_live()).await;
+    until("the client sees it", || !client.is_caching()).await;
 }

@@ -9,7 +9,7 @@ use utoipa::openapi::{
     Required, ResponseBuilder, Type,
 };
 
-use crate::webhooks::examples::Example;
+use crate::webhooks::examples::ExampleEvent;
 use crate::webhooks::schemas::body_schema;
 
 /// Headers of a delivery: whether each is always there, and what it says.
@@ -53,15 +53,15 @@ pub(crate) fn add_webhooks(document: &mut Document) {
             .insert(name.to_owned(), parameter.into());
     }
     let mut webhooks = PathsBuilder::new();
-    for example in Example::all().chain([Example::ping()]) {
-        let name = example.name();
+    for example in ExampleEvent::all().chain([ExampleEvent::ping()]) {
+        let name = example.event_type();
         let Some(schema) = body_schema(name) else {
             continue;
         };
         components.schemas.extend(schema.records);
         let body = ContentBuilder::new()
             .schema(Some(schema.body))
-            .example(serde_json::from_str(example.text()).ok())
+            .example(serde_json::from_str(example.json_text()).ok())
             .build();
         let body = RequestBodyBuilder::new()
             .required(Some(Required::True))

@@ -11,7 +11,7 @@ use crate::api::tests::routes::documented;
 use crate::api::tests::{World, ask};
 use crate::degraded::Part;
 use crate::web::codes::all_codes;
-use crate::webhooks::examples::Example;
+use crate::webhooks::examples::ExampleEvent;
 
 /// Set to write the file instead of comparing it.
 const BLESS: &str = "KEYLEDGER_BLESS";
@@ -128,8 +128,8 @@ fn the_document_tells_every_webhook_with_an_example_and_its_schema() {
     let document = serde_json::to_value(crate::api::document()).unwrap();
     let webhooks = document["webhooks"].as_object().unwrap();
     let names: Vec<_> = webhooks.keys().map(String::as_str).collect();
-    let examples = Example::all().chain([Example::ping()]);
-    let mut expected: Vec<_> = examples.map(Example::name).collect();
+    let examples = ExampleEvent::all().chain([ExampleEvent::ping()]);
+    let mut expected: Vec<_> = examples.map(ExampleEvent::event_type).collect();
     expected.sort_unstable();
     assert_eq!(names, expected);
     for (name, webhook) in webhooks {

@@ -101,7 +101,7 @@ fn the_numbers_of_webhooks_count_attempts_and_name_no_endpoint() {
     let world = World::delivering(inside());
     let receiver = Receiver::start(&world);
     world.settled();
-    let before = world.webhooks().counts().attempts();
+    let before = world.webhooks().metrics().attempts_by_outcome();
     let [_, ("failed", failed), ("dead", 0)] = before else {
         panic!("{before:?}");
     };
@@ -121,7 +121,7 @@ fn the_numbers_of_webhooks_count_attempts_and_name_no_endpoint() {
     let reply = world.send(from("127.0.0.1:9", "/metrics"));
     let samples = samples(&reply.text);
     let of = |number: u64| f64::from(u32::try_from(number).unwrap());
-    let attempts = world.webhooks().counts().attempts();
+    let attempts = world.webhooks().metrics().attempts_by_outcome();
     let failures = attempts[1].1;
     assert!(failures > failed, "the tenant's own endpoint has it too");
     for (name, expected) in [

@@ -71,9 +71,9 @@ use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;
 use crate::usage::{UsageHistory, UsageSettings};
 use crate::web::http_settings::HttpSettings;
-use crate::webhooks::address::Guard;
-use crate::webhooks::client;
-use crate::webhooks::{Settings as WebhookSettings, Webhooks};
+use crate::webhooks::address_guard::AddressGuard;
+use crate::webhooks::http_sender;
+use crate::webhooks::{WebhookSettings, Webhooks};
 
 /// 2026-04-24T15:30:00Z.
 const START_MS: i64 = 1_777_044_600_000;
@@ -136,10 +136,10 @@ fn ledger_in(folder: &Path) -> (Ledger, Arc<ManualClock>) {
 
 impl World {
     fn new() -> Self {
-        Self::made(Guard::default(), None)
+        Self::made(AddressGuard::default(), None)
     }
 
-    fn made(webhook_guard: Guard, client: Option<client::Settings>) -> Self {
+    fn made(webhook_guard: AddressGuard, client: Option<http_sender::SenderSettings>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (ledger, hands) = ledger_in(folder.path());
         let mut runtime = tokio::runtime::Builder::new_current_thread();
@@ -157,8 +157,8 @@ impl World {
         let usage = usage.unwrap();
         let webhooks = client.map(|client| {
             let settings = WebhookSettings {
-                client,
-                kept_for_ms: 30 * 24 * 60 * 60 * 1_000,
+                sender: client,
+                attempt_retention_ms: 30 * 24 * 60 * 60 * 1_000,
                 entropy: Entropy::seeded(2),
             };
             let files = folder.path().join("data/webhooks");

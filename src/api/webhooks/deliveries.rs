@@ -33,12 +33,12 @@ use crate::web::call::Call;
 use crate::web::lists::{Query, array, limit, number, opened};
 use crate::web::path::Path;
 use crate::web::problem::{Problem, ProblemBody};
-use crate::webhooks::delivery::Outcome;
-use crate::webhooks::examples::Example;
+use crate::webhooks::delivery::AttemptOutcome;
+use crate::webhooks::examples::ExampleEvent;
 use crate::webhooks::matching;
-use crate::webhooks::queue::Range;
-use crate::webhooks::store::{Ask, Store, StoreError};
-use crate::webhooks::{PING, Trial, TrialRefused};
+use crate::webhooks::queue::UnreadRange;
+use crate::webhooks::store::{AttemptQuery, DeliveryStore, DeliveryStoreError};
+use crate::webhooks::{PING_EVENT_TYPE, RequestedAttempt, RequestedAttemptRefusal};
 
 /// An example to be sent.
 #[derive(Deserialize, ToSchema)]
@@ -83,7 +83,7 @@ pub(crate) async fn ping(
 ) -> Result<Response, Problem> {
     let record = found_to_change(&call, endpoint_target(organization, endpoint))?;
     call.optional_json::<NoFields>(request).await?;
-    begun(&call, &record, Trial::Ping).await
+    begun(&call, &record, RequestedAttempt::Ping).await
 }
 
 /// Sends an example of a type of events, marked as a test. At most 10 a minute.
@@ -100,11 +100,11 @@ pub(crate) async fn example(
 ) -> Result<Response, Problem> {
     let record = found_to_change(&call, endpoint_target(organization, endpoint))?;
     let asked = call.json::<ExampleAsk>(request).await?.value;
-    let example = Example::of(&asked.kind).ok_or_else(|| {
+    let example = ExampleEvent::from_event_type(&asked.kind).ok_or_else(|| {
         let message = "must be a type of event that is delivered, such as api_key.created";
         Problem::invalid_field("event_type_not_delivered", "type", message)
     })?;
-    begun(&call, &record, Trial::Example(example)).await
+    begun(&call, &record, RequestedAttempt::ExampleEvent(example)).await
 }
 
 /// Lists attempts, newest first. One that has just ended is there within a moment. Events of other
@@ -127,20 +127,20 @@ pub(crate) async fn list(
     found_to_read(&call, endpoint_target(organization, endpoint)).await?;
     let store = delivery_service(&call)?.store().clone();
     let cursor = |text: &str| {
-        let cursor = store.cursor(endpoint, text);
+        let cursor = store.decode_cursor(endpoint, text);
         opened(&call.app, text, cursor.map_err(|_closed| unavailable())?)
     };
     let mut ask = query.read()?.ask(cursor)?;
-    ask.open_only = call.may(Action::ReceiveAllEvents, organization).is_err();
+    ask.exclude_ledger_reads = call.may(Action::ReceiveAllEvents, organization).is_err();
     let ledger = call.app.ledger.clone();
     let page = off_thread(&call, move |reading| {
-        let page = reading.attempts(endpoint, &ask)?;
-        let attempts = page.found.iter();
+        let page = reading.list_attempts(endpoint, &ask)?;
+        let attempts = page.attempts.iter();
         let shown = attempts.map(|(_, made)| WebhookAttemptRecord::new(made, ledger.keys()));
         Ok((shown.collect::<Vec<_>>(), page.next))
     });
     let (records, next) = page.await?;
-    let next = next.map(|before| store.cursor_text(endpoint, before));
+    let next = next.map(|before| store.encode_cursor(endpoint, before));
     Ok(array(&query.uri, &records, next.as_deref()))
 }
 
@@ -160,14 +160,14 @@ pub(crate) async fn show(
     found_to_read(&call, endpoint_target(organization, endpoint)).await?;
     let ledger = call.app.ledger.clone();
     let record = off_thread(&call, move |store| {
-        let Some(found) = store.delivery(endpoint, delivery)? else {
+        let Some(found) = store.find_delivery(endpoint, delivery)? else {
             return Ok(None);
         };
         let record = WebhookDeliveryRecord::new(delivery, &found, ledger.keys());
         Ok(Some((found.0, record)))
     });
     let (found, record) = record.await?.ok_or_else(no_delivery)?;
-    if !found.is_open() {
+    if !found.needs_no_ledger_read() {
         call.may(Action::ReceiveAllEvents, organization)?;
     }
     Ok(uncached_json(StatusCode::OK, &record))
@@ -193,16 +193,21 @@ pub(crate) async fn redeliver(
 ) -> Result<Response, Problem> {
     let record = found_to_change(&call, endpoint_target(organization, endpoint))?;
     call.optional_json::<NoFields>(request).await?;
-    let found = off_thread(&call, move |store| store.delivery(endpoint, delivery)).await?;
+    let found = off_thread(&call, move |store| store.find_delivery(endpoint, delivery)).await?;
     let (found, _) = found.ok_or_else(no_delivery)?;
     let Some(position) = found.position else {
         let detail = "a test is not delivered once more; send another one";
         return Err(Problem::new(StatusCode::CONFLICT, "test_delivery", detail));
     };
-    check_authority(&call, &record, (found.is_open(), position)).await?;
+    check_authority(&call, &record, (found.needs_no_ledger_read(), position)).await?;
     check_filter(&call, &record, (&found.name, position)).await?;
     let event = found.event;
-    begun(&call, &record, Trial::Redelivery { event, position }).await
+    begun(
+        &call,
+        &record,
+        RequestedAttempt::Redelivery { event, position },
+    )
+    .await
 }
 
 /// Shows how an endpoint's deliveries stand.
@@ -226,9 +231,9 @@ async fn status_of(call: &Call, record: &WebhookEndpoint) -> Result<WebhookStatu
     if record.is_deleted() {
         return Ok(WebhookStatusRecord::default());
     }
-    let overview = webhooks.overview(record.id).await;
+    let overview = webhooks.backlog(record.id).await;
     let overview = overview.ok_or_else(stopping)?;
-    let oldest_at = match overview.oldest {
+    let oldest_at = match overview.oldest_position {
         Some(oldest) => {
             let at = moment::off_thread(call, move |ledger| ledger.happened_at(oldest));
             Some(at.await??)
@@ -244,13 +249,14 @@ async fn check_filter(
     record: &Arc<WebhookEndpoint>,
     (name, position): (&str, u64),
 ) -> Result<(), Problem> {
-    let range = Range {
+    let range = UnreadRange {
         to: Some(position.saturating_add(1)),
-        ..Range::since(position)
+        ..UnreadRange::since(position)
     };
     let endpoint = Arc::clone(record);
-    let count =
-        move |ledger: &Ledger, turn: &mut Turn| matching::count(ledger, &endpoint, &range, turn);
+    let count = move |ledger: &Ledger, turn: &mut Turn| {
+        matching::count_matching_events(ledger, &endpoint, &range, turn)
+    };
     if moment::in_turn(call, count).await?? > 0 {
         return Ok(());
     }
@@ -269,13 +275,13 @@ async fn check_filter(
 async fn begun(
     call: &Call,
     record: &Arc<WebhookEndpoint>,
-    trial: Trial,
+    trial: RequestedAttempt,
 ) -> Result<Response, Problem> {
     let webhooks = delivery_service(call)?;
     if record.is_deleted() {
         return Err(Rejection::WebhookEndpointDeleted.into());
     }
-    let begun = webhooks.attempt(record.id, trial).await;
+    let begun = webhooks.begin_requested_attempt(record.id, trial).await;
     let id = begun.ok_or_else(stopping)??.to_string();
     Ok(uncached_json(StatusCode::ACCEPTED, &BegunDelivery { id }))
 }
@@ -283,7 +289,7 @@ async fn begun(
 /// Reads of the file of deliveries are off the async threads, in turns.
 async fn off_thread<T: Send + 'static>(
     call: &Call,
-    read: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+    read: impl FnOnce(&DeliveryStore) -> Result<T, DeliveryStoreError> + Send + 'static,
 ) -> Result<T, Problem> {
     let store = delivery_service(call)?.store().clone();
     let done = moment::in_turn(call, move |_ledger, _turn| read(&store)).await?;
@@ -303,16 +309,18 @@ fn no_delivery() -> Problem {
 }
 
 impl AttemptPages {
-    fn ask(self, cursor: impl Fn(&str) -> Result<u64, Problem>) -> Result<Ask, Problem> {
+    fn ask(self, cursor: impl Fn(&str) -> Result<u64, Problem>) -> Result<AttemptQuery, Problem> {
         let limit = limit(self.limit)?;
         let before = self.cursor.map(|text| cursor(&text));
         let outcome = self.outcome.map(|name| {
-            let known = Outcome::NAMES.into_iter().find(|known| *known == name);
-            known.ok_or_else(|| Problem::invalid_query("outcome", one_of(Outcome::NAMES)))
+            let known = AttemptOutcome::NAMES
+                .into_iter()
+                .find(|known| *known == name);
+            known.ok_or_else(|| Problem::invalid_query("outcome", one_of(AttemptOutcome::NAMES)))
         });
         let known = |kind: &str| {
             let mut types = Fact::TYPES.iter().map(|(name, _)| *name);
-            kind == PING || types.any(|name| name == kind)
+            kind == PING_EVENT_TYPE || types.any(|name| name == kind)
         };
         if self.kind.as_deref().is_some_and(|kind| !known(kind)) {
             return Err(Problem::invalid_query(
@@ -320,25 +328,25 @@ impl AttemptPages {
                 "must be a type of event, such as api_key.created, or ping",
             ));
         }
-        Ok(Ask {
-            before: before.transpose()?,
+        Ok(AttemptQuery {
+            before_number: before.transpose()?,
             limit,
             outcome: outcome.transpose()?,
             name: self.kind,
-            open_only: false,
+            exclude_ledger_reads: false,
         })
     }
 }
 
-impl From<TrialRefused> for Problem {
-    fn from(why: TrialRefused) -> Self {
+impl From<RequestedAttemptRefusal> for Problem {
+    fn from(why: RequestedAttemptRefusal) -> Self {
         match why {
-            TrialRefused::TooOften { after_s } => {
+            RequestedAttemptRefusal::RateLimited { after_s } => {
                 Self::too_many_trials(Duration::from_secs(after_s.into()))
             }
             // Deleted since it was found.
-            TrialRefused::NoEndpoint => Rejection::WebhookEndpointDeleted.into(),
-            TrialRefused::NoBody => {
+            RequestedAttemptRefusal::EndpointNotFound => Rejection::WebhookEndpointDeleted.into(),
+            RequestedAttemptRefusal::BodyUnavailable => {
                 tracing::error!("the body of a test cannot be made");
                 Self::defect()
             }

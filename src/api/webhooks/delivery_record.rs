@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use crate::domain::ids::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::seal::KeyStore;
-use crate::webhooks::Overview;
-use crate::webhooks::delivery::{Attempted, Outcome};
+use crate::webhooks::EndpointBacklog;
+use crate::webhooks::delivery::{AttemptOutcome, AttemptRecord};
 use crate::webhooks::store::Delivery;
 
 /// One attempt to deliver an event to an endpoint.
@@ -77,7 +77,7 @@ pub(crate) struct WebhookStatusRecord {
 
 impl WebhookAttemptRecord {
     /// An attempt, with the answer as far as its data key is there.
-    pub(crate) fn new(attempted: &Attempted, keys: &KeyStore) -> Self {
+    pub(crate) fn new(attempted: &AttemptRecord, keys: &KeyStore) -> Self {
         Self {
             id: attempted.delivery.to_string(),
             event_id: attempted.event.to_string(),
@@ -85,7 +85,7 @@ impl WebhookAttemptRecord {
             sequence: attempted.position,
             cause: attempted.cause.name(),
             test: attempted.cause.is_test(),
-            attempt: u16::from(attempted.before) + 1,
+            attempt: u16::from(attempted.attempts_before) + 1,
             at: attempted.at.to_string(),
             duration_ms: attempted.duration_ms,
             outcome: attempted.outcome.name(),
@@ -93,8 +93,8 @@ impl WebhookAttemptRecord {
             error: attempted.failure.map(|failure| failure.name()),
             response: attempted.response_text(keys),
             next_attempt_at: match attempted.outcome {
-                Outcome::Failed { next_at } => next_at.map(|at| at.to_string()),
-                Outcome::Delivered | Outcome::Dead => None,
+                AttemptOutcome::Failed { next_at } => next_at.map(|at| at.to_string()),
+                AttemptOutcome::Delivered | AttemptOutcome::Dead => None,
             },
         }
     }
@@ -104,7 +104,7 @@ impl WebhookDeliveryRecord {
     /// A delivery with those of its attempts that are kept.
     pub(crate) fn new(
         id: DeliveryId,
-        (delivery, attempts): &(Delivery, Vec<Attempted>),
+        (delivery, attempts): &(Delivery, Vec<AttemptRecord>),
         keys: &KeyStore,
     ) -> Self {
         let attempts = attempts.iter();
@@ -123,12 +123,12 @@ impl WebhookDeliveryRecord {
 
 impl WebhookStatusRecord {
     /// How a line stands; `oldest_at` is when the event at its oldest position happened.
-    pub(crate) fn new(overview: &Overview, oldest_at: Option<Timestamp>) -> Self {
+    pub(crate) fn new(overview: &EndpointBacklog, oldest_at: Option<Timestamp>) -> Self {
         let text = |at: Option<Timestamp>| at.map(|at| at.to_string());
         Self {
             pending: overview.pending,
             oldest_pending_at: text(oldest_at),
-            behind_events: overview.behind,
+            behind_events: overview.unread_events,
             failing_since: text(overview.failing_since),
             last_delivered_at: text(overview.delivered_at),
         }

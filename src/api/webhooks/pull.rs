@@ -30,8 +30,8 @@ use crate::web::lists;
 use crate::web::lists::{Query, number};
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::streams::{LOOK_EVERY, StreamAccess, Streams};
-use crate::webhooks::bodies::Bodies;
-use crate::webhooks::pull::{self, Page, Wanted};
+use crate::webhooks::bodies::BodyCache;
+use crate::webhooks::pull::{self, PullFilter, PulledPage};
 
 /// The path.
 pub(crate) const PATH: &str = "/v1/events";
@@ -44,7 +44,7 @@ const READINGS_PER_ANSWER: u64 = 20;
 
 /// What all who pull share.
 pub(crate) struct Pull {
-    bodies: Arc<Bodies>,
+    bodies: Arc<BodyCache>,
     pub(crate) streams: Streams,
     pub(crate) events_per_reading: u64,
 }
@@ -52,7 +52,7 @@ pub(crate) struct Pull {
 impl Pull {
     pub(crate) fn new(ledger: Ledger) -> Self {
         Self {
-            bodies: Arc::new(Bodies::new(ledger)),
+            bodies: Arc::new(BodyCache::new(ledger)),
             streams: Streams::default(),
             events_per_reading: EVENTS_PER_READING,
         }
@@ -119,7 +119,7 @@ pub(crate) fn wanted(
     app: &App,
     caller: &Caller,
     asked: Option<&EventFilter>,
-) -> Result<Wanted, Problem> {
+) -> Result<PullFilter, Problem> {
     let home = caller.authority.organization;
     let organization = home.ok_or_else(|| Problem::not_found("organization"))?;
     let access = caller.may(app, Action::Webhooks, organization)?;
@@ -130,7 +130,7 @@ pub(crate) fn wanted(
         (None, Ok(_)) => EventFilter::everything(),
         (None, Err(_)) => EventFilter::open_families(),
     };
-    Ok(Wanted {
+    Ok(PullFilter {
         organization,
         project: access.authority().project,
         types,
@@ -193,7 +193,7 @@ pub(crate) async fn list(
 /// Whether a caller still gets the same events as when the stream began.
 pub(crate) fn still_wants(
     types: Option<EventFilter>,
-    wanted_then: Wanted,
+    wanted_then: PullFilter,
 ) -> impl Fn(&App, &Caller) -> Result<bool, Problem> {
     move |app, caller| Ok(wanted(app, caller, types.as_ref())? == wanted_then)
 }
@@ -211,13 +211,13 @@ pub(crate) struct Bounds {
 async fn poll(
     caller: &StreamAccess,
     shared: &Pull,
-    wanted: &Arc<Wanted>,
+    wanted: &Arc<PullFilter>,
     (from, bounds): (u64, Bounds),
     deadline: Instant,
-) -> Result<Page, Problem> {
+) -> Result<PulledPage, Problem> {
     let app = &caller.app;
     let mut news = app.ledger.views().subscribe();
-    let mut page = Page::at(from);
+    let mut page = PulledPage::empty_at(from);
     // Whoever may see something else than when it began is to ask again.
     while caller.check_again().await? {
         news.mark_unchanged();
@@ -236,7 +236,7 @@ async fn poll(
 }
 
 /// A JSON array of bodies, with the position that it reaches and a link to what follows.
-fn uncached_json(call: &Call, query: &Query<Asked>, page: &Page) -> Response {
+fn uncached_json(call: &Call, query: &Query<Asked>, page: &PulledPage) -> Response {
     let mut text = Vec::with_capacity(page.bytes + page.bodies.len() + 2);
     text.push(b'[');
     for (index, (_, body)) in page.bodies.iter().enumerate() {
@@ -266,10 +266,10 @@ fn uncached_json(call: &Call, query: &Query<Asked>, page: &Page) -> Response {
 pub(crate) async fn read(
     app: &App,
     shared: &Pull,
-    wanted: &Arc<Wanted>,
-    mut page: Page,
+    wanted: &Arc<PullFilter>,
+    mut page: PulledPage,
     bounds: Bounds,
-) -> Result<Page, Problem> {
+) -> Result<PulledPage, Problem> {
     let (bound, limit) = (shared.events_per_reading, bounds.limit);
     let end = page.next.saturating_add(bounds.readings * bound);
     for _ in 0..bounds.readings {
@@ -279,7 +279,7 @@ pub(crate) async fn read(
         }
         // Asked after what is shown, so that it has at least all of that.
         let views = app.ledger.views();
-        let of_ledger = wanted.is_told_of_ledger();
+        let of_ledger = wanted.includes_ledger_events();
         let of_ledger = of_ledger.then(|| views.newest_positions.newest_of_ledger());
         let newest = views
             .newest_positions
@@ -294,8 +294,9 @@ pub(crate) async fn read(
         let wanted = Arc::clone(wanted);
         let of = Some(wanted.organization);
         let turns = app.ledger.turns();
-        let reading =
-            move |turn: &mut Turn| pull::read((&ledger, &bodies), &wanted, page, (to, limit), turn);
+        let reading = move |turn: &mut Turn| {
+            pull::extend_page((&ledger, &bodies), &wanted, page, (to, limit), turn)
+        };
         page = match bounds.has_place {
             true => turns.run_bounded(of, reading).await??,
             false => turns.run(of, reading).await??,

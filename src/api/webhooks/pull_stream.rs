@@ -21,7 +21,7 @@ use crate::web::call::Call;
 use crate::web::lists::Query;
 use crate::web::problem::{Problem, ProblemBody};
 use crate::web::streams::{LOOK_EVERY, Line, Over, StreamAccess, resumed};
-use crate::webhooks::pull::{Page, Wanted};
+use crate::webhooks::pull::{PullFilter, PulledPage};
 
 /// From one heartbeat to the next: 15 s are promised, the rest is for a busy machine.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -88,7 +88,7 @@ pub(crate) async fn stream(
 struct Follower {
     line: Line,
     shared: Arc<Pull>,
-    wanted: Arc<Wanted>,
+    wanted: Arc<PullFilter>,
     next: u64,
 }
 
@@ -104,7 +104,7 @@ impl Follower {
         loop {
             self.line.check().await?;
             news.mark_unchanged();
-            let page = Page::at(self.next);
+            let page = PulledPage::empty_at(self.next);
             let bounds = Bounds {
                 limit: PAGE_LEN,
                 readings: 1,

@@ -29,7 +29,7 @@ use crate::web::call::Call;
 use crate::web::path::Path;
 use crate::web::problem::{Problem, ProblemBody};
 use crate::webhooks::matching;
-use crate::webhooks::queue::Range;
+use crate::webhooks::queue::UnreadRange;
 
 /// What is to be delivered once more.
 #[derive(Deserialize, ToSchema)]
@@ -98,7 +98,7 @@ pub(crate) async fn replay(
         return Err(Rejection::WebhookEndpointDeleted.into());
     }
     let webhooks = delivery_service(&call)?;
-    let range = Range {
+    let range = UnreadRange {
         next: from,
         to: Some(to),
         types,
@@ -113,7 +113,7 @@ pub(crate) async fn replay(
         let detail = "the webhook endpoint is disabled; enable it first";
         return conflict("webhook_endpoint_disabled", detail);
     }
-    let begun = webhooks.replay(endpoint, range).await;
+    let begun = webhooks.start_replay(endpoint, range).await;
     if !begun.ok_or_else(stopping)? {
         let detail = "a replay of this webhook endpoint is under way; wait until it is done";
         return conflict("replay_running", detail);
@@ -170,12 +170,16 @@ fn made_at(ledger: &Ledger, endpoint: EndpointId) -> Result<Option<u64>, History
 }
 
 /// How many events an endpoint would get.
-async fn count(call: &Call, record: Arc<WebhookEndpoint>, range: Range) -> Result<u64, Problem> {
+async fn count(
+    call: &Call,
+    record: Arc<WebhookEndpoint>,
+    range: UnreadRange,
+) -> Result<u64, Problem> {
     let running = call.hold_past()?;
     let read = move |ledger: &Ledger, turn: &mut Turn| {
         // It ends with the reading, also after the caller has gone away.
         let _running = running;
-        matching::count(ledger, &record, &range, turn)
+        matching::count_matching_events(ledger, &record, &range, turn)
     };
     Ok(in_turn(call, read).await??)
 }

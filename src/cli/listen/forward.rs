@@ -11,10 +11,12 @@ use crate::cli::exit::Stop;
 use crate::clock::Clock;
 use crate::domain::ids::OrganizationId;
 use crate::domain::webhook_signature::{SigningKey, signature};
-use crate::webhooks::address::{AllowNet, Guard};
-use crate::webhooks::attempt::Attempt;
-use crate::webhooks::client::{Request, Sender, Settings, TIMEOUT_MS};
-use crate::webhooks::resolver::Lookup;
+use crate::webhooks::address_guard::{AddressGuard, AllowedNetwork};
+use crate::webhooks::attempt::HttpAttempt;
+use crate::webhooks::http_sender::{
+    ATTEMPT_TIMEOUT_MS, SenderSettings, WebhookRequest, WebhookSender,
+};
+use crate::webhooks::resolver::NameLookup;
 
 /// Every address of either family.
 const ANYWHERE: [&str; 2] = ["0.0.0.0/0", "::/0"];
@@ -23,7 +25,7 @@ const ORGANIZATION: OrganizationId = OrganizationId(Ulid::nil());
 
 /// Where events are posted.
 pub(super) struct Receiver {
-    sender: Sender,
+    sender: WebhookSender,
     url: String,
     keys: [SigningKey; 1],
     clock: Clock,
@@ -36,17 +38,17 @@ impl Receiver {
             let why = "--forward is an http or https URL, like http://127.0.0.1:3000/hooks";
             return Err(Stop::refused(why));
         }
-        let nets: Result<Vec<AllowNet>, _> = ANYWHERE.iter().map(|net| net.parse()).collect();
-        let guard = Guard::new(nets.map_err(anyhow::Error::from)?, Vec::new());
+        let nets: Result<Vec<AllowedNetwork>, _> = ANYWHERE.iter().map(|net| net.parse()).collect();
+        let guard = AddressGuard::new(nets.map_err(anyhow::Error::from)?, Vec::new());
         let checked = guard.check_url(ORGANIZATION, url.as_str());
         checked.map_err(|why| Stop::refused(format!("--forward: {why}")))?;
         let clock = Clock::system();
-        let sender = Sender::new(Settings {
+        let sender = WebhookSender::new(SenderSettings {
             guard,
             proxy: None,
-            lookup: Lookup::System,
+            lookup: NameLookup::System,
             roots_pem,
-            timeout_ms: TIMEOUT_MS,
+            timeout_ms: ATTEMPT_TIMEOUT_MS,
             clock: clock.clone(),
         });
         Ok(Self {
@@ -58,16 +60,16 @@ impl Receiver {
     }
 
     /// Posts an event once.
-    pub(super) async fn take(&self, event: &Event) -> Attempt {
+    pub(super) async fn take(&self, event: &Event) -> HttpAttempt {
         let timestamp_s = self.clock.now_ms().div_euclid(1_000);
         let id = event.id.to_string();
-        let request = Request {
+        let request = WebhookRequest {
             organization: ORGANIZATION,
             url: self.url.clone(),
             id: event.id,
             timestamp_s,
             signature: signature(&self.keys, &id, timestamp_s, &event.body),
-            marks: Vec::new(),
+            extra_headers: Vec::new(),
             body: event.body.clone(),
         };
         self.sender.send(&request).await

@@ -13,7 +13,7 @@ use serde::Deserialize;
 use tokio::time::timeout;
 
 use crate::cli::exit::{Exit, Stop};
-use crate::client::sse::{self, EventStream, Lie, Patience, StreamEnd};
+use crate::client::sse::{self, EventStream, InvalidStream, StreamError, StreamTimeouts};
 use crate::domain::ids::EventId;
 use crate::error_chain::error_chain;
 
@@ -22,7 +22,7 @@ const STREAM: &str = "v1/events/stream";
 /// How long the beginning of a stream may take.
 const BEGIN_MAX: Duration = Duration::from_secs(15);
 /// A stream promises a heartbeat every 15 s.
-const PATIENCE: Patience = Patience {
+const TIMEOUTS: StreamTimeouts = StreamTimeouts {
     begin: BEGIN_MAX,
     silence: Duration::from_secs(45),
 };
@@ -42,17 +42,17 @@ pub(super) enum Ended {
 
 impl Ended {
     /// What the end of a stream means for the next try.
-    async fn of(end: StreamEnd) -> Self {
+    async fn of(end: StreamError) -> Self {
         match end {
-            StreamEnd::Refused(response) => refused(*response).await,
+            StreamError::Refused(response) => refused(*response).await,
             // The URL that an error names is the one that was given.
-            StreamEnd::Unreachable(ref why) | StreamEnd::Broken(ref why) => {
+            StreamError::Unreachable(ref why) | StreamError::Broken(ref why) => {
                 Self::Broken(format!("{end} ({})", error_chain(why)))
             }
-            StreamEnd::Unanswered
-            | StreamEnd::Unreadable(_)
-            | StreamEnd::Silent
-            | StreamEnd::Over => Self::Broken(end.to_string()),
+            StreamError::ResponseTimeout
+            | StreamError::Invalid(_)
+            | StreamError::Silent
+            | StreamError::Closed => Self::Broken(end.to_string()),
         }
     }
 }
@@ -141,7 +141,7 @@ impl Source {
     /// Asks for the stream after a position, or from now on.
     pub(super) async fn open(&self, after: Option<u64>) -> Result<Stream, Ended> {
         let request = self.http.get(self.url.clone());
-        match EventStream::open(request, after, PATIENCE).await {
+        match EventStream::open(request, after, TIMEOUTS).await {
             Ok(stream) => Ok(Stream(stream)),
             Err(end) => Err(Ended::of(end).await),
         }
@@ -156,7 +156,7 @@ impl Stream {
     /// What it tells next.
     pub(super) async fn next(&mut self) -> Result<Told, Ended> {
         let read = match self.0.next().await {
-            Ok(event) => read(&event).map_err(StreamEnd::from),
+            Ok(event) => read(&event).map_err(StreamError::from),
             Err(end) => Err(end),
         };
         match read {
@@ -167,16 +167,16 @@ impl Stream {
 }
 
 /// An event as it came.
-fn read(event: &sse::Event) -> Result<Told, Lie> {
+fn read(event: &sse::Event) -> Result<Told, InvalidStream> {
     let position = event.id.parse();
-    let position = position.map_err(|_no_number| Lie("an event's id is no position"))?;
+    let position = position.map_err(|_no_number| InvalidStream("an event's id is no position"))?;
     if event.name == "heartbeat" {
         return Ok(Told::Reached(position));
     }
     let head: Head = serde_json::from_str(&event.data)
-        .map_err(|_form| Lie("an event is not what it should be"))?;
+        .map_err(|_form| InvalidStream("an event is not what it should be"))?;
     if head.sequence != position || head.name != event.name {
-        return Err(Lie("an event contradicts itself"));
+        return Err(InvalidStream("an event contradicts itself"));
     }
     Ok(Told::Event(Event {
         position,

@@ -46,7 +46,7 @@ use crate::private;
 use crate::usage::UsageHistory;
 use crate::web::http_settings::HttpSettings;
 use crate::webhooks::Webhooks;
-use crate::webhooks::address::Guard;
+use crate::webhooks::address_guard::AddressGuard;
 use crate::workers::Workers;
 use certificate::{Certificate, Renewal};
 use stop::{Background, Opening, Stopping};
@@ -471,7 +471,7 @@ async fn until_stopped(
 async fn deliver(
     (args, folder, roots): (&WebhookArgs, Folder, Vec<Vec<u8>>),
     ledger: &Ledger,
-    guard: Guard,
+    guard: AddressGuard,
     signals: &mut Signals,
 ) -> Result<Option<Webhooks>, Stop> {
     let (args, ledger) = (args.clone(), ledger.clone());

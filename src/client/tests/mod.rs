@@ -7,9 +7,9 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::cache::{Heartbeat, Revocation};
-use super::sse::{Event, Events, Lie};
-use super::verification::Asked;
+use super::cache::{RevocationEntry, StreamHeartbeat};
+use super::sse::{Event, EventParser, InvalidStream};
+use super::verification::RequestDigest;
 use super::*;
 
 const MS: Duration = Duration::from_millis(1);
@@ -20,51 +20,59 @@ fn answer(position: u64, code: &str) -> Value {
             "secret_id": "sec_1", "owner": {"type": "user", "id": "usr_1"}}})
 }
 
-fn verified(position: u64, code: &str) -> Verified {
+fn verified(position: u64, code: &str) -> Verification {
     serde_json::from_value(answer(position, code)).unwrap()
 }
 
-fn entry(position: u64, keys: &[&str], owner: Option<&str>, all: bool) -> Revocation {
+fn entry(position: u64, keys: &[&str], owner: Option<&str>, all: bool) -> RevocationEntry {
     let owner = owner.map(|id| json!({"type": "user", "id": id}));
     let entry = json!({"position": position, "effect": "ended", "key_ids": keys, "owner": owner,
         "all": all, "organization_id": "org_1"});
     serde_json::from_value(entry).unwrap()
 }
 
-fn beat(position: u64, elapsed_ms: impl Into<Option<u64>>) -> Heartbeat {
+fn beat(position: u64, elapsed_ms: impl Into<Option<u64>>) -> StreamHeartbeat {
     let elapsed_ms = elapsed_ms.into();
-    Heartbeat {
+    StreamHeartbeat {
         position,
         elapsed_ms,
     }
 }
 
 /// A cache whose stream began at `position` and was complete 10 ms later, which is now.
-fn live(position: u64) -> (Cache, Instant) {
-    let mut cache = Cache::new(3);
+fn live(position: u64) -> (VerificationCache, Instant) {
+    let mut cache = VerificationCache::new(3);
     let now = Instant::now();
-    cache.begin(now, None);
-    cache.beat(&beat(position, 10), now + 10 * MS).unwrap();
+    cache.begin_stream(now, None);
+    cache
+        .apply_heartbeat(&beat(position, 10), now + 10 * MS)
+        .unwrap();
     (cache, now + 10 * MS)
 }
 
-const ASKED: Asked = [7; 32];
+const ASKED: RequestDigest = [7; 32];
 const HOUR: Duration = Duration::from_secs(3_600);
 
 #[test]
 fn an_answer_is_remembered_while_the_stream_is_less_than_a_second_behind() {
     let (mut cache, now) = live(5);
     assert_eq!(cache.get(&ASKED, now), None);
-    cache.put(ASKED, verified(5, "valid"), now, HOUR);
+    cache.insert(ASKED, verified(5, "valid"), now, HOUR);
     assert_eq!(cache.get(&ASKED, now), Some(verified(5, "valid")));
     assert!(cache.get(&ASKED, now + 1_000 * MS).is_some());
     assert!(cache.get(&ASKED, now + 1_001 * MS).is_none());
     // A heartbeat that comes late, or says the same again and again, makes nothing newer.
-    cache.beat(&beat(5, 10), now + 2_000 * MS).unwrap();
+    cache
+        .apply_heartbeat(&beat(5, 10), now + 2_000 * MS)
+        .unwrap();
     assert!(cache.get(&ASKED, now + 2_000 * MS).is_none());
-    cache.beat(&beat(5, None), now + 2_000 * MS).unwrap();
-    assert!(!cache.is_live(now + 2_000 * MS));
-    cache.beat(&beat(5, 1_900), now + 2_000 * MS).unwrap();
+    cache
+        .apply_heartbeat(&beat(5, None), now + 2_000 * MS)
+        .unwrap();
+    assert!(!cache.is_current(now + 2_000 * MS));
+    cache
+        .apply_heartbeat(&beat(5, 1_900), now + 2_000 * MS)
+        .unwrap();
     assert!(cache.get(&ASKED, now + 2_000 * MS).is_some());
 }
 
@@ -76,10 +84,10 @@ fn an_answer_holds_as_long_as_it_says_and_a_refusal_for_a_second() {
         ("not_found", 300 * MS, 300 * MS),
     ] {
         let (mut cache, now) = live(5);
-        cache.put(ASKED, verified(5, code), now, age);
+        cache.insert(ASKED, verified(5, code), now, age);
         assert!(cache.get(&ASKED, now + held - MS).is_some(), "{code}");
         assert!(cache.get(&ASKED, now + held).is_none(), "{code}");
-        cache.put(ASKED, verified(5, code), now, Duration::MAX);
+        cache.insert(ASKED, verified(5, code), now, Duration::MAX);
     }
     let mut ends = verified(5, "valid");
     ends.valid_until = Some("2026-11-24T00:00:10.500Z".to_owned());
@@ -96,10 +104,10 @@ fn an_answer_holds_as_long_as_it_says_and_a_refusal_for_a_second() {
         (date("2026-11-24T00:00:11Z"), None),
         (None, None),
     ] {
-        assert_eq!(age(&ends, at), expected);
+        assert_eq!(cacheable_for(&ends, at), expected);
     }
     ends.valid_until = Some("soon".to_owned());
-    assert_eq!(age(&ends, Some(0)), None);
+    assert_eq!(cacheable_for(&ends, Some(0)), None);
 }
 
 #[test]
@@ -112,9 +120,9 @@ fn what_the_feed_names_is_forgotten_at_once() {
         (entry(6, &["key_2"], Some("usr_2"), false), false),
     ] {
         let (mut cache, now) = live(5);
-        cache.put(ASKED, verified(5, "valid"), now, HOUR);
+        cache.insert(ASKED, verified(5, "valid"), now, HOUR);
         let told = format!("{named:?}");
-        cache.revoke(named).unwrap();
+        cache.apply_revocation(named).unwrap();
         assert_eq!(cache.get(&ASKED, now).is_none(), forgotten, "{told}");
         assert_eq!(cache.len(), usize::from(!forgotten));
     }
@@ -130,30 +138,32 @@ fn an_answer_that_its_revocation_has_overtaken_is_not_remembered() {
             entry(6, &[], None, true),
         ] {
             let (mut cache, now) = live(5);
-            cache.revoke(named).unwrap();
-            cache.put(ASKED, verified(position, "valid"), now, HOUR);
+            cache.apply_revocation(named).unwrap();
+            cache.insert(ASKED, verified(position, "valid"), now, HOUR);
             assert_eq!(cache.get(&ASKED, now).is_some(), kept, "{position}");
         }
     }
     // Older than what the stream tells of, or than what is kept of it.
     let (mut cache, now) = live(5);
-    cache.put(ASKED, verified(4, "valid"), now, HOUR);
+    cache.insert(ASKED, verified(4, "valid"), now, HOUR);
     assert_eq!(cache.len(), 0);
     for position in 6..20_006 {
         cache
-            .revoke(entry(position, &["key_2"], None, false))
+            .apply_revocation(entry(position, &["key_2"], None, false))
             .unwrap();
     }
-    cache.put(ASKED, verified(10_004, "valid"), now, HOUR);
+    cache.insert(ASKED, verified(10_004, "valid"), now, HOUR);
     assert_eq!(cache.len(), 0);
-    cache.put(ASKED, verified(10_005, "valid"), now, HOUR);
+    cache.insert(ASKED, verified(10_005, "valid"), now, HOUR);
     assert_eq!(cache.len(), 1);
     // A stream that has begun anew knows nothing of what was before it.
-    cache.begin(now, None);
-    cache.put(ASKED, verified(30_000, "valid"), now, HOUR);
+    cache.begin_stream(now, None);
+    cache.insert(ASKED, verified(30_000, "valid"), now, HOUR);
     assert_eq!(cache.len(), 0);
-    cache.beat(&beat(30_001, 1), now + 10 * MS).unwrap();
-    cache.put(ASKED, verified(30_000, "valid"), now, HOUR);
+    cache
+        .apply_heartbeat(&beat(30_001, 1), now + 10 * MS)
+        .unwrap();
+    cache.insert(ASKED, verified(30_000, "valid"), now, HOUR);
     assert_eq!(cache.len(), 0);
 }
 
@@ -161,41 +171,47 @@ fn an_answer_that_its_revocation_has_overtaken_is_not_remembered() {
 fn the_oldest_answer_makes_room() {
     let (mut cache, now) = live(5);
     for number in 0..5 {
-        cache.put([number; 32], verified(5, "valid"), now, HOUR);
+        cache.insert([number; 32], verified(5, "valid"), now, HOUR);
     }
     let kept = (0..5).map(|number| cache.get(&[number; 32], now).is_some());
     assert_eq!(kept.collect::<Vec<_>>(), [false, false, true, true, true]);
-    cache.put([3; 32], verified(6, "valid"), now, HOUR);
+    cache.insert([3; 32], verified(6, "valid"), now, HOUR);
     assert_eq!(cache.get(&[3; 32], now).unwrap().position, 6);
-    cache.revoke(entry(6, &["key_1"], None, false)).unwrap();
+    cache
+        .apply_revocation(entry(6, &["key_1"], None, false))
+        .unwrap();
     assert_eq!(cache.len(), 0);
 }
 
 /// What a stream says to a cache at an instant.
-type Told = fn(&mut Cache, Instant) -> Result<(), Lie>;
+type Told = fn(&mut VerificationCache, Instant) -> Result<(), InvalidStream>;
 
 #[test]
 fn a_stream_that_cannot_be_right_is_a_lie() {
     let now = || live(5).1;
     let lies: [(&str, Told); 6] = [
         ("goes back", |cache, now| {
-            cache.beat(&beat(4, 20), now + 20 * MS)
+            cache.apply_heartbeat(&beat(4, 20), now + 20 * MS)
         }),
         ("goes back", |cache, _| {
-            cache.revoke(entry(5, &[], None, true))
+            cache.apply_revocation(entry(5, &[], None, true))
         }),
         ("goes back", |cache, _| {
-            cache.revoke(entry(3, &["key_1"], None, false))
+            cache.apply_revocation(entry(3, &["key_1"], None, false))
         }),
-        ("ahead of time", |cache, now| cache.beat(&beat(5, 11), now)),
         ("ahead of time", |cache, now| {
-            cache.beat(&beat(5, u64::MAX), now)
+            cache.apply_heartbeat(&beat(5, 11), now)
         }),
-        ("time goes back", |cache, now| cache.beat(&beat(5, 9), now)),
+        ("ahead of time", |cache, now| {
+            cache.apply_heartbeat(&beat(5, u64::MAX), now)
+        }),
+        ("time goes back", |cache, now| {
+            cache.apply_heartbeat(&beat(5, 9), now)
+        }),
     ];
     for (why, lie) in lies {
         let (mut cache, now) = live(5);
-        let Err(Lie(said)) = lie(&mut cache, now) else {
+        let Err(InvalidStream(said)) = lie(&mut cache, now) else {
             panic!("{why}");
         };
         assert!(said.contains(why), "{said}");
@@ -203,28 +219,29 @@ fn a_stream_that_cannot_be_right_is_a_lie() {
     // It claims to be complete, and lacks what an answer has shown before.
     let (mut cache, _) = live(5);
     let then = now();
-    cache.begin(then, None);
-    cache.beat(&beat(5, 10), then + 10 * MS).unwrap();
-    cache.answered(8, then + 15 * MS);
-    cache.beat(&beat(5, 14), then + 20 * MS).unwrap();
-    assert!(cache.beat(&beat(7, 15), then + 20 * MS).is_err());
-    assert!(cache.beat(&beat(8, 15), then + 20 * MS).is_ok());
+    cache.begin_stream(then, None);
+    cache.apply_heartbeat(&beat(5, 10), then + 10 * MS).unwrap();
+    cache.note_position(8, then + 15 * MS);
+    cache.apply_heartbeat(&beat(5, 14), then + 20 * MS).unwrap();
+    assert!(cache.apply_heartbeat(&beat(7, 15), then + 20 * MS).is_err());
+    assert!(cache.apply_heartbeat(&beat(8, 15), then + 20 * MS).is_ok());
 }
 
 #[test]
 fn what_is_asked_is_part_of_the_question() {
-    let ask = || Ask::new("secret");
+    let ask = || VerificationRequest::new("secret");
     let asks = [
         ask(),
-        Ask::new("secre"),
-        ask().scope("a"),
-        ask().scope("a").scope("b"),
-        ask().scope("ab"),
-        ask().project("a"),
-        ask().organization("a"),
-        ask().any_project(),
+        VerificationRequest::new("secre"),
+        ask().require_scope("a"),
+        ask().require_scope("a").require_scope("b"),
+        ask().require_scope("ab"),
+        ask().for_project("a"),
+        ask().require_organization("a"),
+        ask().allow_any_project(),
     ];
-    let digests: std::collections::BTreeSet<_> = asks.iter().map(Ask::digest).collect();
+    let digests: std::collections::BTreeSet<_> =
+        asks.iter().map(VerificationRequest::digest).collect();
     assert_eq!(digests.len(), asks.len());
     assert!(!format!("{:?}", ask()).contains("secret"));
 }
@@ -238,7 +255,7 @@ fn events_are_read_however_they_are_cut() {
         data: data.to_owned(),
     };
     for size in 1..text.len() {
-        let (mut events, mut seen) = (Events::default(), VecDeque::new());
+        let (mut events, mut seen) = (EventParser::default(), VecDeque::new());
         for piece in text.as_bytes().chunks(size) {
             events.feed(piece, &mut seen).unwrap();
         }
@@ -250,7 +267,7 @@ fn events_are_read_however_they_are_cut() {
     }
     let endless = || vec![b'x'; 64 * 1024];
     let feed = |begin: &str, end: &str| {
-        let (mut events, mut seen) = (Events::default(), VecDeque::new());
+        let (mut events, mut seen) = (EventParser::default(), VecDeque::new());
         let mut fed = events.feed(begin.as_bytes(), &mut seen);
         for _ in 0..20 {
             fed = fed.and_then(|()| events.feed(&endless(), &mut seen));
@@ -258,10 +275,16 @@ fn events_are_read_however_they_are_cut() {
         }
         fed
     };
-    assert_eq!(feed("data: ", ""), Err(Lie("an event is too long")));
-    assert_eq!(feed("", "\ndata: "), Err(Lie("an event is too long")));
     assert_eq!(
-        Events::default().feed(b"\xff\n", &mut VecDeque::new()),
-        Err(Lie("not UTF-8"))
+        feed("data: ", ""),
+        Err(InvalidStream("an event is too long"))
+    );
+    assert_eq!(
+        feed("", "\ndata: "),
+        Err(InvalidStream("an event is too long"))
+    );
+    assert_eq!(
+        EventParser::default().feed(b"\xff\n", &mut VecDeque::new()),
+        Err(InvalidStream("not UTF-8"))
     );
 }

@@ -44,7 +44,7 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let client = Client::new(&url, "own", Options::default()).unwrap();
+        let client = Client::new(&url, "own", ClientOptions::default()).unwrap();
         (fake, opened, client)
     }
 
@@ -103,11 +103,11 @@ async fn until(what: impl Fn() -> bool) {
 /// The client has asked once and remembers.
 async fn remembering(fake: &Fake, client: &Client, stream: &mpsc::UnboundedSender<Bytes>) {
     stream.send(heartbeat(5, 0)).unwrap();
-    until(|| client.is_live()).await;
-    let ask = Ask::new("presented");
+    until(|| client.is_caching()).await;
+    let ask = VerificationRequest::new("presented");
     let before = fake.asked();
-    assert!(!client.verify(&ask).await.unwrap().remembered);
-    assert!(client.verify(&ask).await.unwrap().remembered);
+    assert!(!client.verify(&ask).await.unwrap().from_cache);
+    assert!(client.verify(&ask).await.unwrap().from_cache);
     assert_eq!(fake.asked(), before + 1);
 }
 
@@ -115,22 +115,22 @@ async fn remembering(fake: &Fake, client: &Client, stream: &mpsc::UnboundedSende
 async fn without_a_stream_nothing_is_remembered() {
     let (fake, mut streams, client) = Fake::start().await;
     let (_, stream) = streams.recv().await.unwrap();
-    let ask = Ask::new("presented");
+    let ask = VerificationRequest::new("presented");
     for count in 1..4 {
-        assert!(!client.verify(&ask).await.unwrap().remembered);
+        assert!(!client.verify(&ask).await.unwrap().from_cache);
         assert_eq!(fake.asked(), count);
     }
     remembering(&fake, &client, &stream).await;
     drop(stream);
-    until(|| !client.is_live()).await;
-    assert_eq!(client.remembered(), 0);
+    until(|| !client.is_caching()).await;
+    assert_eq!(client.cached_len(), 0);
     fake.answer.send_replace(answer(6, "revoked"));
     assert_eq!(client.verify(&ask).await.unwrap().code, "revoked");
     // It comes back, and resumes where it was.
     let (last, stream) = streams.recv().await.unwrap();
     assert_eq!(last.as_deref(), Some("5"));
     stream.send(heartbeat(6, 0)).unwrap();
-    until(|| client.is_live()).await;
+    until(|| client.is_caching()).await;
 }
 
 #[tokio::test]
@@ -142,9 +142,15 @@ async fn a_revoked_key_is_refused_as_its_event_arrives() {
     let entry = json!({"position": 6, "effect": "ended", "organization_id": "org_1",
         "key_ids": ["key_1"], "owner": null, "all": false});
     stream.send(event("revocation", &entry)).unwrap();
-    until(|| client.remembered() == 0).await;
-    assert!(client.is_live());
-    assert!(!client.verify(&Ask::new("presented")).await.unwrap().valid);
+    until(|| client.cached_len() == 0).await;
+    assert!(client.is_caching());
+    assert!(
+        !client
+            .verify(&VerificationRequest::new("presented"))
+            .await
+            .unwrap()
+            .valid
+    );
 }
 
 #[tokio::test]
@@ -154,7 +160,7 @@ async fn a_silent_stream_is_believed_for_a_second() {
     remembering(&fake, &client, &stream).await;
     fake.answer.send_replace(answer(6, "revoked"));
     let cut = Instant::now();
-    let ask = Ask::new("presented");
+    let ask = VerificationRequest::new("presented");
     while client.verify(&ask).await.unwrap().valid {
         assert!(cut.elapsed() < 1_100 * MS, "accepted for too long");
         tokio::time::sleep(MS).await;
@@ -173,13 +179,13 @@ async fn a_slow_stream_is_of_no_use() {
     tokio::time::sleep(1_050 * MS).await;
     for elapsed in 1..10 {
         stream.send(heartbeat(5, elapsed)).unwrap();
-        assert!(!client.is_live());
+        assert!(!client.is_caching());
         assert!(
             !client
-                .verify(&Ask::new("presented"))
+                .verify(&VerificationRequest::new("presented"))
                 .await
                 .unwrap()
-                .remembered
+                .from_cache
         );
     }
 }
@@ -206,8 +212,8 @@ async fn a_lying_stream_ends_the_memory() {
         assert_eq!(last, None, "who lied is not resumed");
         remembering(&fake, &client, &stream).await;
         stream.send(lie).unwrap();
-        until(|| !client.is_live()).await;
-        assert_eq!(client.remembered(), 0);
+        until(|| !client.is_caching()).await;
+        assert_eq!(client.cached_len(), 0);
     }
 }
 
@@ -229,8 +235,8 @@ async fn what_is_no_stream_is_not_believed() {
         // Perhaps nobody listens any more.
         drop(stream.send(heartbeat(5, 0)));
         until(|| stream.is_closed()).await;
-        assert!(!client.is_live());
-        assert_eq!(client.remembered(), 0);
+        assert!(!client.is_caching());
+        assert_eq!(client.cached_len(), 0);
     }
     let (_, stream) = streams.recv().await.unwrap();
     remembering(&fake, &client, &stream).await;
@@ -251,18 +257,18 @@ async fn an_answer_that_is_none_is_an_error() {
         json!("x".repeat(200_000)),
     ] {
         fake.answer.send_replace(wrong);
-        let refused = client.verify(&Ask::new("presented")).await;
+        let refused = client.verify(&VerificationRequest::new("presented")).await;
         assert!(
-            matches!(refused, Err(ClientError::Unreadable(_))),
+            matches!(refused, Err(ClientError::InvalidResponse(_))),
             "{refused:?}"
         );
     }
     for url in ["", "nonsense", "ftp://keys.example.com", "http://"] {
-        let made = Client::new(url, "own", Options::default());
-        assert!(matches!(made, Err(ClientError::Unusable(_))), "{url}");
+        let made = Client::new(url, "own", ClientOptions::default());
+        assert!(matches!(made, Err(ClientError::InvalidSetup(_))), "{url}");
     }
-    let nowhere = Client::new("http://127.0.0.1:1", "own", Options::default()).unwrap();
-    let refused = nowhere.verify(&Ask::new("presented")).await;
+    let nowhere = Client::new("http://127.0.0.1:1", "own", ClientOptions::default()).unwrap();
+    let refused = nowhere.verify(&VerificationRequest::new("presented")).await;
     assert!(
         matches!(refused, Err(ClientError::Unreachable(_))),
         "{refused:?}"

@@ -31,7 +31,7 @@ use crate::views::index::VerificationCode;
 use crate::web::http_settings::HttpSettings;
 use crate::web::method_name::method_name;
 use crate::web::spans::SpanCounts;
-use crate::webhooks::{Counts, Webhooks};
+use crate::webhooks::{DeliveryMetrics, Webhooks};
 use encoding::{counter, gauge, labelled, signed};
 
 /// Of a verification, in seconds: a look-up takes about a microsecond, and what takes a hundred
@@ -171,7 +171,7 @@ impl Metrics {
                 "webhook_delivery_duration",
                 "How long attempts to deliver webhooks take",
                 Unit::Seconds,
-                webhooks.counts().seconds.clone(),
+                webhooks.metrics().attempt_seconds.clone(),
             );
         }
         let spans = settings.tracer.as_ref();
@@ -331,7 +331,7 @@ impl Collector for Told {
         let help = "Log lines dropped since stderr was not read in time";
         counter(&mut to, "log_lines_dropped", help, lines)?;
         match &self.webhooks {
-            Some(webhooks) => encode_webhooks(&mut to, webhooks.counts(), &self.ledger),
+            Some(webhooks) => encode_webhooks(&mut to, webhooks.metrics(), &self.ledger),
             None => Ok(()),
         }
     }
@@ -339,7 +339,7 @@ impl Collector for Told {
 
 fn encode_webhooks(
     to: &mut DescriptorEncoder<'_>,
-    counts: &Counts,
+    counts: &DeliveryMetrics,
     ledger: &Ledger,
 ) -> Result<(), fmt::Error> {
     labelled(
@@ -349,19 +349,19 @@ fn encode_webhooks(
             "Attempts to deliver webhooks, by outcome",
             "outcome",
         ),
-        counts.attempts().into_iter(),
+        counts.attempts_by_outcome().into_iter(),
         ConstCounter::new,
     )?;
     labelled(
         to,
         ("webhook_endpoints", "Webhook endpoints, by state", "state"),
-        counts.endpoints().into_iter(),
+        counts.endpoints_by_state().into_iter(),
         |number| ConstGauge::new(signed(number)),
     )?;
     let pending = "Deliveries that are outstanding";
-    gauge(to, "webhook_pending", pending, counts.pending())?;
+    gauge(to, "webhook_pending", pending, counts.pending_deliveries())?;
     // An event that cannot be read is in the log of the process, by whoever delivers it.
-    let oldest = counts.oldest();
+    let oldest = counts.oldest_pending_position();
     let at = oldest.and_then(|position| ledger.happened_at(position).ok());
     let age_ms = at.map_or(0, |at| ledger.now().0.saturating_sub(at.0).max(0));
     let age = "Age of the oldest event whose delivery is outstanding";

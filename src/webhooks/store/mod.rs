@@ -6,10 +6,10 @@
 //! of a second at once and no attempt waits for the disk. Must never hold a secret or a body that
 //! was sent. All calls wait for the disk: they belong off the async threads.
 
-mod damage;
+mod attempt_shares;
+mod delivery_rows;
+mod opening;
 mod prune;
-mod rows;
-mod shares;
 
 #[cfg(test)]
 mod tests;
@@ -26,16 +26,16 @@ use redb::{
 use serde::de::DeserializeOwned;
 use ulid::Ulid;
 
-use super::delivery::{Attempted, Outcome, Standing};
-use super::queue::{Changes, Kept, Progress};
+use super::delivery::{AttemptOutcome, AttemptRecord, DeliveryStatus};
+use super::queue::{EndpointProgress, QueueChanges, RetryState};
 use crate::clock::Entropy;
 use crate::degraded::DegradedParts;
 use crate::domain::ids::{DeliveryId, EndpointId, OrganizationId};
 use crate::seal::cursor_key::CursorKey;
-use rows::{DELIVERIES, Row, note, note_skipped};
-use shares::COUNTS;
+use attempt_shares::COUNTS;
+use delivery_rows::{DELIVERIES, StoredRow, add_attempt, mark_skipped};
 
-pub use rows::Delivery;
+pub use delivery_rows::Delivery;
 
 /// Lines, by endpoint.
 const LINES: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("lines");
@@ -63,19 +63,19 @@ const CURSOR_KEY: [&str; 4] = [
 ];
 /// The version of these tables.
 const FORMAT: &str = "format";
-const FORMAT_NOW: u64 = 2;
+const CURRENT_FORMAT: u64 = 2;
 /// Without counts of each endpoint's attempts.
-const FORMAT_UNCOUNTED: u64 = 1;
+const FORMAT_WITHOUT_COUNTS: u64 = 1;
 
 /// Attempts that one listing looks at: with a filter that none passes, some 50 ms.
-const LOOKED_AT_MAX: usize = 10_000;
+const SCANNED_ATTEMPTS_MAX: usize = 10_000;
 
 /// Stands for the organization of an endpoint while it is not known.
 const NO_ORGANIZATION: OrganizationId = OrganizationId(Ulid(0));
 
 /// Why the store could not be used.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreError {
+pub enum DeliveryStoreError {
     /// The folder.
     #[error("the folder of webhooks cannot be used")]
     Folder(#[from] io::Error),
@@ -96,9 +96,9 @@ pub enum StoreError {
     Damaged,
     /// A row.
     #[error("a row of the deliveries' file cannot be read")]
-    Row(#[from] postcard::Error),
+    StoredRow(#[from] postcard::Error),
     /// Another program's file.
-    #[error("the deliveries' file has format {found}; this program knows {FORMAT_NOW}")]
+    #[error("the deliveries' file has format {found}; this program knows {CURRENT_FORMAT}")]
     Format {
         /// The format that it has.
         found: u64,
@@ -107,7 +107,7 @@ pub enum StoreError {
 
 macro_rules! of_the_database {
     ($($error:ident),*) => {
-        $(impl From<redb::$error> for StoreError {
+        $(impl From<redb::$error> for DeliveryStoreError {
             fn from(why: redb::$error) -> Self {
                 Self::Database(Box::new(why.into()))
             }
@@ -125,24 +125,24 @@ of_the_database!(
 
 /// All that a start needs.
 #[derive(Debug, Default)]
-pub struct Loaded {
+pub struct StoredQueue {
     /// The position up to which the log had been read; `None` in a new file.
-    pub seen: Option<u64>,
+    pub read_to: Option<u64>,
     /// Lines.
-    pub lines: Vec<(EndpointId, Progress)>,
+    pub endpoints: Vec<(EndpointId, EndpointProgress)>,
     /// Deliveries that are outstanding.
-    pub outstanding: Vec<(EndpointId, u64, Kept)>,
+    pub outstanding: Vec<(EndpointId, u64, RetryState)>,
 }
 
 /// What is kept at once.
 #[derive(Debug, Default)]
-pub struct Batch {
+pub struct DeliveryBatch {
     /// What changed in the queue.
-    pub changes: Changes,
+    pub changes: QueueChanges,
     /// The position up to which the log has been read.
-    pub seen: u64,
+    pub read_to: u64,
     /// Attempts that ended.
-    pub attempts: Vec<Attempted>,
+    pub attempts: Vec<AttemptRecord>,
     /// Whose the endpoints of these attempts are.
     pub organizations: BTreeMap<EndpointId, OrganizationId>,
     /// Deliveries that are not going to be made.
@@ -151,9 +151,9 @@ pub struct Batch {
 
 /// Which attempts of an endpoint are asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub struct AttemptQuery {
     /// Only older ones than this.
-    pub before: Option<u64>,
+    pub before_number: Option<u64>,
     /// How many.
     pub limit: usize,
     /// The wire name of an outcome.
@@ -161,21 +161,21 @@ pub struct Ask {
     /// The type of the event.
     pub name: Option<String>,
     /// Only tests, and events that need no leave to read the ledger.
-    pub open_only: bool,
+    pub exclude_ledger_reads: bool,
 }
 
 /// Attempts, newest first, with their numbers.
 #[derive(Debug, Default)]
-pub struct Attempts {
+pub struct AttemptPage {
     /// The attempts.
-    pub found: Vec<(u64, Attempted)>,
+    pub attempts: Vec<(u64, AttemptRecord)>,
     /// What to ask for to see older ones; `None`: there are none.
     pub next: Option<u64>,
 }
 
 /// The deliveries' file. Clones are handles to the same one.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct DeliveryStore {
     path: Arc<Path>,
     /// Gone while it is opened again, and where that failed.
     database: Arc<RwLock<Option<Database>>>,
@@ -186,35 +186,35 @@ pub struct Store {
     degraded: DegradedParts,
 }
 
-impl Store {
-    fn reading(&self) -> Result<ReadTransaction, StoreError> {
+impl DeliveryStore {
+    fn begin_read(&self) -> Result<ReadTransaction, DeliveryStoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        let database = database.as_ref().ok_or(DeliveryStoreError::Closed)?;
         Ok(database.begin_read()?)
     }
 
-    fn writing(&self) -> Result<WriteTransaction, StoreError> {
+    fn begin_write(&self) -> Result<WriteTransaction, DeliveryStoreError> {
         let database = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let database = database.as_ref().ok_or(StoreError::Closed)?;
+        let database = database.as_ref().ok_or(DeliveryStoreError::Closed)?;
         Ok(database.begin_write()?)
     }
 
-    fn read_all(&self) -> Result<Loaded, StoreError> {
-        let reading = self.reading()?;
-        let mut loaded = Loaded::default();
+    fn read_queue(&self) -> Result<StoredQueue, DeliveryStoreError> {
+        let reading = self.begin_read()?;
+        let mut loaded = StoredQueue::default();
         let numbers = reading.open_table(NUMBERS)?;
-        loaded.seen = numbers.get(SEEN)?.map(|seen| seen.value());
+        loaded.read_to = numbers.get(SEEN)?.map(|seen| seen.value());
         for line in reading.open_table(LINES)?.iter()? {
             let (endpoint, progress) = line?;
             let endpoint = EndpointId(Ulid(endpoint.value()));
             let progress = postcard::from_bytes(progress.value())?;
-            loaded.lines.push((endpoint, progress));
+            loaded.endpoints.push((endpoint, progress));
         }
         for delivery in reading.open_table(OUTSTANDING)?.iter()? {
             let (place, kept) = delivery?;
             let (endpoint, position) = place.value();
             let (attempts, due_ms, last_ms) = kept.value();
-            let kept = Kept {
+            let kept = RetryState {
                 attempts,
                 due_ms,
                 last_ms,
@@ -225,12 +225,12 @@ impl Store {
         Ok(loaded)
     }
 
-    fn write(&self, batch: &Batch) -> Result<(), StoreError> {
-        let writing = self.writing()?;
-        keep_lines(&writing, &batch.changes)?;
+    fn write_batch_now(&self, batch: &DeliveryBatch) -> Result<(), DeliveryStoreError> {
+        let writing = self.begin_write()?;
+        write_queue_changes(&writing, &batch.changes)?;
         {
             let mut numbers = writing.open_table(NUMBERS)?;
-            numbers.insert(SEEN, batch.seen)?;
+            numbers.insert(SEEN, batch.read_to)?;
             let next = numbers.get(NEXT_ATTEMPT)?.map_or(0, |next| next.value());
             numbers.insert(NEXT_ATTEMPT, next + batch.attempts.len() as u64)?;
             let mut attempts = writing.open_table(ATTEMPTS)?;
@@ -240,41 +240,45 @@ impl Store {
             for (number, attempted) in (next..).zip(&batch.attempts) {
                 attempts.insert(number, postcard::to_stdvec(attempted)?.as_slice())?;
                 of.insert((attempted.endpoint.ulid().0, number), ())?;
-                note(&mut deliveries, number, attempted)?;
+                add_attempt(&mut deliveries, number, attempted)?;
                 let organization = batch.organizations.get(&attempted.endpoint);
                 let organization = organization.copied().unwrap_or(NO_ORGANIZATION);
-                shares::add(&mut counts, (organization, attempted.endpoint))?;
+                attempt_shares::count_added(&mut counts, (organization, attempted.endpoint))?;
             }
             for (endpoint, delivery) in &batch.skipped {
-                note_skipped(&mut deliveries, *endpoint, *delivery)?;
+                mark_skipped(&mut deliveries, *endpoint, *delivery)?;
             }
         }
         writing.commit()?;
         Ok(())
     }
 
-    fn read_attempts(&self, endpoint: EndpointId, ask: &Ask) -> Result<Attempts, StoreError> {
-        let reading = self.reading()?;
+    fn read_attempts(
+        &self,
+        endpoint: EndpointId,
+        ask: &AttemptQuery,
+    ) -> Result<AttemptPage, DeliveryStoreError> {
+        let reading = self.begin_read()?;
         let of = reading.open_table(ATTEMPTS_OF)?;
         let attempts = reading.open_table(ATTEMPTS)?;
         let endpoint = endpoint.ulid().0;
-        let end = ask.before.unwrap_or(u64::MAX);
-        let mut page = Attempts::default();
+        let end = ask.before_number.unwrap_or(u64::MAX);
+        let mut page = AttemptPage::default();
         let numbers = of.range((endpoint, 0)..(endpoint, end))?.rev();
         for (looked_at, number) in numbers.enumerate() {
             let (_, number) = number?.0.value();
-            if page.found.len() == ask.limit || looked_at == LOOKED_AT_MAX {
+            if page.attempts.len() == ask.limit || looked_at == SCANNED_ATTEMPTS_MAX {
                 page.next = Some(number + 1);
                 break;
             }
-            let Some(attempted): Option<Attempted> = row(attempts.get(number)?)? else {
+            let Some(attempted): Option<AttemptRecord> = decode_row(attempts.get(number)?)? else {
                 continue;
             };
             let named = ask.name.as_ref().is_none_or(|name| *name == attempted.name);
             let outcome = attempted.outcome.name();
-            let shown = !ask.open_only || attempted.is_open();
+            let shown = !ask.exclude_ledger_reads || attempted.needs_no_ledger_read();
             if shown && named && ask.outcome.is_none_or(|asked| asked == outcome) {
-                page.found.push((number, attempted));
+                page.attempts.push((number, attempted));
             }
         }
         Ok(page)
@@ -282,7 +286,7 @@ impl Store {
 
     /// The text of where an endpoint's list goes on, for a client.
     #[must_use]
-    pub fn cursor_text(&self, endpoint: EndpointId, before: u64) -> String {
+    pub fn encode_cursor(&self, endpoint: EndpointId, before: u64) -> String {
         let list = endpoint.ulid().0.to_le_bytes();
         let key = self.cursor_key.read();
         let key = key.unwrap_or_else(PoisonError::into_inner);
@@ -293,11 +297,17 @@ impl Store {
     ///
     /// # Errors
     /// While the file has not been opened yet.
-    pub fn cursor(&self, endpoint: EndpointId, text: &str) -> Result<Option<u64>, StoreError> {
+    pub fn decode_cursor(
+        &self,
+        endpoint: EndpointId,
+        text: &str,
+    ) -> Result<Option<u64>, DeliveryStoreError> {
         let list = endpoint.ulid().0.to_le_bytes();
         let key = self.cursor_key.read();
         let key = key.unwrap_or_else(PoisonError::into_inner);
-        let found = key.ok_or(StoreError::Closed)?.open_numbers(&list, text);
+        let found = key
+            .ok_or(DeliveryStoreError::Closed)?
+            .open_numbers(&list, text);
         Ok(found.map(|[before, _]| before))
     }
 
@@ -305,17 +315,17 @@ impl Store {
         &self,
         endpoint: EndpointId,
         delivery: DeliveryId,
-    ) -> Result<Option<(Delivery, Vec<Attempted>)>, StoreError> {
-        let reading = self.reading()?;
+    ) -> Result<Option<(Delivery, Vec<AttemptRecord>)>, DeliveryStoreError> {
+        let reading = self.begin_read()?;
         let deliveries = reading.open_table(DELIVERIES)?;
         let attempts = reading.open_table(ATTEMPTS)?;
         let place = (endpoint.ulid().0, delivery.ulid().0);
-        let Some(found): Option<Delivery> = row(deliveries.get(place)?)? else {
+        let Some(found): Option<Delivery> = decode_row(deliveries.get(place)?)? else {
             return Ok(None);
         };
         let mut made = Vec::new();
         for number in &found.attempts {
-            made.extend(row(attempts.get(*number)?)?);
+            made.extend(decode_row(attempts.get(*number)?)?);
         }
         Ok(Some((found, made)))
     }
@@ -323,13 +333,13 @@ impl Store {
 
 /// Counts the attempts of a file that has no counts; whose endpoints they are of is learned with
 /// the next attempt.
-fn count_all(writing: &WriteTransaction) -> Result<(), StoreError> {
+fn count_all_attempts(writing: &WriteTransaction) -> Result<(), DeliveryStoreError> {
     let of = writing.open_table(ATTEMPTS_OF)?;
     let mut counts = writing.open_table(COUNTS)?;
     for attempt in of.iter()? {
         let (endpoint, _) = attempt?.0.value();
         let endpoint = EndpointId(Ulid(endpoint));
-        shares::add(&mut counts, (NO_ORGANIZATION, endpoint))?;
+        attempt_shares::count_added(&mut counts, (NO_ORGANIZATION, endpoint))?;
     }
     Ok(())
 }
@@ -337,7 +347,7 @@ fn count_all(writing: &WriteTransaction) -> Result<(), StoreError> {
 /// What cursors are made with, if the file has it.
 fn stored_cursor_key(
     numbers: &impl ReadableTable<&'static str, u64>,
-) -> Result<Option<CursorKey>, StoreError> {
+) -> Result<Option<CursorKey>, DeliveryStoreError> {
     let mut key = CursorKey::default();
     for (part, name) in key.0.chunks_exact_mut(8).zip(CURSOR_KEY) {
         match numbers.get(name)?.map(|part| part.value()) {
@@ -349,7 +359,7 @@ fn stored_cursor_key(
 }
 
 /// The same, made where it is missing: random, and the same as long as the file is.
-fn cursor_key(writing: &WriteTransaction) -> Result<CursorKey, StoreError> {
+fn ensure_cursor_key(writing: &WriteTransaction) -> Result<CursorKey, DeliveryStoreError> {
     let mut numbers = writing.open_table(NUMBERS)?;
     let mut key = CursorKey(Entropy::system().random_bytes());
     for (part, name) in key.0.chunks_exact_mut(8).zip(CURSOR_KEY) {
@@ -366,10 +376,13 @@ fn cursor_key(writing: &WriteTransaction) -> Result<CursorKey, StoreError> {
     Ok(key)
 }
 
-fn keep_lines(writing: &WriteTransaction, changes: &Changes) -> Result<(), StoreError> {
+fn write_queue_changes(
+    writing: &WriteTransaction,
+    changes: &QueueChanges,
+) -> Result<(), DeliveryStoreError> {
     let mut lines = writing.open_table(LINES)?;
     let mut outstanding = writing.open_table(OUTSTANDING)?;
-    for (endpoint, progress) in &changes.lines {
+    for (endpoint, progress) in &changes.endpoints {
         let key = endpoint.ulid().0;
         match progress {
             Some(progress) => {
@@ -393,19 +406,21 @@ fn keep_lines(writing: &WriteTransaction, changes: &Changes) -> Result<(), Store
     Ok(())
 }
 
-fn row<T: DeserializeOwned>(found: Option<Row<'_>>) -> Result<Option<T>, StoreError> {
+fn decode_row<T: DeserializeOwned>(
+    found: Option<StoredRow<'_>>,
+) -> Result<Option<T>, DeliveryStoreError> {
     match found {
         Some(found) => Ok(Some(postcard::from_bytes(found.value())?)),
         None => Ok(None),
     }
 }
 
-impl From<&Attempted> for Standing {
-    fn from(attempted: &Attempted) -> Self {
+impl From<&AttemptRecord> for DeliveryStatus {
+    fn from(attempted: &AttemptRecord) -> Self {
         match attempted.outcome {
-            Outcome::Delivered => Self::Delivered,
-            Outcome::Failed { next_at: Some(_) } => Self::Pending,
-            Outcome::Failed { next_at: None } | Outcome::Dead => Self::Dead,
+            AttemptOutcome::Delivered => Self::Delivered,
+            AttemptOutcome::Failed { next_at: Some(_) } => Self::Pending,
+            AttemptOutcome::Failed { next_at: None } | AttemptOutcome::Dead => Self::Dead,
         }
     }
 }

@@ -4,49 +4,59 @@ use std::collections::BTreeMap;
 
 use redb::{ReadableTable, ReadableTableMetadata};
 
-use super::shares::{self, COUNTS};
-use super::{ATTEMPTS, ATTEMPTS_OF, DELIVERIES, Store, StoreError, row, rows};
+use super::attempt_shares::{self, COUNTS};
+use super::{
+    ATTEMPTS, ATTEMPTS_OF, DELIVERIES, DeliveryStore, DeliveryStoreError, decode_row, delivery_rows,
+};
 use crate::domain::ids::EndpointId;
 use crate::domain::time::Timestamp;
-use crate::webhooks::delivery::Attempted;
+use crate::webhooks::delivery::AttemptRecord;
 
 /// Attempts that are kept: with 4 KB of answer each, 2 GB; usually a tenth of it.
 const ATTEMPTS_MAX: u64 = 500_000;
-/// Attempts that one call of [`Store::prune`] removes.
+/// Attempts that one call of [`DeliveryStore::prune`] removes.
 const PRUNED_MAX: usize = 20_000;
 
-impl Store {
+impl DeliveryStore {
     /// Removes attempts that began before `cutoff`, oldest first, then those beyond what is kept,
     /// of who holds more than an even share; whether there are more to remove.
     ///
     /// # Errors
     /// When that cannot be written.
-    pub fn prune(&self, cutoff: Timestamp) -> Result<bool, StoreError> {
-        self.guarded(|| self.prune_to(cutoff, ATTEMPTS_MAX))
+    pub fn prune_attempts(&self, cutoff: Timestamp) -> Result<bool, DeliveryStoreError> {
+        self.catch_damage(|| self.prune_to_room(cutoff, ATTEMPTS_MAX))
     }
 
     /// Costs what it removes: attempts are numbered as they end, so that old ones come first, and
     /// nothing that stays is read but the first that is not old.
-    pub(super) fn prune_to(&self, cutoff: Timestamp, room: u64) -> Result<bool, StoreError> {
-        let mut doomed = self.outdated(cutoff)?;
+    pub(super) fn prune_to_room(
+        &self,
+        cutoff: Timestamp,
+        room: u64,
+    ) -> Result<bool, DeliveryStoreError> {
+        let mut doomed = self.outdated_attempts(cutoff)?;
         if doomed.len() < PRUNED_MAX {
             self.add_surplus(&mut doomed, room)?;
         }
         if doomed.is_empty() {
             return Ok(false);
         }
-        let writing = self.writing()?;
+        let writing = self.begin_write()?;
         {
             let mut attempts = writing.open_table(ATTEMPTS)?;
             let mut of = writing.open_table(ATTEMPTS_OF)?;
             let mut deliveries = writing.open_table(DELIVERIES)?;
             let mut counts = writing.open_table(COUNTS)?;
             for (number, endpoint) in &doomed {
-                let removed: Option<Attempted> = row(attempts.remove(*number)?)?;
+                let removed: Option<AttemptRecord> = decode_row(attempts.remove(*number)?)?;
                 of.remove((endpoint.ulid().0, *number))?;
-                shares::subtract(&mut counts, *endpoint, 1)?;
+                attempt_shares::count_removed(&mut counts, *endpoint, 1)?;
                 if let Some(removed) = removed {
-                    rows::forget(&mut deliveries, (*endpoint, removed.delivery), *number)?;
+                    delivery_rows::remove_attempt(
+                        &mut deliveries,
+                        (*endpoint, removed.delivery),
+                        *number,
+                    )?;
                 }
             }
         }
@@ -55,12 +65,15 @@ impl Store {
     }
 
     /// The first attempts, as long as they began before `cutoff`.
-    fn outdated(&self, cutoff: Timestamp) -> Result<BTreeMap<u64, EndpointId>, StoreError> {
-        let reading = self.reading()?;
+    fn outdated_attempts(
+        &self,
+        cutoff: Timestamp,
+    ) -> Result<BTreeMap<u64, EndpointId>, DeliveryStoreError> {
+        let reading = self.begin_read()?;
         let mut doomed = BTreeMap::new();
         for attempt in reading.open_table(ATTEMPTS)?.iter()? {
             let (number, attempted) = attempt?;
-            let attempted: Attempted = postcard::from_bytes(attempted.value())?;
+            let attempted: AttemptRecord = postcard::from_bytes(attempted.value())?;
             if attempted.at >= cutoff || doomed.len() == PRUNED_MAX {
                 break;
             }
@@ -75,12 +88,12 @@ impl Store {
         &self,
         doomed: &mut BTreeMap<u64, EndpointId>,
         room: u64,
-    ) -> Result<(), StoreError> {
-        let reading = self.reading()?;
+    ) -> Result<(), DeliveryStoreError> {
+        let reading = self.begin_read()?;
         if reading.open_table(ATTEMPTS)?.len()? - doomed.len() as u64 <= room {
             return Ok(());
         }
-        let mut held = shares::all(&reading)?;
+        let mut held = attempt_shares::read_counts(&reading)?;
         for one in &mut held {
             let gone = doomed
                 .values()
@@ -88,7 +101,7 @@ impl Store {
             one.attempts = one.attempts.saturating_sub(gone.count() as u64);
         }
         let of = reading.open_table(ATTEMPTS_OF)?;
-        for (endpoint, attempts) in shares::surplus(&held, room) {
+        for (endpoint, attempts) in attempt_shares::surplus_by_endpoint(&held, room) {
             let key = endpoint.ulid().0;
             let mut left = attempts;
             for number in of.range((key, 0)..=(key, u64::MAX))? {

@@ -7,20 +7,20 @@ use super::*;
 use crate::clock::Clock;
 use crate::degraded::Part;
 use crate::domain::time::Timestamp;
-use crate::webhooks::delivery::{Cause, delivery_id};
-use crate::webhooks::queue::Range;
-use crate::webhooks::response::StoredResponse;
+use crate::webhooks::delivery::{DeliveryCause, delivery_id};
+use crate::webhooks::queue::UnreadRange;
+use crate::webhooks::stored_response::StoredResponse;
 
-fn open(folder: &Path) -> Store {
-    Store::open(folder, DegradedParts::new(Clock::system())).unwrap()
+fn open(folder: &Path) -> DeliveryStore {
+    DeliveryStore::open(folder, DegradedParts::new(Clock::system())).unwrap()
 }
 
 const ENDPOINT: EndpointId = EndpointId(Ulid(1));
 const OTHER: EndpointId = EndpointId(Ulid(2));
 
-fn attempted(position: u64, at: i64, outcome: Outcome) -> Attempted {
+fn attempted(position: u64, at: i64, outcome: AttemptOutcome) -> AttemptRecord {
     let event = crate::domain::ids::EventId(Ulid(u128::from(position)));
-    Attempted {
+    AttemptRecord {
         endpoint: ENDPOINT,
         delivery: delivery_id(ENDPOINT, event),
         event,
@@ -31,8 +31,8 @@ fn attempted(position: u64, at: i64, outcome: Outcome) -> Attempted {
             "api_key.revoked"
         }
         .to_owned(),
-        cause: Cause::Event,
-        before: 0,
+        cause: DeliveryCause::Event,
+        attempts_before: 0,
         at: Timestamp(at),
         duration_ms: 3,
         status: Some(200),
@@ -42,8 +42,8 @@ fn attempted(position: u64, at: i64, outcome: Outcome) -> Attempted {
     }
 }
 
-fn failed(next_at: i64) -> Outcome {
-    Outcome::Failed {
+fn failed(next_at: i64) -> AttemptOutcome {
+    AttemptOutcome::Failed {
         next_at: Some(Timestamp(next_at)),
     }
 }
@@ -52,50 +52,50 @@ fn failed(next_at: i64) -> Outcome {
 fn what_was_kept_is_there_after_a_stop() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    assert_eq!(store.load().unwrap().seen, None);
-    let progress = Progress {
-        from: 3,
+    assert_eq!(store.load_queue().unwrap().read_to, None);
+    let progress = EndpointProgress {
+        first_position: 3,
         failing_since_ms: Some(5),
-        ranges: [Range::since(7)].into(),
-        ..Progress::default()
+        ranges: [UnreadRange::since(7)].into(),
+        ..EndpointProgress::default()
     };
-    let kept = Kept {
+    let kept = RetryState {
         attempts: 2,
         due_ms: 9,
         last_ms: 8,
     };
-    let batch = Batch {
-        changes: Changes {
-            lines: vec![
+    let batch = DeliveryBatch {
+        changes: QueueChanges {
+            endpoints: vec![
                 (ENDPOINT, Some(progress.clone())),
-                (OTHER, Some(Progress::default())),
+                (OTHER, Some(EndpointProgress::default())),
             ],
             deliveries: vec![(ENDPOINT, 4, Some(kept)), (OTHER, 5, Some(kept))],
         },
-        seen: 12,
-        ..Batch::default()
+        read_to: 12,
+        ..DeliveryBatch::default()
     };
-    store.keep(&batch).unwrap();
+    store.write_batch(&batch).unwrap();
     drop(store);
 
     let store = open(folder.path());
-    let loaded = store.load().unwrap();
-    assert_eq!(loaded.seen, Some(12));
-    let other = (OTHER, Progress::default());
-    assert_eq!(loaded.lines, [(ENDPOINT, progress), other.clone()]);
+    let loaded = store.load_queue().unwrap();
+    assert_eq!(loaded.read_to, Some(12));
+    let other = (OTHER, EndpointProgress::default());
+    assert_eq!(loaded.endpoints, [(ENDPOINT, progress), other.clone()]);
     let outstanding = [(ENDPOINT, 4, kept), (OTHER, 5, kept)];
     assert_eq!(loaded.outstanding, outstanding);
-    let gone = Batch {
-        changes: Changes {
-            lines: vec![(ENDPOINT, None)],
+    let gone = DeliveryBatch {
+        changes: QueueChanges {
+            endpoints: vec![(ENDPOINT, None)],
             deliveries: vec![(OTHER, 5, None)],
         },
-        seen: 13,
-        ..Batch::default()
+        read_to: 13,
+        ..DeliveryBatch::default()
     };
-    store.keep(&gone).unwrap();
-    let loaded = store.load().unwrap();
-    assert_eq!(loaded.lines, [other]);
+    store.write_batch(&gone).unwrap();
+    let loaded = store.load_queue().unwrap();
+    assert_eq!(loaded.endpoints, [other]);
     assert_eq!(loaded.outstanding, []);
 }
 
@@ -105,36 +105,43 @@ fn attempts_are_listed_newest_first_by_outcome_and_type() {
     let store = open(folder.path());
     let attempts = vec![
         attempted(0, 1, failed(6)),
-        attempted(1, 2, Outcome::Delivered),
-        attempted(0, 6, Outcome::Delivered),
-        attempted(2, 7, Outcome::Dead),
+        attempted(1, 2, AttemptOutcome::Delivered),
+        attempted(0, 6, AttemptOutcome::Delivered),
+        attempted(2, 7, AttemptOutcome::Dead),
     ];
-    let batch = Batch {
+    let batch = DeliveryBatch {
         attempts: attempts.clone(),
-        ..Batch::default()
+        ..DeliveryBatch::default()
     };
-    store.keep(&batch).unwrap();
-    let check = |ask: Ask, expected: &[usize], next: Option<u64>| {
-        let page = store.attempts(ENDPOINT, &ask).unwrap();
+    store.write_batch(&batch).unwrap();
+    let check = |ask: AttemptQuery, expected: &[usize], next: Option<u64>| {
+        let page = store.list_attempts(ENDPOINT, &ask).unwrap();
         let expected: Vec<_> = expected.iter().map(|at| attempts[*at].clone()).collect();
-        let found: Vec<_> = page.found.into_iter().map(|(_, found)| found).collect();
+        let found: Vec<_> = page.attempts.into_iter().map(|(_, found)| found).collect();
         assert_eq!((found, page.next), (expected, next), "{ask:?}");
     };
-    let all = Ask {
+    let all = AttemptQuery {
         limit: 10,
-        ..Ask::default()
+        ..AttemptQuery::default()
     };
     check(all.clone(), &[3, 2, 1, 0], None);
-    let two = Ask {
+    let two = AttemptQuery {
         limit: 2,
         ..all.clone()
     };
     check(two.clone(), &[3, 2], Some(2));
     let before = Some(2);
-    check(Ask { before, ..two }, &[1, 0], None);
+    check(
+        AttemptQuery {
+            before_number: before,
+            ..two
+        },
+        &[1, 0],
+        None,
+    );
     let outcome = Some("delivered");
     check(
-        Ask {
+        AttemptQuery {
             outcome,
             ..all.clone()
         },
@@ -142,16 +149,25 @@ fn attempts_are_listed_newest_first_by_outcome_and_type() {
         None,
     );
     let name = Some("api_key.created".to_owned());
-    check(Ask { name, ..all }, &[2, 0], None);
-    assert_eq!(store.attempts(OTHER, &Ask::default()).unwrap().found, []);
+    check(AttemptQuery { name, ..all }, &[2, 0], None);
+    assert_eq!(
+        store
+            .list_attempts(OTHER, &AttemptQuery::default())
+            .unwrap()
+            .attempts,
+        []
+    );
 
     let (delivery, made) = store
-        .delivery(ENDPOINT, attempts[0].delivery)
+        .find_delivery(ENDPOINT, attempts[0].delivery)
         .unwrap()
         .unwrap();
-    assert_eq!(delivery.standing, Standing::Delivered);
+    assert_eq!(delivery.standing, DeliveryStatus::Delivered);
     assert_eq!(made, [attempts[0].clone(), attempts[2].clone()]);
-    assert_eq!(store.delivery(OTHER, attempts[0].delivery).unwrap(), None);
+    assert_eq!(
+        store.find_delivery(OTHER, attempts[0].delivery).unwrap(),
+        None
+    );
 }
 
 #[test]
@@ -159,19 +175,19 @@ fn what_is_not_delivered_any_more_is_skipped_unless_it_has_arrived() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
     for (position, outcome, expected) in [
-        (0, failed(9), Standing::Skipped),
-        (1, Outcome::Dead, Standing::Skipped),
-        (2, Outcome::Delivered, Standing::Delivered),
+        (0, failed(9), DeliveryStatus::Skipped),
+        (1, AttemptOutcome::Dead, DeliveryStatus::Skipped),
+        (2, AttemptOutcome::Delivered, DeliveryStatus::Delivered),
     ] {
         let attempt = attempted(position, 1, outcome);
         let delivery = attempt.delivery;
-        let batch = Batch {
+        let batch = DeliveryBatch {
             attempts: vec![attempt],
             skipped: vec![(ENDPOINT, delivery)],
-            ..Batch::default()
+            ..DeliveryBatch::default()
         };
-        store.keep(&batch).unwrap();
-        let (found, _) = store.delivery(ENDPOINT, delivery).unwrap().unwrap();
+        store.write_batch(&batch).unwrap();
+        let (found, _) = store.find_delivery(ENDPOINT, delivery).unwrap().unwrap();
         assert_eq!((found.standing, found.next_at), (expected, None));
     }
 }
@@ -180,42 +196,53 @@ fn what_is_not_delivered_any_more_is_skipped_unless_it_has_arrived() {
 fn what_is_asked_for_once_more_makes_a_delivery_arrive_and_never_worse() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    let again = |outcome| Attempted {
-        cause: Cause::Redelivery,
+    let again = |outcome| AttemptRecord {
+        cause: DeliveryCause::Redelivery,
         ..attempted(0, 5, outcome)
     };
-    let in_vain = Outcome::Failed { next_at: None };
+    let in_vain = AttemptOutcome::Failed { next_at: None };
     for (attempt, standing, next_at) in [
         (
             attempted(0, 1, failed(9)),
-            Standing::Pending,
+            DeliveryStatus::Pending,
             Some(Timestamp(9)),
         ),
-        (again(in_vain), Standing::Pending, Some(Timestamp(9))),
-        (attempted(0, 9, Outcome::Dead), Standing::Dead, None),
-        (again(in_vain), Standing::Dead, None),
-        (again(Outcome::Delivered), Standing::Delivered, None),
-        (again(in_vain), Standing::Delivered, None),
+        (again(in_vain), DeliveryStatus::Pending, Some(Timestamp(9))),
+        (
+            attempted(0, 9, AttemptOutcome::Dead),
+            DeliveryStatus::Dead,
+            None,
+        ),
+        (again(in_vain), DeliveryStatus::Dead, None),
+        (
+            again(AttemptOutcome::Delivered),
+            DeliveryStatus::Delivered,
+            None,
+        ),
+        (again(in_vain), DeliveryStatus::Delivered, None),
     ] {
         let delivery = attempt.delivery;
-        let batch = Batch {
+        let batch = DeliveryBatch {
             attempts: vec![attempt],
-            ..Batch::default()
+            ..DeliveryBatch::default()
         };
-        store.keep(&batch).unwrap();
-        let (found, _) = store.delivery(ENDPOINT, delivery).unwrap().unwrap();
+        store.write_batch(&batch).unwrap();
+        let (found, _) = store.find_delivery(ENDPOINT, delivery).unwrap().unwrap();
         assert_eq!((found.standing, found.next_at), (standing, next_at));
     }
 }
 
 /// The positions of the attempts that are left of an endpoint, newest first.
-fn left(store: &Store, endpoint: EndpointId) -> Vec<u64> {
-    let ask = Ask {
+fn left(store: &DeliveryStore, endpoint: EndpointId) -> Vec<u64> {
+    let ask = AttemptQuery {
         limit: 1_000,
-        ..Ask::default()
+        ..AttemptQuery::default()
     };
-    let page = store.attempts(endpoint, &ask).unwrap();
-    let positions = page.found.iter().map(|(_, found)| found.position.unwrap());
+    let page = store.list_attempts(endpoint, &ask).unwrap();
+    let positions = page
+        .attempts
+        .iter()
+        .map(|(_, found)| found.position.unwrap());
     positions.collect()
 }
 
@@ -225,34 +252,42 @@ fn old_attempts_go_whatever_became_of_their_deliveries() {
     let store = open(folder.path());
     let attempts = vec![
         attempted(0, 1, failed(2)),
-        attempted(1, 2, Outcome::Dead),
-        attempted(0, 3, Outcome::Delivered),
+        attempted(1, 2, AttemptOutcome::Dead),
+        attempted(0, 3, AttemptOutcome::Delivered),
         attempted(2, 4, failed(9)),
-        attempted(3, 5, Outcome::Dead),
+        attempted(3, 5, AttemptOutcome::Dead),
     ];
-    let batch = Batch {
+    let batch = DeliveryBatch {
         attempts: attempts.clone(),
-        ..Batch::default()
+        ..DeliveryBatch::default()
     };
-    store.keep(&batch).unwrap();
-    assert!(!store.prune(Timestamp(4)).unwrap());
+    store.write_batch(&batch).unwrap();
+    assert!(!store.prune_attempts(Timestamp(4)).unwrap());
     assert_eq!(left(&store, ENDPOINT), [3, 2]);
-    let delivery = |at: usize| store.delivery(ENDPOINT, attempts[at].delivery).unwrap();
+    let delivery = |at: usize| {
+        store
+            .find_delivery(ENDPOINT, attempts[at].delivery)
+            .unwrap()
+    };
     assert_eq!((delivery(0), delivery(1)), (None, None));
-    assert_eq!(delivery(3).unwrap().0.standing, Standing::Pending);
-    assert_eq!(delivery(4).unwrap().0.standing, Standing::Dead);
+    assert_eq!(delivery(3).unwrap().0.standing, DeliveryStatus::Pending);
+    assert_eq!(delivery(4).unwrap().0.standing, DeliveryStatus::Dead);
 }
 
 /// Attempts of an organization's endpoint, the first at `from`.
-fn batch_of(organization: u128, endpoint: EndpointId, positions: std::ops::Range<u64>) -> Batch {
-    let attempts = positions.map(|position| Attempted {
+fn batch_of(
+    organization: u128,
+    endpoint: EndpointId,
+    positions: std::ops::Range<u64>,
+) -> DeliveryBatch {
+    let attempts = positions.map(|position| AttemptRecord {
         endpoint,
-        ..attempted(position, 100, Outcome::Dead)
+        ..attempted(position, 100, AttemptOutcome::Dead)
     });
-    Batch {
+    DeliveryBatch {
         attempts: attempts.collect(),
         organizations: [(endpoint, OrganizationId(Ulid(organization)))].into(),
-        ..Batch::default()
+        ..DeliveryBatch::default()
     }
 }
 
@@ -265,12 +300,12 @@ fn one_who_is_sent_much_pushes_nobody_elses_attempts_out() {
         EndpointId(Ulid(2)),
         EndpointId(Ulid(3)),
     );
-    store.keep(&batch_of(2, quiet, 0..4)).unwrap();
-    store.keep(&batch_of(1, beside, 0..3)).unwrap();
+    store.write_batch(&batch_of(2, quiet, 0..4)).unwrap();
+    store.write_batch(&batch_of(1, beside, 0..3)).unwrap();
     for round in 0..5 {
         let positions = round * 20..(round + 1) * 20;
-        store.keep(&batch_of(1, loud, positions)).unwrap();
-        assert!(!store.prune_to(Timestamp(0), 20).unwrap());
+        store.write_batch(&batch_of(1, loud, positions)).unwrap();
+        assert!(!store.prune_to_room(Timestamp(0), 20).unwrap());
         assert_eq!(left(&store, quiet).len(), 4);
         assert_eq!(left(&store, beside).len(), 3);
         // The newest of its own, as many as there is room for.
@@ -280,10 +315,10 @@ fn one_who_is_sent_much_pushes_nobody_elses_attempts_out() {
         store = open(folder.path());
     }
     // What is too old is no share of anybody's.
-    assert!(!store.prune_to(Timestamp(101), 20).unwrap());
+    assert!(!store.prune_to_room(Timestamp(101), 20).unwrap());
     assert_eq!(left(&store, quiet), [0; 0]);
-    store.keep(&batch_of(1, loud, 0..20)).unwrap();
-    assert!(!store.prune_to(Timestamp(0), 20).unwrap());
+    store.write_batch(&batch_of(1, loud, 0..20)).unwrap();
+    assert!(!store.prune_to_room(Timestamp(0), 20).unwrap());
     assert_eq!(left(&store, loud).len(), 20);
 }
 
@@ -291,17 +326,17 @@ fn one_who_is_sent_much_pushes_nobody_elses_attempts_out() {
 fn a_file_without_counts_is_counted_when_it_is_opened() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());
-    store.keep(&batch_of(1, ENDPOINT, 0..30)).unwrap();
-    let writing = store.writing().unwrap();
+    store.write_batch(&batch_of(1, ENDPOINT, 0..30)).unwrap();
+    let writing = store.begin_write().unwrap();
     writing.delete_table(COUNTS).unwrap();
     let mut numbers = writing.open_table(NUMBERS).unwrap();
-    numbers.insert(FORMAT, FORMAT_UNCOUNTED).unwrap();
+    numbers.insert(FORMAT, FORMAT_WITHOUT_COUNTS).unwrap();
     drop(numbers);
     writing.commit().unwrap();
     drop(store);
     let store = open(folder.path());
-    store.keep(&batch_of(2, OTHER, 0..3)).unwrap();
-    assert!(!store.prune_to(Timestamp(0), 10).unwrap());
+    store.write_batch(&batch_of(2, OTHER, 0..3)).unwrap();
+    assert!(!store.prune_to_room(Timestamp(0), 10).unwrap());
     assert_eq!(left(&store, OTHER).len(), 3);
     assert_eq!(left(&store, ENDPOINT), [29, 28, 27, 26, 25, 24, 23]);
 }
@@ -327,11 +362,11 @@ fn check_replaced(name: &str, damage: impl FnOnce(&Path)) {
     drop(filled(folder.path()));
     damage(&path);
     let degraded = DegradedParts::new(Clock::system());
-    let store = Store::open(folder.path(), degraded.clone()).unwrap();
+    let store = DeliveryStore::open(folder.path(), degraded.clone()).unwrap();
     assert_eq!(degraded.damaged_count(Part::Deliveries), 1, "{name}");
     assert_eq!(degraded.list(), [], "{name}");
-    assert_eq!(store.load().unwrap().seen, None, "{name}");
-    store.keep(&batch_of(1, ENDPOINT, 0..3)).unwrap();
+    assert_eq!(store.load_queue().unwrap().read_to, None, "{name}");
+    store.write_batch(&batch_of(1, ENDPOINT, 0..3)).unwrap();
     assert_eq!(left(&store, ENDPOINT).len(), 3, "{name}");
     let beside = fs::read_dir(folder.path()).unwrap();
     let beside = beside.filter(|entry| {
@@ -343,9 +378,9 @@ fn check_replaced(name: &str, damage: impl FnOnce(&Path)) {
     assert_eq!(beside.count(), 1, "{name}");
 }
 
-fn filled(folder: &Path) -> Store {
+fn filled(folder: &Path) -> DeliveryStore {
     let store = open(folder);
-    store.keep(&batch_of(1, ENDPOINT, 0..300)).unwrap();
+    store.write_batch(&batch_of(1, ENDPOINT, 0..300)).unwrap();
     store
 }
 
@@ -393,11 +428,11 @@ fn no_flipped_bits_panic_or_stop_the_store() {
         }
         fs::write(&path, bytes).unwrap();
         let degraded = DegradedParts::new(Clock::system());
-        let store = Store::open(folder.path(), degraded.clone()).unwrap();
+        let store = DeliveryStore::open(folder.path(), degraded.clone()).unwrap();
         let replaced = degraded.damaged_count(Part::Deliveries) == 1;
-        let loaded = store.load().unwrap();
-        assert!(replaced || loaded.seen.is_some(), "page at {at}");
-        store.keep(&batch_of(1, OTHER, 0..3)).unwrap();
+        let loaded = store.load_queue().unwrap();
+        assert!(replaced || loaded.read_to.is_some(), "page at {at}");
+        store.write_batch(&batch_of(1, OTHER, 0..3)).unwrap();
         assert_eq!(left(&store, OTHER).len(), 3, "page at {at}");
     }
 }
@@ -406,16 +441,19 @@ fn no_flipped_bits_panic_or_stop_the_store() {
 fn damage_that_is_met_while_running_has_the_file_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let degraded = DegradedParts::new(Clock::system());
-    let store = Store::open(folder.path(), degraded.clone()).unwrap();
-    store.keep(&batch_of(1, ENDPOINT, 0..3)).unwrap();
-    let met: Result<(), _> = store.guarded(|| panic!("a page that redb does not like"));
-    assert!(matches!(met, Err(StoreError::Panicked(_))));
+    let store = DeliveryStore::open(folder.path(), degraded.clone()).unwrap();
+    store.write_batch(&batch_of(1, ENDPOINT, 0..3)).unwrap();
+    let met: Result<(), _> = store.catch_damage(|| panic!("a page that redb does not like"));
+    assert!(matches!(met, Err(DeliveryStoreError::Panicked(_))));
     assert!(degraded.is_degraded(Part::Deliveries));
     let batch = batch_of(1, OTHER, 0..3);
-    assert!(matches!(store.keep(&batch), Err(StoreError::Damaged)));
+    assert!(matches!(
+        store.write_batch(&batch),
+        Err(DeliveryStoreError::Damaged)
+    ));
     assert!(store.open_or_replace().unwrap());
     assert!(!degraded.is_degraded(Part::Deliveries));
-    store.keep(&batch).unwrap();
+    store.write_batch(&batch).unwrap();
     assert_eq!(left(&store, OTHER).len(), 3);
 }
 
@@ -426,14 +464,17 @@ fn a_folder_in_which_nothing_can_be_made_degrades_deliveries_and_heals() {
     let degraded = DegradedParts::new(Clock::system());
     // A name that leads nowhere, since modes do not bind who is root.
     std::os::unix::fs::symlink(folder.path().join("nowhere/at/all"), &above).unwrap();
-    let store = Store::closed(&above, degraded.clone());
+    let store = DeliveryStore::new_closed(&above, degraded.clone());
     assert!(store.open_or_replace().is_err());
     assert!(degraded.is_degraded(Part::Deliveries));
-    assert!(matches!(store.load(), Err(StoreError::Closed)));
+    assert!(matches!(
+        store.load_queue(),
+        Err(DeliveryStoreError::Closed)
+    ));
     fs::remove_file(&above).unwrap();
     assert!(!store.open_or_replace().unwrap());
     assert!(!degraded.is_degraded(Part::Deliveries));
-    assert_eq!(store.load().unwrap().seen, None);
+    assert_eq!(store.load_queue().unwrap().read_to, None);
 }
 
 #[test]
@@ -444,9 +485,13 @@ fn a_file_that_may_not_be_opened_is_not_damaged() {
         (io::ErrorKind::StorageFull, false),
         (io::ErrorKind::UnexpectedEof, true),
     ] {
-        let folder = StoreError::Folder(kind.into());
+        let folder = DeliveryStoreError::Folder(kind.into());
         let file = redb::StorageError::Io(kind.into());
-        assert_eq!(!folder.may_pass(), is_damage, "{kind}");
-        assert_eq!(!StoreError::from(file).may_pass(), is_damage, "{kind}");
+        assert_eq!(!folder.is_transient(), is_damage, "{kind}");
+        assert_eq!(
+            !DeliveryStoreError::from(file).is_transient(),
+            is_damage,
+            "{kind}"
+        );
     }
 }

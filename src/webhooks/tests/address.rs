@@ -5,15 +5,15 @@ use std::net::{IpAddr, SocketAddr};
 use ulid::Ulid;
 
 use crate::domain::ids::OrganizationId;
-use crate::webhooks::address::*;
+use crate::webhooks::address_guard::*;
 
 pub(super) const ACME: OrganizationId = OrganizationId(Ulid(1));
 pub(super) const OTHER: OrganizationId = OrganizationId(Ulid(2));
 
-pub(super) fn guard(nets: &[&str], own: &[&str]) -> Guard {
+pub(super) fn guard(nets: &[&str], own: &[&str]) -> AddressGuard {
     let nets = nets.iter().map(|net| net.parse().unwrap()).collect();
     let own = own.iter().map(|own| own.parse().unwrap()).collect();
-    Guard::new(nets, own)
+    AddressGuard::new(nets, own)
 }
 
 fn at(ip: &str, port: u16) -> SocketAddr {
@@ -21,10 +21,10 @@ fn at(ip: &str, port: u16) -> SocketAddr {
 }
 
 /// `public`, `allowed` or the reason.
-fn verdict(guard: &Guard, organization: OrganizationId, ip: &str) -> String {
-    match guard.verdict(organization, at(ip, 443)) {
-        Ok(Reach::Public) => "public".to_owned(),
-        Ok(Reach::Allowed) => "allowed".to_owned(),
+fn verdict(guard: &AddressGuard, organization: OrganizationId, ip: &str) -> String {
+    match guard.check_address(organization, at(ip, 443)) {
+        Ok(AddressClass::Public) => "public".to_owned(),
+        Ok(AddressClass::Allowed) => "allowed".to_owned(),
         Err(refused) => refused.to_string(),
     }
 }
@@ -176,7 +176,7 @@ fn the_loopback_of_ipv6_is_allowed_by_itself() {
         verdict(&own, ACME, "::1"),
         "[::1]:443 is this service itself"
     );
-    let url = |guard: &Guard, url: &str| guard.check_url(ACME, url).map(|_| ());
+    let url = |guard: &AddressGuard, url: &str| guard.check_url(ACME, url).map(|_| ());
     let inside = guard(&["::1/128"], &[]);
     assert_eq!(url(&inside, "http://[::1]:9000/hooks"), Ok(()));
     let outside = url(&inside, "http://[2606:4700::1111]/")
@@ -273,9 +273,9 @@ fn a_network_has_one_spelling() {
             Err("before = stands the id of an organization, org_..., or nothing"),
         ),
     ] {
-        let parsed = text.parse::<AllowNet>().map(|allow| {
+        let parsed = text.parse::<AllowedNetwork>().map(|allow| {
             assert_eq!(allow.organization, None);
-            allow.net.to_string()
+            allow.network.to_string()
         });
         let parsed = parsed.map_err(|wrong| wrong.to_string());
         assert_eq!(
@@ -284,7 +284,7 @@ fn a_network_has_one_spelling() {
             "{text}"
         );
     }
-    let of_acme: AllowNet = format!("{ACME}=10.0.0.0/8").parse().unwrap();
+    let of_acme: AllowedNetwork = format!("{ACME}=10.0.0.0/8").parse().unwrap();
     assert_eq!(of_acme.organization, Some(ACME));
 }
 
@@ -292,11 +292,11 @@ fn a_network_has_one_spelling() {
 fn our_own_listeners_are_refused_even_inside_allowed_networks() {
     let everything = ["0.0.0.0/0", "::/0"];
     let case = |own: &str, ip: &str, port: u16| {
-        let refused = guard(&everything, &[own]).verdict(ACME, at(ip, port));
+        let refused = guard(&everything, &[own]).check_address(ACME, at(ip, port));
         match refused {
-            Ok(Reach::Allowed) => false,
-            Err(Refused::OwnListener(_)) => true,
-            Ok(Reach::Public) | Err(_) => panic!("{own} {ip} {port}: {refused:?}"),
+            Ok(AddressClass::Allowed) => false,
+            Err(RefusedAddress::OwnListener(_)) => true,
+            Ok(AddressClass::Public) | Err(_) => panic!("{own} {ip} {port}: {refused:?}"),
         }
     };
     for (own, ip, port, expected) in [

@@ -4,7 +4,7 @@ use crate::webhooks::attempt::*;
 
 #[test]
 fn every_class_has_one_name() {
-    use Failure::{
+    use AttemptFailure::{
         AddressRefused, Body, Connect, ConnectRefused, Dns, Protocol, Proxy, Redirect, Status,
         Timeout, Tls, UrlRefused,
     };
@@ -25,7 +25,10 @@ fn every_class_has_one_name() {
         assert_eq!(failure.name(), name);
         let quoted = format!("\"{name}\"");
         assert_eq!(serde_json::to_string(&failure).unwrap(), quoted);
-        assert_eq!(serde_json::from_str::<Failure>(&quoted).unwrap(), failure);
+        assert_eq!(
+            serde_json::from_str::<AttemptFailure>(&quoted).unwrap(),
+            failure
+        );
     }
 }
 
@@ -45,7 +48,7 @@ fn a_receiver_asks_for_time_in_seconds_or_by_a_date() {
         ("1.5", None),
         ("soon", None),
     ] {
-        assert_eq!(retry_after_ms(value, now_ms), expected, "{value}");
+        assert_eq!(parse_retry_after_ms(value, now_ms), expected, "{value}");
     }
 }
 
@@ -53,25 +56,25 @@ fn a_receiver_asks_for_time_in_seconds_or_by_a_date() {
 fn an_answer_says_whether_to_slow_down_or_to_stop() {
     for (status, failure, gone, overloaded, slow) in [
         (Some(200), None, false, false, false),
-        (Some(410), Some(Failure::Status), true, false, false),
-        (Some(404), Some(Failure::Status), false, false, false),
-        (Some(429), Some(Failure::Status), false, true, true),
-        (Some(500), Some(Failure::Status), false, false, false),
-        (Some(502), Some(Failure::Status), false, true, true),
-        (Some(503), Some(Failure::Status), false, true, true),
-        (Some(504), Some(Failure::Status), false, true, true),
-        (None, Some(Failure::Timeout), false, false, true),
-        (None, Some(Failure::Dns), false, false, false),
+        (Some(410), Some(AttemptFailure::Status), true, false, false),
+        (Some(404), Some(AttemptFailure::Status), false, false, false),
+        (Some(429), Some(AttemptFailure::Status), false, true, true),
+        (Some(500), Some(AttemptFailure::Status), false, false, false),
+        (Some(502), Some(AttemptFailure::Status), false, true, true),
+        (Some(503), Some(AttemptFailure::Status), false, true, true),
+        (Some(504), Some(AttemptFailure::Status), false, true, true),
+        (None, Some(AttemptFailure::Timeout), false, false, true),
+        (None, Some(AttemptFailure::Dns), false, false, false),
     ] {
-        let attempt = Attempt {
+        let attempt = HttpAttempt {
             status,
             failure,
-            ..Attempt::default()
+            ..HttpAttempt::default()
         };
         let said = (
             attempt.is_gone(),
             attempt.is_overloaded(),
-            attempt.is_slow(),
+            attempt.is_overloaded_or_timed_out(),
         );
         assert_eq!(said, (gone, overloaded, slow), "{status:?} {failure:?}");
     }
@@ -106,9 +109,9 @@ fn what_is_kept_of_an_answer_has_no_secret_nor_the_beginning_of_one() {
         ),
         (vec![0xff; RESPONSE_BYTES_MAX], &"\u{fffd}".repeat(1_365)),
     ] {
-        let attempt = Attempt {
+        let attempt = HttpAttempt {
             response,
-            ..Attempt::default()
+            ..HttpAttempt::default()
         };
         let found = String::from_utf8(attempt.without_secrets().response).unwrap();
         assert!(found.len() <= RESPONSE_BYTES_MAX);

@@ -18,9 +18,9 @@ use crate::domain::ids::{EventId, OrganizationId};
 use crate::ledger::Record;
 use crate::ledger::tests::{World, found};
 use crate::ledger::turns::Turn;
-use crate::webhooks::bodies::{Bodies, Form, PING, shown, to_bytes};
-use crate::webhooks::examples::{Example, ORGANIZATION};
-use crate::webhooks::matching::CHECKPOINTED;
+use crate::webhooks::bodies::{BodyCache, BodyJson, PING_EVENT_TYPE, body_bytes, record_json};
+use crate::webhooks::examples::{EXAMPLE_ORGANIZATION_ID, ExampleEvent};
+use crate::webhooks::matching::CHECKPOINTED_EVENT;
 
 /// What to do when a file is not as it should be.
 pub(super) const BLESS: &str = "run this with KEYLEDGER_BLESS=1 and look at what changes";
@@ -38,7 +38,7 @@ impl Said {
     pub(super) fn all() -> Self {
         let mut world = World::new(1);
         found(&mut world);
-        let bodies = Bodies::new(world.ledger.clone());
+        let bodies = BodyCache::new(world.ledger.clone());
         let organizations = |position| {
             let event = world.ledger.event(position).unwrap().event;
             event.organization.map(|place| place.id)
@@ -53,7 +53,10 @@ impl Said {
             let event = world.ledger.event(position).unwrap().event;
             // What the ledger is, is told to all: here to the one that was made last.
             let to = event.organization.map_or(last, |place| place.id);
-            let Some(body) = bodies.of(position, to, &mut Turn::alone()).unwrap() else {
+            let Some(body) = bodies
+                .get_or_build(position, to, &mut Turn::alone())
+                .unwrap()
+            else {
                 said.nobodys.insert(event.fact.name());
                 continue;
             };
@@ -72,16 +75,16 @@ fn ping(world: &World) -> (&'static str, String, Value) {
     let endpoint = endpoint.unwrap();
     let now = world.ledger.now();
     let record = Record::WebhookEndpoint(Arc::clone(endpoint));
-    let form = Form {
+    let form = BodyJson {
         id: EventId(Ulid::from_parts(now.0.unsigned_abs(), 1)),
-        name: PING,
+        name: PING_EVENT_TYPE,
         timestamp: now,
         sequence: None,
-        data: shown(&world.ledger, &record, now).unwrap().0,
+        data: record_json(&world.ledger, &record, now).unwrap().0,
         test: Some(true),
     };
-    let value = serde_json::from_slice(&to_bytes(&form).unwrap()).unwrap();
-    (PING, endpoint.organization.to_string(), value)
+    let value = serde_json::from_slice(&body_bytes(&form).unwrap()).unwrap();
+    (PING_EVENT_TYPE, endpoint.organization.to_string(), value)
 }
 
 /// Holds a folder of JSON files against what it should hold, and writes it first if that is asked.
@@ -109,14 +112,14 @@ fn an_example_of_each_type_is_the_first_of_its_kind() {
     let mut examples = BTreeMap::new();
     for (name, organization, body) in Said::all().bodies {
         let text = serde_json::to_string_pretty(&body).unwrap() + "\n";
-        let text = text.replace(&organization, ORGANIZATION);
+        let text = text.replace(&organization, EXAMPLE_ORGANIZATION_ID);
         examples.entry(name).or_insert(text);
     }
     pinned("fixtures/webhooks", &examples);
     // The constants of this build may be older than what was just written.
-    let listed = Example::all().chain([Example::ping()]);
+    let listed = ExampleEvent::all().chain([ExampleEvent::ping()]);
     let listed: BTreeMap<_, _> = listed
-        .map(|example| (example.name(), example.text().to_owned()))
+        .map(|example| (example.event_type(), example.json_text().to_owned()))
         .collect();
     let unlisted: Vec<_> = examples
         .keys()
@@ -147,21 +150,21 @@ fn every_type_of_an_organization_is_delivered() {
         "usage.sealed",
     ];
     assert_eq!(said.nobodys, BTreeSet::from(nobodys));
-    let examples: BTreeSet<_> = Example::all().map(Example::name).collect();
+    let examples: BTreeSet<_> = ExampleEvent::all().map(ExampleEvent::event_type).collect();
     let events: BTreeSet<_> = delivered
         .iter()
         .copied()
-        .filter(|name| *name != PING)
+        .filter(|name| *name != PING_EVENT_TYPE)
         .collect();
     assert_eq!(examples, events);
 }
 
 #[test]
 fn examples_hold_nobodys_secret_and_nobodys_address() {
-    for example in Example::all().chain([Example::ping()]) {
-        let (name, text) = (example.name(), example.text());
+    for example in ExampleEvent::all().chain([ExampleEvent::ping()]) {
+        let (name, text) = (example.event_type(), example.json_text());
         // Hashes of everybody's tree look like those of tokens.
-        if name != CHECKPOINTED {
+        if name != CHECKPOINTED_EVENT {
             assert_eq!(without_secrets(text), text, "{name}");
         }
         for prefix in ["whsec_", "whsk_"] {
@@ -174,7 +177,7 @@ fn examples_hold_nobodys_secret_and_nobodys_address() {
         }
         let organizations = text.match_indices("org_").map(|(at, _)| &text[at..]);
         for organization in organizations {
-            assert!(organization.starts_with(ORGANIZATION), "{name}");
+            assert!(organization.starts_with(EXAMPLE_ORGANIZATION_ID), "{name}");
         }
     }
 }
@@ -182,11 +185,11 @@ fn examples_hold_nobodys_secret_and_nobodys_address() {
 #[test]
 fn an_example_is_sent_as_one_of_the_organization() {
     let organization = OrganizationId(Ulid(7));
-    for example in Example::all() {
-        let data = example.data(organization).unwrap().get().to_owned();
-        let name = example.name();
-        assert!(!data.contains(ORGANIZATION), "{name}");
-        let is_nobodys = name == CHECKPOINTED;
+    for example in ExampleEvent::all() {
+        let data = example.data_for(organization).unwrap().get().to_owned();
+        let name = example.event_type();
+        assert!(!data.contains(EXAMPLE_ORGANIZATION_ID), "{name}");
+        let is_nobodys = name == CHECKPOINTED_EVENT;
         assert!(
             is_nobodys || data.contains(&organization.to_string()),
             "{name}"

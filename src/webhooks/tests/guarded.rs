@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::address::{ACME, OTHER, guard};
 use super::receivers::*;
-use crate::webhooks::address::Scheme;
-use crate::webhooks::client::Sender;
-use crate::webhooks::resolver::{FixedNames, Kind, Lookup, Resolver};
+use crate::webhooks::address_guard::UrlScheme;
+use crate::webhooks::http_sender::WebhookSender;
+use crate::webhooks::resolver::{ClientKind, FixedDnsAnswers, GuardedResolver, NameLookup};
 
 const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\ninside";
 /// Ends the connection, so that the next delivery makes a new one.
@@ -17,7 +17,7 @@ const OK_AND_CLOSE: &str = "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-leng
 async fn a_name_is_judged_by_the_answer_that_is_connected_to() {
     let name: &[(&str, &[&[&str]])] = &[("hooks.test", &[&["127.0.0.1"], &["127.0.0.2"]])];
     let receiver = Receiver::answering(OK_AND_CLOSE).await;
-    let sender = Sender::new(settings(&["127.0.0.1"], name)).unwrap();
+    let sender = WebhookSender::new(settings(&["127.0.0.1"], name)).unwrap();
     let delivery = request(&receiver.url_at("http", "hooks.test"));
     assert_eq!(told(&send(&sender, &delivery).await), (Some(200), None, ""));
     // Every further answer leads elsewhere on this machine.
@@ -51,21 +51,21 @@ async fn of_a_names_addresses_only_those_are_tried_that_may_be() {
         (&[], Err("the name has no address")),
     ];
     let given = answers.map(|(ips, _)| ips.iter().map(|ip| ip.parse().unwrap()).collect());
-    let names = FixedNames::new([("hooks.test".to_owned(), given.into())]);
+    let names = FixedDnsAnswers::new([("hooks.test".to_owned(), given.into())]);
     let guard = Arc::new(guard(&[], &[]));
-    let for_client = Kind {
+    let for_client = ClientKind {
         organization: None,
-        scheme: Scheme::Https,
+        scheme: UrlScheme::Https,
         own_port: None,
     };
-    let lookup = Lookup::Fixed(Arc::new(names));
-    let resolver = Resolver::Guarded {
+    let lookup = NameLookup::Fixed(Arc::new(names));
+    let resolver = GuardedResolver::Guarded {
         guard,
         lookup,
         for_client,
     };
     for (ips, expected) in answers {
-        let found = resolver.clone().addresses("hooks.test").await;
+        let found = resolver.clone().resolve_checked("hooks.test").await;
         let found = found.map(|found| {
             let found: Vec<_> = found.iter().map(ToString::to_string).collect();
             found.join(" ")
@@ -97,7 +97,7 @@ async fn our_own_listener_is_refused_by_every_name() {
             ],
         );
         settings.guard = guard(&["127.0.0.0/8", "::1", "0.0.0.0/32"], &[&bound]);
-        let sender = Sender::new(settings).unwrap();
+        let sender = WebhookSender::new(settings).unwrap();
         let hosts = [
             "127.0.0.1",
             "127.0.0.2",
@@ -127,8 +127,8 @@ async fn our_own_listener_is_refused_by_every_name() {
     // By what the system itself calls this machine.
     let mut settings = settings(&[], &[]);
     settings.guard = guard(&["127.0.0.0/8", "::1"], &[&own.address.to_string()]);
-    settings.lookup = Lookup::System;
-    let sender = Sender::new(settings).unwrap();
+    settings.lookup = NameLookup::System;
+    let sender = WebhookSender::new(settings).unwrap();
     let attempt = send(&sender, &request(&own.url_at("http", "localhost"))).await;
     assert_eq!(told(&attempt), (None, Some("address_refused"), ""));
     let attempt = send(&sender, &request(&other.url_at("http", "localhost"))).await;
@@ -139,13 +139,13 @@ async fn our_own_listener_is_refused_by_every_name() {
 #[tokio::test]
 async fn plain_http_is_refused_when_the_name_turns_out_to_be_public() {
     let names: &[(&str, &[&[&str]])] = &[("hooks.test", &[&["8.8.8.8"]])];
-    let sender = Sender::new(settings(&["127.0.0.0/8"], names)).unwrap();
+    let sender = WebhookSender::new(settings(&["127.0.0.0/8"], names)).unwrap();
     for url in ["http://hooks.test/", "http://8.8.8.8/"] {
         let attempt = send(&sender, &request(url)).await;
         assert_eq!(told(&attempt), (None, Some("address_refused"), ""), "{url}");
     }
     // With no network inside there is none that it could turn out to be in.
-    let sender = Sender::new(settings(&[], names)).unwrap();
+    let sender = WebhookSender::new(settings(&[], names)).unwrap();
     let attempt = send(&sender, &request("http://hooks.test/")).await;
     assert_eq!(told(&attempt), (None, Some("url_refused"), ""));
 }
@@ -156,7 +156,7 @@ async fn a_connection_inside_is_not_open_to_others() {
     let names: &[(&str, &[&[&str]])] = &[("hooks.test", &[&["127.0.0.1"]])];
     let of_acme = format!("{ACME}=127.0.0.0/8");
     // The other organization may send by plain HTTP, but elsewhere.
-    let sender = Sender::new(settings(&[&of_acme, "10.0.0.0/8"], names)).unwrap();
+    let sender = WebhookSender::new(settings(&[&of_acme, "10.0.0.0/8"], names)).unwrap();
     for host in ["hooks.test", "127.0.0.1"] {
         let mut delivery = request(&receiver.url_at("http", host));
         assert_eq!(told(&send(&sender, &delivery).await), (Some(200), None, ""));

@@ -11,14 +11,14 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::interval;
 
 use super::receivers::*;
-use crate::webhooks::client::Sender;
+use crate::webhooks::http_sender::WebhookSender;
 
 const LOOPBACK: &[&str] = &["127.0.0.0/8"];
 
-fn sender(timeout_ms: u64) -> Sender {
+fn sender(timeout_ms: u64) -> WebhookSender {
     let mut settings = settings(LOOPBACK, &[]);
     settings.timeout_ms = timeout_ms;
-    Sender::new(settings).unwrap()
+    WebhookSender::new(settings).unwrap()
 }
 
 /// Writes `start`, then one byte every 10 ms for ever.
@@ -213,7 +213,7 @@ async fn one_that_is_not_there_has_its_class() {
         ("no url", "url_refused"),
         ("https://169.254.169.254/", "address_refused"),
     ] {
-        let sender = Sender::new(settings(LOOPBACK, &[("empty.test", &[&[]])])).unwrap();
+        let sender = WebhookSender::new(settings(LOOPBACK, &[("empty.test", &[&[]])])).unwrap();
         let attempt = send(&sender, &request(url)).await;
         assert_eq!(told(&attempt), (None, Some(class), ""), "{url}");
     }
@@ -233,7 +233,7 @@ async fn a_certificate_must_be_trusted_current_and_for_the_host() {
     settings.roots_pem = [&good, &wrong, &expired]
         .map(|identity| identity.pem.clone())
         .into();
-    let sender = Sender::new(settings).unwrap();
+    let sender = WebhookSender::new(settings).unwrap();
     for (identity, host, expected) in [
         (&good, "hooks.test", (Some(404), Some("status"), "")),
         (&good, "127.0.0.1", (None, Some("tls"), "")),

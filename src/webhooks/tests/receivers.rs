@@ -20,9 +20,9 @@ use ulid::Ulid;
 use super::address::{ACME, guard};
 use crate::clock::Clock;
 use crate::domain::ids::EventId;
-use crate::webhooks::attempt::Attempt;
-use crate::webhooks::client::{Request, Sender, Settings};
-use crate::webhooks::resolver::{FixedNames, Lookup};
+use crate::webhooks::attempt::HttpAttempt;
+use crate::webhooks::http_sender::{SenderSettings, WebhookRequest, WebhookSender};
+use crate::webhooks::resolver::{FixedDnsAnswers, NameLookup};
 
 /// A time limit that no attempt of a test reaches unless it is meant to.
 pub(super) const PATIENT_MS: u64 = 30_000;
@@ -30,43 +30,43 @@ pub(super) const PATIENT_MS: u64 = 30_000;
 pub(super) const SHORT_MS: u64 = 300;
 
 /// Settings that let deliveries into `nets` and know `names`, the first answer first.
-pub(super) fn settings(nets: &[&str], names: &[(&str, &[&[&str]])]) -> Settings {
+pub(super) fn settings(nets: &[&str], names: &[(&str, &[&[&str]])]) -> SenderSettings {
     let parsed =
         |answer: &&[&str]| -> Vec<IpAddr> { answer.iter().map(|ip| ip.parse().unwrap()).collect() };
     let names = names.iter().map(|(name, answers)| {
         let answers = answers.iter().map(parsed).collect();
         ((*name).to_owned(), answers)
     });
-    Settings {
+    SenderSettings {
         guard: guard(nets, &[]),
         proxy: None,
-        lookup: Lookup::Fixed(Arc::new(FixedNames::new(names))),
+        lookup: NameLookup::Fixed(Arc::new(FixedDnsAnswers::new(names))),
         roots_pem: Vec::new(),
         timeout_ms: PATIENT_MS,
         clock: Clock::system(),
     }
 }
 
-pub(super) fn request(url: &str) -> Request {
-    Request {
+pub(super) fn request(url: &str) -> WebhookRequest {
+    WebhookRequest {
         organization: ACME,
         url: url.to_owned(),
         id: EventId(Ulid(5)),
         timestamp_s: 1_700_000_000,
         signature: "v1,c2lnbmVk".to_owned(),
-        marks: Vec::new(),
+        extra_headers: Vec::new(),
         body: Bytes::from_static(b"{\"id\":\"x\"}"),
     }
 }
 
 /// One attempt, which comes to its end long before a test is given up.
-pub(super) async fn send(sender: &Sender, request: &Request) -> Attempt {
+pub(super) async fn send(sender: &WebhookSender, request: &WebhookRequest) -> HttpAttempt {
     let sent = timeout(Duration::from_secs(60), sender.send(request)).await;
     sent.expect("every attempt ends")
 }
 
 /// Status, class and kept body: what a case expects.
-pub(super) fn told(attempt: &Attempt) -> (Option<u16>, Option<&'static str>, &str) {
+pub(super) fn told(attempt: &HttpAttempt) -> (Option<u16>, Option<&'static str>, &str) {
     let failure = attempt.failure.map(|failure| failure.name());
     let response = std::str::from_utf8(&attempt.response).unwrap();
     (attempt.status, failure, response)

@@ -1,6 +1,6 @@
 //! The schedule's arithmetic.
 
-use crate::webhooks::schedule::*;
+use crate::webhooks::retry_schedule::*;
 
 const S: i64 = 1_000;
 const MIN: i64 = 60 * S;
@@ -8,8 +8,8 @@ const H: i64 = 60 * MIN;
 
 #[test]
 fn ten_attempts_each_spread_by_a_fifth() {
-    assert_eq!(next_delay_ms(0, 0, None, false), Some(0));
-    assert_eq!(next_delay_ms(0, 7, Some(H), true), Some(0));
+    assert_eq!(retry_delay_ms(0, 0, None, false), Some(0));
+    assert_eq!(retry_delay_ms(0, 7, Some(H), true), Some(0));
     let steps = [
         (1, 4 * S, 5 * S, 6 * S),
         (2, 4 * MIN, 5 * MIN, 6 * MIN),
@@ -23,15 +23,15 @@ fn ten_attempts_each_spread_by_a_fifth() {
     ];
     for (made, least, middle, most) in steps {
         for (jitter, expected) in [(0, least), (1 << 31, middle), (u32::MAX, most)] {
-            let delay = next_delay_ms(made, jitter, None, false);
+            let delay = retry_delay_ms(made, jitter, None, false);
             assert_eq!(delay, Some(expected), "{made} {jitter}");
         }
     }
     for made in [10, 11, u8::MAX] {
-        assert_eq!(next_delay_ms(made, 0, Some(H), true), None, "{made}");
+        assert_eq!(retry_delay_ms(made, 0, Some(H), true), None, "{made}");
     }
     assert_eq!(
-        RETRY_AFTER_MS.iter().sum::<i64>(),
+        RETRY_DELAYS_MS.iter().sum::<i64>(),
         75 * H + 35 * MIN + 5 * S
     );
 }
@@ -57,9 +57,9 @@ fn what_the_receiver_asks_for_counts_from_once_to_twice_the_step() {
     ];
     for (made, asked, slow, least, most) in cases {
         let case = format!("{made} {asked:?} {slow}");
-        assert_eq!(next_delay_ms(made, 0, asked, slow), Some(least), "{case}");
+        assert_eq!(retry_delay_ms(made, 0, asked, slow), Some(least), "{case}");
         assert_eq!(
-            next_delay_ms(made, u32::MAX, asked, slow),
+            retry_delay_ms(made, u32::MAX, asked, slow),
             Some(most),
             "{case}"
         );
@@ -68,7 +68,7 @@ fn what_the_receiver_asks_for_counts_from_once_to_twice_the_step() {
 
 #[test]
 fn the_owner_is_told_at_half_at_seven_tenths_and_at_nine_tenths() {
-    assert_eq!(DISABLE_AFTER_MS, 5 * 24 * H);
+    assert_eq!(DISABLE_FAILING_AFTER_MS, 5 * 24 * H);
     for (failing_for, expected) in [
         (i64::MIN, None),
         (0, None),
@@ -78,10 +78,14 @@ fn the_owner_is_told_at_half_at_seven_tenths_and_at_nine_tenths() {
         (84 * H, Some(70)),
         (108 * H - 1, Some(70)),
         (108 * H, Some(90)),
-        (DISABLE_AFTER_MS, Some(90)),
+        (DISABLE_FAILING_AFTER_MS, Some(90)),
         (i64::MAX, Some(90)),
     ] {
-        assert_eq!(notice_percent(failing_for), expected, "{failing_for}");
+        assert_eq!(
+            failing_notice_percent(failing_for),
+            expected,
+            "{failing_for}"
+        );
     }
 }
 
@@ -97,6 +101,6 @@ fn an_overloaded_endpoint_is_spared_twice_as_long_each_time() {
         (11, 5 * MIN),
         (u32::MAX, 5 * MIN),
     ] {
-        assert_eq!(pace_ms(overloads), expected, "{overloads}");
+        assert_eq!(attempt_gap_ms(overloads), expected, "{overloads}");
     }
 }

@@ -6,7 +6,7 @@ use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 use super::bodies::{Said, pinned};
-use crate::webhooks::examples::Example;
+use crate::webhooks::examples::ExampleEvent;
 use crate::webhooks::schemas::body_schema;
 
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
@@ -28,10 +28,15 @@ fn whole(name: &str) -> Value {
 }
 
 fn validators(edit: impl Fn(Value) -> Value) -> BTreeMap<&'static str, Validator> {
-    let all = Example::all().chain([Example::ping()]);
+    let all = ExampleEvent::all().chain([ExampleEvent::ping()]);
     let validator = |schema: &Value| jsonschema::draft202012::new(schema).unwrap();
-    all.map(|example| (example.name(), validator(&edit(whole(example.name())))))
-        .collect()
+    all.map(|example| {
+        (
+            example.event_type(),
+            validator(&edit(whole(example.event_type()))),
+        )
+    })
+    .collect()
 }
 
 /// A schema that takes no key of a record that it does not name.
@@ -47,14 +52,14 @@ fn closed(mut schema: Value) -> Value {
 
 #[test]
 fn the_stored_schemas_are_those_of_the_records() {
-    let all = Example::all().chain([Example::ping()]);
+    let all = ExampleEvent::all().chain([ExampleEvent::ping()]);
     let files = all.map(|example| {
-        let schema = serde_json::to_string_pretty(&whole(example.name())).unwrap();
-        (example.name(), schema + "\n")
+        let schema = serde_json::to_string_pretty(&whole(example.event_type())).unwrap();
+        (example.event_type(), schema + "\n")
     });
     pinned("schemas/webhooks", &files.collect());
-    for example in Example::all().chain([Example::ping()]) {
-        jsonschema::meta::validate(&whole(example.name())).unwrap();
+    for example in ExampleEvent::all().chain([ExampleEvent::ping()]) {
+        jsonschema::meta::validate(&whole(example.event_type())).unwrap();
     }
     for name in ["ledger.opened", "usage.sealed", "api_keys.created", ""] {
         assert!(body_schema(name).is_none(), "{name}");
@@ -75,9 +80,9 @@ fn every_body_is_what_its_schema_says_and_no_more() {
 #[test]
 fn examples_are_valid_and_so_are_they_as_tests() {
     let schemas = validators(|schema| schema);
-    for example in Example::all().chain([Example::ping()]) {
-        let mut body: Value = serde_json::from_str(example.text()).unwrap();
-        let name = example.name();
+    for example in ExampleEvent::all().chain([ExampleEvent::ping()]) {
+        let mut body: Value = serde_json::from_str(example.json_text()).unwrap();
+        let name = example.event_type();
         assert!(schemas[name].is_valid(&body), "{name}");
         (body["sequence"], body["test"]) = (Value::Null, json!(true));
         assert!(schemas[name].is_valid(&body), "{name}");
@@ -96,9 +101,9 @@ fn lessened(object: &Map<String, Value>) -> impl Iterator<Item = (String, Map<St
 #[test]
 fn a_schema_takes_nothing_else() {
     let schemas = validators(|schema| schema);
-    for example in Example::all() {
-        let schema = &schemas[example.name()];
-        let body: Value = serde_json::from_str(example.text()).unwrap();
+    for example in ExampleEvent::all() {
+        let schema = &schemas[example.event_type()];
+        let body: Value = serde_json::from_str(example.json_text()).unwrap();
         let mut wrong = Vec::new();
         for (key, less) in lessened(body.as_object().unwrap()) {
             wrong.push((key, Value::Object(less)));
@@ -125,7 +130,7 @@ fn a_schema_takes_nothing_else() {
             wrong.push((key.to_owned(), body));
         }
         for (key, body) in wrong {
-            assert!(!schema.is_valid(&body), "{} {key}", example.name());
+            assert!(!schema.is_valid(&body), "{} {key}", example.event_type());
         }
     }
 }

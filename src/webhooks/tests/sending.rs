@@ -9,7 +9,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::receivers::*;
 use crate::clock::Clock;
-use crate::webhooks::client::{InvalidSettings, Sender};
+use crate::webhooks::http_sender::{InvalidSenderSettings, WebhookSender};
 
 const LOOPBACK: &[&str] = &["127.0.0.0/8"];
 
@@ -26,11 +26,11 @@ async fn a_delivery_has_the_headers_of_the_standard_and_the_very_bytes() {
         }
     })
     .await;
-    let sender = Sender::new(settings(LOOPBACK, &[])).unwrap();
+    let sender = WebhookSender::new(settings(LOOPBACK, &[])).unwrap();
     let mut delivery = request(&receiver.url());
     let mark = HeaderName::from_static("keyledger-replay");
     delivery
-        .marks
+        .extra_headers
         .push((mark, HeaderValue::from_static("true")));
     let attempt = send(&sender, &delivery).await;
     assert_eq!(told(&attempt), (Some(204), None, ""));
@@ -54,7 +54,7 @@ async fn a_delivery_has_the_headers_of_the_standard_and_the_very_bytes() {
 
 #[tokio::test]
 async fn only_a_2xx_is_a_success() {
-    let sender = Sender::new(settings(LOOPBACK, &[])).unwrap();
+    let sender = WebhookSender::new(settings(LOOPBACK, &[])).unwrap();
     for (answer, expected, retry_after_ms) in [
         (
             "200 OK\r\ncontent-length: 2\r\n\r\nok",
@@ -114,7 +114,8 @@ async fn only_a_2xx_is_a_success() {
 #[tokio::test]
 async fn a_connection_is_used_again() {
     let receiver = Receiver::answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").await;
-    let sender = Sender::new(settings(LOOPBACK, &[("hooks.test", &[&["127.0.0.1"]])])).unwrap();
+    let sender =
+        WebhookSender::new(settings(LOOPBACK, &[("hooks.test", &[&["127.0.0.1"]])])).unwrap();
     for url in [receiver.url(), receiver.url_at("http", "hooks.test")] {
         for _ in 0..5 {
             let attempt = send(&sender, &request(&url)).await;
@@ -140,7 +141,11 @@ async fn how_long_it_took_is_told_by_the_clock() {
     .await;
     let mut settings = settings(LOOPBACK, &[]);
     settings.clock = clock;
-    let attempt = send(&Sender::new(settings).unwrap(), &request(&receiver.url())).await;
+    let attempt = send(
+        &WebhookSender::new(settings).unwrap(),
+        &request(&receiver.url()),
+    )
+    .await;
     assert_eq!(attempt.duration_ms, 123);
     assert_eq!(attempt.retry_after_ms, Some(9_877));
 }
@@ -156,7 +161,7 @@ async fn a_proxy_is_found_inside_and_the_answer_is_kept_to_its_bound() {
         let mut settings = settings(nets, &[("proxy.test", &[&["127.0.0.1"]])]);
         settings.proxy = Some(proxy.url_at("http", "proxy.test").parse().unwrap());
         settings.roots_pem.push(identity.pem.clone());
-        Sender::new(settings).unwrap()
+        WebhookSender::new(settings).unwrap()
     };
     let kept = "x".repeat(4_096);
     let attempt = send(&proxied(&[]), &request("https://hooks.example.com/hooks")).await;
@@ -226,7 +231,7 @@ async fn a_proxy_that_makes_no_connection_is_not_the_receivers_failure() {
     ] {
         let mut settings = settings(&["10.0.0.0/8"], &[]);
         settings.proxy = Some(proxy.parse().unwrap());
-        let attempt = send(&Sender::new(settings).unwrap(), &request(url)).await;
+        let attempt = send(&WebhookSender::new(settings).unwrap(), &request(url)).await;
         assert_eq!(told(&attempt), expected, "{proxy} {url}");
     }
 }
@@ -237,7 +242,7 @@ fn settings_that_nothing_can_be_sent_with_are_refused() {
         let mut settings = settings(&[], &[]);
         settings.proxy = proxy.map(|url| url.parse().unwrap());
         settings.roots_pem = roots.iter().map(|pem| pem.as_bytes().to_vec()).collect();
-        Sender::new(settings).unwrap_err()
+        WebhookSender::new(settings).unwrap_err()
     };
     for proxy in [
         "socks5://proxy.internal:1080",
@@ -246,13 +251,19 @@ fn settings_that_nothing_can_be_sent_with_are_refused() {
     ] {
         let refused = with(Some(proxy), &[]);
         assert!(
-            matches!(refused, InvalidSettings::Proxy),
+            matches!(refused, InvalidSenderSettings::Proxy),
             "{proxy} {refused:?}"
         );
     }
     let no_pem = with(None, &["no certificate"]);
-    assert!(matches!(no_pem, InvalidSettings::Pem(_)), "{no_pem:?}");
+    assert!(
+        matches!(no_pem, InvalidSenderSettings::Pem(_)),
+        "{no_pem:?}"
+    );
     let begin = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     let unusable = with(None, &[begin]);
-    assert!(matches!(unusable, InvalidSettings::Tls(_)), "{unusable:?}");
+    assert!(
+        matches!(unusable, InvalidSenderSettings::Tls(_)),
+        "{unusable:?}"
+    );
 }

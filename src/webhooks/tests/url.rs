@@ -1,7 +1,7 @@
 //! The URLs that an endpoint may have, and every spelling of an address in one.
 
 use super::address::{ACME, OTHER, guard};
-use crate::webhooks::address::*;
+use crate::webhooks::address_guard::*;
 
 #[test]
 fn an_endpoint_has_an_https_url_to_a_public_host() {
@@ -52,10 +52,10 @@ fn an_endpoint_has_an_https_url_to_a_public_host() {
         ("https://example.com:99999/", UrlRefused::NotAUrl),
         ("https://1.2.3.4.5/", UrlRefused::NotAUrl),
         ("https://[fe80::1%25eth0]/", UrlRefused::NotAUrl),
-        ("http://example.com/", UrlRefused::Scheme),
-        ("ftp://example.com/", UrlRefused::Scheme),
-        ("file:///etc/passwd", UrlRefused::Scheme),
-        ("data:text/plain,x", UrlRefused::Scheme),
+        ("http://example.com/", UrlRefused::UrlScheme),
+        ("ftp://example.com/", UrlRefused::UrlScheme),
+        ("file:///etc/passwd", UrlRefused::UrlScheme),
+        ("data:text/plain,x", UrlRefused::UrlScheme),
         ("https://user@example.com/", UrlRefused::Userinfo),
         ("https://user:pass@example.com/", UrlRefused::Userinfo),
         ("https://:pass@example.com/", UrlRefused::Userinfo),

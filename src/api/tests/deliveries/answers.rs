@@ -21,8 +21,8 @@ pub(in crate::api::tests) fn public(receiver: Router) -> World {
     });
     // It serves until the process ends.
     std::thread::spawn(move || runtime.block_on(std::future::pending::<()>()));
-    World::delivering(client::Settings {
-        guard: Guard::default(),
+    World::delivering(http_sender::SenderSettings {
+        guard: AddressGuard::default(),
         proxy: Some(format!("http://{address}").parse().unwrap()),
         roots_pem: vec![identity.pem],
         ..inside()

@@ -26,29 +26,29 @@ use tokio::sync::mpsc;
 use crate::api::tests::{START, START_MS, World, ask, text, with};
 use crate::clock::Clock;
 use crate::webhooks::Webhooks;
-use crate::webhooks::address::Guard;
-use crate::webhooks::client::{self, TIMEOUT_MS};
-use crate::webhooks::resolver::{FixedNames, Lookup};
+use crate::webhooks::address_guard::AddressGuard;
+use crate::webhooks::http_sender::{self, ATTEMPT_TIMEOUT_MS};
+use crate::webhooks::resolver::{FixedDnsAnswers, NameLookup};
 
 /// A test is given up after it.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Deliveries to receivers of this machine, where no name is known.
-pub(in crate::api::tests) fn inside() -> client::Settings {
-    let names = FixedNames::new([]);
-    client::Settings {
-        guard: Guard::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()),
+pub(in crate::api::tests) fn inside() -> http_sender::SenderSettings {
+    let names = FixedDnsAnswers::new([]);
+    http_sender::SenderSettings {
+        guard: AddressGuard::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new()),
         proxy: None,
-        lookup: Lookup::Fixed(Arc::new(names)),
+        lookup: NameLookup::Fixed(Arc::new(names)),
         roots_pem: Vec::new(),
-        timeout_ms: TIMEOUT_MS,
+        timeout_ms: ATTEMPT_TIMEOUT_MS,
         clock: Clock::manual(START_MS).0,
     }
 }
 
 impl World {
     /// One that delivers webhooks. Whoever calls lets it work: it does while somebody waits.
-    pub(in crate::api::tests) fn delivering(client: client::Settings) -> Self {
+    pub(in crate::api::tests) fn delivering(client: http_sender::SenderSettings) -> Self {
         Self::made(client.guard.clone(), Some(client))
     }
 
@@ -58,7 +58,7 @@ impl World {
 
     /// All that has happened was tried, and what became of it is kept.
     pub(in crate::api::tests) fn settled(&self) {
-        self.runtime.block_on(self.webhooks().settle());
+        self.runtime.block_on(self.webhooks().wait_until_idle());
     }
 }
 

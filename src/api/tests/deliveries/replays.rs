@@ -10,7 +10,7 @@ use crate::domain::time::Timestamp;
 use crate::ledger::history::HistoryError;
 use crate::ledger::turns::{Interrupted, Turn};
 use crate::webhooks::matching;
-use crate::webhooks::queue::Range;
+use crate::webhooks::queue::UnreadRange;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -290,8 +290,8 @@ fn a_count_that_takes_too_long_is_given_up() {
         directory.webhook_endpoint(organization.parse().unwrap(), endpoint.parse().unwrap());
     let endpoint = endpoint.unwrap();
     let count = |mut turn| {
-        let all = Range::since(0);
-        matching::count(&world.ledger, &endpoint, &all, &mut turn)
+        let all = UnreadRange::since(0);
+        matching::count_matching_events(&world.ledger, &endpoint, &all, &mut turn)
     };
     // What the tenant was set up with: a key before the endpoint, and five tokens after it.
     assert_eq!(count(Turn::alone()).unwrap(), 6);

@@ -1,7 +1,7 @@
 //! Pings, examples, and deliveries once more.
 
 use crate::api::tests::deliveries::*;
-use crate::webhooks::examples::Example;
+use crate::webhooks::examples::ExampleEvent;
 
 #[test]
 fn a_ping_and_an_example_are_marked_as_tests() {
@@ -37,8 +37,8 @@ fn a_ping_and_an_example_are_marked_as_tests() {
         (&body["type"], &body["test"]),
         (&json!("member.added"), &json!(true))
     );
-    let data = Example::of("member.added").unwrap();
-    let data = data.data(world.acme.id.parse().unwrap()).unwrap();
+    let data = ExampleEvent::from_event_type("member.added").unwrap();
+    let data = data.data_for(world.acme.id.parse().unwrap()).unwrap();
     assert_eq!(body["data"].to_string(), data.get());
     let disabled = world.send(ask("POST", &format!("{endpoint}/ping")).by(&world.acme.admin));
     let disabled = text(&disabled.expect(202)["id"]);

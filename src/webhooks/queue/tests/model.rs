@@ -7,14 +7,14 @@ use super::*;
 /// What the store would hold.
 #[derive(Default)]
 struct Stored {
-    lines: BTreeMap<EndpointId, Progress>,
-    deliveries: BTreeMap<(EndpointId, u64), Kept>,
+    lines: BTreeMap<EndpointId, EndpointProgress>,
+    deliveries: BTreeMap<(EndpointId, u64), RetryState>,
     seen: u64,
 }
 
 impl Stored {
-    fn take(&mut self, changes: Changes, seen: u64) {
-        for (endpoint, progress) in changes.lines {
+    fn take(&mut self, changes: QueueChanges, seen: u64) {
+        for (endpoint, progress) in changes.endpoints {
             match progress {
                 Some(progress) => drop(self.lines.insert(endpoint, progress)),
                 None => drop(self.lines.remove(&endpoint)),
@@ -29,10 +29,10 @@ impl Stored {
         self.seen = seen;
     }
 
-    fn restored(&self) -> Queue {
-        let mut queue = Queue::default();
+    fn restored(&self) -> DeliveryQueue {
+        let mut queue = DeliveryQueue::default();
         for (endpoint, progress) in &self.lines {
-            queue.restore(*endpoint, progress.clone());
+            queue.restore_endpoint(*endpoint, progress.clone());
         }
         for ((endpoint, position), kept) in &self.deliveries {
             assert!(queue.restore_delivery(*endpoint, *position, *kept));
@@ -71,7 +71,7 @@ fn turns() -> impl Strategy<Value = Vec<Turn>> {
 struct World {
     ordered: bool,
     active: bool,
-    queue: Queue,
+    queue: DeliveryQueue,
     stored: Stored,
     events: u64,
     seen: u64,
@@ -81,8 +81,8 @@ struct World {
 
 impl World {
     fn new(ordered: bool) -> Self {
-        let mut queue = Queue::default();
-        queue.set(ONE, terms(ordered), (seen(0), 0));
+        let mut queue = DeliveryQueue::default();
+        queue.configure_endpoint(ONE, terms(ordered), (seen(0), 0));
         Self {
             ordered,
             active: true,
@@ -95,8 +95,8 @@ impl World {
         }
     }
 
-    fn terms(&self) -> Terms {
-        Terms {
+    fn terms(&self) -> EndpointTerms {
+        EndpointTerms {
             active: self.active,
             ..terms(self.ordered)
         }
@@ -104,27 +104,29 @@ impl World {
 
     fn read(&mut self) {
         for position in self.seen..self.events {
-            self.queue.offer(ONE, position, self.now_ms);
+            self.queue.enqueue(ONE, position, self.now_ms);
         }
         self.seen = self.events;
-        while let Some((endpoint, range, room)) = self.queue.reading(None) {
+        while let Some((endpoint, range, room)) = self.queue.next_range_to_read(None) {
             let all = range.next..range.to.unwrap_or(self.seen);
             let found: Vec<u64> = all.clone().take(room).collect();
             let next = found.last().map_or(all.end, |last| last + 1);
             let now = (self.seen, self.now_ms);
-            self.queue.read(endpoint, (&range, &found, next), now);
+            self.queue
+                .enqueue_read(endpoint, (&range, &found, next), now);
         }
     }
 
     fn attempts(&mut self, arrive: bool, minutes: i64) {
         for _ in 0..=minutes {
-            while let Some(start) = self.queue.next(self.now_ms) {
+            while let Some(start) = self.queue.begin_next_attempt(self.now_ms) {
                 let outcome = if arrive { Ok(()) } else { refused() };
                 if arrive {
                     self.arrived.push(start.position);
                 }
                 let at = (ONE, start.position);
-                self.queue.finished(at, outcome, (self.now_ms, JITTER));
+                self.queue
+                    .finish_attempt(at, outcome, (self.now_ms, JITTER));
                 self.read();
             }
             self.now_ms += 60_000;
@@ -152,7 +154,7 @@ impl World {
     fn active(&mut self, active: bool) {
         self.active = active;
         self.queue
-            .set(ONE, self.terms(), (seen(self.seen), self.now_ms));
+            .configure_endpoint(ONE, self.terms(), (seen(self.seen), self.now_ms));
         self.read();
     }
 }
@@ -185,6 +187,6 @@ proptest! {
             }
             prop_assert!(first.is_sorted(), "{first:?}");
         }
-        prop_assert_eq!(world.queue.line(ONE).map(Line::outstanding), Some(0));
+        prop_assert_eq!(world.queue.endpoint(ONE).map(EndpointQueue::outstanding_len), Some(0));
     }
 }

@@ -5,29 +5,29 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Courier, News};
+use super::{Dispatcher, TaskReport};
 use crate::domain::ids::{EndpointId, OrganizationId};
 use crate::domain::time::Timestamp;
 use crate::error_chain::error_chain;
 use crate::ledger::Ledger;
-use crate::webhooks::delivery::{Attempted, delivery_id};
-use crate::webhooks::queue::Queue;
-use crate::webhooks::store::{Batch, Store};
+use crate::webhooks::delivery::{AttemptRecord, delivery_id};
+use crate::webhooks::queue::DeliveryQueue;
+use crate::webhooks::store::{DeliveryBatch, DeliveryStore};
 
 /// From one batch to the next: what is lost by a kill is sent twice.
-const KEEP_EVERY_MS: i64 = 100;
+const PERSIST_EVERY_MS: i64 = 100;
 /// The same where nothing but the reading of the log went on.
-const KEEP_SEEN_EVERY_MS: i64 = 5_000;
+const PERSIST_POSITION_EVERY_MS: i64 = 5_000;
 /// How soon a batch is tried again that could not be kept.
-const KEEP_AGAIN_MS: i64 = 1_000;
+const PERSIST_RETRY_MS: i64 = 1_000;
 /// Attempts that are to go are looked for so often, which costs one row where there are none.
 const PRUNE_EVERY_MS: i64 = 60_000;
 
-pub(super) struct Keeping {
-    store: Store,
+pub(super) struct PersistenceBuffer {
+    store: DeliveryStore,
     ledger: Ledger,
     kept_for_ms: i64,
-    attempts: Vec<Attempted>,
+    attempts: Vec<AttemptRecord>,
     /// Whose the endpoints of these attempts are.
     organizations: BTreeMap<EndpointId, OrganizationId>,
     skipped: BTreeSet<(EndpointId, u64)>,
@@ -37,14 +37,18 @@ pub(super) struct Keeping {
     /// Attempts of the batch that is on its way.
     under_way: Option<usize>,
     /// A batch that the store could not take.
-    refused: Option<Box<Batch>>,
+    refused: Option<Box<DeliveryBatch>>,
     not_before_ms: i64,
     seen_not_before_ms: i64,
     prune_after_ms: i64,
 }
 
-impl Keeping {
-    pub(super) fn new(store: Store, ledger: Ledger, (kept_for_ms, seen): (i64, u64)) -> Self {
+impl PersistenceBuffer {
+    pub(super) fn new(
+        store: DeliveryStore,
+        ledger: Ledger,
+        (kept_for_ms, seen): (i64, u64),
+    ) -> Self {
         Self {
             store,
             ledger,
@@ -64,30 +68,30 @@ impl Keeping {
     }
 
     /// An attempt of an organization's endpoint has ended.
-    pub(super) fn note(&mut self, organization: OrganizationId, attempted: Attempted) {
+    pub(super) fn add_attempt(&mut self, organization: OrganizationId, attempted: AttemptRecord) {
         self.organizations.insert(attempted.endpoint, organization);
         self.attempts.push(attempted);
         self.touched = true;
     }
 
     /// A delivery is not going to be made.
-    pub(super) fn skip(&mut self, endpoint: EndpointId, position: u64) {
+    pub(super) fn add_skipped(&mut self, endpoint: EndpointId, position: u64) {
         self.skipped.insert((endpoint, position));
         self.touched = true;
     }
 
     /// The log has been read up to here.
-    pub(super) fn see(&mut self, seen: u64) {
+    pub(super) fn set_read_position(&mut self, seen: u64) {
         self.seen = seen;
     }
 
     /// Something in the queue has changed.
-    pub(super) fn touch(&mut self) {
+    pub(super) fn mark_changed(&mut self) {
         self.touched = true;
     }
 
     /// Attempts that are not kept yet.
-    pub(super) fn unkept(&self) -> usize {
+    pub(super) fn unpersisted_attempts(&self) -> usize {
         let refused = self
             .refused
             .as_ref()
@@ -95,24 +99,24 @@ impl Keeping {
         self.attempts.len() + self.under_way.unwrap_or(0) + refused
     }
 
-    pub(super) fn is_busy(&self) -> bool {
+    pub(super) fn is_writing(&self) -> bool {
         self.under_way.is_some()
     }
 
     /// Whether the store has all of it.
-    pub(super) fn is_done(&self) -> bool {
-        !self.touched && !self.is_busy() && self.refused.is_none()
+    pub(super) fn is_all_persisted(&self) -> bool {
+        !self.touched && !self.is_writing() && self.refused.is_none()
     }
 
     /// Somebody waits for it: what the store has not refused is kept now.
-    pub(super) fn hurry(&mut self) {
+    pub(super) fn persist_without_delay(&mut self) {
         if self.refused.is_none() {
             self.not_before_ms = 0;
         }
     }
 
     /// When there is something to keep.
-    pub(super) fn due_ms(&self, now_ms: i64) -> i64 {
+    pub(super) fn next_write_ms(&self, now_ms: i64) -> i64 {
         if self.under_way.is_some() {
             i64::MAX
         } else if self.refused.is_some() || self.touched {
@@ -125,17 +129,22 @@ impl Keeping {
     }
 
     /// The store has taken a batch, or not.
-    pub(super) fn kept(&mut self, batch: Batch, outcome: Outcome, now_ms: i64) {
+    pub(super) fn finish_write(
+        &mut self,
+        batch: DeliveryBatch,
+        outcome: WriteOutcome,
+        now_ms: i64,
+    ) {
         self.under_way = None;
-        self.not_before_ms = now_ms.saturating_add(KEEP_EVERY_MS);
-        self.seen_not_before_ms = now_ms.saturating_add(KEEP_SEEN_EVERY_MS);
+        self.not_before_ms = now_ms.saturating_add(PERSIST_EVERY_MS);
+        self.seen_not_before_ms = now_ms.saturating_add(PERSIST_POSITION_EVERY_MS);
         match outcome {
-            Outcome::Stored => self.kept_seen = batch.seen,
-            Outcome::Refused => {
-                self.not_before_ms = now_ms.saturating_add(KEEP_AGAIN_MS);
+            WriteOutcome::Stored => self.kept_seen = batch.read_to,
+            WriteOutcome::Refused => {
+                self.not_before_ms = now_ms.saturating_add(PERSIST_RETRY_MS);
                 self.refused = Some(Box::new(batch));
             }
-            Outcome::Replaced => {
+            WriteOutcome::Replaced => {
                 self.refused = Some(Box::new(batch));
                 self.touched = true;
             }
@@ -143,10 +152,10 @@ impl Keeping {
     }
 
     /// What there is to keep now, and a job that gives it to the store.
-    fn batch(&mut self, queue: &mut Queue) -> Keep {
+    fn take_write_job(&mut self, queue: &mut DeliveryQueue) -> WriteJob {
         let (store, ledger) = (self.store.clone(), self.ledger.clone());
         if let Some(refused) = self.refused.take() {
-            return Keep {
+            return WriteJob {
                 batch: *refused,
                 skipped: BTreeSet::new(),
                 store,
@@ -154,10 +163,10 @@ impl Keeping {
             };
         }
         self.touched = false;
-        Keep {
-            batch: Batch {
+        WriteJob {
+            batch: DeliveryBatch {
                 changes: queue.take_changes(),
-                seen: self.seen,
+                read_to: self.seen,
                 attempts: std::mem::take(&mut self.attempts),
                 organizations: std::mem::take(&mut self.organizations),
                 skipped: Vec::new(),
@@ -169,11 +178,12 @@ impl Keeping {
     }
 
     /// Keeps all there is, at the end.
-    pub(super) async fn keep_all(mut self, queue: &mut Queue) {
+    pub(super) async fn persist_all(mut self, queue: &mut DeliveryQueue) {
         loop {
             let last = self.refused.is_none();
-            let keep = self.batch(queue);
-            let kept = tokio::task::spawn_blocking(move || keep.run().1 == Outcome::Stored).await;
+            let keep = self.take_write_job(queue);
+            let kept =
+                tokio::task::spawn_blocking(move || keep.run().1 == WriteOutcome::Stored).await;
             if last || !kept.unwrap_or(false) {
                 break;
             }
@@ -181,14 +191,14 @@ impl Keeping {
     }
 }
 
-impl Courier {
+impl Dispatcher {
     /// Gives the store what there is to keep.
-    pub(super) fn keep(&mut self) {
+    pub(super) fn persist_batch(&mut self) {
         let now_ms = self.now_ms();
-        if self.keeping.due_ms(now_ms) > now_ms {
+        if self.keeping.next_write_ms(now_ms) > now_ms {
             return;
         }
-        let keep = self.keeping.batch(&mut self.queue);
+        let keep = self.keeping.take_write_job(&mut self.queue);
         self.keeping.under_way = Some(keep.batch.attempts.len());
         let prune = now_ms >= self.keeping.prune_after_ms;
         if prune {
@@ -199,40 +209,40 @@ impl Courier {
         tokio::task::spawn_blocking(move || {
             let (batch, outcome) = keep.run();
             // Nobody to tell: the courier has stopped.
-            drop(came_back.send(News::Kept(Box::new(batch), outcome)));
-            if prune && outcome == Outcome::Stored {
-                pruned(&store, cutoff);
+            drop(came_back.send(TaskReport::Persisted(Box::new(batch), outcome)));
+            if prune && outcome == WriteOutcome::Stored {
+                prune_attempts(&store, cutoff);
             }
         });
     }
 }
 
 /// A batch on its way to the store.
-struct Keep {
-    batch: Batch,
+struct WriteJob {
+    batch: DeliveryBatch,
     /// Deliveries that are not going to be made: their ids are made of the events' in the log.
     skipped: BTreeSet<(EndpointId, u64)>,
-    store: Store,
+    store: DeliveryStore,
     ledger: Ledger,
 }
 
-impl Keep {
+impl WriteJob {
     /// Waits for the disk: the batch, and what became of it.
-    fn run(mut self) -> (Batch, Outcome) {
+    fn run(mut self) -> (DeliveryBatch, WriteOutcome) {
         for (endpoint, position) in self.skipped {
             if let Ok(past) = self.ledger.event(position) {
                 let delivery = delivery_id(endpoint, past.event.id);
                 self.batch.skipped.push((endpoint, delivery));
             }
         }
-        let outcome = kept(&self.store, &self.batch);
+        let outcome = write_batch(&self.store, &self.batch);
         (self.batch, outcome)
     }
 }
 
 /// What became of a batch.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Outcome {
+pub(super) enum WriteOutcome {
     /// The store has it.
     Stored,
     /// It is to be tried again.
@@ -243,9 +253,9 @@ pub(super) enum Outcome {
 
 /// Gives a batch to the store. One that cannot be written is opened again: after a failed write it
 /// believes nothing that it holds in memory.
-fn kept(store: &Store, batch: &Batch) -> Outcome {
-    let Err(why) = store.keep(batch) else {
-        return Outcome::Stored;
+fn write_batch(store: &DeliveryStore, batch: &DeliveryBatch) -> WriteOutcome {
+    let Err(why) = store.write_batch(batch) else {
+        return WriteOutcome::Stored;
     };
     let why = error_chain(&why);
     tracing::error!(
@@ -253,15 +263,15 @@ fn kept(store: &Store, batch: &Batch) -> Outcome {
         "what webhooks have delivered cannot be kept; it is tried again"
     );
     match store.open_or_replace() {
-        Ok(true) => Outcome::Replaced,
+        Ok(true) => WriteOutcome::Replaced,
         // What cannot be opened has been reported.
-        Ok(false) | Err(_) => Outcome::Refused,
+        Ok(false) | Err(_) => WriteOutcome::Refused,
     }
 }
 
-fn pruned(store: &Store, cutoff: Timestamp) {
+fn prune_attempts(store: &DeliveryStore, cutoff: Timestamp) {
     loop {
-        match store.prune(cutoff) {
+        match store.prune_attempts(cutoff) {
             Ok(true) => {}
             Ok(false) => break,
             Err(why) => {

@@ -2,22 +2,27 @@
 
 use std::time::Duration;
 
-use super::Courier;
+use super::Dispatcher;
 use crate::domain::command::{
     Actor, Command, NoteEndpointFailing, Request, StopEndpoint, StopReason,
 };
 use crate::domain::record::WebhookEndpoint;
 use crate::domain::time::Timestamp;
 use crate::ledger::{Submission, SubmitError};
-use crate::webhooks::queue::Effect;
+use crate::webhooks::queue::EndpointAction;
 
 /// How soon it is told again what the ledger could not take.
-const TELL_AGAIN: Duration = Duration::from_secs(5);
+const SUBMIT_RETRY_AFTER: Duration = Duration::from_secs(5);
 
-impl Courier {
+impl Dispatcher {
     /// Has the ledger decide what becomes of an endpoint. A ledger that takes no commands now is
     /// told again; meanwhile the line stands still.
-    pub(super) fn tell(&self, endpoint: &WebhookEndpoint, effect: Effect, status: Option<u16>) {
+    pub(super) fn submit_endpoint_action(
+        &self,
+        endpoint: &WebhookEndpoint,
+        effect: EndpointAction,
+        status: Option<u16>,
+    ) {
         let (organization, endpoint) = (endpoint.organization, endpoint.id);
         let stop = |because| {
             Command::StopEndpoint(StopEndpoint {
@@ -28,9 +33,9 @@ impl Courier {
             })
         };
         let command = match effect {
-            Effect::StopFailing => stop(StopReason::Failing),
-            Effect::StopGone => stop(StopReason::Gone),
-            Effect::Failing { percent, since_ms } => {
+            EndpointAction::DisableFailing => stop(StopReason::Failing),
+            EndpointAction::DisableGone => stop(StopReason::Gone),
+            EndpointAction::NotifyFailing { percent, since_ms } => {
                 Command::NoteEndpointFailing(NoteEndpointFailing {
                     organization,
                     endpoint,
@@ -56,7 +61,7 @@ impl Courier {
                     Err(SubmitError::Stopping | SubmitError::OutcomeUnknown) => break,
                     Err(why) => {
                         tracing::warn!(%endpoint, %why, "the ledger is told of an endpoint later");
-                        tokio::time::sleep(TELL_AGAIN).await;
+                        tokio::time::sleep(SUBMIT_RETRY_AFTER).await;
                     }
                 }
             }

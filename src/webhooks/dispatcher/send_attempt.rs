@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderName, HeaderValue};
 
-use super::{Courier, News};
+use super::{Dispatcher, TaskReport};
 use crate::clock::Clock;
 use crate::domain::ids::{EventId, OrganizationId};
 use crate::domain::record::WebhookEndpoint;
@@ -17,49 +17,49 @@ use crate::error_chain::error_chain;
 use crate::ledger::Ledger;
 use crate::ledger::turns::{Turn, Turns};
 use crate::seal::sealed_value::SEAL_NONCE_BYTES;
-use crate::webhooks::attempt::{Attempt, Failure};
-use crate::webhooks::bodies::{Bodies, Body};
-use crate::webhooks::client::{Request, Sender};
-use crate::webhooks::delivery::{Attempted, Cause, Outcome, delivery_id};
-use crate::webhooks::matching::wants;
-use crate::webhooks::queue::{Failed, State};
-use crate::webhooks::response::StoredResponse;
+use crate::webhooks::attempt::{AttemptFailure, HttpAttempt};
+use crate::webhooks::bodies::{BodyCache, WebhookBody};
+use crate::webhooks::delivery::{AttemptOutcome, AttemptRecord, DeliveryCause, delivery_id};
+use crate::webhooks::http_sender::{WebhookRequest, WebhookSender};
+use crate::webhooks::matching::matches_body;
+use crate::webhooks::queue::{DeliveryDisposition, FailedAttempt};
+use crate::webhooks::stored_response::StoredResponse;
 
 /// Says that a delivery is a test; not among the headers of the specification.
-const TEST: HeaderName = HeaderName::from_static("webhook-test");
+const TEST_HEADER: HeaderName = HeaderName::from_static("webhook-test");
 /// Says that somebody asked for a delivery once more.
-const REDELIVERY: HeaderName = HeaderName::from_static("webhook-redelivery");
+const REDELIVERY_HEADER: HeaderName = HeaderName::from_static("webhook-redelivery");
 
 /// What is sent.
 #[derive(Clone)]
-pub(super) enum Payload {
+pub(super) enum AttemptPayload {
     /// What the log says, in turn.
     Event(u64),
     /// The same out of turn.
     Redelivery(u64),
     /// A test.
-    Given(Arc<Body>, Cause),
+    Test(Arc<WebhookBody>, DeliveryCause),
 }
 
-impl Payload {
-    pub(super) const fn cause(&self) -> Cause {
+impl AttemptPayload {
+    pub(super) const fn cause(&self) -> DeliveryCause {
         match self {
-            Self::Event(_) => Cause::Event,
-            Self::Redelivery(_) => Cause::Redelivery,
-            Self::Given(_, cause) => *cause,
+            Self::Event(_) => DeliveryCause::Event,
+            Self::Redelivery(_) => DeliveryCause::Redelivery,
+            Self::Test(_, cause) => *cause,
         }
     }
 
     const fn position(&self) -> Option<u64> {
         match self {
             Self::Event(position) | Self::Redelivery(position) => Some(*position),
-            Self::Given(..) => None,
+            Self::Test(..) => None,
         }
     }
 }
 
 /// What there was to send.
-enum Content {
+enum SentContent {
     /// An event or a test, of this type.
     Sent(EventId, &'static str),
     /// Nothing that the endpoint asks for.
@@ -69,21 +69,26 @@ enum Content {
 }
 
 /// An attempt that has ended.
-pub(super) struct Ended {
+pub(super) struct EndedAttempt {
     endpoint: Arc<WebhookEndpoint>,
-    payload: Payload,
-    content: Content,
+    payload: AttemptPayload,
+    content: SentContent,
     response: StoredResponse,
     before: u8,
     at: Timestamp,
-    attempt: Attempt,
+    attempt: HttpAttempt,
 }
 
-impl Courier {
+impl Dispatcher {
     /// Begins an attempt.
-    pub(super) fn send(&mut self, endpoint: Arc<WebhookEndpoint>, payload: Payload, before: u8) {
+    pub(super) fn begin_attempt(
+        &mut self,
+        endpoint: Arc<WebhookEndpoint>,
+        payload: AttemptPayload,
+        before: u8,
+    ) {
         self.in_flight += 1;
-        let sending = Sending {
+        let sending = AttemptTask {
             clock: self.clock.clone(),
             sender: self.sender.clone(),
             bodies: Arc::clone(&self.bodies),
@@ -95,57 +100,61 @@ impl Courier {
         tokio::spawn(async move {
             let ended = sending.run(endpoint, payload, before).await;
             // Nobody to tell: the courier has stopped, and the attempt is made again.
-            drop(came_back.send(News::Ended(Box::new(ended))));
+            drop(came_back.send(TaskReport::AttemptEnded(Box::new(ended))));
         });
     }
 
     /// Takes what became of an attempt.
-    pub(super) fn ended(&mut self, ended: Ended) {
+    pub(super) fn finish_attempt(&mut self, ended: EndedAttempt) {
         self.in_flight -= 1;
         let now_ms = self.now_ms();
-        if matches!(ended.content, Content::Unwanted) {
-            self.dropped(&ended, now_ms);
+        if matches!(ended.content, SentContent::Unwanted) {
+            self.discard_unwanted(&ended, now_ms);
             return;
         }
         let (attempt, id) = (&ended.attempt, ended.endpoint.id);
-        let failed = attempt.failure.map(|_why| Failed {
-            slow: attempt.is_slow(),
+        let failed = attempt.failure.map(|_why| FailedAttempt {
+            overloaded_or_timed_out: attempt.is_overloaded_or_timed_out(),
             gone: attempt.is_gone(),
             retry_after_ms: attempt.retry_after_ms,
         });
         let outcome = match ended.payload {
-            Payload::Event(position) => {
+            AttemptPayload::Event(position) => {
                 let jitter = u32::from_le_bytes(self.entropy.random_bytes());
                 let result = failed.map_or(Ok(()), Err);
                 let now = (now_ms, jitter);
-                let (state, effect) = self.queue.finished((id, position), result, now);
+                let (state, effect) = self.queue.finish_attempt((id, position), result, now);
                 if let Some(effect) = effect {
-                    self.tell(&ended.endpoint, effect, attempt.status);
+                    self.submit_endpoint_action(&ended.endpoint, effect, attempt.status);
                 }
                 match state {
-                    State::Delivered => Outcome::Delivered,
-                    State::Waiting { due_ms } => Outcome::Failed {
+                    DeliveryDisposition::Delivered => AttemptOutcome::Delivered,
+                    DeliveryDisposition::RetryAt { due_ms } => AttemptOutcome::Failed {
                         next_at: Some(Timestamp(due_ms)),
                     },
-                    State::Dead => Outcome::Dead,
+                    DeliveryDisposition::Dead => AttemptOutcome::Dead,
                 }
             }
-            Payload::Redelivery(_) | Payload::Given(..) if failed.is_none() => Outcome::Delivered,
-            Payload::Redelivery(_) | Payload::Given(..) => Outcome::Failed { next_at: None },
+            AttemptPayload::Redelivery(_) | AttemptPayload::Test(..) if failed.is_none() => {
+                AttemptOutcome::Delivered
+            }
+            AttemptPayload::Redelivery(_) | AttemptPayload::Test(..) => {
+                AttemptOutcome::Failed { next_at: None }
+            }
         };
         let (event, name) = match ended.content {
-            Content::Sent(event, name) => (event, name),
-            Content::Unwanted | Content::Unreadable => return,
+            SentContent::Sent(event, name) => (event, name),
+            SentContent::Unwanted | SentContent::Unreadable => return,
         };
-        self.counts.count(outcome, attempt.duration_ms);
-        let attempted = Attempted {
+        self.counts.count_attempt(outcome, attempt.duration_ms);
+        let attempted = AttemptRecord {
             endpoint: id,
             delivery: delivery_id(id, event),
             event,
             position: ended.payload.position(),
             name: name.to_owned(),
             cause: ended.payload.cause(),
-            before: ended.before,
+            attempts_before: ended.before,
             at: ended.at,
             duration_ms: ended.attempt.duration_ms,
             status: ended.attempt.status,
@@ -153,59 +162,67 @@ impl Courier {
             outcome,
             response: ended.response,
         };
-        self.keeping.note(ended.endpoint.organization, attempted);
+        self.keeping
+            .add_attempt(ended.endpoint.organization, attempted);
     }
 
     /// Takes what the endpoint does not ask for any more out of its line.
-    fn dropped(&mut self, ended: &Ended, now_ms: i64) {
+    fn discard_unwanted(&mut self, ended: &EndedAttempt, now_ms: i64) {
         let id = ended.endpoint.id;
         match ended.payload {
-            Payload::Event(position) => {
-                self.queue.dropped((id, position), now_ms);
-                self.keeping.skip(id, position);
+            AttemptPayload::Event(position) => {
+                self.queue.discard_attempt((id, position), now_ms);
+                self.keeping.add_skipped(id, position);
             }
             // It was in no line, and leaves its delivery as it was.
-            Payload::Redelivery(_) | Payload::Given(..) => {}
+            AttemptPayload::Redelivery(_) | AttemptPayload::Test(..) => {}
         }
     }
 }
 
 /// There is no body, for a reason that is in the log.
-struct Unmade;
+struct BodyUnavailable;
 
 /// What an attempt needs.
-struct Sending {
+struct AttemptTask {
     clock: Clock,
-    sender: Sender,
-    bodies: Arc<Bodies>,
+    sender: WebhookSender,
+    bodies: Arc<BodyCache>,
     turns: Turns,
     ledger: Ledger,
     /// Of the answer, where it is sealed.
     nonce: [u8; SEAL_NONCE_BYTES],
 }
 
-impl Sending {
-    async fn run(self, endpoint: Arc<WebhookEndpoint>, payload: Payload, before: u8) -> Ended {
+impl AttemptTask {
+    async fn run(
+        self,
+        endpoint: Arc<WebhookEndpoint>,
+        payload: AttemptPayload,
+        before: u8,
+    ) -> EndedAttempt {
         let at = Timestamp(self.clock.now_ms());
-        let body = self.body(&payload, &endpoint).await;
+        let body = self.body_if_wanted(&payload, &endpoint).await;
         let mut response = StoredResponse::default();
         let (content, attempt) = match body {
             Ok(Some(body)) => {
-                let attempt = self.attempt(&endpoint, &body, payload.cause(), at).await;
-                response = self.stored(&body, &attempt.response).await;
-                (Content::Sent(body.event, body.name), attempt)
+                let attempt = self
+                    .sign_and_send(&endpoint, &body, payload.cause(), at)
+                    .await;
+                response = self.seal_response(&body, &attempt.response).await;
+                (SentContent::Sent(body.event, body.name), attempt)
             }
-            Ok(None) => (Content::Unwanted, Attempt::default()),
-            Err(Unmade) => {
-                let failure = Some(Failure::Unreadable);
-                let attempt = Attempt {
+            Ok(None) => (SentContent::Unwanted, HttpAttempt::default()),
+            Err(BodyUnavailable) => {
+                let failure = Some(AttemptFailure::Unreadable);
+                let attempt = HttpAttempt {
                     failure,
-                    ..Attempt::default()
+                    ..HttpAttempt::default()
                 };
-                (Content::Unreadable, attempt)
+                (SentContent::Unreadable, attempt)
             }
         };
-        Ended {
+        EndedAttempt {
             endpoint,
             payload,
             content,
@@ -217,27 +234,33 @@ impl Sending {
     }
 
     /// The body, if the endpoint asks for it now. A test tells no fact, and goes out in any case.
-    async fn body(
+    async fn body_if_wanted(
         &self,
-        payload: &Payload,
+        payload: &AttemptPayload,
         endpoint: &WebhookEndpoint,
-    ) -> Result<Option<Arc<Body>>, Unmade> {
+    ) -> Result<Option<Arc<WebhookBody>>, BodyUnavailable> {
         let position = match payload {
-            Payload::Event(position) | Payload::Redelivery(position) => *position,
-            Payload::Given(body, _) => return Ok(Some(Arc::clone(body))),
+            AttemptPayload::Event(position) | AttemptPayload::Redelivery(position) => *position,
+            AttemptPayload::Test(body, _) => return Ok(Some(Arc::clone(body))),
         };
-        let body = self.made(position, endpoint.organization).await?;
-        Ok(body.filter(|body| wants(endpoint, body)))
+        let body = self
+            .get_or_build_body(position, endpoint.organization)
+            .await?;
+        Ok(body.filter(|body| matches_body(endpoint, body)))
     }
 
     /// What an event says to an organization; `None` where that is nothing. An error that keeps it
     /// from being made is in the log.
-    async fn made(&self, position: u64, to: OrganizationId) -> Result<Option<Arc<Body>>, Unmade> {
-        if let Some(body) = self.bodies.at_hand(position, to) {
+    async fn get_or_build_body(
+        &self,
+        position: u64,
+        to: OrganizationId,
+    ) -> Result<Option<Arc<WebhookBody>>, BodyUnavailable> {
+        if let Some(body) = self.bodies.cached(position, to) {
             return Ok(Some(body));
         }
         let bodies = Arc::clone(&self.bodies);
-        let make = move |turn: &mut Turn| bodies.of(position, to, turn);
+        let make = move |turn: &mut Turn| bodies.get_or_build(position, to, turn);
         let made = self.turns.run_bounded(Some(to), make).await;
         let why = match made {
             Ok(Ok(body)) => return Ok(body),
@@ -245,52 +268,52 @@ impl Sending {
             Err(why) => error_chain(&why),
         };
         tracing::error!(position, why, "the body of a delivery cannot be made");
-        Err(Unmade)
+        Err(BodyUnavailable)
     }
 
     /// The answer as it is stored: sealed where a person is in it, which may read a key's file.
-    async fn stored(&self, body: &Body, answer: &[u8]) -> StoredResponse {
+    async fn seal_response(&self, body: &WebhookBody, answer: &[u8]) -> StoredResponse {
         let answer = String::from_utf8_lossy(answer).into_owned();
         let Some(person) = body.person.filter(|_| !answer.is_empty()) else {
             return StoredResponse::plain(&answer);
         };
         let (ledger, nonce, event) = (self.ledger.clone(), self.nonce, body.event);
         let sealed = tokio::task::spawn_blocking(move || {
-            StoredResponse::about_person(ledger.keys(), (person, event), &answer, nonce)
+            StoredResponse::sealed_for_person(ledger.keys(), (person, event), &answer, nonce)
         });
         // Only a panic is an error: nothing is stored then.
         sealed.await.unwrap_or_default()
     }
 
-    async fn attempt(
+    async fn sign_and_send(
         &self,
         endpoint: &WebhookEndpoint,
-        body: &Body,
-        cause: Cause,
+        body: &WebhookBody,
+        cause: DeliveryCause,
         at: Timestamp,
-    ) -> Attempt {
-        let keys = keys(endpoint, at);
+    ) -> HttpAttempt {
+        let keys = signing_keys(endpoint, at);
         if keys.is_empty() {
-            return Attempt {
-                failure: Some(Failure::SecretLost),
-                ..Attempt::default()
+            return HttpAttempt {
+                failure: Some(AttemptFailure::SecretLost),
+                ..HttpAttempt::default()
             };
         }
         let timestamp_s = at.0.div_euclid(1_000);
         let yes = HeaderValue::from_static("true");
         let marks = match cause {
-            Cause::Event => Vec::new(),
-            Cause::Redelivery => vec![(REDELIVERY, yes)],
-            Cause::Ping | Cause::Example => vec![(TEST, yes)],
+            DeliveryCause::Event => Vec::new(),
+            DeliveryCause::Redelivery => vec![(REDELIVERY_HEADER, yes)],
+            DeliveryCause::Ping | DeliveryCause::ExampleEvent => vec![(TEST_HEADER, yes)],
         };
         let signature = signature(&keys, &body.event.to_string(), timestamp_s, &body.bytes);
-        let request = Request {
+        let request = WebhookRequest {
             organization: endpoint.organization,
             url: endpoint.url.clone(),
             id: body.event,
             timestamp_s,
             signature,
-            marks,
+            extra_headers: marks,
             body: body.bytes.clone(),
         };
         self.sender.send(&request).await.without_secrets()
@@ -299,7 +322,7 @@ impl Sending {
 
 /// What an endpoint's deliveries are signed with at an instant; nothing where what was sealed can
 /// no longer be opened.
-fn keys(endpoint: &WebhookEndpoint, at: Timestamp) -> Vec<SigningKey> {
+fn signing_keys(endpoint: &WebhookEndpoint, at: Timestamp) -> Vec<SigningKey> {
     let signing = endpoint.secrets.iter().filter(|secret| secret.signs_at(at));
     let texts = signing.filter_map(|secret| secret.key.text());
     texts

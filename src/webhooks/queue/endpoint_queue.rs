@@ -8,23 +8,23 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Failed, State};
+use super::{DeliveryDisposition, FailedAttempt};
 use crate::domain::record::EventFilter;
-use crate::webhooks::schedule;
+use crate::webhooks::retry_schedule;
 
 /// Deliveries of one endpoint that are outstanding at once: 100 bytes each, 1 MB; what comes after
 /// waits in the log.
-pub const WINDOW: usize = 10_000;
+pub const OUTSTANDING_MAX: usize = 10_000;
 /// Attempts to one endpoint at once: at 5 ms each, 6,400 a second.
-pub const AT_ONCE_MAX: usize = 32;
+pub const CONCURRENT_ATTEMPTS_MAX: usize = 32;
 /// What an endpoint begins with, and what is left to one that fails.
-const AT_ONCE_MIN: usize = 1;
+const CONCURRENT_ATTEMPTS_MIN: usize = 1;
 /// An attempt before its time, made because another delivery arrived, comes at most so often.
-const EARLY_AFTER_MS: i64 = 5 * 60 * 1_000;
+const EARLY_RETRY_GAP_MS: i64 = 5 * 60 * 1_000;
 
 /// A part of the log that the line has yet to read.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Range {
+pub struct UnreadRange {
     /// The position to read next.
     pub next: u64,
     /// The position to stop before; `None`: until the present.
@@ -33,7 +33,7 @@ pub struct Range {
     pub types: Option<EventFilter>,
 }
 
-impl Range {
+impl UnreadRange {
     /// Everything from `next` on.
     #[must_use]
     pub const fn since(next: u64) -> Self {
@@ -47,22 +47,22 @@ impl Range {
 
 /// What is kept of a line beside its deliveries.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Progress {
+pub struct EndpointProgress {
     /// The position that the endpoint begins with.
-    pub from: u64,
+    pub first_position: u64,
     /// When the first of the attempts failed that have all failed since.
     pub failing_since_ms: Option<i64>,
     /// The notice that was given of it last, in percent.
-    pub noticed: u8,
+    pub notified_percent: u8,
     /// When an attempt succeeded last.
     pub delivered_at_ms: Option<i64>,
     /// What the line has yet to read.
-    pub ranges: VecDeque<Range>,
+    pub ranges: VecDeque<UnreadRange>,
 }
 
 /// What is kept of a delivery that is outstanding.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
-pub struct Kept {
+pub struct RetryState {
     /// Attempts that count.
     pub attempts: u8,
     /// When the next one is due.
@@ -72,16 +72,16 @@ pub struct Kept {
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Stage {
+enum DeliveryStage {
     Ready,
     Waiting,
     InFlight,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Item {
-    kept: Kept,
-    stage: Stage,
+struct OutstandingDelivery {
+    kept: RetryState,
+    stage: DeliveryStage,
     /// The attempt comes before its time: should it fail, it costs none of those that there are.
     early: bool,
     /// Whether the store has it.
@@ -90,7 +90,7 @@ struct Item {
 
 /// Whether attempts are made.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Standing {
+pub(super) enum EndpointState {
     Active,
     /// Stopped for its answers, which its record does not say yet.
     Stopped,
@@ -99,13 +99,13 @@ pub(super) enum Standing {
 
 /// One endpoint's line.
 #[derive(Debug)]
-pub struct Line {
+pub struct EndpointQueue {
     pub(super) ordered: bool,
-    pub(super) standing: Standing,
-    pub(super) progress: Progress,
+    pub(super) standing: EndpointState,
+    pub(super) progress: EndpointProgress,
     /// A part of the log is being read for it.
     pub(super) reading: bool,
-    items: BTreeMap<u64, Item>,
+    items: BTreeMap<u64, OutstandingDelivery>,
     ready: BTreeSet<u64>,
     waiting: BTreeSet<(i64, u64)>,
     in_flight: usize,
@@ -116,18 +116,18 @@ pub struct Line {
     touched: BTreeMap<u64, bool>,
 }
 
-impl Line {
-    pub(super) fn new(progress: Progress) -> Self {
+impl EndpointQueue {
+    pub(super) fn new(progress: EndpointProgress) -> Self {
         Self {
             ordered: false,
-            standing: Standing::Disabled,
+            standing: EndpointState::Disabled,
             progress,
             reading: false,
             items: BTreeMap::new(),
             ready: BTreeSet::new(),
             waiting: BTreeSet::new(),
             in_flight: 0,
-            at_once: 2 * AT_ONCE_MIN,
+            at_once: 2 * CONCURRENT_ATTEMPTS_MIN,
             overloads: 0,
             not_before_ms: 0,
             touched: BTreeMap::new(),
@@ -135,10 +135,10 @@ impl Line {
     }
 
     /// Takes what the store has of a delivery.
-    pub(super) fn restore(&mut self, position: u64, kept: Kept) {
-        let item = Item {
+    pub(super) fn restore_delivery(&mut self, position: u64, kept: RetryState) {
+        let item = OutstandingDelivery {
             kept,
-            stage: Stage::Waiting,
+            stage: DeliveryStage::Waiting,
             early: false,
             stored: true,
         };
@@ -154,28 +154,31 @@ impl Line {
 
     /// Whether it has a part of the log to read, and room for what is there.
     pub(super) fn wants_to_read(&self) -> bool {
-        self.runs() && !self.reading && self.room() > 0 && !self.progress.ranges.is_empty()
+        self.is_active()
+            && !self.reading
+            && self.room_left() > 0
+            && !self.progress.ranges.is_empty()
     }
 
-    pub(super) fn room(&self) -> usize {
-        WINDOW.saturating_sub(self.items.len())
+    pub(super) fn room_left(&self) -> usize {
+        OUTSTANDING_MAX.saturating_sub(self.items.len())
     }
 
     /// What is kept of it beside its deliveries.
     #[must_use]
-    pub const fn progress(&self) -> &Progress {
+    pub const fn progress(&self) -> &EndpointProgress {
         &self.progress
     }
 
     /// How many deliveries are outstanding.
     #[must_use]
-    pub fn outstanding(&self) -> usize {
+    pub fn outstanding_len(&self) -> usize {
         self.items.len()
     }
 
     /// The oldest position that is outstanding.
     #[must_use]
-    pub fn oldest(&self) -> Option<u64> {
+    pub fn oldest_position(&self) -> Option<u64> {
         self.items.keys().next().copied()
     }
 
@@ -187,68 +190,68 @@ impl Line {
 
     /// Whether attempts are made.
     #[must_use]
-    pub const fn runs(&self) -> bool {
-        matches!(self.standing, Standing::Active)
+    pub const fn is_active(&self) -> bool {
+        matches!(self.standing, EndpointState::Active)
     }
 
     /// Everything from `position` on is read later.
-    pub(super) fn fall_behind(&mut self, position: u64) {
+    pub(super) fn read_later_from(&mut self, position: u64) {
         if !self.progress.ranges.iter().any(|range| range.to.is_none()) {
-            self.progress.ranges.push_back(Range::since(position));
+            self.progress.ranges.push_back(UnreadRange::since(position));
         }
     }
 
     /// One more delivery; `false` if it is outstanding already, or there is no room.
-    pub(super) fn offer(&mut self, position: u64, now_ms: i64) -> bool {
-        if self.items.contains_key(&position) || self.room() == 0 {
+    pub(super) fn enqueue(&mut self, position: u64, now_ms: i64) -> bool {
+        if self.items.contains_key(&position) || self.room_left() == 0 {
             return false;
         }
-        let kept = Kept {
+        let kept = RetryState {
             attempts: 0,
             due_ms: now_ms,
             last_ms: 0,
         };
-        let item = Item {
+        let item = OutstandingDelivery {
             kept,
-            stage: Stage::Ready,
+            stage: DeliveryStage::Ready,
             early: false,
             stored: false,
         };
-        self.touch(position);
+        self.mark_changed(position);
         self.items.insert(position, item);
         self.ready.insert(position);
         true
     }
 
     /// What is due becomes ready.
-    pub(super) fn wake(&mut self, now_ms: i64) {
+    pub(super) fn promote_due(&mut self, now_ms: i64) {
         while let Some((due_ms, position)) = self.waiting.first().copied() {
             if due_ms > now_ms {
                 break;
             }
             self.waiting.pop_first();
             if let Some(item) = self.items.get_mut(&position) {
-                item.stage = Stage::Ready;
+                item.stage = DeliveryStage::Ready;
                 self.ready.insert(position);
             }
         }
     }
 
     /// What may be attempted now.
-    pub(super) fn startable(&self, now_ms: i64) -> Option<u64> {
+    pub(super) fn next_ready(&self, now_ms: i64) -> Option<u64> {
         let most = if self.ordered { 1 } else { self.at_once };
-        if !self.runs() || self.in_flight >= most || self.not_before_ms > now_ms {
+        if !self.is_active() || self.in_flight >= most || self.not_before_ms > now_ms {
             return None;
         }
         let first = self.ready.first().copied()?;
         // In order, whatever waits before it comes before it.
-        let in_turn = !self.ordered || self.oldest() == Some(first);
+        let in_turn = !self.ordered || self.oldest_position() == Some(first);
         in_turn.then_some(first)
     }
 
     /// When something may be attempted that may not be now, if nothing else happens.
-    pub(super) fn due_ms(&self, now_ms: i64) -> Option<i64> {
-        if !self.runs() {
+    pub(super) fn next_due_ms(&self, now_ms: i64) -> Option<i64> {
+        if !self.is_active() {
             return None;
         }
         let held_back =
@@ -258,51 +261,51 @@ impl Line {
     }
 
     /// An attempt begins: how many there were before it.
-    pub(super) fn start(&mut self, position: u64, now_ms: i64) -> u8 {
+    pub(super) fn begin_attempt(&mut self, position: u64, now_ms: i64) -> u8 {
         self.ready.remove(&position);
         self.in_flight += 1;
-        self.not_before_ms = now_ms.saturating_add(schedule::pace_ms(self.overloads));
+        self.not_before_ms = now_ms.saturating_add(retry_schedule::attempt_gap_ms(self.overloads));
         let Some(item) = self.items.get_mut(&position) else {
             return 0;
         };
-        item.stage = Stage::InFlight;
+        item.stage = DeliveryStage::InFlight;
         item.kept.last_ms = now_ms;
         item.kept.attempts
     }
 
     /// It has arrived. Whoever takes one again may take the others, too: where there is no room for
     /// more, those that wait are tried before their time.
-    pub(super) fn arrived(&mut self, position: u64, now_ms: i64) {
-        let full = self.room() == 0;
+    pub(super) fn mark_delivered(&mut self, position: u64, now_ms: i64) {
+        let full = self.room_left() == 0;
         let failed_before = self.is_failing();
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.touch(position);
+        self.mark_changed(position);
         self.items.remove(&position);
-        self.at_once = (self.at_once * 2).min(AT_ONCE_MAX);
+        self.at_once = (self.at_once * 2).min(CONCURRENT_ATTEMPTS_MAX);
         self.overloads = 0;
         self.not_before_ms = now_ms;
         self.progress.failing_since_ms = None;
-        self.progress.noticed = 0;
+        self.progress.notified_percent = 0;
         self.progress.delivered_at_ms = Some(now_ms);
         if full && failed_before {
-            self.hurry(now_ms, EARLY_AFTER_MS);
+            self.retry_waiting_early(now_ms, EARLY_RETRY_GAP_MS);
         }
     }
 
     /// It was begun, and nothing of it was sent: there is nothing to wait for.
-    pub(super) fn dropped(&mut self, position: u64, now_ms: i64) {
+    pub(super) fn discard_attempt(&mut self, position: u64, now_ms: i64) {
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.touch(position);
+        self.mark_changed(position);
         self.items.remove(&position);
         self.not_before_ms = now_ms;
     }
 
     /// Makes ready what waits and was not tried within `quiet_ms`, at no cost should it fail.
-    pub(super) fn hurry(&mut self, now_ms: i64, quiet_ms: i64) {
+    pub(super) fn retry_waiting_early(&mut self, now_ms: i64, quiet_ms: i64) {
         for (due_ms, position) in std::mem::take(&mut self.waiting) {
             match self.items.get_mut(&position) {
                 Some(item) if now_ms - item.kept.last_ms >= quiet_ms => {
-                    item.stage = Stage::Ready;
+                    item.stage = DeliveryStage::Ready;
                     item.early = true;
                     self.ready.insert(position);
                 }
@@ -315,47 +318,57 @@ impl Line {
     }
 
     /// It has not arrived: whether there is another attempt.
-    pub(super) fn failed(&mut self, position: u64, failed: Failed, now: (i64, u32)) -> State {
+    pub(super) fn mark_failed(
+        &mut self,
+        position: u64,
+        failed: FailedAttempt,
+        now: (i64, u32),
+    ) -> DeliveryDisposition {
         let (now_ms, jitter) = now;
-        self.touch(position);
+        self.mark_changed(position);
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.at_once = AT_ONCE_MIN;
+        self.at_once = CONCURRENT_ATTEMPTS_MIN;
         self.progress.failing_since_ms.get_or_insert(now_ms);
-        self.overloads = if failed.slow {
+        self.overloads = if failed.overloaded_or_timed_out {
             self.overloads.saturating_add(1)
         } else {
             0
         };
-        self.not_before_ms = now_ms.saturating_add(schedule::pace_ms(self.overloads));
+        self.not_before_ms = now_ms.saturating_add(retry_schedule::attempt_gap_ms(self.overloads));
         let Some(item) = self.items.get_mut(&position) else {
-            return State::Dead;
+            return DeliveryDisposition::Dead;
         };
         if !item.early {
             item.kept.attempts = item.kept.attempts.saturating_add(1);
         }
         item.early = false;
         let made = item.kept.attempts.max(1);
-        let delay = schedule::next_delay_ms(made, jitter, failed.retry_after_ms, failed.slow);
+        let delay = retry_schedule::retry_delay_ms(
+            made,
+            jitter,
+            failed.retry_after_ms,
+            failed.overloaded_or_timed_out,
+        );
         let Some(delay) = delay else {
             self.items.remove(&position);
-            return State::Dead;
+            return DeliveryDisposition::Dead;
         };
-        item.stage = Stage::Waiting;
+        item.stage = DeliveryStage::Waiting;
         item.kept.due_ms = now_ms.saturating_add(delay);
         self.waiting.insert((item.kept.due_ms, position));
-        State::Waiting {
+        DeliveryDisposition::RetryAt {
             due_ms: item.kept.due_ms,
         }
     }
 
     /// Tries a delivery that is outstanding now; `false` if it is not.
-    pub(super) fn try_now(&mut self, position: u64) -> bool {
+    pub(super) fn retry_now(&mut self, position: u64) -> bool {
         let Some(item) = self.items.get_mut(&position) else {
             return false;
         };
-        if item.stage == Stage::Waiting {
+        if item.stage == DeliveryStage::Waiting {
             self.waiting.remove(&(item.kept.due_ms, position));
-            item.stage = Stage::Ready;
+            item.stage = DeliveryStage::Ready;
             item.early = true;
             self.ready.insert(position);
         }
@@ -363,31 +376,31 @@ impl Line {
     }
 
     /// It is active again: what is outstanding is tried at once and has all its attempts again.
-    pub(super) fn revive(&mut self, now_ms: i64) {
+    pub(super) fn resume(&mut self, now_ms: i64) {
         self.progress.failing_since_ms = None;
-        self.progress.noticed = 0;
+        self.progress.notified_percent = 0;
         self.overloads = 0;
         self.not_before_ms = now_ms;
-        self.at_once = 2 * AT_ONCE_MIN;
-        self.hurry(now_ms, 0);
+        self.at_once = 2 * CONCURRENT_ATTEMPTS_MIN;
+        self.retry_waiting_early(now_ms, 0);
         for item in self.items.values_mut() {
             item.kept.attempts = 0;
             item.early = false;
         }
         for position in self.items.keys().copied().collect::<Vec<_>>() {
-            self.touch(position);
+            self.mark_changed(position);
         }
     }
 
     /// Drops what is outstanding before `from`, but for what is on its way: the positions.
-    pub(super) fn skip_to(&mut self, from: u64) -> Vec<u64> {
+    pub(super) fn skip_before(&mut self, from: u64) -> Vec<u64> {
         let below = self.items.range(..from);
         let skipped: Vec<u64> = below
-            .filter(|(_, item)| item.stage != Stage::InFlight)
+            .filter(|(_, item)| item.stage != DeliveryStage::InFlight)
             .map(|(position, _)| *position)
             .collect();
         for position in &skipped {
-            self.touch(*position);
+            self.mark_changed(*position);
             if let Some(item) = self.items.remove(position) {
                 self.waiting.remove(&(item.kept.due_ms, *position));
                 self.ready.remove(position);
@@ -402,7 +415,7 @@ impl Line {
 
     /// What the store should have of the deliveries that changed since the last call; `None`:
     /// nothing any more.
-    pub(super) fn take_changes(&mut self) -> Vec<(u64, Option<Kept>)> {
+    pub(super) fn take_changes(&mut self) -> Vec<(u64, Option<RetryState>)> {
         let mut changes = Vec::new();
         for (position, was_stored) in std::mem::take(&mut self.touched) {
             match self.items.get_mut(&position) {
@@ -419,7 +432,7 @@ impl Line {
     }
 
     /// The store has none of it.
-    pub(super) fn touch_all(&mut self) {
+    pub(super) fn mark_all_changed(&mut self) {
         self.touched.clear();
         for (position, item) in &mut self.items {
             item.stored = false;
@@ -427,7 +440,7 @@ impl Line {
         }
     }
 
-    fn touch(&mut self, position: u64) {
+    fn mark_changed(&mut self, position: u64) {
         let stored = self.items.get(&position).is_some_and(|item| item.stored);
         self.touched.entry(position).or_insert(stored);
     }

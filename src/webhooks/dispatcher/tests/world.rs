@@ -27,10 +27,10 @@ use crate::domain::time::DAY_MS;
 use crate::ledger::boot::{self, Folder};
 use crate::ledger::{Answer, Ledger, Record, Submission};
 use crate::log::LogSettings;
-use crate::webhooks::address::Guard;
-use crate::webhooks::client::{self, TIMEOUT_MS};
-use crate::webhooks::resolver::Lookup;
-use crate::webhooks::{Settings, Webhooks};
+use crate::webhooks::address_guard::AddressGuard;
+use crate::webhooks::http_sender::{self, ATTEMPT_TIMEOUT_MS};
+use crate::webhooks::resolver::NameLookup;
+use crate::webhooks::{WebhookSettings, Webhooks};
 
 pub(super) const START_MS: i64 = 1_777_044_600_000;
 pub(super) const HOUR_MS: i64 = 3_600_000;
@@ -163,17 +163,17 @@ impl World {
     }
 
     pub(super) fn start(&mut self) {
-        let guard = Guard::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new());
-        let settings = Settings {
-            client: client::Settings {
+        let guard = AddressGuard::new(vec!["127.0.0.0/8".parse().unwrap()], Vec::new());
+        let settings = WebhookSettings {
+            sender: http_sender::SenderSettings {
                 guard,
                 proxy: None,
-                lookup: Lookup::System,
+                lookup: NameLookup::System,
                 roots_pem: Vec::new(),
-                timeout_ms: TIMEOUT_MS,
+                timeout_ms: ATTEMPT_TIMEOUT_MS,
                 clock: Clock::system(),
             },
-            kept_for_ms: 30 * DAY_MS,
+            attempt_retention_ms: 30 * DAY_MS,
             entropy: Entropy::seeded(2),
         };
         let folder = self.deliveries();
@@ -274,7 +274,7 @@ impl World {
     pub(super) async fn until(&self, endpoint: EndpointId, done: impl Fn(&Self) -> bool) {
         let asked = async {
             while !done(self) {
-                self.webhooks().overview(endpoint).await;
+                self.webhooks().backlog(endpoint).await;
                 tokio::task::yield_now().await;
             }
         };
@@ -284,7 +284,7 @@ impl World {
 
     /// Attempts that have ended.
     pub(super) fn ended(&self) -> u64 {
-        let counts = self.webhooks().counts().attempts();
+        let counts = self.webhooks().metrics().attempts_by_outcome();
         counts.iter().map(|(_, count)| count).sum()
     }
 }
@@ -292,7 +292,7 @@ impl World {
 impl World {
     /// Attempts that have failed.
     pub(super) fn failed(&self) -> u64 {
-        let counts = self.webhooks().counts().attempts();
+        let counts = self.webhooks().metrics().attempts_by_outcome();
         let failures = counts.iter().filter(|(name, _)| *name != "delivered");
         failures.map(|(_, count)| count).sum()
     }

@@ -18,7 +18,7 @@ use ipnet::IpNet;
 use reqwest::Url;
 use thiserror::Error;
 
-use super::ranges::{embedded, special};
+use super::special_addresses::{embedded_addresses, special_range_name};
 use crate::domain::ids::OrganizationId;
 
 /// The longest URL of an endpoint, as it is sent.
@@ -26,16 +26,16 @@ pub const URL_BYTES_MAX: usize = 2_000;
 
 /// A network inside that deliveries may go to: `[ORGANIZATION=]CIDR`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct AllowNet {
+pub struct AllowedNetwork {
     /// Whose deliveries; `None`: everyone's.
     pub organization: Option<OrganizationId>,
     /// The network, without host bits.
-    pub net: IpNet,
+    pub network: IpNet,
 }
 
 /// Why a text is no network that could be allowed.
 #[derive(Clone, Debug, Eq, Error, PartialEq)]
-pub enum InvalidAllowNet {
+pub enum InvalidAllowedNetwork {
     /// What stands before `=` is no organization's id.
     #[error("before = stands the id of an organization, org_..., or nothing")]
     Organization,
@@ -50,35 +50,39 @@ pub enum InvalidAllowNet {
     Mapped,
 }
 
-impl FromStr for AllowNet {
-    type Err = InvalidAllowNet;
+impl FromStr for AllowedNetwork {
+    type Err = InvalidAllowedNetwork;
 
-    fn from_str(text: &str) -> Result<Self, InvalidAllowNet> {
+    fn from_str(text: &str) -> Result<Self, InvalidAllowedNetwork> {
         let (organization, net) = match text.split_once('=') {
             Some((organization, net)) => {
                 let organization = organization.parse();
-                let organization = organization.map_err(|_form| InvalidAllowNet::Organization)?;
+                let organization =
+                    organization.map_err(|_form| InvalidAllowedNetwork::Organization)?;
                 (Some(organization), net)
             }
             None => (None, text),
         };
         let net: IpNet = match net.parse::<IpAddr>() {
             Ok(address) => address.into(),
-            Err(_) => net.parse().map_err(|_form| InvalidAllowNet::Net)?,
+            Err(_) => net.parse().map_err(|_form| InvalidAllowedNetwork::Net)?,
         };
         if net.trunc() != net {
-            return Err(InvalidAllowNet::HostBits(net.trunc()));
+            return Err(InvalidAllowedNetwork::HostBits(net.trunc()));
         }
         if net.addr().to_canonical() != net.addr() {
-            return Err(InvalidAllowNet::Mapped);
+            return Err(InvalidAllowedNetwork::Mapped);
         }
-        Ok(Self { organization, net })
+        Ok(Self {
+            organization,
+            network: net,
+        })
     }
 }
 
 /// How a delivery is sent.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub enum Scheme {
+pub enum UrlScheme {
     /// `http`: into allowed networks alone.
     Http,
     /// `https`.
@@ -87,7 +91,7 @@ pub enum Scheme {
 
 /// Where an address that may be connected to is.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Reach {
+pub enum AddressClass {
     /// On the internet.
     Public,
     /// Inside a network that the operator allows. What is answered from there is not kept.
@@ -96,7 +100,7 @@ pub enum Reach {
 
 /// Why an address is not connected to.
 #[derive(Clone, Copy, Debug, Eq, Error, PartialEq)]
-pub enum Refused {
+pub enum RefusedAddress {
     /// It is in a special range, or leads to an address that is.
     #[error("{address} is {what}, where no delivery goes")]
     Special { address: IpAddr, what: &'static str },
@@ -118,7 +122,7 @@ pub enum UrlRefused {
     NotAUrl,
     /// Neither `https` nor, where the operator allows it, `http`.
     #[error("the URL begins with https://")]
-    Scheme,
+    UrlScheme,
     /// A user name or a password.
     #[error("the URL has no user name and no password: deliveries are signed instead")]
     Userinfo,
@@ -130,35 +134,36 @@ pub enum UrlRefused {
     Port(u16),
     /// Its host is an address that nothing is delivered to.
     #[error(transparent)]
-    Address(#[from] Refused),
+    Address(#[from] RefusedAddress),
 }
 
 /// Decides where deliveries go: to public addresses by https, unless it is told otherwise.
 #[derive(Clone, Debug, Default)]
-pub struct Guard {
-    nets: Vec<AllowNet>,
+pub struct AddressGuard {
+    nets: Vec<AllowedNetwork>,
     own: Vec<SocketAddr>,
 }
 
-impl Guard {
+impl AddressGuard {
     /// A guard that lets deliveries into `nets`, and never to the listeners bound at `own`. One
     /// bound to an unspecified address serves every address of this machine. An address that some
     /// router forwards here cannot be seen from here: add it to `own`.
     #[must_use]
-    pub fn new(nets: Vec<AllowNet>, own: Vec<SocketAddr>) -> Self {
+    pub fn new(nets: Vec<AllowedNetwork>, own: Vec<SocketAddr>) -> Self {
         Self { nets, own }
     }
 
     /// Whether this organization's deliveries may be sent to `address`, by https.
     ///
     /// # Errors
-    /// [`Refused`], with the reason.
-    pub fn verdict(
+    /// [`RefusedAddress`], with the reason.
+    pub fn check_address(
         &self,
         organization: OrganizationId,
         address: SocketAddr,
-    ) -> Result<Reach, Refused> {
-        self.scope(organization).verdict(Scheme::Https, address)
+    ) -> Result<AddressClass, RefusedAddress> {
+        self.scope_for(organization)
+            .check_address(UrlScheme::Https, address)
     }
 
     /// Reads an endpoint's URL. A host that is a name is judged at each attempt, when its
@@ -175,7 +180,7 @@ impl Guard {
         if text.len().max(url.as_str().len()) > URL_BYTES_MAX {
             return Err(UrlRefused::TooLong);
         }
-        let scheme = scheme(&url).ok_or(UrlRefused::Scheme)?;
+        let scheme = url_scheme(&url).ok_or(UrlRefused::UrlScheme)?;
         if !url.username().is_empty() || url.password().is_some() {
             return Err(UrlRefused::Userinfo);
         }
@@ -186,14 +191,14 @@ impl Guard {
         if !matches!(port, 80 | 443 | 1_024..) {
             return Err(UrlRefused::Port(port));
         }
-        let scope = self.scope(organization);
-        match literal(&url) {
+        let scope = self.scope_for(organization);
+        match literal_ip(&url) {
             Some(address) => {
-                scope.verdict(scheme, SocketAddr::new(address, port))?;
+                scope.check_address(scheme, SocketAddr::new(address, port))?;
             }
             None if url.host_str().is_none_or(str::is_empty) => return Err(UrlRefused::NotAUrl),
-            None if scheme == Scheme::Http && scope.nets().next().is_none() => {
-                return Err(UrlRefused::Scheme);
+            None if scheme == UrlScheme::Http && scope.allowed_networks().next().is_none() => {
+                return Err(UrlRefused::UrlScheme);
             }
             None => {}
         }
@@ -201,79 +206,84 @@ impl Guard {
     }
 
     /// What is judged alike for an organization: with networks of its own, or as for everyone.
-    pub(super) fn scope(&self, organization: OrganizationId) -> Scope<'_> {
+    pub(super) fn scope_for(&self, organization: OrganizationId) -> GuardScope<'_> {
         let own = self
             .nets
             .iter()
             .any(|net| net.organization == Some(organization));
-        self.scope_of(own.then_some(organization))
+        self.named_scope(own.then_some(organization))
     }
 
     /// The same for those that have networks of their own, by name, and for everyone else.
-    pub(super) fn scope_of(&self, organization: Option<OrganizationId>) -> Scope<'_> {
-        Scope {
+    pub(super) fn named_scope(&self, organization: Option<OrganizationId>) -> GuardScope<'_> {
+        GuardScope {
             guard: self,
             organization,
         }
     }
 
     /// Everyone who has networks of their own, and everyone else.
-    pub(super) fn organizations(&self) -> impl Iterator<Item = Option<OrganizationId>> {
+    pub(super) fn scope_organizations(&self) -> impl Iterator<Item = Option<OrganizationId>> {
         let named = self.nets.iter().map(|net| net.organization);
         named.chain([None])
     }
 
     /// The ports that we listen at.
-    pub(super) fn own_ports(&self) -> impl Iterator<Item = u16> {
+    pub(super) fn own_listener_ports(&self) -> impl Iterator<Item = u16> {
         self.own.iter().map(SocketAddr::port)
     }
 }
 
 /// A guard from where one organization stands.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scope<'a> {
-    guard: &'a Guard,
+pub(super) struct GuardScope<'a> {
+    guard: &'a AddressGuard,
     /// Whose networks count beside everyone's.
     pub(super) organization: Option<OrganizationId>,
 }
 
-impl Scope<'_> {
+impl GuardScope<'_> {
     /// The networks that are open to it.
-    pub(super) fn nets(&self) -> impl Iterator<Item = &IpNet> {
-        let open =
-            |net: &&AllowNet| net.organization.is_none() || net.organization == self.organization;
-        self.guard.nets.iter().filter(open).map(|net| &net.net)
+    pub(super) fn allowed_networks(&self) -> impl Iterator<Item = &IpNet> {
+        let open = |net: &&AllowedNetwork| {
+            net.organization.is_none() || net.organization == self.organization
+        };
+        self.guard.nets.iter().filter(open).map(|net| &net.network)
     }
 
     /// Whether `address` may be connected to by `scheme`.
-    pub(super) fn verdict(&self, scheme: Scheme, address: SocketAddr) -> Result<Reach, Refused> {
+    pub(super) fn check_address(
+        &self,
+        scheme: UrlScheme,
+        address: SocketAddr,
+    ) -> Result<AddressClass, RefusedAddress> {
         let ip = address.ip().to_canonical();
-        if self.is_own(ip, address.port()) {
-            return Err(Refused::OwnListener(address));
+        if self.is_own_listener(ip, address.port()) {
+            return Err(RefusedAddress::OwnListener(address));
         }
-        match (self.reach(ip)?, scheme) {
-            (Reach::Public, Scheme::Http) => Err(Refused::PlainHttp(ip)),
-            (reach, Scheme::Http | Scheme::Https) => Ok(reach),
+        match (self.classify_ip(ip)?, scheme) {
+            (AddressClass::Public, UrlScheme::Http) => Err(RefusedAddress::PlainHttp(ip)),
+            (reach, UrlScheme::Http | UrlScheme::Https) => Ok(reach),
         }
     }
 
     /// Where `ip` is, our own listeners apart.
-    pub(super) fn reach(&self, ip: IpAddr) -> Result<Reach, Refused> {
-        let allowed = |ip: IpAddr| self.nets().any(|net| net.contains(&ip));
+    pub(super) fn classify_ip(&self, ip: IpAddr) -> Result<AddressClass, RefusedAddress> {
+        let allowed = |ip: IpAddr| self.allowed_networks().any(|net| net.contains(&ip));
         if !allowed(ip) {
-            return special(ip).map_or(Ok(Reach::Public), |what| {
-                Err(Refused::Special { address: ip, what })
+            return special_range_name(ip).map_or(Ok(AddressClass::Public), |what| {
+                Err(RefusedAddress::Special { address: ip, what })
             });
         }
-        for address in embedded(ip) {
-            if let (Some(what), false) = (special(address), allowed(address)) {
-                return Err(Refused::Special { address, what });
+        for address in embedded_addresses(ip) {
+            if let (Some(what), false) = (special_range_name(address), allowed(address)) {
+                return Err(RefusedAddress::Special { address, what });
             }
         }
-        Ok(Reach::Allowed)
+        Ok(AddressClass::Allowed)
     }
 
-    fn is_own(&self, ip: IpAddr, port: u16) -> bool {
+    fn is_own_listener(&self, ip: IpAddr, port: u16) -> bool {
         let mut at_port = self
             .guard
             .own
@@ -285,15 +295,20 @@ impl Scope<'_> {
         }
         let machine = machine_addresses();
         at_port.any(|own| {
-            let mut candidates = embedded(ip).chain([ip]);
-            candidates.any(|ip| is_served(own.ip().to_canonical(), ip, machine.as_deref()))
+            let mut candidates = embedded_addresses(ip).chain([ip]);
+            candidates
+                .any(|ip| is_listener_address(own.ip().to_canonical(), ip, machine.as_deref()))
         })
     }
 }
 
 /// Whether a listener bound to `bound` is what answers at `ip`, at its port. A machine whose
 /// addresses cannot be listed is taken to have every address.
-pub(super) fn is_served(bound: IpAddr, ip: IpAddr, machine: Result<&[IpAddr], &io::Error>) -> bool {
+pub(super) fn is_listener_address(
+    bound: IpAddr,
+    ip: IpAddr,
+    machine: Result<&[IpAddr], &io::Error>,
+) -> bool {
     // Connecting to an unspecified address is connecting to this machine. Loopback addresses are
     // taken for one another, of either family: a name like `localhost` has several.
     let is_loopback = |ip: IpAddr| ip.is_loopback() || ip.is_unspecified();
@@ -313,17 +328,17 @@ fn machine_addresses() -> io::Result<Vec<IpAddr>> {
 }
 
 /// What a URL is sent by; `None` for anything but HTTP.
-pub(super) fn scheme(url: &Url) -> Option<Scheme> {
+pub(super) fn url_scheme(url: &Url) -> Option<UrlScheme> {
     match url.scheme() {
-        "http" => Some(Scheme::Http),
-        "https" => Some(Scheme::Https),
+        "http" => Some(UrlScheme::Http),
+        "https" => Some(UrlScheme::Https),
         _other => None,
     }
 }
 
 /// The address that the host of an HTTP URL is. Whatever way an IPv4 address was spelled in, the
 /// URL has it in decimal parts by now.
-pub(super) fn literal(url: &Url) -> Option<IpAddr> {
+pub(super) fn literal_ip(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
     match host
         .strip_prefix('[')

@@ -69,7 +69,7 @@ const TEREDO: Ipv6Net = v6(0x2001, 0, 0, 32);
 const SIX_TO_FOUR: Ipv6Net = v6(0x2002, 0, 0, 16);
 
 /// What is special about an address in its canonical form; `None` for a public host's.
-pub(super) fn special(address: IpAddr) -> Option<&'static str> {
+pub(super) fn special_range_name(address: IpAddr) -> Option<&'static str> {
     match address {
         IpAddr::V4(address) => {
             let range = SPECIAL_V4
@@ -92,7 +92,7 @@ pub(super) fn special(address: IpAddr) -> Option<&'static str> {
 /// the last four bytes are it, as with the common prefix of 96 bits. The loopback and the
 /// unspecified address hold none, though they lie among the IPv4 addresses that are written as
 /// IPv6 (RFC 4291, 2.5).
-pub(super) fn embedded(address: IpAddr) -> impl Iterator<Item = IpAddr> {
+pub(super) fn embedded_addresses(address: IpAddr) -> impl Iterator<Item = IpAddr> {
     let found = match address {
         IpAddr::V4(_) => [None, None],
         IpAddr::V6(Ipv6Addr::LOCALHOST | Ipv6Addr::UNSPECIFIED) => [None, None],

@@ -6,110 +6,110 @@
 //! endpoint is asked of it by commands, as any client asks. Positions flow in from the views,
 //! attempts out to the network, their outcomes to the store.
 
-mod keeping;
-mod overview;
-mod reading;
-mod sending;
-mod telling;
-mod trial;
+mod delivery_metrics;
+mod endpoint_actions;
+mod log_reading;
+mod persistence;
+mod requested_attempts;
+mod send_attempt;
 
 #[cfg(test)]
 mod tests;
 
-pub use overview::{Counts, Overview};
-pub use trial::{Trial, TrialRefused};
+pub use delivery_metrics::{DeliveryMetrics, EndpointBacklog};
+pub use requested_attempts::{RequestedAttempt, RequestedAttemptRefusal};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::bodies::Bodies;
-use super::client::Sender;
-use super::queue::{Queue, Range, Seen, Terms};
-use super::store::{Batch, Loaded, Store};
+use super::bodies::BodyCache;
+use super::http_sender::WebhookSender;
+use super::queue::{DeliveryQueue, EndpointTerms, ReadProgress, UnreadRange};
+use super::store::{DeliveryBatch, DeliveryStore, StoredQueue};
 use crate::clock::{Clock, Entropy};
 use crate::domain::ids::{DeliveryId, EndpointId};
 use crate::domain::record::WebhookEndpoint;
 use crate::ledger::Ledger;
-use keeping::Keeping;
-use reading::{Found, Subscribers};
-use sending::{Ended, Payload};
-use trial::Trials;
+use log_reading::{ActiveEndpoints, LiveDeliveries};
+use persistence::{PersistenceBuffer, WriteOutcome};
+use requested_attempts::RequestedAttemptLimiter;
+use send_attempt::{AttemptPayload, EndedAttempt};
 
 /// How long the courier waits at most: a clock that was set is noticed within that time.
-const LOOK_EVERY_MS: i64 = 1_000;
+const WAIT_MS_MAX: i64 = 1_000;
 /// Lines whose part of the log is read at once: each reading is a thread for some 10 milliseconds.
-const READINGS_MAX: usize = 4;
+const CONCURRENT_READS_MAX: usize = 4;
 /// How long a reading that failed is not tried again.
-const READ_AGAIN_MS: i64 = 1_000;
+const READ_RETRY_MS: i64 = 1_000;
 /// Attempts that ended and are not kept yet: 5 KB each at most. Beyond it none begins.
-const UNKEPT_MAX: usize = 20_000;
+const UNPERSISTED_ATTEMPTS_MAX: usize = 20_000;
 /// How long attempts may take to end when the process stops; they are made again otherwise.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a courier works with.
-pub(super) struct Tools {
+pub(super) struct DispatcherParts {
     pub(super) ledger: Ledger,
-    pub(super) store: Store,
-    pub(super) sender: Sender,
+    pub(super) store: DeliveryStore,
+    pub(super) sender: WebhookSender,
     pub(super) entropy: Entropy,
     /// How long attempts are kept, in milliseconds.
     pub(super) kept_for_ms: i64,
-    pub(super) counts: Arc<Counts>,
+    pub(super) counts: Arc<DeliveryMetrics>,
 }
 
 /// What is asked of the courier.
-pub(super) enum Ask {
+pub(super) enum DispatcherRequest {
     /// One attempt, out of turn.
-    Try {
+    Attempt {
         endpoint: EndpointId,
-        trial: Trial,
-        answer: oneshot::Sender<Result<DeliveryId, TrialRefused>>,
+        trial: RequestedAttempt,
+        answer: oneshot::Sender<Result<DeliveryId, RequestedAttemptRefusal>>,
     },
     /// A part of the log once more; `false`: one is under way already, or there is no such line.
     Replay {
         endpoint: EndpointId,
-        range: Range,
+        range: UnreadRange,
         answer: oneshot::Sender<bool>,
     },
     /// How an endpoint's line stands.
-    Look {
+    Backlog {
         endpoint: EndpointId,
-        answer: oneshot::Sender<Option<Overview>>,
+        answer: oneshot::Sender<Option<EndpointBacklog>>,
     },
     /// To be told when there is nothing left to do now.
-    Settle { answer: oneshot::Sender<()> },
+    WaitUntilIdle { answer: oneshot::Sender<()> },
 }
 
 /// What tasks come back with.
-enum News {
+enum TaskReport {
     /// The log was read for those who are live.
-    Seen(Found),
+    LiveRead(LiveDeliveries),
     /// A part of it was read for a line.
-    Read {
+    BacklogRead {
         endpoint: EndpointId,
-        range: Range,
+        range: UnreadRange,
         positions: Vec<u64>,
         next: u64,
     },
     /// A reading failed; whose, unless it was for those who are live.
-    Unread(Option<EndpointId>),
+    ReadFailed(Option<EndpointId>),
     /// An attempt has ended.
-    Ended(Box<Ended>),
+    AttemptEnded(Box<EndedAttempt>),
     /// The store has what it was given, or not.
-    Kept(Box<Batch>, keeping::Outcome),
+    Persisted(Box<DeliveryBatch>, WriteOutcome),
 }
 
 /// The state of the one task.
-pub(super) struct Courier {
+pub(super) struct Dispatcher {
     ledger: Ledger,
     clock: Clock,
     entropy: Entropy,
-    sender: Sender,
-    bodies: Arc<Bodies>,
-    queue: Queue,
-    subscribers: Arc<Subscribers>,
+    sender: WebhookSender,
+    bodies: Arc<BodyCache>,
+    queue: DeliveryQueue,
+    subscribers: Arc<ActiveEndpoints>,
     /// Changes of endpoints that the subscribers are as of.
     known_changes: Option<u64>,
     /// The log has been read up to here for those who are live.
@@ -120,35 +120,38 @@ pub(super) struct Courier {
     readings: usize,
     read_last: Option<EndpointId>,
     in_flight: usize,
-    trials: Trials,
+    trials: RequestedAttemptLimiter,
     settling: Vec<oneshot::Sender<()>>,
-    keeping: Keeping,
-    counts: Arc<Counts>,
-    came_back: mpsc::UnboundedSender<News>,
-    news: mpsc::UnboundedReceiver<News>,
+    keeping: PersistenceBuffer,
+    counts: Arc<DeliveryMetrics>,
+    came_back: mpsc::UnboundedSender<TaskReport>,
+    news: mpsc::UnboundedReceiver<TaskReport>,
 }
 
-impl Courier {
+impl Dispatcher {
     /// Takes up where the last process left off.
-    pub(super) fn new(tools: Tools, loaded: Loaded) -> Self {
+    pub(super) fn new(tools: DispatcherParts, loaded: StoredQueue) -> Self {
         let (came_back, news) = mpsc::unbounded_channel();
         let ledger = tools.ledger;
-        let mut queue = Queue::default();
-        for (endpoint, progress) in loaded.lines {
-            queue.restore(endpoint, progress);
+        let mut queue = DeliveryQueue::default();
+        for (endpoint, progress) in loaded.endpoints {
+            queue.restore_endpoint(endpoint, progress);
         }
         for (endpoint, position, kept) in loaded.outstanding {
             if !queue.restore_delivery(endpoint, position, kept) {
                 tracing::warn!(%endpoint, position, "a delivery of no endpoint is left out");
             }
         }
-        let shown = shown(&ledger);
-        let seen = loaded.seen.unwrap_or_else(|| beginning(&ledger)).min(shown);
+        let shown = visible_events(&ledger);
+        let seen = loaded
+            .read_to
+            .unwrap_or_else(|| first_endpoint_position(&ledger))
+            .min(shown);
         Self {
             clock: ledger.clock().clone(),
             entropy: tools.entropy,
             sender: tools.sender,
-            bodies: Arc::new(Bodies::new(ledger.clone())),
+            bodies: Arc::new(BodyCache::new(ledger.clone())),
             queue,
             subscribers: Arc::default(),
             known_changes: None,
@@ -158,9 +161,9 @@ impl Courier {
             readings: 0,
             read_last: None,
             in_flight: 0,
-            trials: Trials::default(),
+            trials: RequestedAttemptLimiter::default(),
             settling: Vec::new(),
-            keeping: Keeping::new(tools.store, ledger.clone(), (tools.kept_for_ms, seen)),
+            keeping: PersistenceBuffer::new(tools.store, ledger.clone(), (tools.kept_for_ms, seen)),
             counts: tools.counts,
             ledger,
             came_back,
@@ -171,19 +174,19 @@ impl Courier {
     /// Works until it is told to stop.
     pub(super) async fn run(
         mut self,
-        mut asks: mpsc::Receiver<Ask>,
+        mut asks: mpsc::Receiver<DispatcherRequest>,
         mut stop: watch::Receiver<()>,
     ) {
         let mut shown = self.ledger.views().subscribe();
         loop {
-            self.work();
-            let wait = self.wait();
+            self.do_due_work();
+            let wait = self.next_wait();
             tokio::select! {
                 biased;
                 // Nothing is ever sent: whoever could is gone.
                 _gone = stop.changed() => break,
-                Some(news) = self.news.recv() => self.take_all(news),
-                Some(ask) = asks.recv() => self.answer(ask),
+                Some(news) = self.news.recv() => self.handle_reports(news),
+                Some(ask) = asks.recv() => self.handle_request(ask),
                 changed = shown.changed(), if self.seeing.is_none() => {
                     if changed.is_err() {
                         break;
@@ -193,7 +196,7 @@ impl Courier {
             }
         }
         drop(asks);
-        self.finish().await;
+        self.shut_down().await;
     }
 
     fn now_ms(&self) -> i64 {
@@ -201,42 +204,42 @@ impl Courier {
     }
 
     /// Begins whatever can begin.
-    fn work(&mut self) {
-        self.know_subscribers();
-        self.see();
-        self.read_behind();
-        self.begin_attempts();
-        self.settle();
-        self.keep();
-        self.counts.note(&self.queue, self.now_ms());
+    fn do_due_work(&mut self) {
+        self.refresh_endpoints();
+        self.read_live_events();
+        self.read_backlogs();
+        self.begin_due_attempts();
+        self.wake_idle_waiters();
+        self.persist_batch();
+        self.counts.update_from_queue(&self.queue, self.now_ms());
     }
 
     /// How long nothing has to be done, if nothing happens.
-    fn wait(&self) -> Duration {
+    fn next_wait(&self) -> Duration {
         let now_ms = self.now_ms();
-        let due = self.queue.due_ms().unwrap_or(i64::MAX);
-        let due = due.min(self.keeping.due_ms(now_ms));
-        let wait = due.saturating_sub(now_ms).clamp(0, LOOK_EVERY_MS);
+        let due = self.queue.next_due_ms().unwrap_or(i64::MAX);
+        let due = due.min(self.keeping.next_write_ms(now_ms));
+        let wait = due.saturating_sub(now_ms).clamp(0, WAIT_MS_MAX);
         Duration::from_millis(wait.unsigned_abs())
     }
 
     /// Learns of new, changed and deleted endpoints. The views are asked how often endpoints have
     /// changed before they are asked for them, so that a change in between is learned next time.
-    fn know_subscribers(&mut self) {
+    fn refresh_endpoints(&mut self) {
         let directory = &self.ledger.views().directory;
         let changes = directory.webhook_endpoint_change_count();
         if self.known_changes == Some(changes) {
             return;
         }
         let endpoints = directory.all_webhook_endpoints();
-        let seen = Seen {
-            to: self.seen,
-            begun: self.seeing.unwrap_or(self.seen),
+        let seen = ReadProgress {
+            read_to: self.seen,
+            reading_to: self.seeing.unwrap_or(self.seen),
         };
         let now = (seen, self.now_ms());
         for endpoint in &endpoints {
             if endpoint.is_deleted() {
-                self.queue.remove(endpoint.id);
+                self.queue.remove_endpoint(endpoint.id);
                 continue;
             }
             let known = self.subscribers.get(endpoint.id);
@@ -244,72 +247,76 @@ impl Courier {
             if known.as_deref().is_some_and(same) {
                 continue;
             }
-            let terms = Terms {
+            let terms = EndpointTerms {
                 ordered: endpoint.ordered,
                 active: endpoint.is_active(),
-                from: endpoint.from,
+                first_position: endpoint.from,
             };
-            let mut skipped = self.queue.set(endpoint.id, terms, now);
+            let mut skipped = self.queue.configure_endpoint(endpoint.id, terms, now);
             if let Some(known) = known {
-                skipped.append(&mut self.changed(&known, endpoint));
+                skipped.append(&mut self.apply_endpoint_change(&known, endpoint));
             }
             for position in skipped {
-                self.keeping.skip(endpoint.id, position);
+                self.keeping.add_skipped(endpoint.id, position);
             }
         }
-        self.subscribers = Arc::new(Subscribers::new(endpoints));
+        self.subscribers = Arc::new(ActiveEndpoints::new(endpoints));
         self.known_changes = Some(changes);
-        self.keeping.touch();
+        self.keeping.mark_changed();
     }
 
     /// Another address or filter: says what is not going to be delivered any more.
-    fn changed(&mut self, before: &WebhookEndpoint, now: &WebhookEndpoint) -> Vec<u64> {
+    fn apply_endpoint_change(
+        &mut self,
+        before: &WebhookEndpoint,
+        now: &WebhookEndpoint,
+    ) -> Vec<u64> {
         let now_ms = self.now_ms();
         let skipped = if before.url == now.url {
             Vec::new()
         } else {
-            self.queue.moved(now.id, now_ms)
+            self.queue.skip_after_url_change(now.id, now_ms)
         };
         if !now.event_types.covers(&before.event_types) {
-            self.queue.look_again(now.id, now_ms);
+            self.queue.recheck_outstanding(now.id, now_ms);
         }
         skipped
     }
 
-    fn begin_attempts(&mut self) {
-        while self.keeping.unkept() < UNKEPT_MAX {
-            let Some(start) = self.queue.next(self.now_ms()) else {
+    fn begin_due_attempts(&mut self) {
+        while self.keeping.unpersisted_attempts() < UNPERSISTED_ATTEMPTS_MAX {
+            let Some(start) = self.queue.begin_next_attempt(self.now_ms()) else {
                 break;
             };
             let Some(endpoint) = self.subscribers.get(start.endpoint) else {
                 // No record, no line.
-                self.queue.remove(start.endpoint);
+                self.queue.remove_endpoint(start.endpoint);
                 continue;
             };
-            let payload = Payload::Event(start.position);
-            self.send(endpoint, payload, start.attempts);
+            let payload = AttemptPayload::Event(start.position);
+            self.begin_attempt(endpoint, payload, start.attempts);
         }
     }
 
-    fn take_all(&mut self, first: News) {
-        self.take(first);
+    fn handle_reports(&mut self, first: TaskReport) {
+        self.handle_report(first);
         while let Ok(news) = self.news.try_recv() {
-            self.take(news);
+            self.handle_report(news);
         }
     }
 
-    fn take(&mut self, news: News) {
+    fn handle_report(&mut self, news: TaskReport) {
         let now_ms = self.now_ms();
         match news {
-            News::Seen(found) => {
+            TaskReport::LiveRead(found) => {
                 self.seeing = None;
                 for (endpoint, position) in found.deliveries {
-                    self.queue.offer(endpoint, position, now_ms);
+                    self.queue.enqueue(endpoint, position, now_ms);
                 }
-                self.seen = found.to;
-                self.keeping.see(self.seen);
+                self.seen = found.read_to;
+                self.keeping.set_read_position(self.seen);
             }
-            News::Read {
+            TaskReport::BacklogRead {
                 endpoint,
                 range,
                 positions,
@@ -317,64 +324,66 @@ impl Courier {
             } => {
                 self.readings -= 1;
                 let now = (self.seen, now_ms);
-                self.queue.read(endpoint, (&range, &positions, next), now);
-                self.keeping.touch();
+                self.queue
+                    .enqueue_read(endpoint, (&range, &positions, next), now);
+                self.keeping.mark_changed();
             }
-            News::Unread(whose) => {
-                self.read_after_ms = now_ms.saturating_add(READ_AGAIN_MS);
+            TaskReport::ReadFailed(whose) => {
+                self.read_after_ms = now_ms.saturating_add(READ_RETRY_MS);
                 match whose {
                     Some(endpoint) => {
                         self.readings -= 1;
-                        self.queue.not_read(endpoint);
+                        self.queue.retry_read(endpoint);
                     }
                     None => self.seeing = None,
                 }
             }
-            News::Ended(ended) => self.ended(*ended),
-            News::Kept(batch, outcome) => {
-                if outcome == keeping::Outcome::Replaced {
-                    self.queue.touch_all();
+            TaskReport::AttemptEnded(ended) => self.finish_attempt(*ended),
+            TaskReport::Persisted(batch, outcome) => {
+                if outcome == WriteOutcome::Replaced {
+                    self.queue.mark_all_changed();
                 }
-                self.keeping.kept(*batch, outcome, now_ms);
+                self.keeping.finish_write(*batch, outcome, now_ms);
             }
         }
     }
 
-    fn answer(&mut self, ask: Ask) {
+    fn handle_request(&mut self, ask: DispatcherRequest) {
         // Who asks has seen the endpoint in the views.
-        self.know_subscribers();
+        self.refresh_endpoints();
         match ask {
-            Ask::Try {
+            DispatcherRequest::Attempt {
                 endpoint,
                 trial,
                 answer,
-            } => drop(answer.send(self.attempt_now(endpoint, trial))),
-            Ask::Replay {
+            } => drop(answer.send(self.begin_requested_attempt(endpoint, trial))),
+            DispatcherRequest::Replay {
                 endpoint,
                 range,
                 answer,
             } => {
-                let begun = self.queue.replay(endpoint, range, self.seen);
-                self.keeping.touch();
+                let begun = self.queue.start_replay(endpoint, range, self.seen);
+                self.keeping.mark_changed();
                 // Who asked may have gone.
                 answer.send(begun).unwrap_or_default();
             }
-            Ask::Look { endpoint, answer } => {
-                let line = self.queue.line(endpoint);
-                drop(answer.send(line.map(|line| Overview::of(line, self.seen))));
+            DispatcherRequest::Backlog { endpoint, answer } => {
+                let line = self.queue.endpoint(endpoint);
+                drop(answer.send(line.map(|line| EndpointBacklog::of_endpoint(line, self.seen))));
             }
-            Ask::Settle { answer } => self.settling.push(answer),
+            DispatcherRequest::WaitUntilIdle { answer } => self.settling.push(answer),
         }
     }
 
     /// Tells those who wait for it that there is nothing left to do now.
-    fn settle(&mut self) {
-        let reads = self.seeing.is_some() || self.readings > 0 || self.seen < shown(&self.ledger);
+    fn wake_idle_waiters(&mut self) {
+        let reads =
+            self.seeing.is_some() || self.readings > 0 || self.seen < visible_events(&self.ledger);
         if self.settling.is_empty() || reads || self.in_flight > 0 {
             return;
         }
-        if !self.keeping.is_done() {
-            self.keeping.hurry();
+        if !self.keeping.is_all_persisted() {
+            self.keeping.persist_without_delay();
             return;
         }
         for answer in self.settling.drain(..) {
@@ -384,25 +393,25 @@ impl Courier {
     }
 
     /// Waits for what is on its way, and keeps all of it.
-    async fn finish(mut self) {
-        let drained = tokio::time::timeout(DRAIN, async {
-            while self.in_flight > 0 || self.keeping.is_busy() {
+    async fn shut_down(mut self) {
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async {
+            while self.in_flight > 0 || self.keeping.is_writing() {
                 let Some(news) = self.news.recv().await else {
                     break;
                 };
-                self.take(news);
+                self.handle_report(news);
             }
         });
         if drained.await.is_err() {
             tracing::warn!("deliveries on their way are made again after the next start");
         }
-        self.keeping.keep_all(&mut self.queue).await;
+        self.keeping.persist_all(&mut self.queue).await;
     }
 }
 
 /// Where the log is read from without a store: where the first of the endpoints begins, disabled
 /// ones too. One reading for all, in place of one for each of thousands.
-fn beginning(ledger: &Ledger) -> u64 {
+fn first_endpoint_position(ledger: &Ledger) -> u64 {
     let endpoints = ledger.views().directory.all_webhook_endpoints();
     let kept = endpoints.iter().filter(|endpoint| !endpoint.is_deleted());
     let begin = kept.map(|endpoint| endpoint.from);
@@ -410,6 +419,6 @@ fn beginning(ledger: &Ledger) -> u64 {
 }
 
 /// How many events the views show.
-fn shown(ledger: &Ledger) -> u64 {
+fn visible_events(ledger: &Ledger) -> u64 {
     ledger.views().position().map_or(0, |position| position + 1)
 }

@@ -34,7 +34,7 @@ impl StoredResponse {
 
     /// An answer to an event about a person; empty without that person's data key.
     #[must_use]
-    pub fn about_person(
+    pub fn sealed_for_person(
         keys: &KeyStore,
         (person, event): (UserId, EventId),
         text: &str,
@@ -45,7 +45,7 @@ impl StoredResponse {
         }
         let key = KeyHolder::Member(person).data_key();
         let event = event.to_string();
-        let sealed = keys.seal(key, text.as_bytes(), nonce, place(keys, &event));
+        let sealed = keys.seal(key, text.as_bytes(), nonce, seal_context(keys, &event));
         let sealed = sealed.map(|sealed| {
             let id = sealed.key_id.ulid().0.to_be_bytes();
             [&[SEALED], id.as_slice(), &sealed.nonce, &sealed.ciphertext].concat()
@@ -55,12 +55,12 @@ impl StoredResponse {
 
     /// The text; empty where the person was erased or the data key cannot be used.
     #[must_use]
-    pub fn text(&self, keys: &KeyStore, event: EventId) -> String {
+    pub fn open_text(&self, keys: &KeyStore, event: EventId) -> String {
         let Some(sealed) = self.sealed() else {
             return String::from_utf8_lossy(&self.0).into_owned();
         };
         let event = event.to_string();
-        match keys.open_sealed(&sealed, place(keys, &event)) {
+        match keys.open_sealed(&sealed, seal_context(keys, &event)) {
             Ok(OpenedValue::Plain(text)) => text.expose_str().unwrap_or_default().to_owned(),
             Ok(OpenedValue::Erased | OpenedValue::KeyMissing) | Err(_) => String::new(),
         }
@@ -84,7 +84,7 @@ impl StoredResponse {
     }
 }
 
-fn place<'a>(keys: &KeyStore, event_id: &'a str) -> SealContext<'a> {
+fn seal_context<'a>(keys: &KeyStore, event_id: &'a str) -> SealContext<'a> {
     SealContext {
         log_id: keys.log_id(),
         event_id,
@@ -109,18 +109,18 @@ mod tests {
         let keys = KeyStore::create(&keys, None, [7; 16], &mut entropy).unwrap();
         let (dora, event) = (UserId(Ulid(5)), EventId(Ulid(6)));
         let key = KeyHolder::Member(dora).data_key();
-        let about = |text| StoredResponse::about_person(&keys, (dora, event), text, [3; 24]);
+        let about = |text| StoredResponse::sealed_for_person(&keys, (dora, event), text, [3; 24]);
         assert!(about(TEXT).is_empty());
         keys.create_data_key(key, &mut entropy).unwrap();
         let stored = about(TEXT);
         assert!(!stored.0.windows(4).any(|bytes| bytes == b"acme"));
-        assert_eq!(stored.text(&keys, event), TEXT);
-        assert_eq!(stored.text(&keys, EventId(Ulid(7))), "");
+        assert_eq!(stored.open_text(&keys, event), TEXT);
+        assert_eq!(stored.open_text(&keys, EventId(Ulid(7))), "");
         assert!(about("").is_empty());
         keys.destroy_data_key(key).unwrap();
-        assert_eq!(stored.text(&keys, event), "");
+        assert_eq!(stored.open_text(&keys, event), "");
         assert!(about(TEXT).is_empty());
         let plain = StoredResponse::plain(TEXT);
-        assert_eq!(plain.text(&keys, event), TEXT);
+        assert_eq!(plain.open_text(&keys, event), TEXT);
     }
 }

@@ -1,7 +1,7 @@
 //! What an endpoint does not ask for any more.
 
 use super::*;
-use crate::webhooks::delivery::Standing;
+use crate::webhooks::delivery::DeliveryStatus;
 
 #[test]
 fn what_was_in_the_line_before_a_filter_changed_goes_nowhere() {
@@ -29,25 +29,31 @@ fn what_was_in_the_line_before_a_filter_changed_goes_nowhere() {
             let store = world.webhooks().store().clone();
             let skipped = move |world: &World| {
                 world.clock.advance_ms(1_000);
-                let found = store.delivery(endpoint, delivery).unwrap();
-                found.is_some_and(|(found, _)| found.standing == Standing::Skipped)
+                let found = store.find_delivery(endpoint, delivery).unwrap();
+                found.is_some_and(|(found, _)| found.standing == DeliveryStatus::Skipped)
             };
             world.until(endpoint, skipped).await;
             let webhooks = world.webhooks();
-            let overview = webhooks.overview(endpoint).await.unwrap();
-            assert_eq!((overview.pending, overview.behind), (0, 0));
+            let overview = webhooks.backlog(endpoint).await.unwrap();
+            assert_eq!((overview.pending, overview.unread_events), (0, 0));
             // Neither a replay nor a delivery once more gets around the filter.
-            let range = Range {
+            let range = UnreadRange {
                 to: Some(position + 1),
-                ..Range::since(position)
+                ..UnreadRange::since(position)
             };
-            assert_eq!(webhooks.replay(endpoint, range).await, Some(true));
-            let again = Trial::Redelivery { event, position };
-            assert!(webhooks.attempt(endpoint, again).await.unwrap().is_ok());
-            webhooks.settle().await;
+            assert_eq!(webhooks.start_replay(endpoint, range).await, Some(true));
+            let again = RequestedAttempt::Redelivery { event, position };
             assert!(
                 webhooks
-                    .attempt(endpoint, Trial::Ping)
+                    .begin_requested_attempt(endpoint, again)
+                    .await
+                    .unwrap()
+                    .is_ok()
+            );
+            webhooks.wait_until_idle().await;
+            assert!(
+                webhooks
+                    .begin_requested_attempt(endpoint, RequestedAttempt::Ping)
                     .await
                     .unwrap()
                     .is_ok()

@@ -2,7 +2,7 @@
 //!
 //! Owns the connections to receivers. Every attempt has one time limit over connecting, sending and
 //! reading; no redirect is followed, no proxy of the environment used, nothing decompressed, and of
-//! an answer no more is read than a bound. Whatever a receiver does comes out as an [`Attempt`].
+//! an answer no more is read than a bound. Whatever a receiver does comes out as an [`HttpAttempt`].
 //! Must never connect to an address that the guard has not judged (`resolver`), nor let one
 //! organization use a connection that it could not have opened.
 //!
@@ -27,14 +27,16 @@ use rustls::{ClientConfig, RootCertStore};
 use thiserror::Error;
 use tokio::time::{Instant, timeout_at};
 
-use super::address::{Guard, Reach, Scheme, Scope, literal, scheme};
-use super::attempt::{Attempt, Failure, RESPONSE_BYTES_MAX, retry_after_ms};
-use super::resolver::{Kind, Lookup, Resolver};
+use super::address_guard::{
+    AddressClass, AddressGuard, GuardScope, UrlScheme, literal_ip, url_scheme,
+};
+use super::attempt::{AttemptFailure, HttpAttempt, RESPONSE_BYTES_MAX, parse_retry_after_ms};
+use super::resolver::{ClientKind, GuardedResolver, NameLookup};
 use crate::clock::Clock;
 use crate::domain::ids::{EventId, OrganizationId};
 
 /// How long an attempt may take, from the look-up to the last byte of the answer.
-pub const TIMEOUT_MS: u64 = 15_000;
+pub const ATTEMPT_TIMEOUT_MS: u64 = 15_000;
 
 /// How much of an answer is read before the connection is closed: more than any answer to a
 /// webhook, and small enough that reading it costs nothing. What is shorter leaves the connection
@@ -55,16 +57,16 @@ const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 
 /// How deliveries are sent.
-pub struct Settings {
+pub struct SenderSettings {
     /// Where they may go.
-    pub guard: Guard,
+    pub guard: AddressGuard,
     /// An HTTP proxy that all go through, with a user name and a password perhaps.
     pub proxy: Option<Url>,
     /// Who knows the receivers' addresses.
-    pub lookup: Lookup,
+    pub lookup: NameLookup,
     /// Certificates to trust beside the system's, in PEM.
     pub roots_pem: Vec<Vec<u8>>,
-    /// How long an attempt may take; [`TIMEOUT_MS`] but in tests.
+    /// How long an attempt may take; [`ATTEMPT_TIMEOUT_MS`] but in tests.
     pub timeout_ms: u64,
     /// What tells how long it took, and when a date of `Retry-After` is.
     pub clock: Clock,
@@ -72,7 +74,7 @@ pub struct Settings {
 
 /// Settings that deliveries cannot be sent with.
 #[derive(Debug, Error)]
-pub enum InvalidSettings {
+pub enum InvalidSenderSettings {
     /// A certificate to trust is not one.
     #[error("a certificate to trust is not PEM")]
     Pem(#[source] pem::Error),
@@ -88,7 +90,7 @@ pub enum InvalidSettings {
 }
 
 /// One delivery of an event, ready to be sent.
-pub struct Request {
+pub struct WebhookRequest {
     /// Whose endpoint it is for.
     pub organization: OrganizationId,
     pub url: String,
@@ -99,17 +101,17 @@ pub struct Request {
     /// What [`crate::domain::webhook_signature::signature`] made of these and of the body.
     pub signature: String,
     /// Further headers, which mark a replay or a test.
-    pub marks: Vec<(HeaderName, HeaderValue)>,
+    pub extra_headers: Vec<(HeaderName, HeaderValue)>,
     /// The bytes that were signed: JSON.
     pub body: Bytes,
 }
 
 /// Sends deliveries. Clones share their connections.
 #[derive(Clone)]
-pub struct Sender(Arc<Inner>);
+pub struct WebhookSender(Arc<Inner>);
 
 struct Inner {
-    guard: Arc<Guard>,
+    guard: Arc<AddressGuard>,
     clients: Clients,
     timeout: Duration,
     clock: Clock,
@@ -118,43 +120,43 @@ struct Inner {
 /// Clients with connections of their own.
 enum Clients {
     /// One for each kind of request.
-    Direct(BTreeMap<Kind, Client>),
+    Direct(BTreeMap<ClientKind, Client>),
     /// All connect to the proxy.
     Proxied(Client),
 }
 
-impl fmt::Debug for Sender {
+impl fmt::Debug for WebhookSender {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sender").finish_non_exhaustive()
+        f.debug_struct("WebhookSender").finish_non_exhaustive()
     }
 }
 
-impl Sender {
+impl WebhookSender {
     /// Makes the clients; nothing is sent.
     ///
     /// # Errors
-    /// [`InvalidSettings`], with the one that is wrong.
-    pub fn new(settings: Settings) -> Result<Self, InvalidSettings> {
-        let tls = tls(&settings.roots_pem)?;
+    /// [`InvalidSenderSettings`], with the one that is wrong.
+    pub fn new(settings: SenderSettings) -> Result<Self, InvalidSenderSettings> {
+        let tls = tls_config(&settings.roots_pem)?;
         let guard = Arc::new(settings.guard);
         let timeout = Duration::from_millis(settings.timeout_ms);
-        let client = |resolver| client(&tls, timeout, resolver);
+        let client = |resolver| client_builder(&tls, timeout, resolver);
         let clients = if let Some(url) = settings.proxy {
             if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-                return Err(InvalidSettings::Proxy);
+                return Err(InvalidSenderSettings::Proxy);
             }
-            let proxy = Proxy::all(url).map_err(InvalidSettings::Client)?;
-            let client = client(Resolver::ToProxy(settings.lookup)).proxy(proxy);
-            Clients::Proxied(client.build().map_err(InvalidSettings::Client)?)
+            let proxy = Proxy::all(url).map_err(InvalidSenderSettings::Client)?;
+            let client = client(GuardedResolver::ToProxy(settings.lookup)).proxy(proxy);
+            Clients::Proxied(client.build().map_err(InvalidSenderSettings::Client)?)
         } else {
             let mut clients = BTreeMap::new();
-            for kind in kinds(&guard) {
-                let client = client(Resolver::Guarded {
+            for kind in client_kinds(&guard) {
+                let client = client(GuardedResolver::Guarded {
                     guard: Arc::clone(&guard),
                     lookup: settings.lookup.clone(),
                     for_client: kind,
                 });
-                clients.insert(kind, client.build().map_err(InvalidSettings::Client)?);
+                clients.insert(kind, client.build().map_err(InvalidSenderSettings::Client)?);
             }
             Clients::Direct(clients)
         };
@@ -168,23 +170,27 @@ impl Sender {
     }
 
     /// Sends a delivery once. It ends within the time limit, whatever the receiver does.
-    pub async fn send(&self, request: &Request) -> Attempt {
+    pub async fn send(&self, request: &WebhookRequest) -> HttpAttempt {
         let began_us = self.0.clock.monotonic_us();
-        let mut attempt = Attempt::default();
+        let mut attempt = HttpAttempt::default();
         attempt.failure = self.exchange(request, &mut attempt).await.err();
         attempt.duration_ms = self.0.clock.monotonic_us().saturating_sub(began_us) / 1_000;
         attempt
     }
 
-    async fn exchange(&self, request: &Request, attempt: &mut Attempt) -> Result<(), Failure> {
+    async fn exchange(
+        &self,
+        request: &WebhookRequest,
+        attempt: &mut HttpAttempt,
+    ) -> Result<(), AttemptFailure> {
         let deadline = Instant::now() + self.0.timeout;
         let guard = &self.0.guard;
         let url = guard
             .check_url(request.organization, &request.url)
-            .map_err(Failure::of_url)?;
-        let scope = guard.scope(request.organization);
-        let client = self.client(scope, &url)?;
-        let headers = headers(request).ok_or(Failure::UrlRefused)?;
+            .map_err(AttemptFailure::from_refused_url)?;
+        let scope = guard.scope_for(request.organization);
+        let client = self.client_for(scope, &url)?;
+        let headers = request_headers(request).ok_or(AttemptFailure::UrlRefused)?;
         let sent = client
             .post(url)
             .headers(headers)
@@ -192,14 +198,14 @@ impl Sender {
             .send();
         let sent = timeout_at(deadline, sent)
             .await
-            .map_err(|_elapsed| Failure::Timeout)?;
-        let mut response = sent.map_err(|error| self.unsent(&error))?;
+            .map_err(|_elapsed| AttemptFailure::Timeout)?;
+        let mut response = sent.map_err(|error| self.failure_of_request(&error))?;
 
         let status = response.status().as_u16();
         attempt.status = Some(status);
         attempt.retry_after_ms = self.retry_after_ms(&response);
         let mut kept = self
-            .keeps(scope, &response)
+            .keeps_connection(scope, &response)
             .then_some(&mut attempt.response);
         let read = async {
             let mut read = 0;
@@ -216,24 +222,28 @@ impl Sender {
             Ok::<_, reqwest::Error>(())
         };
         let read = timeout_at(deadline, read).await;
-        match (Failure::of_status(status), read) {
-            (Some(_), _) if status == 407 && self.is_proxied() => Err(Failure::Proxy),
+        match (AttemptFailure::from_status(status), read) {
+            (Some(_), _) if status == 407 && self.is_proxied() => Err(AttemptFailure::Proxy),
             (Some(failure), _) => Err(failure),
             (None, Ok(Ok(()))) => Ok(()),
-            (None, Ok(Err(error))) if error.is_timeout() => Err(Failure::Timeout),
-            (None, Ok(Err(_broken))) => Err(Failure::Body),
-            (None, Err(_elapsed)) => Err(Failure::Timeout),
+            (None, Ok(Err(error))) if error.is_timeout() => Err(AttemptFailure::Timeout),
+            (None, Ok(Err(_broken))) => Err(AttemptFailure::Body),
+            (None, Err(_elapsed)) => Err(AttemptFailure::Timeout),
         }
     }
 
     /// The client whose connections this request may use.
-    fn client(&self, scope: Scope<'_>, url: &Url) -> Result<&Client, Failure> {
-        let scheme = scheme(url).ok_or(Failure::UrlRefused)?;
+    fn client_for(&self, scope: GuardScope<'_>, url: &Url) -> Result<&Client, AttemptFailure> {
+        let scheme = url_scheme(url).ok_or(AttemptFailure::UrlRefused)?;
         match &self.0.clients {
             Clients::Direct(clients) => {
                 let port = url.port_or_known_default();
-                let own_port = self.0.guard.own_ports().find(|own| Some(*own) == port);
-                let kind = Kind {
+                let own_port = self
+                    .0
+                    .guard
+                    .own_listener_ports()
+                    .find(|own| Some(*own) == port);
+                let kind = ClientKind {
                     organization: scope.organization,
                     scheme,
                     own_port,
@@ -242,8 +252,8 @@ impl Sender {
                     .get(&kind)
                     .expect("every kind of this guard has its client"))
             }
-            Clients::Proxied(_) if scheme == Scheme::Http && literal(url).is_none() => {
-                Err(Failure::AddressRefused)
+            Clients::Proxied(_) if scheme == UrlScheme::Http && literal_ip(url).is_none() => {
+                Err(AttemptFailure::AddressRefused)
             }
             Clients::Proxied(client) => Ok(client),
         }
@@ -253,10 +263,10 @@ impl Sender {
         matches!(self.0.clients, Clients::Proxied(_))
     }
 
-    fn unsent(&self, error: &reqwest::Error) -> Failure {
-        let failure = Failure::of_request(error);
+    fn failure_of_request(&self, error: &reqwest::Error) -> AttemptFailure {
+        let failure = AttemptFailure::from_request_error(error);
         if self.is_proxied() {
-            failure.behind_proxy()
+            failure.as_seen_through_proxy()
         } else {
             failure
         }
@@ -264,30 +274,30 @@ impl Sender {
 
     fn retry_after_ms(&self, response: &Response) -> Option<i64> {
         let value = response.headers().get(RETRY_AFTER)?.to_str().ok()?;
-        retry_after_ms(value, self.0.clock.now_ms())
+        parse_retry_after_ms(value, self.0.clock.now_ms())
     }
 
     /// Whether the answer's body may be kept: it is if it is public already. Behind a proxy nobody
     /// knows where it comes from; who has networks inside is taken to be answered from there.
-    fn keeps(&self, scope: Scope<'_>, response: &Response) -> bool {
+    fn keeps_connection(&self, scope: GuardScope<'_>, response: &Response) -> bool {
         match &self.0.clients {
             Clients::Direct(_) => response.remote_addr().is_some_and(|peer| {
-                let reach = scope.reach(peer.ip().to_canonical());
-                reach == Ok(Reach::Public)
+                let reach = scope.classify_ip(peer.ip().to_canonical());
+                reach == Ok(AddressClass::Public)
             }),
-            Clients::Proxied(_) => scope.nets().next().is_none(),
+            Clients::Proxied(_) => scope.allowed_networks().next().is_none(),
         }
     }
 }
 
 /// Every kind of request that a guard tells apart: few, since organizations with networks of their
 /// own and listeners are.
-fn kinds(guard: &Guard) -> Vec<Kind> {
+fn client_kinds(guard: &AddressGuard) -> Vec<ClientKind> {
     let mut kinds = Vec::new();
-    for organization in guard.organizations() {
-        for own_port in guard.own_ports().map(Some).chain([None]) {
-            for scheme in [Scheme::Http, Scheme::Https] {
-                kinds.push(Kind {
+    for organization in guard.scope_organizations() {
+        for own_port in guard.own_listener_ports().map(Some).chain([None]) {
+            for scheme in [UrlScheme::Http, UrlScheme::Https] {
+                kinds.push(ClientKind {
                     organization,
                     scheme,
                     own_port,
@@ -300,7 +310,11 @@ fn kinds(guard: &Guard) -> Vec<Kind> {
     kinds
 }
 
-fn client(tls: &ClientConfig, timeout: Duration, resolver: Resolver) -> reqwest::ClientBuilder {
+fn client_builder(
+    tls: &ClientConfig,
+    timeout: Duration,
+    resolver: GuardedResolver,
+) -> reqwest::ClientBuilder {
     Client::builder()
         .no_proxy()
         .redirect(Policy::none())
@@ -319,7 +333,7 @@ fn client(tls: &ClientConfig, timeout: Duration, resolver: Resolver) -> reqwest:
 }
 
 /// TLS by the system's trusted roots and `roots_pem`, read once for all clients.
-fn tls(roots_pem: &[Vec<u8>]) -> Result<ClientConfig, InvalidSettings> {
+fn tls_config(roots_pem: &[Vec<u8>]) -> Result<ClientConfig, InvalidSenderSettings> {
     let mut roots = RootCertStore::empty();
     let system = rustls_native_certs::load_native_certs();
     roots.add_parsable_certificates(system.certs);
@@ -328,27 +342,27 @@ fn tls(roots_pem: &[Vec<u8>]) -> Result<ClientConfig, InvalidSettings> {
     }
     for pem in roots_pem {
         let certificates = CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>();
-        let certificates = certificates.map_err(InvalidSettings::Pem)?;
+        let certificates = certificates.map_err(InvalidSenderSettings::Pem)?;
         if certificates.is_empty() {
-            return Err(InvalidSettings::Pem(pem::Error::NoItemsFound));
+            return Err(InvalidSenderSettings::Pem(pem::Error::NoItemsFound));
         }
         for certificate in certificates {
-            roots.add(certificate).map_err(InvalidSettings::Tls)?;
+            roots.add(certificate).map_err(InvalidSenderSettings::Tls)?;
         }
     }
     let provider = Arc::new(ring::default_provider());
     let config =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let config = config.map_err(InvalidSettings::Tls)?;
+    let config = config.map_err(InvalidSenderSettings::Tls)?;
     let mut config = config.with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)
 }
 
 /// The headers of a delivery; `None` when something in them cannot be sent.
-fn headers(request: &Request) -> Option<HeaderMap> {
-    let mut headers = HeaderMap::with_capacity(request.marks.len() + 8);
-    for (name, value) in &request.marks {
+fn request_headers(request: &WebhookRequest) -> Option<HeaderMap> {
+    let mut headers = HeaderMap::with_capacity(request.extra_headers.len() + 8);
+    for (name, value) in &request.extra_headers {
         headers.append(name, value.clone());
     }
     let signature = HeaderValue::try_from(&request.signature).ok()?;

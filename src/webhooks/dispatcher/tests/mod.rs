@@ -1,19 +1,20 @@
-//! A ledger, its courier, and receivers on loopback; the clock is set by hand.
+//! A ledger, its dispatcher, and receivers on loopback; the clock is set by hand.
 
 mod filters;
 mod world;
 
 use serde_json::Value;
 
+use crate::domain::ids::{DeliveryId, EndpointId};
 use crate::domain::record::{EnabledFrom, EndpointStatus};
 use crate::domain::webhook_signature::{SigningKey, signature};
-use crate::webhooks::queue::Range;
-use crate::webhooks::schedule::RETRY_AFTER_MS;
-use crate::webhooks::store::Ask;
-use crate::webhooks::{Trial, TrialRefused};
+use crate::webhooks::queue::UnreadRange;
+use crate::webhooks::retry_schedule::RETRY_DELAYS_MS;
+use crate::webhooks::store::AttemptQuery;
+use crate::webhooks::{RequestedAttempt, RequestedAttemptRefusal, Webhooks};
 use world::*;
 
-/// The courier works while commands wait for the disk.
+/// The dispatcher works while commands wait for the disk.
 fn block_on<F: Future<Output = ()>>(test: F) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
@@ -88,17 +89,18 @@ fn days_of_failures_are_told_of_then_end_in_a_disabled_endpoint_that_loses_nothi
         // It did not ask for events of endpoints; those that warn come all the same.
         world.endpoint(&good, &["api_key.revoked"], false);
         world.create_key("first");
-        for (attempt, delay) in (1..).zip(RETRY_AFTER_MS) {
+        for (attempt, delay) in (1..).zip(RETRY_DELAYS_MS) {
             bad.next().await;
             world
                 .until(endpoint, |world| world.failed() == attempt)
                 .await;
             world.clock.advance_ms(delay + delay / 5 + 1);
-            world.webhooks().overview(endpoint).await;
+            world.webhooks().backlog(endpoint).await;
         }
         // The tenth and last attempt was 75 hours and more after the first.
         bad.next().await;
-        let dead = |world: &World| world.webhooks().counts().attempts()[2] == ("dead", 1);
+        let dead =
+            |world: &World| world.webhooks().metrics().attempts_by_outcome()[2] == ("dead", 1);
         world.until(endpoint, dead).await;
         assert_eq!(good.names(2).await, ["webhook_endpoint.failing"; 2]);
 
@@ -113,7 +115,7 @@ fn days_of_failures_are_told_of_then_end_in_a_disabled_endpoint_that_loses_nothi
                 assert_eq!(good.next().await.name(), "webhook_endpoint.failing");
             }
             world.clock.advance_ms(20 * HOUR_MS);
-            world.webhooks().overview(endpoint).await;
+            world.webhooks().backlog(endpoint).await;
         }
         let disabled = |world: &World| world.status(endpoint) != EndpointStatus::Active;
         world.until(endpoint, disabled).await;
@@ -191,6 +193,15 @@ fn an_endpoint_that_is_gone_is_disabled_at_once() {
     });
 }
 
+async fn request_attempt(
+    webhooks: &Webhooks,
+    endpoint: EndpointId,
+    requested: RequestedAttempt,
+) -> Result<DeliveryId, RequestedAttemptRefusal> {
+    let answer = webhooks.begin_requested_attempt(endpoint, requested).await;
+    answer.unwrap()
+}
+
 #[test]
 fn trials_are_marked_as_tests_and_replays_bring_what_was_there() {
     block_on(async {
@@ -199,7 +210,7 @@ fn trials_are_marked_as_tests_and_replays_bring_what_was_there() {
         let (endpoint, _) = world.endpoint(&receiver, &["api_key.created"], false);
         let webhooks = world.webhooks();
         for n in 0..10 {
-            let trial = webhooks.attempt(endpoint, Trial::Ping).await.unwrap();
+            let trial = request_attempt(webhooks, endpoint, RequestedAttempt::Ping).await;
             let ping = receiver.next().await;
             assert_eq!(ping.header("webhook-test"), "true", "{n}");
             let body = ping.json();
@@ -211,20 +222,21 @@ fn trials_are_marked_as_tests_and_replays_bring_what_was_there() {
             assert_eq!(body["data"]["id"], endpoint.to_string());
             assert!(trial.is_ok());
         }
-        let refused = webhooks.attempt(endpoint, Trial::Ping).await.unwrap();
-        assert_eq!(refused, Err(TrialRefused::TooOften { after_s: 61 }));
+        let refused = request_attempt(webhooks, endpoint, RequestedAttempt::Ping).await;
+        let too_soon = RequestedAttemptRefusal::RateLimited { after_s: 61 };
+        assert_eq!(refused, Err(too_soon));
 
         let positions = [world.create_key("first"), world.create_key("second")];
         let sequence = |delivery: &Delivery| delivery.json()["sequence"].as_u64().unwrap();
         let mut first: Vec<_> = vec![receiver.next().await, receiver.next().await];
         first.sort_by_key(sequence);
-        let range = Range {
+        let range = UnreadRange {
             to: Some(positions[1] + 1),
-            ..Range::since(positions[0])
+            ..UnreadRange::since(positions[0])
         };
         // What is on its way is not brought twice.
         world.until(endpoint, |world| world.ended() == 12).await;
-        assert_eq!(webhooks.replay(endpoint, range).await, Some(true));
+        assert_eq!(webhooks.start_replay(endpoint, range).await, Some(true));
         let mut again: Vec<_> = vec![receiver.next().await, receiver.next().await];
         again.sort_by_key(sequence);
         for (first, again) in first.iter().zip(&again) {
@@ -236,31 +248,28 @@ fn trials_are_marked_as_tests_and_replays_bring_what_was_there() {
         let body = first[0].json();
         let event = body["id"].as_str().unwrap().parse().unwrap();
         world.until(endpoint, |world| world.ended() == 14).await;
-        let trial = Trial::Redelivery {
+        let trial = RequestedAttempt::Redelivery {
             event,
             position: positions[0],
         };
-        let delivery = webhooks.attempt(endpoint, trial).await.unwrap().unwrap();
+        let delivery = request_attempt(webhooks, endpoint, trial).await.unwrap();
         assert_eq!(receiver.next().await.header("webhook-redelivery"), "true");
         world.until(endpoint, |world| world.ended() == 15).await;
         world.clock.advance_ms(1_000);
         let store = webhooks.store().clone();
         let made = move |_: &World| {
-            let found = store.delivery(endpoint, delivery).unwrap();
+            let found = store.find_delivery(endpoint, delivery).unwrap();
             found.is_some_and(|(_, made)| made.len() == 3)
         };
         world.until(endpoint, made).await;
-        let ask = Ask {
+        let ask = AttemptQuery {
             limit: 100,
-            ..Ask::default()
+            ..AttemptQuery::default()
         };
-        let attempts = webhooks.store().attempts(endpoint, &ask).unwrap().found;
-        assert_eq!(attempts.len(), 15);
+        let page = webhooks.store().list_attempts(endpoint, &ask).unwrap();
+        assert_eq!(page.attempts.len(), 15);
         // What answers from a network inside is not kept.
-        assert!(
-            attempts
-                .iter()
-                .all(|(_, attempt)| attempt.response.is_empty())
-        );
+        let mut attempts = page.attempts.iter();
+        assert!(attempts.all(|(_, attempt)| attempt.response.is_empty()));
     });
 }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use redb::{ReadTransaction, ReadableTable, Table, TableDefinition};
 use ulid::Ulid;
 
-use super::StoreError;
+use super::DeliveryStoreError;
 use crate::domain::ids::{EndpointId, OrganizationId};
 
 /// The organization of an endpoint, and how many of its attempts are kept.
@@ -18,17 +18,17 @@ type CountsTable<'t> = Table<'t, u128, (u128, u64)>;
 
 /// Attempts that are kept of one endpoint.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) struct Held {
+pub(super) struct EndpointAttemptCount {
     pub(super) organization: OrganizationId,
     pub(super) endpoint: EndpointId,
     pub(super) attempts: u64,
 }
 
 /// Counts attempts that are added. Who owns the endpoint is known by then.
-pub(super) fn add(
+pub(super) fn count_added(
     counts: &mut CountsTable<'_>,
     (organization, endpoint): (OrganizationId, EndpointId),
-) -> Result<(), StoreError> {
+) -> Result<(), DeliveryStoreError> {
     let key = endpoint.ulid().0;
     let before = counts.get(key)?.map_or(0, |found| found.value().1);
     counts.insert(key, (organization.ulid().0, before.saturating_add(1)))?;
@@ -36,11 +36,11 @@ pub(super) fn add(
 }
 
 /// Counts attempts that are removed.
-pub(super) fn subtract(
+pub(super) fn count_removed(
     counts: &mut CountsTable<'_>,
     endpoint: EndpointId,
     attempts: u64,
-) -> Result<(), StoreError> {
+) -> Result<(), DeliveryStoreError> {
     let key = endpoint.ulid().0;
     let Some((organization, before)) = counts.get(key)?.map(|found| found.value()) else {
         return Ok(());
@@ -54,12 +54,14 @@ pub(super) fn subtract(
 }
 
 /// What every endpoint holds.
-pub(super) fn all(reading: &ReadTransaction) -> Result<Vec<Held>, StoreError> {
+pub(super) fn read_counts(
+    reading: &ReadTransaction,
+) -> Result<Vec<EndpointAttemptCount>, DeliveryStoreError> {
     let mut held = Vec::new();
     for row in reading.open_table(COUNTS)?.iter()? {
         let (endpoint, found) = row?;
         let (organization, attempts) = found.value();
-        held.push(Held {
+        held.push(EndpointAttemptCount {
             organization: OrganizationId(Ulid(organization)),
             endpoint: EndpointId(Ulid(endpoint.value())),
             attempts,
@@ -71,15 +73,18 @@ pub(super) fn all(reading: &ReadTransaction) -> Result<Vec<Held>, StoreError> {
 /// How many attempts each endpoint has to give up so that `room` holds the rest. The room is
 /// shared evenly by organizations, and what an organization gets by its endpoints; what one does
 /// not need is left to those who need more, so that nobody gives up any below an even share.
-pub(super) fn surplus(held: &[Held], room: u64) -> Vec<(EndpointId, u64)> {
-    let mut organizations: BTreeMap<OrganizationId, Vec<Held>> = BTreeMap::new();
+pub(super) fn surplus_by_endpoint(
+    held: &[EndpointAttemptCount],
+    room: u64,
+) -> Vec<(EndpointId, u64)> {
+    let mut organizations: BTreeMap<OrganizationId, Vec<EndpointAttemptCount>> = BTreeMap::new();
     for one in held {
         organizations
             .entry(one.organization)
             .or_default()
             .push(*one);
     }
-    let total = |held: &Vec<Held>| held.iter().map(|one| one.attempts).sum();
+    let total = |held: &Vec<EndpointAttemptCount>| held.iter().map(|one| one.attempts).sum();
     let share = even_share(organizations.values().map(total).collect(), room);
     let mut surplus = Vec::new();
     for held in organizations.into_values() {
@@ -127,13 +132,13 @@ mod tests {
             (0, vec![(1, 1, 3, 0)]),
             (5, vec![]),
         ] {
-            let of = |organization, endpoint, attempts| Held {
+            let of = |organization, endpoint, attempts| EndpointAttemptCount {
                 organization: OrganizationId(Ulid(organization)),
                 endpoint: EndpointId(Ulid(endpoint)),
                 attempts,
             };
             let all: Vec<_> = held.iter().map(|(o, e, n, _)| of(*o, *e, *n)).collect();
-            let given: BTreeMap<_, _> = surplus(&all, room).into_iter().collect();
+            let given: BTreeMap<_, _> = surplus_by_endpoint(&all, room).into_iter().collect();
             for (organization, endpoint, attempts, stays) in held {
                 let one = of(organization, endpoint, attempts);
                 let gives = given.get(&one.endpoint).copied().unwrap_or(0);
