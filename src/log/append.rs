@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use super::error::{AppendError, FileError, FileErrorContext};
 use super::frame::{COMMIT_FRAME_BYTES, CommitPayload, FrameBuffer, event_frame_bytes};
+use super::limits::{BATCH_BYTES_MAX, BATCH_EVENTS_MAX, PAYLOAD_BYTES_MAX};
 use super::repair::create_empty_segment;
 use super::segment::{SEGMENT_HEADER_BYTES, SegmentHeader, batch_capacity};
+use super::settings::{AppendSpace, LogSettings};
 use super::shared_log::{SegmentView, SharedLog, push_if_indexed};
 use super::spares::{SpareSegments, TakenSpare};
-use super::{AppendSpace, BATCH_BYTES_MAX, BATCH_EVENTS_MAX, LogSettings, PAYLOAD_BYTES_MAX};
 use crate::merkle::{Frontier, Hash};
 
 /// What a committed batch has become.

@@ -70,15 +70,19 @@ mod folder_lock;
 mod folder_survey;
 mod frame;
 pub mod inspect;
+mod limits;
 #[cfg(test)]
 mod memory_disk;
 mod note_file;
 mod reader;
 mod recovery;
+mod recovery_report;
 mod repair;
 mod scrub;
 mod segment;
+mod settings;
 mod shared_log;
+mod signed_checkpoint;
 mod spares;
 mod verifier;
 mod walk;
@@ -86,7 +90,7 @@ mod walk;
 #[cfg(test)]
 mod tests;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 pub use append::AppendedBatch;
@@ -100,10 +104,14 @@ pub use error::{
 };
 pub use folder_lock::{DataFolderLock, DataFolderLockError};
 pub use inspect::{InspectError, LogInspection, LogTail, first_segment_log_id, inspect_log};
+pub use limits::{
+    BATCH_BYTES_MAX, BATCH_EVENTS_MAX, HEADROOM_BYTES, PAYLOAD_BYTES_MAX, SEGMENT_BYTES_DEFAULT,
+};
 pub use reader::LogReader;
+pub use recovery_report::{RecoveryReport, ReplayStart, TornTail};
 pub use scrub::LogScrub;
 pub use segment::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
-pub use spares::SpareMaker;
+pub use settings::{AppendSpace, LogSettings, SpareMaker};
 pub use verifier::{FailedCheck, InspectedEvent};
 
 pub(crate) use disk::free_bytes;
@@ -119,94 +127,7 @@ use segment::{LogFileName, SegmentHeader};
 use shared_log::{SegmentView, SharedLog};
 use spares::SpareSegments;
 
-use crate::merkle::{Frontier, TreeHead};
-
-/// Bytes of a payload at most: what the length prefix of a C2SP entry can say (2^16 - 1).
-pub const PAYLOAD_BYTES_MAX: usize = 65_535;
-
-/// Events of a batch at most: 5,000 live credentials of one owner and 100 sessions end in one
-/// batch, and nearly as many again.
-pub const BATCH_EVENTS_MAX: usize = 10_000;
-
-/// Bytes of a batch at most, frames and commit included: 5,101 events of 1,500 bytes and their
-/// heads fill 8,000,000. A segment may hold less: [`Log::batch_bytes_max`].
-pub const BATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
-
-/// Bytes of a segment by default.
-pub const SEGMENT_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
-
-/// Free bytes that are left to others by default: two checkpoint files of 1 MiB that a start
-/// renews, and sled's buffers of 512 KiB several times over.
-pub const HEADROOM_BYTES: u64 = 8 * 1024 * 1024;
-
-/// How a log is kept.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct LogSettings {
-    /// Bytes of a new segment; those that exist keep theirs. A multiple of 4096.
-    pub segment_bytes: u64,
-    /// Free bytes that making a spare leaves to the rest of the folder: checkpoints, data keys and
-    /// views go on where creations are refused already.
-    pub headroom_bytes: u64,
-    /// Who makes spare segments.
-    pub spares: SpareMaker,
-}
-
-impl Default for LogSettings {
-    fn default() -> Self {
-        Self {
-            segment_bytes: SEGMENT_BYTES_DEFAULT,
-            headroom_bytes: HEADROOM_BYTES,
-            spares: SpareMaker::Background,
-        }
-    }
-}
-
-/// Which room a batch may use when the disk is full.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum AppendSpace {
-    /// All that may be refused.
-    Ordinary,
-    /// What ends or narrows something: it may use the reserve.
-    WithReserve,
-}
-
-/// What a start knows before it looks at the log.
-#[derive(Clone, Debug, Default)]
-pub struct ReplayStart {
-    /// The newest signed checkpoint, if there is one.
-    pub newest_checkpoint: Option<TreeHead>,
-    /// The frontier of the newest snapshot, or the empty one. Its size is the position of the
-    /// first event to replay.
-    pub snapshot_frontier: Frontier,
-}
-
-/// What a start has found and done.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct RecoveryReport {
-    /// The position of the next event.
-    pub next_position: u64,
-    /// The position from which every frame was checked.
-    pub checked_from: u64,
-    /// Whether the last stop was clean.
-    pub was_clean: bool,
-    /// The torn tail, if there was one.
-    pub torn: Option<TornTail>,
-}
-
-/// A batch that a crash cut short, and that was never acknowledged.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct TornTail {
-    /// The segment.
-    pub file: PathBuf,
-    /// The offset at which the batch began.
-    pub offset: u64,
-    /// The position that its first event would have had.
-    pub position: u64,
-    /// What was not whole.
-    pub fault: &'static str,
-    /// Where its bytes were copied to.
-    pub copy: PathBuf,
-}
+use crate::merkle::Frontier;
 
 /// The log, open for writing. There is one per process, behind one lock file.
 #[derive(Debug)]

@@ -7,11 +7,11 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::checkpoint_store::{CheckpointStoreError, NOTE_BYTES_MAX, SignedCheckpoint};
 use super::disk::{Disk, DiskFile};
 use super::error::{FileErrorContext, FileOrDamage, LogDamage};
 use super::frame::{FieldReader, is_all_zero, padded_length};
 use super::segment::SEGMENT_BYTES_MAX;
+use super::signed_checkpoint::{CheckpointStoreError, NOTE_BYTES_MAX, SignedCheckpoint};
 use super::walk::{FrameFault, is_torn_write};
 
 const FILE_MAGIC: [u8; 8] = *b"KLFLOOR1";

@@ -7,11 +7,11 @@
 use std::error::Error;
 use std::path::Path;
 
-use super::ReplayStart;
 use super::disk::Disk;
 use super::error::{FileOrDamage, LogDamage, LogOpenError};
 use super::folder_survey::LogFolderSurvey;
 use super::frame::CommitPayload;
+use super::recovery_report::ReplayStart;
 use super::segment::OpenedSegment;
 use super::shared_log::push_if_indexed;
 use super::walk::{

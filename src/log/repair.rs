@@ -13,12 +13,12 @@ use super::clean_stop::CleanStopMark;
 use super::disk::{Disk, DiskFile};
 use super::error::{FileError, FileErrorContext, FileOrDamage, LogDamage};
 use super::recovery::{CheckedLog, CheckedTail};
+use super::recovery_report::{RecoveryReport, TornTail};
 use super::segment::{
     CLEAN_MARK_FILE, OpenedSegment, SEGMENT_HEADER_BYTES, SegmentHeader, is_zero_filled,
     segment_path, spare_path,
 };
 use super::walk::FrameFault;
-use super::{RecoveryReport, TornTail};
 use crate::merkle::Frontier;
 
 /// A file that is to hold a segment.

@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::disk::Disk;
 use super::segment::{is_zero_filled, spare_path};
+use super::settings::{AppendSpace, LogSettings, SpareMaker};
 use super::shared_log::SharedLog;
-use super::{AppendSpace, LogSettings};
 
 /// Spares kept back for what ends or narrows something.
 const RESERVE: usize = 2;
@@ -34,17 +34,6 @@ const RETRY: Duration = Duration::from_secs(5);
 pub(crate) const fn initial_bytes_needed(settings: LogSettings) -> u64 {
     let files = settings.segment_bytes.saturating_mul(READY as u64 + 1);
     files.saturating_add(settings.headroom_bytes)
-}
-
-/// Who makes spares.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum SpareMaker {
-    /// A thread that the log owns; it ends with the log.
-    Background,
-    /// The caller, by [`Log::make_missing_spares`](super::Log::make_missing_spares). An append that
-    /// finds none makes what it needs, once; after a failure it is refused until the caller
-    /// succeeds.
-    ByCaller,
 }
 
 /// The shelf of spares, and its thread if it has one.

@@ -8,12 +8,12 @@ use std::ops::Range;
 
 use sha2::{Digest, Sha256};
 
-use super::PAYLOAD_BYTES_MAX;
 use super::disk::SECTOR_BYTES;
 use super::frame::{
     COMMIT_FRAME_BYTES, COMMIT_MAGIC, COMMIT_PAYLOAD_BYTES, COMMIT_PAYLOAD_LENGTH, CommitPayload,
     FRAME_HEAD_BYTES, FrameHead, FrameKind, expected_head_crc, is_all_zero, padded_length,
 };
+use super::limits::PAYLOAD_BYTES_MAX;
 use super::segment::{OpenedSegment, SEGMENT_HEADER_BYTES};
 use crate::merkle::Hash;
 

@@ -13,6 +13,7 @@ pub mod checkpoint;
 pub mod note;
 pub mod proof;
 pub mod receipt;
+mod subtree;
 pub mod tile;
 pub mod tree;
 

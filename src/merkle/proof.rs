@@ -4,19 +4,11 @@
 //! from: the caller passes a function from a perfect subtree to its root. Checking
 //! needs nothing but the proof.
 
+pub use super::subtree::Subtree;
 use super::tree::{Hash, TreeHead, node_hash};
 
 /// Hashes of a proof at most: one a level of a tree of 2^63 leaves, and one for the old root.
 pub const PROOF_HASHES_MAX: usize = 64;
-
-/// A perfect subtree: the leaves from `index * 2^level` on, `2^level` of them.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
-pub struct Subtree {
-    /// How many levels of the binary tree are below its root.
-    pub level: u32,
-    /// Which of its level, from the left.
-    pub index: u64,
-}
 
 /// Why something is not proven.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, thiserror::Error)]

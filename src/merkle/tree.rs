@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::proof::Subtree;
+use super::subtree::Subtree;
 
 /// A SHA-256 hash.
 pub type Hash = [u8; 32];

@@ -7,22 +7,24 @@
 //! flow in from the log, checkpoints from the signer; tiles, notes and proofs flow out.
 
 mod right_edge;
+mod tile_error;
 mod tile_files;
 mod tree_grower;
 
 #[cfg(test)]
 mod tests;
 
+pub use tile_error::TileError;
+
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::degraded::DegradedParts;
-use crate::log::{LogReadError, LogReader};
+use crate::log::LogReader;
 use crate::merkle::tile::{
     TILE_ENTRIES, TILE_HEIGHT, parse_bundle, parse_tile_hashes, root_of_hashes,
 };
@@ -38,39 +40,6 @@ pub(crate) use tree_grower::TreeGrower;
 const RECENT_MAX: usize = 1_024;
 /// Seconds of an hour.
 const HOUR_S: u64 = 3_600;
-
-/// Why a tile, a root or a proof cannot be given.
-#[derive(Debug, thiserror::Error)]
-pub enum TileError {
-    /// The log cannot be read.
-    #[error("the log cannot be read")]
-    Log(#[from] LogReadError),
-    /// The system refused something.
-    #[error("cannot {action} {}", path.display())]
-    File {
-        /// What was attempted.
-        action: &'static str,
-        /// With which file or folder.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// A subtree that no tile holds.
-    #[error("a part of the tree that is not there was asked for")]
-    SubtreeMissing,
-}
-
-impl TileError {
-    fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::File {
-            action,
-            path,
-            source,
-        }
-    }
-}
 
 /// Why there is no receipt.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::TileError;
 use super::right_edge::FullTile;
+use super::tile_error::TileError;
 use crate::degraded::{DegradedParts, Part};
 use crate::log::{HEADROOM_BYTES, free_bytes};
 use crate::merkle::TileId;

@@ -6,6 +6,7 @@
 //! [`Views::apply`], live and in replay alike, and out to readers; a view may be thrown away at
 //! will and folded again.
 
+mod committed_batch;
 pub mod credentials;
 pub mod directory;
 pub mod expiry_calendar;
@@ -21,13 +22,12 @@ pub mod snapshot;
 #[cfg(test)]
 mod fixtures;
 
+pub use committed_batch::CommittedBatch;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
-
-use crate::domain::ids::Subject;
-use crate::domain::state::Changes;
 
 use credentials::CredentialsView;
 use directory::Directory;
@@ -35,24 +35,9 @@ use expiry_calendar::ExpiryCalendar;
 use history::HistoryIndex;
 use index::VerificationIndex;
 use newest_positions::NewestPositions;
-use revocations::{RecentRevocations, RevocationEntry};
+use revocations::RecentRevocations;
 use sessions::SessionsView;
 use shown_position::ShownPosition;
-
-/// One committed batch as the views take it.
-#[derive(Clone, Copy, Debug)]
-pub struct CommittedBatch<'a> {
-    /// The records that it changed, as they are after it.
-    pub changes: &'a Changes,
-    /// Its events: subject, the subject's version, position.
-    pub events: &'a [(Subject, u32, u64)],
-    /// What they add to the revocation feed, in order.
-    pub revocation_entries: &'a [Arc<RevocationEntry>],
-    /// Position of its last event.
-    pub position: u64,
-    /// Root of the tree after it.
-    pub root: [u8; 32],
-}
 
 /// All views of one log.
 #[derive(Debug)]
@@ -138,6 +123,8 @@ impl Views {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::Subject;
+    use crate::domain::state::Changes;
     use crate::views::fixtures::{credential, packed, token, verify_as_operator};
 
     #[tokio::test]

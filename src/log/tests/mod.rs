@@ -7,6 +7,7 @@ mod damage;
 mod full_disk;
 mod inspect;
 
+use crate::merkle::TreeHead;
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 

@@ -11,8 +11,9 @@ use std::{fmt, mem};
 
 use crate::domain::ids::Subject;
 
-use super::lock;
-use super::store::HistoryProgress;
+use super::backlog_layer::BacklogLayer;
+use super::lock::lock;
+use super::progress::HistoryProgress;
 
 /// Most events in the backlog, at some 100 bytes each: some ten seconds of the fastest writing.
 const EVENTS_MAX: usize = 1_000_000;
@@ -20,12 +21,6 @@ const EVENTS_MAX: usize = 1_000_000;
 const LAYER_LEN: usize = 4_096;
 /// So many events leave the overlay under one lock, which takes some 50 microseconds.
 const LEAVING_AT_ONCE: usize = 256;
-
-/// What one batch of the store takes.
-pub(super) struct BacklogLayer {
-    pub(super) events: Vec<(Subject, u32, u64)>,
-    pub(super) applied: HistoryProgress,
-}
 
 /// All layers.
 #[derive(Default)]

@@ -6,19 +6,24 @@
 //! readers, who block on the disk.
 
 mod backlog;
+mod backlog_layer;
+mod lock;
 mod offline;
+mod progress;
 mod rebuild;
+mod rebuild_signals;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
 pub use offline::OfflineHistory;
-pub use store::{HistoryProgress, HistoryStoreError};
+pub use progress::HistoryProgress;
+pub use store::HistoryStoreError;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 use std::{fmt, io};
@@ -28,9 +33,10 @@ use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::Subject;
 use crate::priority::lower_thread_priority;
 
-use super::CommittedBatch;
+use super::committed_batch::CommittedBatch;
 use backlog::Backlog;
-use rebuild::RebuildSignals;
+use lock::lock;
+use rebuild_signals::RebuildSignals;
 use store::HistoryStore;
 
 /// The store has failed. Writing goes on, and what is in RAM is still read; the rest comes back
@@ -54,6 +60,10 @@ pub enum HistoryOpenError {
     Thread(#[from] io::Error),
 }
 
+/// What the service does about a broken index.
+const REBUILD_NOTICE: &str = "it is set aside and rebuilt from the log in the \
+    background, again every few seconds while that fails; meanwhile histories are refused. If it \
+    goes on, make room on the disk or correct the folder's owner";
 /// How long batches gather before they go to the store.
 const GATHERING: Duration = Duration::from_millis(50);
 /// How often a paused index looks whether there is room again.
@@ -306,18 +316,11 @@ impl SharedHistory {
     fn mark_broken(&self, why: HistoryStoreError) -> BrokenHistoryError {
         let text = crate::error_chain::error_chain(&why);
         let reason = format!("{}: {text}", self.store.folder_path().display());
-        self.degraded
-            .begin(Part::Views, reason, rebuild::REBUILD_NOTICE);
+        self.degraded.begin(Part::Views, reason, REBUILD_NOTICE);
         let why = Arc::new(why);
         *lock(&self.why) = Some(Arc::clone(&why));
         self.is_broken.store(true, Ordering::Release);
         self.rebuilding.wake();
         BrokenHistoryError { why }
     }
-}
-
-/// What the locks of this module guard is whole between any two statements, so that a poisoned one
-/// is still good.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

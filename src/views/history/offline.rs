@@ -4,7 +4,8 @@ use std::path::Path;
 
 use crate::domain::ids::Subject;
 
-use super::store::{HistoryProgress, HistoryStore, HistoryStoreError};
+use super::progress::HistoryProgress;
+use super::store::{HistoryStore, HistoryStoreError};
 
 /// A history index that no server uses.
 pub struct OfflineHistory(HistoryStore);

@@ -5,39 +5,16 @@
 //! Until it is done the index stays broken to its readers.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::lock::lock;
+use super::progress::HistoryProgress;
 use super::store::HistoryStoreError;
-use super::{BrokenHistoryError, HistoryIndex, HistoryProgress, Part, lock};
+use super::{BrokenHistoryError, HistoryIndex};
+use crate::degraded::Part;
 use crate::domain::ids::Subject;
-
-/// What the service does about a broken index.
-pub(super) const REBUILD_NOTICE: &str = "it is set aside and rebuilt from the log in the \
-    background, again every few seconds while that fails; meanwhile histories are refused. If it \
-    goes on, make room on the disk or correct the folder's owner";
-
-/// When a rebuilding is due, and when it must end.
-#[derive(Debug, Default)]
-pub(super) struct RebuildSignals {
-    stopping: Mutex<bool>,
-    news: Condvar,
-    settled_to: AtomicU64,
-}
-
-impl RebuildSignals {
-    pub(super) fn wake(&self) {
-        // Under the lock, lest the thread be between its look and its sleep.
-        let _stopping = lock(&self.stopping);
-        self.news.notify_all();
-    }
-
-    /// The store has taken everything up to a position.
-    pub(super) fn note_settled(&self, position: u64) {
-        self.settled_to.fetch_max(position, Ordering::AcqRel);
-    }
-}
 
 impl HistoryIndex {
     /// Waits until the index is broken; `false` when it is time to stop.

@@ -21,7 +21,8 @@ use crate::degraded::{DegradedParts, Part};
 use crate::domain::ids::Subject;
 use crate::private;
 
-use super::backlog::BacklogLayer;
+use super::backlog_layer::BacklogLayer;
+use super::progress::HistoryProgress;
 
 /// Raised whenever keys or values change: an index of another format is not read.
 pub(super) const HISTORY_FORMAT: u32 = 5;
@@ -34,15 +35,6 @@ const LOADED_AT_ONCE: usize = 10_000;
 const ROOM_BYTES_MIN: u64 = crate::log::HEADROOM_BYTES / 2;
 
 const META: &[u8] = b"m";
-
-/// How far an index has come.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct HistoryProgress {
-    /// Position of the last event in it.
-    pub position: u64,
-    /// Root of the tree after that event.
-    pub root: [u8; 32],
-}
 
 /// How the store failed.
 #[derive(Debug, thiserror::Error)]

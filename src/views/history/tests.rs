@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::HistoryIndex;
-use super::store::{HistoryProgress, HistoryStoreError, open_db};
+use super::progress::HistoryProgress;
+use super::store::{HistoryStoreError, open_db};
 use crate::domain::ids::{CredentialId, LogId, Subject};
 
 const ROOT: [u8; 32] = [1; 32];

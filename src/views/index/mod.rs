@@ -7,15 +7,16 @@
 
 mod grant_rights;
 mod secret_entry;
+mod shown_credential;
 mod verification;
 mod verification_code;
 
 #[cfg(test)]
 mod tests;
 
+pub use shown_credential::{PresentedSecret, ShownCredential};
 pub use verification::{
-    AuthenticatedCaller, AuthenticationRefusal, PresentedSecret, ShownCredential,
-    VerificationQuery, VerificationResult,
+    AuthenticatedCaller, AuthenticationRefusal, VerificationQuery, VerificationResult,
 };
 pub use verification_code::VerificationCode;
 

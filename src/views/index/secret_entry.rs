@@ -15,7 +15,7 @@ use crate::domain::secret::SecretHash;
 use crate::domain::time::Timestamp;
 
 use super::grant_rights::GrantRights;
-use super::verification::ShownCredential;
+use super::shown_credential::ShownCredential;
 use super::verification_code::VerificationCode;
 
 /// One secret.

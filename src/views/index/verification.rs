@@ -6,16 +6,14 @@ use std::sync::Arc;
 use crate::domain::access::Authority;
 use crate::domain::catalogue::{ADMIN, Catalogue, EVERYTHING, PLATFORM};
 use crate::domain::command::Actor;
-use crate::domain::ids::{
-    CredentialId, OrganizationId, Owner, Principal, ProjectId, SecretId, Via,
-};
-use crate::domain::kind::Kind;
+use crate::domain::ids::{OrganizationId, Owner, Principal, ProjectId, SecretId, Via};
 use crate::domain::record::Credential;
 use crate::domain::secret::{Form, SecretHash, form};
 use crate::domain::time::Timestamp;
 
 use super::VerificationIndex;
 use super::secret_entry::{SecretEntry, SoughtHash};
+use super::shown_credential::{PresentedSecret, ShownCredential};
 use super::verification_code::VerificationCode;
 use crate::domain::access::{Ceiling, Rights};
 
@@ -49,75 +47,6 @@ pub struct VerificationResult {
     pub key: Option<ShownCredential>,
 }
 
-/// What the caller of a verification may see of a credential.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum ShownCredential {
-    /// Of a revoked, rotated or expired one: which, and no more.
-    Ended {
-        id: CredentialId,
-        kind: Kind,
-        organization: OrganizationId,
-        /// Who it acted for.
-        owner: Owner,
-        /// The secret presented.
-        secret: SecretId,
-    },
-    /// Of any other: all.
-    Full {
-        credential: Arc<Credential>,
-        /// The secret presented.
-        secret: SecretId,
-        /// The scopes of its role or preset, where it has one.
-        named: Option<Arc<[String]>>,
-    },
-}
-
-impl ShownCredential {
-    /// The credential and the secret presented.
-    #[must_use]
-    pub fn credential_and_secret_ids(&self) -> (CredentialId, SecretId) {
-        match self {
-            Self::Ended { id, secret, .. } => (*id, *secret),
-            Self::Full {
-                credential, secret, ..
-            } => (credential.id(), *secret),
-        }
-    }
-
-    /// What was presented, and whose it is.
-    #[must_use]
-    pub fn presented_secret(&self) -> PresentedSecret {
-        match self {
-            Self::Ended {
-                id,
-                organization,
-                owner,
-                secret,
-                ..
-            } => PresentedSecret {
-                organization: *organization,
-                owner: *owner,
-                credential: *id,
-                secret: *secret,
-            },
-            Self::Full {
-                credential, secret, ..
-            } => PresentedSecret::of(credential, *secret),
-        }
-    }
-
-    /// The scopes granted, by name; nothing of an ended credential.
-    #[must_use]
-    pub fn granted_scopes(&self) -> &[String] {
-        match self {
-            Self::Ended { .. } => &[],
-            Self::Full {
-                credential, named, ..
-            } => named.as_deref().unwrap_or(&credential.grant().scopes),
-        }
-    }
-}
-
 /// Who calls this service's own interface.
 #[derive(Clone, Debug)]
 pub struct AuthenticatedCaller {
@@ -130,34 +59,12 @@ pub struct AuthenticatedCaller {
     pub secret: SecretId,
 }
 
-/// A secret that was found, and whose it is.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct PresentedSecret {
-    /// The organization of the credential.
-    pub organization: OrganizationId,
-    /// Who the credential acts for.
-    pub owner: Owner,
-    pub credential: CredentialId,
-    pub secret: SecretId,
-}
-
 /// A presented secret that is not accepted by this service's own interface.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct AuthenticationRefusal {
     pub code: VerificationCode,
     /// Whose it is, where it is known.
     pub secret: Option<PresentedSecret>,
-}
-
-impl PresentedSecret {
-    fn of(credential: &Credential, secret: SecretId) -> Self {
-        Self {
-            organization: credential.organization(),
-            owner: credential.owner(),
-            credential: credential.id(),
-            secret,
-        }
-    }
 }
 
 impl AuthenticatedCaller {
