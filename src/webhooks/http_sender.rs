@@ -2,7 +2,7 @@
 //!
 //! Owns the connections to receivers. Every attempt has one time limit over connecting, sending and
 //! reading; no redirect is followed, no proxy of the environment used, nothing decompressed, and of
-//! an answer no more is read than a bound. Whatever a receiver does comes out as an [`HttpAttempt`].
+//! an answer no more is read than a bound. Whatever a receiver does, an [`HttpAttempt`] says.
 //! Must never connect to an address that the guard has not judged (`resolver`), nor let one
 //! organization use a connection that it could not have opened.
 //!

@@ -52,8 +52,8 @@ const PENDING_REQUESTS_MAX: usize = 1_024;
 /// How often a store that could not be opened is tried again.
 const REOPEN_EVERY: Duration = Duration::from_secs(2);
 
-const ROLLBACK_REMEDY: &str = "stop the service, then put the newer log back, or, if it is lost, run \
-    `keyledger mark-restored` on the folder to go on from here";
+const ROLLBACK_REMEDY: &str = "stop the service, then put the newer log back, or, if it is lost, \
+    run `keyledger mark-restored` on the folder to go on from here";
 
 /// Why webhooks could not be started.
 #[derive(Debug, thiserror::Error)]

@@ -66,8 +66,8 @@ pub fn retry_delay_ms(
     Some((least + spread).max(asked))
 }
 
-/// The highest share of [`DISABLE_FAILING_AFTER_MS`] that its owner is told of and that an endpoint has
-/// reached which has failed for so long: 50, 70 or 90 percent.
+/// The notice that is due of an endpoint that has failed for so long: 50, 70 or 90 percent of
+/// [`DISABLE_FAILING_AFTER_MS`] have passed.
 #[must_use]
 pub fn failing_notice_percent(failing_for_ms: i64) -> Option<u8> {
     FAILING_NOTICES_PERCENT

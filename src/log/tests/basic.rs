@@ -1,7 +1,6 @@
 //! Creating, appending, reading, rolling: what holds when nothing goes wrong.
 
 use super::*;
-use crate::merkle::TreeHead;
 
 #[test]
 fn what_was_appended_is_read_and_replayed() {

@@ -1,7 +1,6 @@
 //! Faults at the n-th operation, crashes, restarts; compared with what was acknowledged.
 
 use super::*;
-use crate::merkle::TreeHead;
 
 /// What must be in the log, and what may be.
 #[derive(Default)]

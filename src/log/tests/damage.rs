@@ -1,7 +1,6 @@
 //! Every cut and every changed bit: refused, or a torn tail, never other content.
 
 use super::*;
-use crate::merkle::TreeHead;
 
 struct Sample {
     disk: MemoryDisk,
