@@ -8,7 +8,8 @@ pub const PAYLOAD_BYTES_MAX: usize = 65_535;
 pub const BATCH_EVENTS_MAX: usize = 10_000;
 
 /// Bytes of a batch at most, frames and commit included: 5,101 events of 1,500 bytes and their
-/// heads fill 8,000,000. A segment may hold less: [`Log::batch_bytes_max`].
+/// heads fill 8,000,000. A segment may hold less:
+/// [`Log::batch_bytes_max`](super::Log::batch_bytes_max).
 pub const BATCH_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Bytes of a segment by default.

@@ -45,7 +45,7 @@ pub enum CheckpointStoreError {
         /// The size of both.
         size: u64,
     },
-    /// The note is empty or over [`NOTE_BYTES_MAX`].
+    /// The note is empty, or longer than a note may be.
     #[error("a note must have 1 to {NOTE_BYTES_MAX} bytes, not {bytes}")]
     InvalidNoteLength {
         /// The note's bytes.

@@ -348,8 +348,8 @@ impl DeliveryQueue {
         None
     }
 
-    /// When [`DeliveryQueue::next`] may have something that it does not have now, if nothing else
-    /// happens.
+    /// When [`DeliveryQueue::begin_next_attempt`] may have something that it does not have now, if
+    /// nothing else happens.
     #[must_use]
     pub fn next_due_ms(&self) -> Option<i64> {
         self.timers.first().map(|(at, _)| *at)

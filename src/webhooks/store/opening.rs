@@ -2,7 +2,8 @@
 //!
 //! Owns the opening of the file and the judgment over a failure: what may pass (a full disk, a file
 //! that this user may not open, a reader that still has it) is tried again, all else is damage.
-//! redb may panic on damaged pages, so every call into it goes through [`DeliveryStore::guarded`].
+//! redb may panic on damaged pages, so every call into it goes through
+//! [`DeliveryStore::catch_damage`].
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io;

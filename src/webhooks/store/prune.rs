@@ -14,7 +14,7 @@ use crate::webhooks::delivery::AttemptRecord;
 
 /// Attempts that are kept: with 4 KB of answer each, 2 GB; usually a tenth of it.
 const ATTEMPTS_MAX: u64 = 500_000;
-/// Attempts that one call of [`DeliveryStore::prune`] removes.
+/// Attempts that one call of [`DeliveryStore::prune_attempts`] removes.
 const PRUNED_MAX: usize = 20_000;
 
 impl DeliveryStore {
