@@ -53,7 +53,7 @@ addresses that it sealed stay unavailable. A member whose key is lost is erased 
 secret of a webhook endpoint is rotated.";
 
 /// Fewest characters of a passphrase of an export; older exports may have a shorter one.
-const PASSPHRASE_CHARS_MIN: usize = 12;
+const PASSPHRASE_CHARS_MIN: usize = 8;
 
 /// Back up the keys that seal and sign, or bring them back
 #[derive(Args, Debug)]
@@ -82,7 +82,7 @@ struct Export {
     #[arg(env = "KEYLEDGER_OUT", hide_env_values = true)]
     out: PathBuf,
 
-    /// Encrypt to the passphrase in this file, of at least 12 characters
+    /// Encrypt to the passphrase in this file, of at least 8 characters
     #[arg(long, value_name = "FILE", required_unless_present = "recipient")]
     #[arg(env = "KEYLEDGER_PASSPHRASE_FILE", hide_env_values = true)]
     passphrase_file: Option<PathBuf>,
