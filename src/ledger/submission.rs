@@ -27,7 +27,7 @@ pub struct Idempotency {
 /// A command on its way.
 #[derive(Clone, Debug)]
 pub struct Submission {
-    /// Who asks for what.
+    /// The actor and the command.
     pub request: Request,
     /// The request's id, stored with its events.
     pub request_id: Option<String>,

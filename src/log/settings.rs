@@ -10,7 +10,7 @@ pub struct LogSettings {
     /// Free bytes that making a spare leaves to the rest of the folder: checkpoints, data keys and
     /// views go on where creations are refused already.
     pub headroom_bytes: u64,
-    /// Who makes spare segments.
+    /// Whether a thread of the log or the caller makes spare segments.
     pub spares: SpareMaker,
 }
 
@@ -33,7 +33,7 @@ pub enum AppendSpace {
     WithReserve,
 }
 
-/// Who makes spares.
+/// Whether a thread of the log or the caller makes spares.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum SpareMaker {
     /// A thread that the log owns; it ends with the log.

@@ -38,7 +38,7 @@ impl Default for RequestId {
     }
 }
 
-/// An id is logged and stored, so that it must not hold a token that somebody put there.
+/// An id is logged and stored, so that it must not hold a token, whatever the client sent.
 fn request_id_is_fit(id: &str) -> bool {
     (1..=REQUEST_ID_MAX).contains(&id.len())
         && blot::without_secrets(id) == id

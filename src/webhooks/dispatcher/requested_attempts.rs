@@ -1,4 +1,4 @@
-//! Attempts that somebody asks for: a ping, an example, a delivery once more.
+//! Attempts made on request: a ping, an example, a redelivery.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -31,7 +31,7 @@ use crate::webhooks::delivery::AttemptRecord;
 /// disk. Damage in a longer one is found when it is met.
 const CHECKED_BYTES_MAX: u64 = 256 << 20;
 
-const REPLACED_CONSEQUENCE: &str = "it was set aside beside; a new one is made, and receivers get \
+const REPLACED_CONSEQUENCE: &str = "it was set aside; a new one is made, and receivers get \
     again what has happened since their endpoint was created";
 const RETRY_REMEDY: &str = "deliveries wait; it is tried again every few seconds. Make room on the \
     disk, or correct the folder's mode and owner";
